@@ -1,0 +1,20 @@
+"""latentlake: run a trained autoencoder over a lake of image shards, as a batch job on Apache Beam.
+
+``EncodeShards`` is the whole job as a transform, ``EncodeImages`` the model over records of your own pipeline.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_LAZY = {"EncodeShards": "pipeline.transforms", "EncodeImages": "pipeline.transforms"}
+
+__all__ = ["EncodeImages", "EncodeShards", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the transforms on first use: Beam takes over a second, and ``--help`` must not."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'pipeline' has no attribute {name!r}")

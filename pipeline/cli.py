@@ -1,0 +1,128 @@
+"""The command line: ``python -m pipeline COMMAND``."""
+
+import json
+import os
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import LatentlakeError, UnfinishedError, UsageError
+from pipeline.parser import check_rest, parse
+
+if TYPE_CHECKING:
+    from pipeline.job import Job, Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the result is the exit status (see ``pipeline.errors``)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options, rest = parse(arguments)
+        check_rest(rest)
+        return _COMMANDS[options.command](options, rest)
+    except LatentlakeError as error:
+        return _fail(error, "--verbose" in arguments, error.exit_status)
+    except OSError as error:
+        return _fail(error, "--verbose" in arguments, 1)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 1
+
+
+def _fail(error: Exception, verbose: bool, status: int) -> int:
+    if verbose:
+        traceback.print_exception(error)
+    print(f"error: {error}", file=sys.stderr)
+    return status
+
+
+def _run(options: Namespace, rest: Sequence[str]) -> int:
+    from pipeline.job import prepare
+    from pipeline.launch import launch
+    from pipeline.summary import describe
+
+    job = prepare(settings(options, options.command))
+    summary = launch(job, rest)
+    print(json.dumps(summary, indent=2) if options.json else describe(summary))
+    if not summary["complete"]:
+        raise UnfinishedError(f"{job.config.output} has no _SUCCESS: {'; '.join(summary['refused'])}")
+    return 0
+
+
+def _plan(options: Namespace, rest: Sequence[str]) -> int:
+    from pipeline.job import prepare
+
+    if rest:
+        raise UsageError(f"plan runs nothing, so it takes no option of Beam ({rest[0]})")
+    job = prepare(settings(options, options.verb))
+    value = _plan_value(job)
+    if options.json:
+        print(json.dumps(value, indent=2))
+        return 0
+    print(f"{value['shards']} {value['format']} shards below {value['root']}, {value['units']} units")
+    print(f"to do: {value['todo']} units, {value['todo_bytes']:,} bytes; done: {value['done']} units")
+    print("".join(f"  {unit}\n" for unit in value["first"]), end="")
+    return 0
+
+
+def _plan_value(job: "Job") -> dict[str, Any]:
+    return {
+        "root": job.found.root,
+        "format": job.found.format,
+        "shards": len(job.found.shards),
+        "passed_over": job.found.passed_over,
+        "units": len(job.plan.units),
+        "todo": len(job.plan.todo),
+        "todo_bytes": job.plan.todo_bytes,
+        "done": len(job.plan.units) - len(job.plan.todo),
+        "first": [unit.id for unit in job.plan.todo[:10]],
+        "options": job.config.options(),
+    }
+
+
+def _verify(options: Namespace, rest: Sequence[str]) -> int:
+    from pipeline.verify import verify
+
+    if rest:
+        raise UsageError(f"verify runs here, so it takes no option of Beam ({rest[0]})")
+    report = verify(options.output)
+    print(json.dumps(report.to_value(), indent=2) if options.json else report.describe())
+    report.raise_for_problems()
+    return 0
+
+
+_COMMANDS = {"encode": _run, "reconstruct": _run, "plan": _plan, "verify": _verify}
+
+
+def settings(options: Namespace, verb: str) -> "Settings":
+    """What the options ask for."""
+    from pipeline.commit import Gate
+    from pipeline.config import Verb
+    from pipeline.images.base import Color, Orientation, Resize
+    from pipeline.job import Settings
+
+    named = {f.name: getattr(options, f.name) for f in fields(Settings) if hasattr(options, f.name)}
+    named |= {
+        "verb": Verb(verb),
+        "carry": _carry(options.carry),
+        "resize": Resize(options.resize) if options.resize else None,
+        "orientation": Orientation(options.orientation),
+        "color": Color(options.color),
+        "gate": Gate(max_reject_fraction=options.max_reject_fraction, max_failed_units=options.max_failed_units),
+    }
+    return Settings(**named)
+
+
+def _carry(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    return () if list(names) == ["none"] else tuple(names)
+
+
+def quiet_logs() -> None:
+    """Keep native libraries from writing over the progress bar; set before they are imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -1,0 +1,115 @@
+"""From a planned job to its summary: stage, run on Beam, read what the commit left."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from pipeline.commit import commit
+from pipeline.config import JobConfig
+from pipeline.errors import LatentlakeError
+from pipeline.job import Job, drop_plan, stage
+from pipeline.layout import Layout
+from pipeline.storage import store_for
+from pipeline.terminal import Progress
+
+
+def launch(job: Job, beam_arguments: Sequence[str]) -> dict[str, Any]:
+    """Run a job to its end.
+
+    With no ``--runner`` it runs in this process: every core, no network, no download.
+
+    Returns:
+      The summary, as ``_SUCCESS`` has it.
+
+    Raises:
+      LatentlakeError: the job could not be finished; what units finished is kept for the next run.
+    """
+    if not job.plan.todo:
+        return _nothing_to_do(job)
+    stage(job)
+    with Progress(job) if _runs_here(beam_arguments) else nullcontext():
+        _run(job, beam_arguments)
+    drop_plan(job)
+    return _read(Layout(job.config.output).summary(job.config.run))
+
+
+def _nothing_to_do(job: Job) -> dict[str, Any]:
+    """No unit to run: at most a commit is missing, so neither Beam nor the model is loaded."""
+    layout = Layout(job.config.output)
+    if job.plan.obsolete or store_for(layout.output).stat(layout.success) is None:
+        stage(job)
+        return commit(job.config, job.gate, job.run, [])
+    summary = _read(layout.success)
+    zero = {"units": 0, "kept_units": job.run.units, "failed_units": 0, "read": 0, "results": 0, "rejects": 0}
+    return {**summary, "run": {**summary["run"], **zero, "seconds": round(time.time() - job.run.started, 3)}}
+
+
+def _run(job: Job, beam_arguments: Sequence[str]) -> None:
+    if _runs_here(beam_arguments):
+        _in_background(_warm, job.config)
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
+
+    from pipeline.transforms import RunJob
+
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    options = PipelineOptions(list(beam_arguments))
+    options.view_as(SetupOptions).save_main_session = False
+    pipeline = beam.Pipeline(runner=_runner(beam_arguments), options=options)
+    pipeline | "Job" >> RunJob(job)
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:
+        raise _cause(error) from error
+
+
+def _runner(beam_arguments: Sequence[str]) -> Any:
+    """FnApiRunner by default: DirectRunner would try to download another runner first."""
+    if _names(beam_arguments, "--runner"):
+        return None
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    return FnApiRunner()
+
+
+def _runs_here(beam_arguments: Sequence[str]) -> bool:
+    """Whether units run in this very process."""
+    return not _names(beam_arguments, "--runner") and not _names(beam_arguments, "--direct_running_mode")
+
+
+def _names(arguments: Sequence[str], flag: str) -> bool:
+    return any(argument.partition("=")[0] == flag for argument in arguments)
+
+
+def _in_background(work: Callable[[JobConfig], None], config: JobConfig) -> None:
+    threading.Thread(target=work, args=(config,), daemon=True, name="warm").start()
+
+
+def _warm(config: JobConfig) -> None:
+    """Load the model while Beam is being imported and its graph built; an error comes back from the first unit."""
+    from pipeline.worker import worker_for
+
+    try:
+        worker_for(config.model, config.model_digest, config.target, config.threads)
+    except Exception as error:
+        logging.getLogger(__name__).debug("warming up failed and is tried again by the first unit: %s", error)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What a worker raised, out of the wrappings that an engine puts around it."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, (LatentlakeError, OSError)):
+            return link
+        link = link.__cause__ or link.__context__
+    return LatentlakeError(f"the pipeline failed: {error}")
+
+
+def _read(uri: str) -> dict[str, Any]:
+    with store_for(uri).open(uri) as file:
+        value: dict[str, Any] = json.loads(file.read())
+    return value

@@ -1,0 +1,72 @@
+"""Names below an output: data in ``latents/`` and ``rejects/``, the job's own state in names that begin with ``_``.
+
+<output>/latents/<unit>.parquet      one file per unit, the input tree mirrored
+<output>/rejects/<unit>.parquet      only where the unit has rejects
+<output>/_model/<digest>/            the bundle that made the latents
+<output>/_job.json                   what the output holds: verb, model, options
+<output>/_plan/<run>/                the run's units (while it lasts) and its summary
+<output>/_receipts/<unit>.json       units finished since the last commit
+<output>/_manifest.parquet           all units of the current state
+<output>/_SUCCESS                    summary, written last
+"""
+
+from dataclasses import dataclass
+
+from pipeline.storage import join
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """URIs below one output. Names of data are relative to it, so an output can be moved as a whole."""
+
+    output: str
+
+    def at(self, name: str) -> str:
+        """The URI of a name relative to the output."""
+        return join(self.output, name)
+
+    @property
+    def job(self) -> str:
+        """What the output holds."""
+        return self.at("_job.json")
+
+    @property
+    def manifest(self) -> str:
+        """All units of the current state."""
+        return self.at("_manifest.parquet")
+
+    @property
+    def success(self) -> str:
+        """The mark of a complete output."""
+        return self.at("_SUCCESS")
+
+    @property
+    def receipts(self) -> str:
+        """Directory of the receipts since the last commit."""
+        return self.at("_receipts")
+
+    def receipt(self, unit: str) -> str:
+        """Receipt of one unit."""
+        return self.at(f"_receipts/{unit}.json")
+
+    def model(self, digest: str) -> str:
+        """Directory of the bundle with this digest."""
+        return self.at(f"_model/{digest}")
+
+    def plan(self, run: str) -> str:
+        """Directory of one run's plan and summary."""
+        return self.at(f"_plan/{run}")
+
+    def summary(self, run: str) -> str:
+        """Summary of one run."""
+        return join(self.plan(run), "summary.json")
+
+
+def latents_name(unit: str) -> str:
+    """Name of a unit's latent table, relative to the output."""
+    return f"latents/{unit}.parquet"
+
+
+def rejects_name(unit: str) -> str:
+    """Name of a unit's rejects, relative to the output."""
+    return f"rejects/{unit}.parquet"

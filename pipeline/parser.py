@@ -1,0 +1,150 @@
+"""Command lines to settings. Nothing heavy is imported here: ``--help`` answers at once."""
+
+import argparse
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from pipeline import __version__
+from pipeline.errors import UsageError
+from pipeline.options import JOB, Option
+
+COMMANDS = {
+    "encode": (
+        "latent vectors of every image, as Parquet",
+        "python -m pipeline encode --input 'shards/*.tfrecord' --model bundle --output latents",
+    ),
+    "reconstruct": (
+        "latent vectors and how well each image is reconstructed (mse, psnr)",
+        "python -m pipeline reconstruct --input images/ --model bundle --output scored",
+    ),
+    "plan": (
+        "what a job would do, without doing it",
+        "python -m pipeline plan encode --input 'shards/*.tar' --model bundle --output latents",
+    ),
+    "verify": (
+        "prove an output: every file, checksum and count against its manifest",
+        "python -m pipeline verify latents",
+    ),
+}
+VERBS = ("encode", "reconstruct")
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are this project's."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Known options as a namespace, and the rest, which is Beam's or a mistake.
+
+    Raises:
+      UsageError: an option's value is wrong or a required one is missing.
+    """
+    return _build().parse_known_args(arguments)
+
+
+def _build() -> argparse.ArgumentParser:
+    top = _Parser(
+        prog="python -m pipeline",
+        description="Run a trained autoencoder over a lake of image shards.",
+        epilog="Each command has its own --help. Options of Apache Beam (--runner, ...) are passed on to it.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    for verb in VERBS:
+        _add_options(_command(commands, verb), JOB)
+    plan = _command(commands, "plan")
+    verbs = plan.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    for verb in VERBS:
+        _add_options(_subparser(verbs, verb, f"what {verb} would do", f"plan {verb}"), JOB)
+    verify = _command(commands, "verify")
+    verify.add_argument("output", metavar="OUTPUT", help="directory that a job wrote")
+    _add_common(verify)
+    return top
+
+
+def _command(commands: Any, name: str) -> argparse.ArgumentParser:
+    text, example = COMMANDS[name]
+    return _subparser(commands, name, text, name, f"example:\n  {example}")
+
+
+def _subparser(commands: Any, name: str, text: str, title: str, epilog: str = "") -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        prog=f"python -m pipeline {title}",
+        description=text[0].upper() + text[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    for option in options:
+        if option.switch:
+            parser.add_argument(option.flag, dest=option.field, action="store_true", help=option.help)
+            continue
+        parser.add_argument(
+            option.flag,
+            dest=option.field,
+            type=option.type,
+            default=option.default,
+            choices=option.choices,
+            metavar=option.metavar,
+            required=option.required,
+            nargs="+" if option.many else None,
+            action="extend" if option.many else "store",
+            help=option.help,
+        )
+    _add_common(parser)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    parser.add_argument("--verbose", action="store_true", help="show the trace of an error")
+
+
+def check_rest(rest: Sequence[str]) -> None:
+    """Refuse an option that neither this project nor Beam knows.
+
+    Raises:
+      UsageError: it names the nearest known option.
+    """
+    if not rest:
+        return
+    known = _beam_flags()
+    ours = {option.flag for option in JOB} | {"--json", "--verbose"}
+    expecting = False
+    for token in rest:
+        flag = token.partition("=")[0]
+        if flag.startswith("-") and flag not in known:
+            near = difflib.get_close_matches(flag, [*ours, *known], n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"unknown option {flag}{hint}")
+        if not flag.startswith("-") and not expecting:
+            raise UsageError(f"unexpected argument {token!r}")
+        expecting = (flag.startswith("-") and "=" not in token) or (expecting and not flag.startswith("-"))
+
+
+def _beam_flags() -> set[str]:
+    """Every option that Beam and its runners define."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
+    for options in _descendants(PipelineOptions):
+        if "_add_argparse_args" in vars(options):
+            options._add_argparse_args(parser)
+    return set(parser._option_string_actions)
+
+
+def _descendants(cls: type[Any]) -> Iterable[type[Any]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _descendants(child)

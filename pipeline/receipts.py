@@ -1,0 +1,131 @@
+"""Receipts and the manifest: what finished units leave, and all of them folded together."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import VerifyError
+from pipeline.layout import Layout
+from pipeline.storage import store_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One published file of a unit; ``name`` is relative to the output."""
+
+    name: str
+    size: int
+    rows: int
+    crc32c: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a unit leaves: of a finished one its counts and outputs, of a failed one the error."""
+
+    unit: str
+    fingerprint: str
+    read: int = 0
+    results: int = 0
+    rejects: Mapping[str, int] = field(default_factory=dict)  # reason -> records
+    outputs: tuple[Output, ...] = ()
+    seconds: float = 0.0
+    error: str | None = None
+
+    @property
+    def rejected(self) -> int:
+        """Rejects of all reasons."""
+        return sum(self.rejects.values())
+
+    def to_json(self) -> str:
+        """As one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Receipt":
+        """From what ``to_json`` wrote."""
+        return cls._of(json.loads(text))
+
+    @classmethod
+    def _of(cls, value: dict[str, Any]) -> "Receipt":
+        outputs = tuple(Output(**output) for output in value.pop("outputs"))
+        return cls(outputs=outputs, **value)
+
+
+_SCHEMA = pa.schema(
+    [
+        ("unit", pa.string()),
+        ("fingerprint", pa.string()),
+        ("read", pa.int64()),
+        ("results", pa.int64()),
+        ("rejects", pa.map_(pa.string(), pa.int64())),
+        (
+            "outputs",
+            pa.list_(
+                pa.struct([("name", pa.string()), ("size", pa.int64()), ("rows", pa.int64()), ("crc32c", pa.string())])
+            ),
+        ),
+    ]
+)
+
+
+def write_manifest(layout: Layout, receipts: Iterable[Receipt]) -> Output:
+    """Write the manifest of these units, sorted by unit; timings stay out, so that equal states have equal bytes."""
+    rows = [
+        {
+            "unit": r.unit,
+            "fingerprint": r.fingerprint,
+            "read": r.read,
+            "results": r.results,
+            "rejects": sorted(r.rejects.items()),
+            "outputs": [asdict(output) for output in r.outputs],
+        }
+        for r in sorted(receipts, key=lambda r: r.unit)
+    ]
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
+    with store_for(layout.output).create(layout.manifest) as sink:
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return Output(name="_manifest.parquet", size=sink.size, rows=len(rows), crc32c=sink.crc32c)
+
+
+def read_manifest(layout: Layout) -> dict[str, Receipt]:
+    """Receipts of the current state by unit; empty where there is no manifest.
+
+    Raises:
+      VerifyError: the manifest is damaged.
+    """
+    store = store_for(layout.output)
+    if store.stat(layout.manifest) is None:
+        return {}
+    try:
+        with store.open(layout.manifest) as file:
+            rows = pq.read_table(file, schema=_SCHEMA, page_checksum_verification=True).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise VerifyError(
+            f"{layout.manifest}: the manifest cannot be read ({error}); run the job again with --overwrite"
+        ) from error
+    found = (Receipt._of({**row, "rejects": dict(row["rejects"])}) for row in rows)
+    return {receipt.unit: receipt for receipt in found}
+
+
+def write_receipt(layout: Layout, receipt: Receipt) -> None:
+    """Leave the receipt of a finished unit where the next plan and the commit find it."""
+    with store_for(layout.output).create(layout.receipt(receipt.unit)) as sink:
+        sink.write(receipt.to_json().encode())
+
+
+def read_receipts(layout: Layout) -> dict[str, Receipt]:
+    """Receipts that finished units left since the last commit, by unit."""
+    store = store_for(layout.output)
+    if not store.is_directory(layout.receipts):
+        return {}
+    found: dict[str, Receipt] = {}
+    for stat in store.list(layout.receipts):
+        with store.open(stat.uri) as file:
+            receipt = Receipt.from_json(file.read())
+        found[receipt.unit] = receipt
+    return found

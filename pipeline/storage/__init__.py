@@ -1,0 +1,33 @@
+"""Where bytes live. One file per store, one line of ``_STORES`` each; the rest of the job knows only ``Store``."""
+
+from functools import cache
+from importlib import import_module
+from urllib.parse import urlsplit
+
+from pipeline.errors import UsageError
+from pipeline.storage.base import Sink, Stat, Store, join
+
+__all__ = ["Sink", "Stat", "Store", "join", "store_for"]
+
+# scheme -> module and class, imported when the first URI of that scheme appears
+_STORES = {"": ("pipeline.storage.local", "LocalStore"), "file": ("pipeline.storage.local", "LocalStore")}
+
+
+def store_for(uri: str) -> Store:
+    """The store that holds ``uri``.
+
+    Raises:
+      UsageError: no store is known for the URI's scheme.
+    """
+    scheme = urlsplit(uri).scheme if "://" in uri else ""
+    if scheme not in _STORES:
+        known = ", ".join(f"{name}://" for name in _STORES if name)
+        raise UsageError(f"{uri!r}: no store for the scheme {scheme!r}; use a path or one of {known}")
+    return _open(scheme)
+
+
+@cache
+def _open(scheme: str) -> Store:
+    module, name = _STORES[scheme]
+    store: Store = getattr(import_module(module), name)()
+    return store

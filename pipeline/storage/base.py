@@ -1,0 +1,101 @@
+"""The interface of a store, and the checksum that every store keeps while bytes pass."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import RawIOBase
+from typing import BinaryIO, Protocol
+
+import google_crc32c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stat:
+    """What a store says of one object. ``identity`` changes whenever the content does."""
+
+    uri: str
+    size: int
+    identity: str
+
+
+class Store(Protocol):
+    """Objects by URI. Every method raises ``OSError`` (``FileNotFoundError`` where nothing is) from its cause."""
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """Objects below the directory ``prefix``, in the order of their URIs."""
+        ...
+
+    def stat(self, uri: str) -> Stat | None:
+        """One object, or None where there is none. A directory is not an object."""
+        ...
+
+    def is_directory(self, uri: str) -> bool:
+        """Whether ``uri`` is a prefix that can be listed."""
+        ...
+
+    def open(self, uri: str) -> BinaryIO:
+        """A seekable stream over one object's bytes."""
+        ...
+
+    def create(self, uri: str) -> "Sink":
+        """A stream whose bytes appear under ``uri`` whole when it is published, or never."""
+        ...
+
+    def delete(self, uri: str) -> None:
+        """Remove an object; one that is already gone is no error."""
+        ...
+
+
+class Sink(RawIOBase):
+    """Bytes on their way to a store: nothing is visible before ``publish``, and nothing is left after ``abort``.
+
+    As a context manager it publishes at the end of the block and aborts when the block raises. ``close`` alone does
+    not publish, so a library that closes what it writes to (or a garbage collector) cannot make a partial object.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.size = 0  # bytes written so far
+        self._crc = 0
+
+    @property
+    def crc32c(self) -> str:
+        """Checksum of the bytes written so far, as eight hexadecimal digits."""
+        return f"{self._crc:08x}"
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        view = memoryview(data)  # type: ignore[arg-type]
+        self._put(view)
+        self._crc = google_crc32c.extend(self._crc, bytes(view))
+        self.size += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self.size
+
+    def _put(self, view: memoryview) -> None:
+        raise NotImplementedError
+
+    def publish(self) -> None:
+        """Make the object visible under its name, replacing what was there."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Drop what was written. Called twice, or after ``publish``, it does nothing."""
+        raise NotImplementedError
+
+    def __enter__(self) -> "Sink":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self.publish()
+        else:
+            self.abort()
+
+
+def join(base: str, *parts: str) -> str:
+    """Names below a URI, with forward slashes. Parts are made by the job, never taken from data."""
+    return "/".join([base.rstrip("/"), *parts])

@@ -1,0 +1,52 @@
+"""A summary that a person can read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """What the run did, what the output holds, and how to open it."""
+    lines = [_run_line(summary["run"]), _total_line(summary), *_reasons(summary["total"]), *_failed(summary)]
+    return "\n".join(lines + _open(summary))
+
+
+def _run_line(run: Mapping[str, Any]) -> str:
+    if not run["units"]:
+        return f"nothing to do: all {run['kept_units']:,} units are done and unchanged"
+    rate = run["read"] / run["seconds"] if run["seconds"] else 0.0
+    kept = f", {run['kept_units']:,} kept" if run["kept_units"] else ""
+    return (
+        f"{run['read']:,} records in {run['units']:,} units{kept}: {run['results']:,} results, "
+        f"{run['rejects']:,} rejects, in {run['seconds']:.1f} s ({rate:,.0f} records/s with start-up)"
+    )
+
+
+def _total_line(summary: Mapping[str, Any]) -> str:
+    total = summary["total"]
+    state = "complete" if summary["complete"] else "NOT complete"
+    return (
+        f"{summary['output']}: {state}, {total['units']:,} units, {total['results']:,} latents, "
+        f"{total['output_bytes'] / 1e6:,.1f} MB"
+    )
+
+
+def _reasons(total: Mapping[str, Any]) -> list[str]:
+    return [f"  rejected: {count:,} {reason}" for reason, count in total["reasons"].items()]
+
+
+def _failed(summary: Mapping[str, Any]) -> list[str]:
+    lines = [f"  failed: {failed['error']}" for failed in summary["failed"]]
+    more = summary["run"]["failed_units"] - len(lines)
+    return lines + ([f"  and {more:,} more failed units"] if more > 0 else [])
+
+
+def _open(summary: Mapping[str, Any]) -> list[str]:
+    output = summary["output"]
+    lines = [
+        "open it:",
+        f"  duckdb  SELECT * FROM '{output}/latents/**/*.parquet'",
+        f"  python  pyarrow.dataset.dataset('{output}/latents').to_table()",
+    ]
+    if summary["total"]["rejects"]:
+        lines.append(f"  rejects SELECT shard, index, reason, detail FROM '{output}/rejects/**/*.parquet'")
+    return [*lines, f"check it: python -m pipeline verify {output}"]

@@ -1,0 +1,189 @@
+"""The job as Beam transforms: they only wire. What each step does is plain Python, tested without Beam."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import BoundedWindow
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipeline.commit import Gate, Run, commit
+from pipeline.config import JobConfig, Verb
+from pipeline.images.base import Target
+from pipeline.items import Item, RejectedItem, encode_items
+from pipeline.job import Job, Settings, prepare, read_units, stage
+from pipeline.receipts import Receipt
+from pipeline.records import Unit
+from pipeline.unit import run_unit
+from pipeline.worker import UNITS_AT_ONCE, worker_for
+
+_NAMESPACE = "latentlake"
+
+
+class RunJob(beam.PTransform):
+    """A staged job from its plan to its commit; gives the summary, one ``dict``."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self._parts, self._config, self._gate, self._run = job.parts, job.config, job.gate, job.run
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
+        return (
+            begin
+            | "Plan parts" >> beam.Create(self._parts, reshuffle=False)
+            | "Read units" >> beam.FlatMap(read_units)
+            | "Spread" >> beam.Reshuffle()
+            | "Run units" >> beam.ParDo(_RunUnits(self._config))
+            | "Fold receipts" >> beam.CombineGlobally(_FoldReceipts())
+            | "Commit" >> beam.Map(_commit, self._config, self._gate, self._run)
+        )
+
+
+class EncodeShards(beam.PTransform):
+    """The whole job as a root transform: shards in, a committed output; gives its summary, one ``dict``.
+
+    The checks of the command line are made when the transform is applied, and raise the same errors::
+
+        with beam.Pipeline() as p:
+            p | EncodeShards(input=["images/"], model="bundle", output="latents")
+
+    Args:
+      input: URIs of shards: files, globs, directories.
+      model: URI of a bundle.
+      output: URI of the directory to write; ``reconstruct=True`` adds the error columns.
+      settings: further fields of ``pipeline.job.Settings``.
+    """
+
+    def __init__(
+        self, *, input: Iterable[str], model: str, output: str, reconstruct: bool = False, **settings: Any
+    ) -> None:
+        super().__init__()
+        verb = Verb.RECONSTRUCT if reconstruct else Verb.ENCODE
+        self._settings = Settings(verb=verb, input=tuple(input), model=model, output=output, **settings)
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
+        job = prepare(self._settings)
+        stage(job)
+        return begin | "Run job" >> RunJob(job)
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """What ``EncodeImages`` gives: ``(key, float32 [D])`` by key, and a ``RejectedItem`` for every other record."""
+
+    latents: beam.PCollection[tuple[Any, Any]]
+    rejects: beam.PCollection[RejectedItem]
+
+
+class EncodeImages(beam.PTransform):
+    """The model over records of a pipeline of your own, batch by batch; a bad image costs itself alone.
+
+    Takes ``(key, image)``: an encoded image file as ``bytes``, or pixels ``[H, W, C]`` or a vector ``[d]`` as an array.
+
+    Args:
+      model: URI of a bundle that every worker can read.
+      batch: how many records go to the model at once, at most.
+      policy: ``resize``, ``orientation``, ``color`` and ``max_pixels`` of ``pipeline.images.base.Target``.
+    """
+
+    def __init__(self, model: str, *, batch: int = 256, **policy: Any) -> None:
+        super().__init__()
+        self._model, self._batch, self._policy = model, batch, policy
+
+    def expand(self, items: beam.PCollection[Item]) -> EncodedImages:
+        from model.bundle import Bundle
+
+        bundle = Bundle.open(self._model)
+        target = Target(shape=bundle.spec.input.shape, **self._policy)
+        split = (
+            items
+            | "Batch" >> beam.BatchElements(min_batch_size=min(64, self._batch), max_batch_size=self._batch)
+            | "Encode"
+            >> beam.ParDo(_EncodeItems(self._model, bundle.digest, target)).with_outputs("rejects", main="latents")
+        )
+        return EncodedImages(latents=split.latents, rejects=split.rejects)
+
+
+class _EncodeItems(beam.DoFn):
+    def __init__(self, model: str, digest: str, target: Target) -> None:
+        self._worker = model, digest, target
+
+    def process(self, items: list[Item]) -> Iterator[Any]:
+        for outcome in encode_items(items, worker_for(*self._worker)):
+            Metrics.counter(_NAMESPACE, "records_read").inc()
+            if isinstance(outcome, RejectedItem):
+                Metrics.counter(_NAMESPACE, f"rejects_{outcome.reason}").inc()
+                yield beam.pvalue.TaggedOutput("rejects", outcome)
+            else:
+                yield outcome
+
+
+_Flight: TypeAlias = "tuple[Future[Receipt], Timestamp, BoundedWindow]"
+
+
+class _RunUnits(beam.DoFn):
+    """Units to receipts, a few at once: while one drains and publishes, the next keeps the cores busy."""
+
+    def __init__(self, config: JobConfig) -> None:
+        self._config = config
+
+    def setup(self) -> None:
+        self._pool = ThreadPoolExecutor(UNITS_AT_ONCE, thread_name_prefix="unit")
+
+    def start_bundle(self) -> None:
+        self._flight: deque[_Flight] = deque()
+
+    def process(
+        self, unit: Unit, time: Timestamp = beam.DoFn.TimestampParam, window: BoundedWindow = beam.DoFn.WindowParam
+    ) -> Iterator[WindowedValue]:
+        self._flight.append((self._pool.submit(run_unit, unit, self._config), time, window))
+        if len(self._flight) >= UNITS_AT_ONCE:
+            yield self._land()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        while self._flight:
+            yield self._land()
+
+    def teardown(self) -> None:
+        self._pool.shutdown()
+
+    def _land(self) -> WindowedValue:
+        future, time, window = self._flight.popleft()
+        receipt = future.result()
+        _count(receipt)
+        return WindowedValue(receipt.to_json(), time, (window,))
+
+
+def _count(receipt: Receipt) -> None:
+    """Beam counters, equal to the receipts'."""
+    counts = {"records_read": receipt.read, "results": receipt.results, "rejects": receipt.rejected}
+    counts |= {f"rejects_{reason}": count for reason, count in receipt.rejects.items()}
+    counts["units_done" if receipt.error is None else "units_failed"] = 1
+    for name, count in counts.items():
+        Metrics.counter(_NAMESPACE, name).inc(count)
+
+
+class _FoldReceipts(beam.CombineFn):
+    """Receipts to one list, in a tree and in any order."""
+
+    def create_accumulator(self) -> list[str]:
+        return []
+
+    def add_input(self, folded: list[str], receipt: str) -> list[str]:
+        folded.append(receipt)
+        return folded
+
+    def merge_accumulators(self, parts: Iterable[list[str]]) -> list[str]:
+        return [receipt for part in parts for receipt in part]
+
+    def extract_output(self, folded: list[str]) -> list[str]:
+        return sorted(folded)
+
+
+def _commit(receipts: list[str], config: JobConfig, gate: Gate, run: Run) -> dict[str, Any]:
+    return commit(config, gate, run, (Receipt.from_json(receipt) for receipt in receipts))

@@ -1,0 +1,95 @@
+"""Data that tests share: real digits as images, shards of them, and a small model."""
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+Pixels = np.ndarray
+
+
+@pytest.fixture(scope="session")
+def digits() -> Pixels:
+    """scikit-learn's handwritten digits as uint8 ``[1797, 8, 8]``."""
+    from sklearn.datasets import load_digits
+
+    return (load_digits().images * 15.9375).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def labels() -> Pixels:
+    from sklearn.datasets import load_digits
+
+    return load_digits().target.astype(np.int64)
+
+
+def png(pixels: Pixels) -> bytes:
+    """An image as the bytes of a PNG file."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "png")
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def digit_files(digits: Pixels) -> list[bytes]:
+    return [png(image) for image in digits]
+
+
+def write_parquet(path: Path, files: Sequence[bytes | None], labels: Sequence[int], **options: object) -> None:
+    """Images as Hugging Face lays them out."""
+    images = [{"bytes": data, "path": f"{i:05d}.png"} for i, data in enumerate(files)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"image": pa.array(images, kind), "label": pa.array(labels, pa.int64())})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, **options)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle, and the Keras models that it must agree with."""
+
+    bundle: str
+    autoencoder: object
+    encoder: object
+
+    def encode(self, pixels: Pixels) -> Pixels:
+        """What Keras itself gives for uint8 ``[n, 8, 8]``."""
+        return self.encoder.predict(pixels[..., None].astype(np.float32) / 255, verbose=0)
+
+    def reconstruct(self, pixels: Pixels) -> Pixels:
+        return self.autoencoder.predict(pixels[..., None].astype(np.float32) / 255, verbose=0)[..., 0]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """An untrained autoencoder of 8 x 8 grey images with latents of 16 dimensions."""
+    from model.backend import keras
+    from model.export import export
+    from model.networks import build_autoencoder
+
+    path = tmp_path_factory.mktemp("model")
+    keras().utils.set_random_seed(7)
+    autoencoder = build_autoencoder((8, 8, 1), 16)
+    autoencoder.save(path / "autoencoder.keras")
+    export(path / "autoencoder.keras", "encoded", str(path / "bundle"))
+    encoder = keras().Model(autoencoder.input, autoencoder.get_layer("encoded").output)
+    return Model(bundle=str(path / "bundle"), autoencoder=autoencoder, encoder=encoder)
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory, digit_files: list[bytes], labels: Pixels) -> Path:
+    """Three Parquet shards in two directories, 1,797 digits in all."""
+    root = tmp_path_factory.mktemp("shards")
+    edges = [0, 700, 1000, 1797]
+    for name, start, stop in zip(("a/train-0", "a/train-1", "b/train-2"), edges, edges[1:], strict=False):
+        write_parquet(root / f"{name}.parquet", digit_files[start:stop], labels[start:stop].tolist(), row_group_size=128)
+    return root
