@@ -37,7 +37,9 @@ def run_batch(raw: RawBatch, *, worker: Worker, verb: Verb, schema: pa.Schema) -
     records = raw.records()
     decoded = worker.decoder.decode(records)
     faults = dict(decoded.faults)
-    numbers = _join([_apply(group, worker, verb) for group in decoded.groups], worker.runtime.spec.latent.dimension, verb)
+    numbers = _join(
+        [_apply(group, worker, verb) for group in decoded.groups], worker.runtime.spec.latent.dimension, verb
+    )
     finite = _finite(numbers)
     faults.update({int(p): NON_FINITE for p in numbers.positions[~finite]})
     rows = _rows(records, numbers, finite, schema)
@@ -100,8 +102,9 @@ def _pick(column: pa.Array, take: pa.Array | None) -> pa.Array:
 
 def _shard_column(records: Records, positions: Array) -> pa.Array:
     if isinstance(records.shard, str):
-        return pa.repeat(pa.scalar(records.shard), len(positions))
-    return pa.array([records.shard[p] for p in positions], pa.string())
+        codes = pa.array(np.zeros(len(positions), np.int32))
+        return pa.DictionaryArray.from_arrays(codes, pa.array([records.shard]))
+    return pa.array([records.shard[p] for p in positions], pa.string()).dictionary_encode()
 
 
 def _rejects(records: Records, faults: Mapping[int, Fault]) -> list[Reject]:

@@ -1,6 +1,7 @@
 """The command line: ``python -m pipeline COMMAND``."""
 
 import json
+import logging
 import os
 import sys
 import traceback
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         options, rest = parse(arguments)
+        quiet_logs(options.verbose)
         check_rest(rest)
         return _COMMANDS[options.command](options, rest)
     except LatentlakeError as error:
@@ -122,7 +124,7 @@ def _carry(names: Sequence[str] | None) -> tuple[str, ...] | None:
     return () if list(names) == ["none"] else tuple(names)
 
 
-def quiet_logs() -> None:
-    """Keep native libraries from writing over the progress bar; set before they are imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def quiet_logs(verbose: bool) -> None:
+    """Keep libraries from writing over the progress bar; what goes wrong comes as an exception all the same."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)

@@ -58,6 +58,7 @@ class JobConfig:
                 "key": self.columns.key,
                 "carry": schema_to_text(self.columns.carry),
                 "numeric": self.columns.numeric,
+                "length": self.columns.length,
                 "max_record_bytes": self.columns.max_record_bytes,
             },
             "reject_bytes": self.reject_bytes,

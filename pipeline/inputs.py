@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.images.base import Target
+from pipeline.images.base import ImageError, Target
 from pipeline.images.decode import Decoder
 from pipeline.images.headers import sniff
 from pipeline.job import settle
@@ -18,6 +18,7 @@ from pipeline.records import Array, Records
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 256
+_TURNED = 5  # EXIF orientations from here on swap the sides
 
 
 def iter_pixels(inputs: Sequence[str], *, target: Target, request: Request, format: str = "auto") -> Iterator[Array]:
@@ -62,10 +63,13 @@ def _shape(records: Records, position: int) -> tuple[int, ...] | None:
     if isinstance(records.payload, np.ndarray):
         return tuple(records.payload.shape[1:])
     data = records.payload[position].as_py()
-    if data is None:
+    try:
+        header = sniff(data or b"")
+    except ImageError:
         return None
-    header = sniff(data)
-    return None if header is None else (header.height, header.width, 1 if header.channels < 3 else 3)
+    upright = header.orientation < _TURNED
+    sides = (header.height, header.width) if upright else (header.width, header.height)
+    return (*sides, 1 if header.channels == 1 else 3)
 
 
 def _iter_records(inputs: Sequence[str], request: Request, format: str) -> Iterator[Records]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from model.bundle import Bundle
 
 _UNITS_PER_PART = 1000
+_LOOKED_AT = 10  # shards that are tried for the columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,24 +143,27 @@ def _settle(settings: Settings, bundle: "Bundle", found: Found) -> Columns:
         key=settings.key,
         carry=settings.carry,
         numeric=bundle.spec.numeric,
+        length=bundle.spec.input.shape[0] if bundle.spec.numeric else None,
         max_record_bytes=settings.max_record_bytes,
     )
     return settle(found, request)
 
 
 def settle(found: Found, request: Request) -> Columns:
-    """Fix the columns by the first shard that is whole; damage there is its unit's to report.
+    """Fix the columns by the first shard that has them: one that is empty or damaged is its own unit's matter.
 
     Raises:
-      InputError: what is asked for is not there, or no shard is whole.
+      InputError: none of the first shards has what is asked for.
     """
-    damage: ShardError | None = None
-    for shard in found.shards[:10]:
+    first: InputError | ShardError | None = None
+    for shard in found.shards[:_LOOKED_AT]:
         try:
             return reader_for(found.format).settle(shard, request)
-        except ShardError as error:
-            damage = damage or error
-    raise InputError(f"none of the first {len(found.shards[:10])} shards can be read: {damage}") from damage
+        except (InputError, ShardError) as error:
+            first = first or error
+    if isinstance(first, InputError):
+        raise first
+    raise InputError(f"none of the first {len(found.shards[:_LOOKED_AT])} shards can be read: {first}") from first
 
 
 def _state(config: JobConfig, overwrite: bool) -> dict[str, Receipt]:

@@ -45,7 +45,8 @@ def _nothing_to_do(job: Job) -> dict[str, Any]:
         return commit(job.config, job.gate, job.run, [])
     summary = _read(layout.success)
     zero = {"units": 0, "kept_units": job.run.units, "failed_units": 0, "read": 0, "results": 0, "rejects": 0}
-    return {**summary, "run": {**summary["run"], **zero, "seconds": round(time.time() - job.run.started, 3)}}
+    now = {"started": job.run.started, "ended": time.time(), "seconds": round(time.time() - job.run.started, 3)}
+    return {**summary, "failed": [], "run": {**zero, **now}}
 
 
 def _run(job: Job, beam_arguments: Sequence[str]) -> None:
@@ -56,7 +57,6 @@ def _run(job: Job, beam_arguments: Sequence[str]) -> None:
 
     from pipeline.transforms import RunJob
 
-    logging.getLogger("apache_beam").setLevel(logging.WARNING)
     options = PipelineOptions(list(beam_arguments))
     options.view_as(SetupOptions).save_main_session = False
     pipeline = beam.Pipeline(runner=_runner(beam_arguments), options=options)

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import google_crc32c
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -34,6 +35,7 @@ class Receipt:
     rejects: Mapping[str, int] = field(default_factory=dict)  # reason -> records
     outputs: tuple[Output, ...] = ()
     seconds: float = 0.0
+    first: float | None = None  # when the first batch had passed the model, in seconds since the epoch
     error: str | None = None
 
     @property
@@ -69,24 +71,18 @@ _SCHEMA = pa.schema(
                 pa.struct([("name", pa.string()), ("size", pa.int64()), ("rows", pa.int64()), ("crc32c", pa.string())])
             ),
         ),
+        ("check", pa.string()),  # crc32c of the row's receipt as JSON
     ]
 )
 
 
+_UNITS = b"latentlake.units"  # in the footer: how many rows there must be
+
+
 def write_manifest(layout: Layout, receipts: Iterable[Receipt]) -> Output:
     """Write the manifest of these units, sorted by unit; timings stay out, so that equal states have equal bytes."""
-    rows = [
-        {
-            "unit": r.unit,
-            "fingerprint": r.fingerprint,
-            "read": r.read,
-            "results": r.results,
-            "rejects": sorted(r.rejects.items()),
-            "outputs": [asdict(output) for output in r.outputs],
-        }
-        for r in sorted(receipts, key=lambda r: r.unit)
-    ]
-    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
+    rows = [_row(receipt) for receipt in sorted(receipts, key=lambda receipt: receipt.unit)]
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata({_UNITS: str(len(rows))}))
     with store_for(layout.output).create(layout.manifest) as sink:
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return Output(name="_manifest.parquet", size=sink.size, rows=len(rows), crc32c=sink.crc32c)
@@ -101,15 +97,44 @@ def read_manifest(layout: Layout) -> dict[str, Receipt]:
     store = store_for(layout.output)
     if store.stat(layout.manifest) is None:
         return {}
+    with store.open(layout.manifest) as file:
+        data = file.read()
     try:
-        with store.open(layout.manifest) as file:
-            rows = pq.read_table(file, schema=_SCHEMA, page_checksum_verification=True).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        return {receipt.unit: receipt for receipt in _parse_manifest(data)}
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        text = " ".join(str(error).split())
         raise VerifyError(
-            f"{layout.manifest}: the manifest cannot be read ({error}); run the job again with --overwrite"
+            f"{layout.manifest}: the manifest is damaged ({text}); remove it and run the job again"
         ) from error
-    found = (Receipt._of({**row, "rejects": dict(row["rejects"])}) for row in rows)
-    return {receipt.unit: receipt for receipt in found}
+
+
+def _parse_manifest(data: bytes) -> list[Receipt]:
+    """The receipts of a manifest's bytes; a flipped bit anywhere that matters raises one of many errors.
+
+    Pages have checksums, but Parquet's footer has none: hence a check in every row, and the number of rows.
+    """
+    table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+    if table.schema.names != _SCHEMA.names or table.num_rows != int(table.schema.metadata[_UNITS]):
+        raise ValueError("its footer is not the one that was written")
+    receipts = []
+    for row in table.to_pylist():
+        check = row.pop("check")
+        receipt = Receipt._of({**row, "rejects": dict(row["rejects"])})
+        if check != _check(receipt):
+            raise ValueError(f"the row of unit {receipt.unit!r} is not the one that was written")
+        receipts.append(receipt)
+    return receipts
+
+
+def _row(receipt: Receipt) -> dict[str, Any]:
+    value = asdict(replace(receipt, rejects={}))
+    row = {name: value[name] for name in ("unit", "fingerprint", "read", "results", "outputs")}
+    return {**row, "rejects": sorted(receipt.rejects.items()), "check": _check(receipt)}
+
+
+def _check(receipt: Receipt) -> str:
+    untimed = replace(receipt, seconds=0.0, first=None)
+    return f"{google_crc32c.value(untimed.to_json().encode()):08x}"
 
 
 def write_receipt(layout: Layout, receipt: Receipt) -> None:

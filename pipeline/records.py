@@ -37,7 +37,7 @@ class Reason(StrEnum):
     WRONG_SIZE = "wrong_size"  # height and width differ from the model's, and no --resize
     WRONG_CHANNELS = "wrong_channels"  # channels cannot be converted to what the model needs
     WRONG_LENGTH = "wrong_length"  # a vector of another length than the model's
-    WRONG_TYPE = "wrong_type"  # a carried value of another type than its column
+    WRONG_TYPE = "wrong_type"  # a value of another type than its feature or column
     NON_FINITE_INPUT = "non_finite_input"  # NaN or infinity in the input
     NON_FINITE_LATENT = "non_finite_latent"  # NaN or infinity out of the model
 

@@ -13,12 +13,18 @@ def describe(summary: Mapping[str, Any]) -> str:
 def _run_line(run: Mapping[str, Any]) -> str:
     if not run["units"]:
         return f"nothing to do: all {run['kept_units']:,} units are done and unchanged"
-    rate = run["read"] / run["seconds"] if run["seconds"] else 0.0
     kept = f", {run['kept_units']:,} kept" if run["kept_units"] else ""
     return (
         f"{run['read']:,} records in {run['units']:,} units{kept}: {run['results']:,} results, "
-        f"{run['rejects']:,} rejects, in {run['seconds']:.1f} s ({rate:,.0f} records/s with start-up)"
+        f"{run['rejects']:,} rejects, in {run['seconds']:.1f} s{_rate(run)}"
     )
+
+
+def _rate(run: Mapping[str, Any]) -> str:
+    if run["first_result"] is None or run["ended"] - run["first_result"] < 1:
+        return ""
+    startup = run["first_result"] - run["started"]
+    return f" ({run['read'] / (run['ended'] - run['first_result']):,.0f} records/s after {startup:.1f} s of start-up)"
 
 
 def _total_line(summary: Mapping[str, Any]) -> str:

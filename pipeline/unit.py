@@ -63,12 +63,14 @@ class UnitOutputs:
     def __init__(self, unit: Unit, config: JobConfig, schema: pa.Schema) -> None:
         self._unit, self._config = unit, config
         self._read = 0
+        self._first: float | None = None
         self._rejects: Counter[str] = Counter()
         self._latents = self._open(latents_name(unit.id), schema, ["shard"])
         self._reject_table: TableWriter | None = None
 
     def write(self, result: BatchResult) -> None:
         """Append one batch."""
+        self._first = self._first or time.time()
         self._latents.write(result.rows)
         if result.rejects:
             if self._reject_table is None:
@@ -92,6 +94,7 @@ class UnitOutputs:
             rejects=dict(sorted(self._rejects.items())),
             outputs=tuple(outputs),
             seconds=round(seconds, 3),
+            first=self._first,
         )
 
     def abort(self) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import shlex
 import subprocess
 import sys
 import tarfile
@@ -28,30 +27,20 @@ def main() -> None:
     bundle, tar, parquet = root / "bundle", root / "tar-scored", root / "parquet-latents"
     if not (bundle / "model.json").exists():
         run(
-            "model",
-            "train",
-            "--kind",
-            "autoencoder",
-            "--input",
-            root / "shards/parquet",
-            "--output",
-            bundle,
-            "--latent-dim",
-            16,
+            f"model train --kind autoencoder --input {root}/shards/parquet --output {bundle} --latent-dim 16 --epochs 60"
         )
-    run("pipeline", "reconstruct", "--input", root / "shards/tar", "--model", bundle, "--output", tar)
-    run("pipeline", "encode", "--input", root / "shards/parquet", "--model", bundle, "--output", parquet)
-    run("pipeline", "verify", tar)
+    run(f"pipeline reconstruct --input {root}/shards/tar --model {bundle} --output {tar}")
+    run(f"pipeline encode --input {root}/shards/parquet --model {bundle} --output {parquet}")
+    run(f"pipeline verify {tar}")
     show_rows(tar)
     show_neighbours(parquet)
     draw(bundle, root / "reconstructions.png")
 
 
-def run(module: str, *arguments: object) -> None:
-    """Run ``python -m MODULE …`` as a user would, and show the command."""
-    words = [str(argument) for argument in arguments]
-    print(f"\n$ python -m {module} {shlex.join(words)}", flush=True)
-    subprocess.run([sys.executable, "-m", module, *words], check=True)
+def run(command: str) -> None:
+    """Run ``python -m COMMAND`` as a user would, and show it."""
+    print(f"\n$ python -m {command}", flush=True)
+    subprocess.run([sys.executable, "-m", *command.split()], check=True)
 
 
 def write_shards(root: Path) -> None:

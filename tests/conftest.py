@@ -91,5 +91,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory, digit_files: list[bytes], l
     root = tmp_path_factory.mktemp("shards")
     edges = [0, 700, 1000, 1797]
     for name, start, stop in zip(("a/train-0", "a/train-1", "b/train-2"), edges, edges[1:], strict=False):
-        write_parquet(root / f"{name}.parquet", digit_files[start:stop], labels[start:stop].tolist(), row_group_size=128)
+        write_parquet(
+            root / f"{name}.parquet", digit_files[start:stop], labels[start:stop].tolist(), row_group_size=128
+        )
     return root

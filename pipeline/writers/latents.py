@@ -4,6 +4,7 @@ import pyarrow as pa
 
 from pipeline.records import Array
 
+SHARD_TYPE = pa.dictionary(pa.int32(), pa.string())
 _FIXED = ("key", "shard", "index", "latent", "mse", "psnr")
 
 
@@ -17,7 +18,7 @@ def latent_schema(dimension: int, errors: bool, carry: pa.Schema) -> pa.Schema:
     """
     columns = [
         pa.field("key", pa.string(), nullable=False),
-        pa.field("shard", pa.string(), nullable=False),
+        pa.field("shard", SHARD_TYPE, nullable=False),
         pa.field("index", pa.int64(), nullable=False),
         pa.field("latent", pa.list_(pa.field("element", pa.float32(), nullable=False), dimension), nullable=False),
     ]

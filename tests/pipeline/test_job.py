@@ -108,9 +108,7 @@ def test_an_output_is_not_mixed_with_another_model_or_options(
         run_job(Verb.ENCODE, shards, model.bundle, tmp_path)
 
 
-def test_overwrite_replaces_everything(
-    tmp_path: Path, shards: Path, reconstructed: Path, model: Model
-) -> None:
+def test_overwrite_replaces_everything(tmp_path: Path, shards: Path, reconstructed: Path, model: Model) -> None:
     output = tmp_path / "out"
     run_job(Verb.ENCODE, shards, model.bundle, output)
     run_job(Verb.RECONSTRUCT, shards, model.bundle, output, overwrite=True)

@@ -1,0 +1,132 @@
+"""The results as a table for people, and as a plot."""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeAlias
+
+Result: TypeAlias = Mapping[str, Any]
+_PACKAGES = ("tensorflow", "keras", "apache-beam", "pyarrow", "numpy", "pillow")
+_WANTED = {"Beam RunInference": 8.0, "tf.data script": 1.3, "Ray Data": 8.0}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    info = Path("/proc/cpuinfo").read_text()
+    flags = next(line for line in info.splitlines() if line.startswith("flags")).split()
+    name = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "?")
+    widest = next((f for f in ("avx512f", "avx2", "avx") if f in flags), "none")
+    return {
+        "cpu": name,
+        "cores": len(os.sched_getaffinity(0)),
+        "vectors": widest,
+        "python": platform.python_version(),
+        **{package: version(package) for package in _PACKAGES},
+    }
+
+
+def write_report(results: Path) -> None:
+    """Make ``bench.md`` and ``bench.png`` from the sections' results that are there."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
+    rows = [row for name, rows_of in _ROWS.items() if name in found for row in rows_of(found[name])]
+    used = next(iter(found.values()))["machine"]
+    lines = ["# Benchmark", "", ", ".join(f"{key} {value}" for key, value in used.items()), ""]
+    lines += ["| what | measured | wanted | figures |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    lines += ["", "Medians over the rounds; ratios are taken round by round. `scripts/bench` measures all of it.", ""]
+    (results / "bench.md").write_text("\n".join(lines))
+    if "peers" in found:
+        _plot(found, results / "bench.png")
+
+
+def _rates(runs: Sequence[Result], key: str = "rate_steady") -> str:
+    values = sorted(run[key] for run in runs)
+    return f"{median(values):,.0f} ({values[0]:,.0f} to {values[-1]:,.0f})"
+
+
+def _peers(result: Result) -> list[list[str]]:
+    own = _rates(result["runs"]["latentlake"])
+    return [
+        [
+            f"encode MNIST TFRecord, against {name}",
+            f"{result['ratios'][name]:.2f}x",
+            f">= {wanted}x",
+            f"{own} against {_rates(result['runs'][name])} records/s",
+        ]
+        for name, wanted in _WANTED.items()
+        if name in result["ratios"]
+    ]
+
+
+def _limits(result: Result) -> list[list[str]]:
+    return [
+        [
+            f"encode {title}, share of the composed limit",
+            f"{value['share']:.2f}",
+            ">= 0.85",
+            f"{_rates(value['runs']['job'])} of {_rates(value['runs']['limit'], 'composed')} records/s",
+        ]
+        for title, value in result.items()
+        if isinstance(value, dict) and "share" in value
+    ]
+
+
+def _cores(result: Result) -> list[list[str]]:
+    sides = ", ".join(f"{side}: {_rates(runs)}" for side, runs in result["runs"].items())
+    return [["1 core to 2 cores", f"{result['speedup']:.2f}x", ">= 1.8x", f"{sides} records/s"]]
+
+
+def _memory(result: Result) -> list[list[str]]:
+    return [
+        [
+            f"peak memory, one shard of 1x, 4x, 16x, {name}",
+            f"x{value['growth']:.3f}",
+            "<= x1.10",
+            ", ".join(f"{side}: {peak:,.0f} MiB" for side, peak in value["peak_mib"].items()),
+        ]
+        for name, value in result.items()
+        if isinstance(value, dict) and "growth" in value
+    ]
+
+
+def _same_bytes(result: Result) -> list[list[str]]:
+    ways = ", ".join(result["digests"])
+    return [["same bytes in every output file", "yes" if result["equal"] else "NO", "yes", ways]]
+
+
+def _startup(result: Result) -> list[list[str]]:
+    sides = f"imports {median(r['seconds'] for r in result['runs']['imports']):.2f} s, "
+    sides += f"first record {median(r['seconds_startup'] for r in result['runs']['job']):.2f} s"
+    return [["start-up above the imports alone", f"{result['seconds_above_imports']:.2f} s", "<= 2 s", sides]]
+
+
+_ROWS: dict[str, Callable[[Result], list[list[str]]]] = {
+    "peers": _peers,
+    "limits": _limits,
+    "cores": _cores,
+    "memory": _memory,
+    "same_bytes": _same_bytes,
+    "startup": _startup,
+}
+
+
+def _plot(found: Mapping[str, Result], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    runs = found["peers"]["runs"]
+    names = sorted(runs, key=lambda name: median(run["rate_steady"] for run in runs[name]))
+    rates = [median(run["rate_steady"] for run in runs[name]) for name in names]
+    figure, axes = plt.subplots(figsize=(8, 0.6 * len(names) + 1.2), layout="constrained")
+    bars = axes.barh(names, rates, color=["#2a6f97" if name == "latentlake" else "#adb5bd" for name in names])
+    axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=4)
+    axes.set_xlim(0, max(rates) * 1.15)
+    axes.set_xlabel("records per second, steady state: MNIST TFRecord to latents in Parquet")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)

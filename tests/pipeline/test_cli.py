@@ -1,0 +1,101 @@
+"""The command line as a user meets it: processes, exit statuses, one line on stderr."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import main
+from tests.conftest import Model, write_parquet
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    status = main([str(a) for a in arguments])
+    return status, capsys.readouterr().err
+
+
+def test_help_is_quick_and_shows_an_example() -> None:
+    for command in ("encode", "reconstruct", "plan", "verify"):
+        started = time.monotonic()
+        result = run(command, "--help")
+        assert time.monotonic() - started < 2, "about 0.1 s on an idle machine"
+        assert result.returncode == 0
+        assert f"python -m pipeline {command}" in result.stdout.partition("example:")[2]
+
+
+def test_encode_then_verify(tmp_path: Path, shards: Path, model: Model) -> None:
+    result = run("encode", "--input", shards, "--model", model.bundle, "--output", tmp_path / "out")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "1,797 records in 3 units: 1,797 results, 0 rejects" in result.stdout
+    assert f"SELECT * FROM '{tmp_path}/out/latents/**/*.parquet'" in result.stdout
+    result = run("verify", tmp_path / "out", "--json")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["results"] == 1797
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (["--modle", "x"], "unknown option --modle; did you mean --model?"),
+        (["--runer=x"], "unknown option --runer; did you mean --runner?"),
+        (["--format", "tar"], "argument --format: invalid choice: 'tar'"),
+        (["--max-reject-fraction", "2"], "argument --max-reject-fraction: invalid fraction value: '2'"),
+        (["--image", "nope"], "nope"),
+        (["--carry", "nope"], "nope"),
+        (["--input", "/none/such"], "/none/such: no such file or directory"),
+        (["--model", "/none/such"], "/none/such"),
+        (["stray"], "stray"),
+    ],
+)
+def test_wrong_use_is_one_line_and_writes_nothing(
+    tmp_path: Path, shards: Path, model: Model, capsys: pytest.CaptureFixture[str], change: list[str], text: str
+) -> None:
+    base = ["encode", "--model", model.bundle, "--output", tmp_path / "out", "--input", shards]
+    status, error = fail(capsys, *base, *change)
+    assert (status, error.count("\n")) == (2, 1)
+    assert text in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_exit_3_when_success_is_kept_back(
+    tmp_path: Path, model: Model, digit_files: list[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_parquet(tmp_path / "in/a.parquet", [*digit_files[:9], b"junk"], range(10))
+    base = ["encode", "--input", tmp_path / "in", "--model", model.bundle, "--output", tmp_path / "out"]
+    status, error = fail(capsys, *base)
+    assert status == 3
+    assert "10.00% of the records were rejected" in error
+    assert fail(capsys, *base, "--max-reject-fraction", "0.1") == (0, "")
+
+
+def test_plan_writes_nothing(tmp_path: Path, shards: Path, model: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--input", shards, "--model", model.bundle, "--output", tmp_path / "out", "--json"]
+    assert main(["plan", "encode", *map(str, arguments)]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["shards"], value["units"], value["todo"], value["done"]) == (3, 3, 3, 0)
+    assert value["first"] == ["a/train-0", "a/train-1", "b/train-2"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_launchers_entry_takes_a_mode(tmp_path: Path, shards: Path, model: Model) -> None:
+    from pipeline.main import main as launcher
+
+    arguments = [f"--input={shards}/a,{shards}/b", f"--model={model.bundle}", f"--output={tmp_path}/out"]
+    assert launcher(["--mode=encode", *arguments]) == 0
+    assert (tmp_path / "out/_SUCCESS").exists()
+    assert launcher(arguments) == 2
+
+
+def test_beams_own_options_pass_through(tmp_path: Path, shards: Path, model: Model) -> None:
+    arguments = ["--input", shards, "--model", model.bundle, "--output", tmp_path / "out"]
+    result = run("encode", *arguments, "--runner=FnApiRunner", "--direct_running_mode=multi_threading")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / "out/_SUCCESS").exists()

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline import plan as planning
+from pipeline.errors import InputError
+from pipeline.listing import Found
+from pipeline.plan import make_units
+from pipeline.records import Shard
+
+
+def shard(path: str, size: int = 10) -> Shard:
+    return Shard(uri=f"/in/{path}", path=path, size=size, identity="1")
+
+
+def found(format: str, *shards: Shard) -> Found:
+    return Found(root="/in", format=format, shards=shards)
+
+
+@pytest.mark.parametrize(
+    ("format", "path", "unit"),
+    [
+        ("tfrecord", "a/b/train-00003.tfrecord", "a/b/train-00003"),
+        ("tfrecord", "train.tfrecord.gz", "train"),
+        ("tfrecord", "mnist.tfrecord-00003-of-00010", "mnist.tfrecord-00003-of-00010"),
+        ("webdataset", "dt=2026-11-22/x.TAR", "dt=2026-11-22/x"),
+        ("webdataset", "x.tar.gz", "x"),
+        ("array", "train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"),
+        ("parquet", "v1.5/x.parquet", "v1.5/x"),
+    ],
+)
+def test_a_unit_is_named_after_its_shard(format: str, path: str, unit: str) -> None:
+    assert [u.id for u in make_units(found(format, shard(path)))] == [unit]
+
+
+def test_files_of_a_directory_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "GROUP_FILES", 2)
+    names = ["a/1.png", "a/2.png", "a/3.png", "a/b/4.png", "c.png"]
+    units = list(make_units(found("folder", *map(shard, names))))
+    assert {u.id: [s.path for s in u.shards] for u in units} == {
+        "part-00000": ["c.png"],
+        "a/part-00000": ["a/1.png", "a/2.png"],
+        "a/part-00001": ["a/3.png"],
+        "a/b/part-00000": ["a/b/4.png"],
+    }
+
+
+def test_large_files_make_smaller_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "GROUP_BYTES", 100)
+    units = make_units(found("folder", *(shard(f"{i}.png", 60) for i in range(3))))
+    assert [len(u.shards) for u in units] == [1, 1, 1]
+
+
+def test_a_big_splittable_shard_is_cut_on_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.conftest import write_parquet
+
+    path = tmp_path / "x.parquet"
+    write_parquet(path, [b"1"] * 1000, range(1000), row_group_size=100)
+    monkeypatch.setattr(planning, "SPLIT_BYTES", path.stat().st_size // 4)
+    big = Shard(uri=str(path), path="x.parquet", size=path.stat().st_size, identity="1")
+    units = list(make_units(found("parquet", big)))
+    assert [u.id for u in units] == [f"x-{i:05d}-of-{len(units):05d}" for i in range(len(units))]
+    assert len(units) in (3, 4, 5)
+    edges = [u.start for u in units] + [units[-1].stop]
+    assert edges[0] == 0
+    assert edges[-1] == 1000
+    assert [u.stop for u in units] == edges[1:]
+    assert all(edge % 100 == 0 for edge in edges if edge is not None)
+
+
+def test_two_shards_of_one_name_are_refused() -> None:
+    from pipeline.plan import _check_names
+
+    with pytest.raises(InputError, match=r"/in/a.tfrecord and /in/a.tfrecord.gz would both be written as 'a'"):
+        _check_names(make_units(found("tfrecord", shard("a.tfrecord"), shard("a.tfrecord.gz"))))
