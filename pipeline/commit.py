@@ -33,6 +33,7 @@ class Run:
     units: int  # in the plan, done before or not
     todo: int
     obsolete: Sequence[str]
+    passed_over: int  # files of the input that are no shards
     started: float  # seconds since the epoch
 
 
@@ -87,6 +88,7 @@ def _summary(
             "id": config.run,
             "units": run.todo,
             "kept_units": run.units - run.todo,
+            "passed_over_files": run.passed_over,
             "failed_units": len(failed),
             **_counts(r for r in new.values() if r.error is None),
             "started": run.started,

@@ -1,6 +1,5 @@
 """The configuration of a job: one frozen value, checked at launch, that travels to every worker."""
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping
@@ -8,8 +7,6 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
-
-import pyarrow as pa
 
 from pipeline import __version__
 from pipeline.images.base import Target
@@ -56,7 +53,7 @@ class JobConfig:
             "columns": {
                 "image": self.columns.image,
                 "key": self.columns.key,
-                "carry": schema_to_text(self.columns.carry),
+                "carry": [[field.name, str(field.type)] for field in self.columns.carry],
                 "numeric": self.columns.numeric,
                 "length": self.columns.length,
                 "max_record_bytes": self.columns.max_record_bytes,
@@ -91,11 +88,6 @@ def options_digest(config: JobConfig) -> str:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def schema_to_text(schema: pa.Schema) -> str:
-    """A schema as text that JSON can hold."""
-    return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
 def _plain(value: object) -> object:

@@ -61,7 +61,7 @@ def _outcomes(decoded: Decoded, worker: Worker) -> Iterator[tuple[int, Array | F
     yield from decoded.faults.items()
     for group in decoded.groups:
         latents = worker.runtime.encode(group.pixels)
-        finite: Array = np.isfinite(latents).all(axis=1)
+        finite: Array = np.logical_and.reduce(np.isfinite(latents), axis=1)
         for position, latent, good in zip(group.positions.tolist(), latents, finite, strict=True):
             yield position, latent if good else NON_FINITE
 

@@ -5,17 +5,18 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.commit import Gate, Run
-from pipeline.config import JobConfig, Verb, options_digest
-from pipeline.errors import InputError, OutputError, ShardError
+from pipeline.config import JobConfig, Verb
+from pipeline.errors import InputError, ShardError
+from pipeline.held import check_held, held_columns, read_held, write_held
 from pipeline.images.base import Color, Orientation, Resize, Target
 from pipeline.layout import Layout
 from pipeline.listing import Found, check_apart, find_shards
 from pipeline.plan import Plan, make_plan
 from pipeline.readers import Columns, Request, reader_for
-from pipeline.receipts import Receipt, read_manifest, read_receipts
+from pipeline.receipts import read_manifest, read_receipts
 from pipeline.records import Shard, Unit
 from pipeline.storage import join, store_for
 
@@ -59,6 +60,7 @@ class Job:
     plan: Plan
     found: Found
     bundle: "Bundle"
+    request: Request
 
     @property
     def parts(self) -> list[str]:
@@ -79,12 +81,23 @@ def prepare(settings: Settings) -> Job:
     bundle = Bundle.open(settings.model)
     bundle.spec.require(settings.verb)
     check_apart(settings.input, settings.output)
+    output = settings.output.rstrip("/")
+    held = read_held(output)
     found = find_shards(settings.input, settings.format)
-    config = _config(settings, bundle, found)
-    receipts = _state(config, settings.overwrite)
-    plan = make_plan(found, config, receipts)
-    run = Run(units=len(plan.units), todo=len(plan.todo), obsolete=plan.obsolete, started=started)
-    return Job(config=config, gate=settings.gate, run=run, plan=plan, found=found, bundle=bundle)
+    request = _request(settings, bundle)
+    columns = held_columns(held, request) or settle(found, request)
+    config = _config(settings, bundle, columns)
+    check_held(held, config, settings.overwrite)
+    layout = Layout(output)
+    plan = make_plan(found, config, {**read_manifest(layout), **read_receipts(layout)})
+    run = Run(
+        units=len(plan.units),
+        todo=len(plan.todo),
+        obsolete=plan.obsolete,
+        passed_over=found.passed_over,
+        started=started,
+    )
+    return Job(config=config, gate=settings.gate, run=run, plan=plan, found=found, bundle=bundle, request=request)
 
 
 def stage(job: Job) -> None:
@@ -93,7 +106,7 @@ def stage(job: Job) -> None:
     store = store_for(layout.output)
     if job.plan.todo or job.plan.obsolete:
         store.delete(layout.success)
-    _put(layout.job, _job_text(job.config))
+    write_held(job.config, job.request)
     job.bundle.copy(job.config.model)
     for number, uri in enumerate(job.parts):
         units = job.plan.todo[number * _UNITS_PER_PART : (number + 1) * _UNITS_PER_PART]
@@ -115,7 +128,7 @@ def drop_plan(job: Job) -> None:
         store_for(part).delete(part)
 
 
-def _config(settings: Settings, bundle: "Bundle", found: Found) -> JobConfig:
+def _config(settings: Settings, bundle: "Bundle", columns: Columns) -> JobConfig:
     target = Target(
         shape=bundle.spec.input.shape,
         resize=settings.resize,
@@ -131,14 +144,14 @@ def _config(settings: Settings, bundle: "Bundle", found: Found) -> JobConfig:
         model_digest=bundle.digest,
         latent_layer=bundle.spec.latent.layer,
         target=target,
-        columns=_settle(settings, bundle, found),
+        columns=columns,
         reject_bytes=settings.reject_bytes,
         threads=settings.threads,
     )
 
 
-def _settle(settings: Settings, bundle: "Bundle", found: Found) -> Columns:
-    request = Request(
+def _request(settings: Settings, bundle: "Bundle") -> Request:
+    return Request(
         image=settings.image,
         key=settings.key,
         carry=settings.carry,
@@ -146,7 +159,6 @@ def _settle(settings: Settings, bundle: "Bundle", found: Found) -> Columns:
         length=bundle.spec.input.shape[0] if bundle.spec.numeric else None,
         max_record_bytes=settings.max_record_bytes,
     )
-    return settle(found, request)
 
 
 def settle(found: Found, request: Request) -> Columns:
@@ -164,45 +176,6 @@ def settle(found: Found, request: Request) -> Columns:
     if isinstance(first, InputError):
         raise first
     raise InputError(f"none of the first {len(found.shards[:_LOOKED_AT])} shards can be read: {first}") from first
-
-
-def _state(config: JobConfig, overwrite: bool) -> dict[str, Receipt]:
-    """Receipts of an output that this job goes on with.
-
-    Raises:
-      OutputError: it holds something else.
-    """
-    layout = Layout(config.output)
-    store = store_for(config.output)
-    if store.stat(config.output) is not None:
-        raise OutputError(f"{config.output} is a file; name a directory")
-    if store.stat(layout.job) is None:
-        if store.is_directory(config.output) and next(iter(store.list(config.output)), None) is not None:
-            raise OutputError(f"{config.output} is not empty and not an output of this job; name another directory")
-        return {}
-    with store.open(layout.job) as file:
-        _compare(json.loads(file.read()), config, overwrite)
-    return {**read_manifest(layout), **read_receipts(layout)}
-
-
-def _compare(held: dict[str, Any], config: JobConfig, overwrite: bool) -> None:
-    if held["options_digest"] == options_digest(config) or overwrite:
-        return
-    now = config.options()
-    differing = ", ".join(f"{name} {held['options'].get(name)} -> {now[name]}" for name in _differing(held, now))
-    raise OutputError(
-        f"{config.output} was made with other options ({differing}); name another --output, or replace what it holds "
-        "with --overwrite"
-    )
-
-
-def _differing(held: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return [name for name in now if held["options"].get(name) != json.loads(json.dumps(now[name]))]
-
-
-def _job_text(config: JobConfig) -> bytes:
-    value = {"options_digest": options_digest(config), "options": config.options()}
-    return (json.dumps(value, indent=2) + "\n").encode()
 
 
 def _put(uri: str, data: bytes) -> None:

@@ -45,6 +45,7 @@ def _nothing_to_do(job: Job) -> dict[str, Any]:
         return commit(job.config, job.gate, job.run, [])
     summary = _read(layout.success)
     zero = {"units": 0, "kept_units": job.run.units, "failed_units": 0, "read": 0, "results": 0, "rejects": 0}
+    zero["passed_over_files"] = job.run.passed_over
     now = {"started": job.run.started, "ended": time.time(), "seconds": round(time.time() - job.run.started, 3)}
     return {**summary, "failed": [], "run": {**zero, **now}}
 

@@ -21,12 +21,12 @@ class Found:
     root: str
     format: str
     shards: Sequence[Shard]
-    passed_over: int = 0  # files in directories that are of no known format
+    passed_over: int = 0  # files in directories and globs that are of no known format
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Listing:
-    """Files below one base; ``named`` ones were given by name or glob and must be readable."""
+    """Files below one base; a ``named`` one must be a shard, others are passed over where they are none."""
 
     base: str
     files: list[Stat] = field(default_factory=list)
@@ -68,7 +68,7 @@ def _list(uri: str) -> _Listing:
     files = [stat for stat in _visible(base, found) if pattern.fullmatch(_below(stat.uri, base))]
     if not files:
         raise InputError(f"{uri}: the glob matches no file (quote it, and use ** to cross directories)")
-    return _Listing(base=base, files=files, named=True)
+    return _Listing(base=base, files=files, named=False)
 
 
 def _visible(base: str, files: Iterable[Stat]) -> Iterator[Stat]:
@@ -169,9 +169,18 @@ def _only_format(told: Sequence[tuple[str | None, Stat]]) -> str:
 
 def _shard(stat: Stat, root: str) -> Shard:
     path = _below(stat.uri, root) if root != "." or stat.uri.startswith("./") else stat.uri
-    if any(part in ("", ".", "..") for part in path.split("/")) or "\0" in path:
+    if any(part in ("", ".", "..") for part in path.split("/")) or "\0" in path or not _is_text(path):
         raise InputError(f"{stat.uri!r}: this name cannot be mirrored in the output; rename it")
     return Shard(uri=stat.uri, path=path, size=stat.size, identity=stat.identity)
+
+
+def _is_text(path: str) -> bool:
+    """Whether a name is UTF-8; Python stands in surrogates for bytes that are not."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_apart(inputs: Sequence[str], output: str) -> None:

@@ -6,7 +6,10 @@ from typing import Any
 
 def describe(summary: Mapping[str, Any]) -> str:
     """What the run did, what the output holds, and how to open it."""
-    lines = [_run_line(summary["run"]), _total_line(summary), *_reasons(summary["total"]), *_failed(summary)]
+    run = summary["run"]
+    lines = [_run_line(run), _total_line(summary), *_reasons(summary["total"]), *_failed(summary)]
+    if run["passed_over_files"]:
+        lines.append(f"  passed over: {run['passed_over_files']:,} files of the input are of no known format")
     return "\n".join(lines + _open(summary))
 
 

@@ -171,3 +171,14 @@ def test_an_empty_shard_gives_an_empty_table(tmp_path: Path, model: Model, digit
     run_job(Verb.ENCODE, tmp_path / "in", model.bundle, tmp_path / "out")
     assert pq.read_metadata(tmp_path / "out/latents/a.parquet").num_rows == 0
     assert verify(str(tmp_path / "out")).read == 3
+
+
+def test_columns_last_whatever_shards_come_later(tmp_path: Path, digit_files: list[bytes], model: Model) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    write_parquet(source / "2.parquet", digit_files[:4], range(4))
+    run_job(Verb.ENCODE, source, model.bundle, output)
+    table = pq.read_table(source / "2.parquet").append_column("class", [["a", "b", "c", "d"]])
+    pq.write_table(table, source / "1.parquet")
+    summary = run_job(Verb.ENCODE, source, model.bundle, output)
+    assert (summary["complete"], summary["run"]["units"]) == (True, 1)
+    assert pq.read_schema(output / "latents/1.parquet").names == pq.read_schema(output / "latents/2.parquet").names

@@ -1,0 +1,91 @@
+"""What an output holds, in its ``_job.json``: the options it was made with, and the columns that were settled then."""
+
+import base64
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config import JobConfig, options_digest
+from pipeline.errors import OutputError
+from pipeline.layout import Layout
+from pipeline.readers import Columns, Request
+from pipeline.storage import store_for
+
+Held = dict[str, Any]
+
+
+def read_held(output: str) -> Held | None:
+    """What an output was made with; None for an empty or new one.
+
+    Raises:
+      OutputError: something is there that is no output of this job.
+    """
+    layout, store = Layout(output), store_for(output)
+    if store.stat(output) is not None:
+        raise OutputError(f"{output} is a file; name a directory")
+    if store.stat(layout.job) is None:
+        if store.is_directory(output) and next(iter(store.list(output)), None) is not None:
+            raise OutputError(f"{output} is not empty and not an output of this job; name another directory")
+        return None
+    with store.open(layout.job) as file:
+        held: Held = json.loads(file.read())
+    return held
+
+
+def write_held(config: JobConfig, request: Request) -> None:
+    """Say what the output is about to hold."""
+    carry = base64.b64encode(config.columns.carry.serialize().to_pybytes()).decode()
+    columns = {"image": config.columns.image, "key": config.columns.key, "carry": carry}
+    held = {
+        "options_digest": options_digest(config),
+        "options": config.options(),
+        "request": _request(request),
+        "columns": columns,
+    }
+    with store_for(config.output).create(Layout(config.output).job) as sink:
+        sink.write((json.dumps(held, indent=2) + "\n").encode())
+
+
+def held_columns(held: Held | None, request: Request) -> Columns | None:
+    """The columns that the same request settled when the output was begun: they last, whatever shards come later."""
+    if held is None or held["request"] != _request(request):
+        return None
+    columns = held["columns"]
+    return Columns(
+        image=columns["image"],
+        key=columns["key"],
+        carry=pa.ipc.read_schema(pa.py_buffer(base64.b64decode(columns["carry"]))),
+        numeric=request.numeric,
+        length=request.length,
+        max_record_bytes=request.max_record_bytes,
+    )
+
+
+def check_held(held: Held | None, config: JobConfig, overwrite: bool) -> None:
+    """Refuse to mix.
+
+    Raises:
+      OutputError: the output was made with another model or other options; the text names each.
+    """
+    if held is None or overwrite or held["options_digest"] == options_digest(config):
+        return
+    before, now = _flat(held["options"]), _flat(json.loads(json.dumps(config.options())))
+    differing = [f"{name} {before.get(name)} -> {now.get(name)}" for name in now if before.get(name) != now[name]]
+    raise OutputError(
+        f"{config.output} was made with other options ({', '.join(differing)}); name another --output, or replace what "
+        "it holds with --overwrite"
+    )
+
+
+def _request(request: Request) -> dict[str, Any]:
+    value = asdict(request)
+    return {**value, "carry": None if request.carry is None else list(request.carry)}
+
+
+def _flat(options: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        flat.update({f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value})
+    return flat
