@@ -19,7 +19,7 @@ setup(
         "numpy>=1.26",
         "pillow>=11.3",
         "protobuf>=5.26",
-        "pyarrow>=18",
+        "pyarrow>=21",
         "tensorflow>=2.20",
     ],
     extras_require={

@@ -1,0 +1,1 @@
+"""Peers, limits and sections of the benchmark."""

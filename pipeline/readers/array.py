@@ -1,0 +1,228 @@
+"""Arrays of pixels or vectors: NumPy's ``.npy`` and ``.npz``, and IDX, plain and gzip, as MNIST is distributed.
+
+Rows ``[n, H, W]`` or ``[n, H, W, C]`` are pixels: uint8, uint16, or floating and then given as float32. Rows ``[n, d]``
+are vectors of any number type, given as float32. The arrays are named by the request or else:
+
+- image: of ``.npz`` the member ``x``, ``images``, ``image``, ``x_train`` or ``arr_0``, or the only one with rows.
+- key: the row's number; a member of text or integers where the request names one.
+- carried: ``label``, which is the member ``y…`` of an image ``x…``, or ``label``, ``labels``, ``y`` or ``y_train``; of
+  MNIST's ``…-images-idx3-ubyte`` the file ``…-labels-idx1-ubyte`` beside it. Any other member by its name.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import InputError, ShardError
+from pipeline.readers import idx, npy
+from pipeline.readers.base import Columns, Request
+from pipeline.readers.layout import Layout
+from pipeline.readers.members import Member, Members, is_packed, members
+from pipeline.readers.text import text
+from pipeline.records import Array, Records, Shard, Unit
+
+_IMAGES = ("x", "images", "image", "x_train", "arr_0")
+_LABELS = ("label", "labels", "y", "y_train")
+
+_PART = 8 << 20  # bytes of rows that can be read by themselves
+
+
+class ArrayReader:
+    """Plain arrays split at any row; what is packed is read from its start."""
+
+    suffixes = (".npy", ".npz", ".idx3-ubyte")
+    grouped = False
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        """By suffix, MNIST's names or content. A file of MNIST's labels is no shard by itself."""
+        name = name.lower().rpartition("/")[2]
+        zipped = head[:2] == b"PK" and head[30 : 30 + int.from_bytes(head[26:28], "little")].endswith(b".npy")
+        return name.endswith(self.suffixes) or head.startswith(npy.MAGIC) or zipped or idx.is_images(name, head)
+
+    def settle(self, shard: Shard, request: Request) -> Columns:
+        """Choose arrays by their headers. ``numeric`` is always true: an array keeps numbers."""
+        with ExitStack() as stack:
+            found = members(shard, stack)
+            image = _image(shard, found, request)
+            layout = found[image]().layout
+            problem = _problem(layout, request.max_record_bytes) or _misfit(layout, request.length)
+            if problem:
+                raise InputError(f"{shard.path}: array {image!r} {problem}; name another with --image-feature")
+            return Columns(
+                image=image,
+                key=_key(shard, found, layout, request),
+                carry=_carry(shard, found, image, layout, request),
+                numeric=True,
+                max_record_bytes=request.max_record_bytes,
+                length=layout.shape[1] if len(layout.shape) == 2 else None,
+            )
+
+    def rows(self, shard: Shard) -> Sequence[int] | None:
+        """Parts of equal size, a power of two of rows so that batches seldom straddle their edges."""
+        if is_packed(shard):
+            return None
+        with ExitStack() as stack:
+            layout = members(shard, stack)["image"]().layout
+        part = 1 << max(0, (_PART // max(1, layout.row_bytes)).bit_length() - 1)
+        whole, rest = divmod(layout.rows, part)
+        return (part,) * whole + (rest,) * (rest > 0)
+
+    def read(self, unit: Unit, columns: Columns, size: int) -> Iterator[Records]:
+        """Records of rows ``[unit.start, unit.stop)``."""
+        (shard,) = unit.shards
+        with ExitStack() as stack:
+            found = members(shard, stack)
+            image = _opened(shard, found, columns.image)
+            problem = _problem(image.layout, columns.max_record_bytes)
+            if problem:
+                raise ShardError(shard.path, f"array {columns.image!r} {problem}")
+            yield from _records(unit, columns, size, image, [*_columns(shard, found, columns, image.layout)])
+
+
+# ---- choosing arrays
+
+
+def _problem(layout: Layout, most: int) -> str | None:
+    """Why rows of an array cannot be records, in words that follow its name."""
+    kind = layout.dtype.kind if layout.dtype else ""
+    if kind not in "iuf" or not kind:
+        return f"holds {layout.descr}, not numbers"
+    if not 2 <= len(layout.shape) <= 4:
+        return f"has the shape {layout.shape}, not [n, d], [n, H, W] or [n, H, W, C]"
+    if len(layout.shape) > 2 and kind != "f" and layout.descr.lstrip("<>|=") not in ("u1", "u2"):
+        return f"holds {layout.descr}; pixels must be uint8, uint16 or floating"
+    if not 0 < layout.row_bytes <= most:
+        return f"has records of {layout.row_bytes} bytes, not 1 to {most}"
+    return None
+
+
+def _misfit(layout: Layout, length: int | None) -> str | None:
+    if length is None or layout.shape[1:] == (length,):
+        return None
+    return f"has records of shape {layout.shape[1:]}, and the model takes vectors of {length} numbers"
+
+
+def _image(shard: Shard, found: Members, request: Request) -> str:
+    if request.image is not None:
+        return _asked(shard, found, request.image, "--image-feature")
+    usual = [name for name in _IMAGES if name in found]
+    usable = usual or [name for name, opened in found.items() if len(opened().layout.shape) >= 2]
+    if not usual and len(usable) != 1:
+        raise InputError(
+            f"{shard.path}: {len(usable)} arrays have rows and none has a usual name; name one with --image-feature. "
+            f"There are: {', '.join(found)}"
+        )
+    return usable[0]
+
+
+def _asked(shard: Shard, found: Members, name: str, option: str) -> str:
+    if name not in found:
+        raise InputError(f"{shard.path}: no array {name!r}; set {option} to one of: {', '.join(found)}")
+    return name
+
+
+def _key(shard: Shard, found: Members, images: Layout, request: Request) -> str | None:
+    if request.key is None:
+        return None
+    layout = found[_asked(shard, found, request.key, "--key-feature")]().layout
+    if _type(layout) is None or layout.rows != images.rows:
+        raise InputError(f"{shard.path}: array {request.key!r} is {_words(layout)}, not one key for each record")
+    return request.key
+
+
+def _carry(shard: Shard, found: Members, image: str, images: Layout, request: Request) -> pa.Schema:
+    names = ("label",) if request.carry is None else request.carry
+    fields = []
+    for name in names:
+        source = _source(found, image, name)
+        layout = found[source]().layout if source in found else None
+        if layout and _type(layout) is not None and layout.rows == images.rows:
+            fields.append(pa.field(name, _type(layout)))
+        elif request.carry is not None:
+            _asked(shard, found, source, "--carry")
+            raise InputError(
+                f"{shard.path}: array {source!r} is no column of {images.rows} values; leave it from --carry"
+            )
+    return pa.schema(fields)
+
+
+def _source(found: Members, image: str, name: str) -> str:
+    """The array that a carried column comes from: its namesake, or for ``label`` the labels of the image."""
+    if name != "label":
+        return name
+    partner = ("y" + image[1:],) if image.startswith("x") else ()
+    return next((other for other in (*partner, *_LABELS) if other in found), name)
+
+
+def _type(layout: Layout) -> pa.DataType | None:
+    """Arrow's type for one value of a row each; None where a row is more than a value."""
+    if layout.dtype is None or not layout.shape or layout.shape[1:] not in ((), (1,)):
+        return None
+    text_types = {"U": pa.string(), "S": pa.binary()}
+    return text_types.get(layout.dtype.kind) or pa.from_numpy_dtype(layout.dtype.newbyteorder("="))
+
+
+# ---- reading
+
+
+def _columns(shard: Shard, found: Members, columns: Columns, images: Layout) -> Iterator[Member]:
+    """The members of the carried columns, and last of the key if it has one; all as the first shard had them."""
+    for field in columns.carry:
+        member = _opened(shard, found, _source(found, columns.image, field.name))
+        if _type(member.layout) != field.type or member.layout.rows != images.rows:
+            raise ShardError(
+                member.shard.path,
+                f"column {field.name!r} is {_words(member.layout)}, not {images.rows} values of {field.type}",
+            )
+        yield member
+    if columns.key is not None:
+        member = _opened(shard, found, columns.key)
+        if _type(member.layout) is None or member.layout.rows != images.rows:
+            raise ShardError(shard.path, f"array {columns.key!r} is {_words(member.layout)}, not {images.rows} keys")
+        yield member
+
+
+def _opened(shard: Shard, found: Members, name: str) -> Member:
+    if name not in found:
+        raise ShardError(shard.path, f"no array {name!r} as in the first shard; there are: {', '.join(found)}")
+    return found[name]()
+
+
+def _words(layout: Layout) -> str:
+    return f"{layout.shape} of {layout.descr}"
+
+
+def _records(unit: Unit, columns: Columns, size: int, image: Member, beside: Sequence[Member]) -> Iterator[Records]:
+    shard, stop = unit.shards[0], image.layout.rows if unit.stop is None else unit.stop
+    if not 0 <= unit.start <= stop <= image.layout.rows:
+        raise ShardError(shard.path, f"no rows {unit.start} to {stop}; it changed since it was planned")
+    readers = [member.blocks(unit.start, stop, size) for member in (image, *beside)]
+    for at, (pixels, *others) in zip(range(unit.start, stop, size), zip(*readers, strict=True), strict=True):
+        values = [_values(shard, other) for other in others]
+        index = np.arange(at, at + len(pixels))
+        yield Records(
+            shard=shard.path,
+            index=index,
+            key=text(pa.array(index) if columns.key is None else values.pop()),
+            payload=_payload(pixels),
+            carried=dict(zip(columns.carry.names, values, strict=True)),
+        )
+
+
+def _payload(rows: Array) -> Array:
+    """Pixels with a channel axis, or vectors; in this machine's byte order."""
+    if rows.ndim == 3:
+        rows = rows[..., np.newaxis]
+    kind = np.float32 if rows.ndim == 2 or rows.dtype.kind == "f" else rows.dtype.newbyteorder("=")
+    with np.errstate(over="ignore"):  # infinity is a reject of its own, later
+        return rows.astype(kind, copy=False)
+
+
+def _values(shard: Shard, rows: Array) -> pa.Array:
+    native = np.ascontiguousarray(rows.reshape(-1), rows.dtype.newbyteorder("="))
+    try:
+        return pa.array(native)
+    except ValueError as error:  # code points that are none
+        raise ShardError(shard.path, f"text that is not Unicode: {error}") from error

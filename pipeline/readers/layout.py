@@ -1,0 +1,101 @@
+"""Arrays in streams: how the numbers lie, and their rows in blocks, without the whole array in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import BinaryIO
+
+import numpy as np
+
+from pipeline.records import Array
+
+_BLOCK = 8 << 20  # bytes of a column-major array that are gathered at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """An array as its header describes it.
+
+    dtype: of one element; None where the elements are neither numbers nor text (objects, records, complex, times).
+    descr: the element type as the header spells it.
+    shape: rows first.
+    fortran: column-major, so that a row is scattered over the stream.
+    offset: byte at which the elements begin.
+    """
+
+    dtype: np.dtype | None
+    descr: str
+    shape: tuple[int, ...]
+    fortran: bool
+    offset: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of the array; a single value is one."""
+        return self.shape[0] if self.shape else 1
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return prod(self.shape[1:]) * (self.dtype.itemsize if self.dtype else 0)
+
+    @property
+    def end(self) -> int:
+        """Bytes of the stream, header and elements."""
+        return self.offset + self.rows * self.row_bytes
+
+
+def blocks(stream: BinaryIO, layout: Layout, start: int, stop: int, size: int) -> Iterator[Array]:
+    """Rows ``[start, stop)`` as arrays ``[size, ...]`` in the stream's byte order; the last may be smaller.
+
+    The stream stands at the first element; it must seek where ``start`` is not 0 or the layout is column-major.
+
+    Raises:
+      EOFError: the stream ends early, or goes on after the last row.
+    """
+    yield from (_column_major if layout.fortran else _row_major)(stream, layout, start, stop, size)
+    if stop == layout.rows and not layout.fortran and stream.read(1):  # also makes gzip and zip check their CRC
+        raise EOFError(f"more bytes follow the last of its {layout.rows} rows")
+
+
+def _row_major(stream: BinaryIO, layout: Layout, start: int, stop: int, size: int) -> Iterator[Array]:
+    if start:
+        stream.seek(layout.offset + start * layout.row_bytes)
+    for at in range(start, stop, size):
+        count = min(size, stop - at)
+        data = exactly(stream, count * layout.row_bytes, f"row {at}")
+        yield np.frombuffer(data, layout.dtype).reshape(count, *layout.shape[1:])
+
+
+def _column_major(stream: BinaryIO, layout: Layout, start: int, stop: int, size: int) -> Iterator[Array]:
+    step = max(1, _BLOCK // (layout.row_bytes * size)) * size
+    for at in range(start, stop, step):
+        block = _gathered(stream, layout, at, min(step, stop - at))
+        for first in range(0, len(block), size):
+            yield np.ascontiguousarray(block[first : first + size])
+
+
+def _gathered(stream: BinaryIO, layout: Layout, at: int, count: int) -> Array:
+    """``count`` rows of a column-major array: one read for each element of a row."""
+    assert layout.dtype is not None  # elements of an unknown type have no rows
+    item, places = layout.dtype.itemsize, prod(layout.shape[1:])
+    columns = np.empty((places, count), layout.dtype)
+    for place in range(places):
+        stream.seek(layout.offset + (place * layout.rows + at) * item)
+        columns[place] = np.frombuffer(exactly(stream, count * item, f"row {at}"), layout.dtype)
+    return columns.reshape(*reversed(layout.shape[1:]), count).transpose()
+
+
+def exactly(stream: BinaryIO, size: int, what: str) -> bytes:
+    """``size`` bytes from a stream that may give fewer at a time.
+
+    Raises:
+      EOFError: it ends before; the text names ``what`` is cut.
+    """
+    data = stream.read(size)
+    while len(data) < size:
+        more = stream.read(size - len(data))
+        if not more:
+            raise EOFError(f"it ends within {what}: {size - len(data)} bytes are missing")
+        data += more
+    return data

@@ -1,0 +1,138 @@
+"""The arrays of one shard by name: of ``.npz`` its members, of ``.npy`` and IDX ``image`` (and MNIST's ``label``)."""
+
+import gzip
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from io import SEEK_END
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from typing import BinaryIO, TypeAlias, cast
+from zipfile import ZipFile
+
+from pipeline.errors import ShardError
+from pipeline.readers import idx, npy
+from pipeline.readers.damage import damage
+from pipeline.readers.layout import Layout, blocks, exactly
+from pipeline.records import Array, Shard
+from pipeline.storage import store_for
+
+_GZIP, _ZIP = b"\x1f\x8b", b"PK"
+_DEFLATE = 1032  # bytes that deflate can pack into one: a header that asks for more lies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One array: a stream that stands at its first element, and how the elements lie."""
+
+    shard: Shard
+    stream: BinaryIO
+    layout: Layout
+
+    def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
+        """Rows ``[start, stop)`` as arrays ``[size, ...]``; the last may be smaller.
+
+        Raises:
+          ShardError: the stream ends early or goes on after its last row, or a checksum is wrong.
+        """
+        with damage(self.shard):
+            yield from blocks(self.stream, self.layout, start, stop, size)
+
+
+# Opened on demand, so that what is not read costs nothing.
+Members: TypeAlias = Mapping[str, Callable[[], Member]]
+
+
+def members(shard: Shard, stack: ExitStack) -> Members:
+    """The arrays of a shard; ``stack`` closes what is opened.
+
+    Raises:
+      ShardError: on this call or on opening a member: the store failed, a header is damaged, or the size that it
+        gives is not the size that is there.
+    """
+    with damage(shard):
+        stream = stack.enter_context(store_for(shard.uri).open(shard.uri))
+        if _begins(stream, _ZIP):
+            archive = stack.enter_context(ZipFile(stream))
+            names = [name for name in archive.namelist() if name.endswith(".npy")]
+            return {name.removesuffix(".npy"): partial(_zipped, shard, archive, name, stack) for name in names}
+        labels = _labels(shard)
+    found = {"image": partial(_single, shard, stream, stack)}
+    return found if labels is None else found | {"label": partial(_beside, labels, stack)}
+
+
+def is_packed(shard: Shard) -> bool:
+    """Whether a shard can only be read from its start: gzip or zip, by its first bytes."""
+    with damage(shard), store_for(shard.uri).open(shard.uri) as stream:
+        return _begins(stream, _GZIP) or _begins(stream, _ZIP)
+
+
+def _begins(stream: BinaryIO, magic: bytes) -> bool:
+    stream.seek(0)
+    head = stream.read(len(magic))
+    stream.seek(0)
+    return head == magic
+
+
+def _labels(shard: Shard) -> Shard | None:
+    """MNIST's file of labels beside its file of images."""
+    folder, slash, name = shard.uri.rpartition("/")
+    for other in idx.labels_of(name):
+        uri = folder + slash + other
+        if store_for(uri).stat(uri) is not None:
+            return replace(shard, uri=uri, path=shard.path.removesuffix(name) + other)
+    return None
+
+
+def _beside(labels: Shard, stack: ExitStack) -> Member:
+    with damage(labels):
+        stream = stack.enter_context(store_for(labels.uri).open(labels.uri))
+    return _single(labels, stream, stack)
+
+
+def _single(shard: Shard, stream: BinaryIO, stack: ExitStack) -> Member:
+    with damage(shard):
+        size = stream.seek(0, SEEK_END)
+        if not _begins(stream, _GZIP):
+            return _checked(shard, stream, size, None, stack)
+        unpacked = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=stream)))
+        return _checked(shard, unpacked, None, size, stack)
+
+
+def _zipped(shard: Shard, archive: ZipFile, name: str, stack: ExitStack) -> Member:
+    with damage(shard):
+        info = archive.getinfo(name)
+        stream = cast(BinaryIO, stack.enter_context(archive.open(info)))
+        return _checked(shard, stream, info.file_size, info.compress_size, stack)
+
+
+def _checked(shard: Shard, stream: BinaryIO, size: int | None, packed: int | None, stack: ExitStack) -> Member:
+    """A member whose header asks for ``size`` bytes, as far as that is known, and for what ``packed`` ones can hold."""
+    layout = _layout(shard, stream)
+    if layout.dtype is None:
+        return Member(shard=shard, stream=stream, layout=layout)
+    if size is not None and layout.end != size:
+        raise ShardError(shard.path, f"its header asks for {layout.end} bytes and there are {size}; it is damaged")
+    if packed is not None and layout.end > _DEFLATE * (packed + 1):
+        raise ShardError(shard.path, f"its header asks for {layout.end} bytes, packed in {packed}; it is damaged")
+    if layout.fortran and packed is not None:
+        stream, layout = _spooled(stream, layout, stack), replace(layout, offset=0)
+    return Member(shard=shard, stream=stream, layout=layout)
+
+
+def _layout(shard: Shard, stream: BinaryIO) -> Layout:
+    lead = exactly(stream, 4, "the header")
+    try:
+        return npy.read_header(lead, stream) if npy.MAGIC.startswith(lead) else idx.read_header(lead, stream)
+    except ValueError as error:
+        raise ShardError(shard.path, str(error)) from error
+
+
+def _spooled(stream: BinaryIO, layout: Layout, stack: ExitStack) -> BinaryIO:
+    """Elements on the disk: column-major rows are gathered from all over, which a packed stream cannot do."""
+    file = stack.enter_context(TemporaryFile())  # noqa: SIM115
+    copyfileobj(stream, file, 1 << 20)
+    if file.tell() != layout.end - layout.offset:
+        raise EOFError(f"{file.tell()} bytes of elements, and {layout.end - layout.offset} by its header")
+    return cast(BinaryIO, file)

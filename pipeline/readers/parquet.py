@@ -1,0 +1,212 @@
+"""Parquet: image files in a binary or ``struct<bytes, path>`` column, or vectors in a list column.
+
+The struct is what Hugging Face ``datasets`` writes for its ``Image`` feature; ``schemas`` says how columns are chosen.
+Arrow cannot read a null in a fixed-size list out of Parquet: such a shard is refused, and a plain list is the remedy.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError, ShardError
+from pipeline.readers import lists, schemas, text
+from pipeline.readers.base import Columns, Request
+from pipeline.readers.damage import damage
+from pipeline.records import Fault, Reason, Records, Shard, Stage, Unit
+from pipeline.storage import store_for
+
+_READ_AHEAD = 1 << 20  # bytes of each column that are held; without it a whole row group would be
+
+
+class ParquetReader:
+    """Row groups are the parts that can be read by themselves; within one, pages are streamed."""
+
+    suffixes = (".parquet", ".pq")
+    grouped = False
+
+    def recognises(self, name: str, head: bytes) -> bool:
+        """By suffix, or by the magic bytes at the start."""
+        return name.lower().endswith(self.suffixes) or head.startswith(b"PAR1")
+
+    def settle(self, shard: Shard, request: Request) -> Columns:
+        """Choose columns by the footer's schema; of vectors also their length, from the type or the first rows."""
+        with _opened(shard) as file:
+            schema = file.schema_arrow
+            image = schemas.choose_image(shard, schema, request)
+            return Columns(
+                image=image,
+                key=schemas.choose_key(shard, schema, image, request),
+                carry=schemas.choose_carry(shard, schema, request),
+                numeric=request.numeric,
+                max_record_bytes=request.max_record_bytes,
+                length=_length(shard, file, image, request) if request.numeric else None,
+            )
+
+    def rows(self, shard: Shard) -> Sequence[int]:
+        """Rows of each row group."""
+        with _opened(shard) as file:
+            return _sizes(shard, file.metadata)
+
+    def read(self, unit: Unit, columns: Columns, size: int) -> Iterator[Records]:
+        """Records of the row groups between ``unit.start`` and ``unit.stop``; checksums of pages are verified."""
+        (shard,) = unit.shards
+        with _opened(shard) as file:
+            schemas.check(shard, file.schema_arrow, columns)
+            groups, stop = _groups(shard, file.metadata, unit)
+            at, faults = unit.start, dict[int, Fault]()
+            for batch in _exactly(size, _flat(file, groups, columns, size, unit.start, faults)):
+                yield _records(shard, batch, columns, at, faults)
+                at += batch.num_rows
+        if at != stop:
+            raise ShardError(
+                shard.path, f"{at - unit.start} rows read, {stop - unit.start} in its footer; it is damaged"
+            )
+
+
+@contextmanager
+def _opened(shard: Shard) -> Iterator[pq.ParquetFile]:
+    with damage(shard), store_for(shard.uri).open(shard.uri) as stream:
+        yield pq.ParquetFile(stream, buffer_size=_READ_AHEAD, pre_buffer=False, page_checksum_verification=True)
+
+
+def _sizes(shard: Shard, metadata: pq.FileMetaData) -> tuple[int, ...]:
+    sizes = tuple(metadata.row_group(at).num_rows for at in range(metadata.num_row_groups))
+    if sum(sizes) != metadata.num_rows:  # nothing else tells of a flipped bit there
+        raise ShardError(
+            shard.path, f"{sum(sizes)} rows in its row groups and {metadata.num_rows} in all; it is damaged"
+        )
+    return sizes
+
+
+def _groups(shard: Shard, metadata: pq.FileMetaData, unit: Unit) -> tuple[list[int], int]:
+    """The row groups of the unit, and the row that it ends before."""
+    edges = [0, *accumulate(_sizes(shard, metadata))]
+    stop = edges[-1] if unit.stop is None else unit.stop
+    if unit.start not in edges or stop not in edges:
+        raise ShardError(shard.path, f"no row groups at rows {unit.start} to {stop}; it changed since it was planned")
+    return [at for at, (a, b) in enumerate(pairwise(edges)) if unit.start <= a < b <= stop], stop
+
+
+def _length(shard: Shard, file: pq.ParquetFile, image: str, request: Request) -> int | None:
+    kind = file.schema_arrow.field(image).type
+    if not pa.types.is_fixed_size_list(kind):
+        return request.length or _first_length(file, image)
+    if request.length not in (None, kind.list_size):
+        raise InputError(
+            f"{shard.path}: column {image!r} keeps vectors of {kind.list_size} numbers and the model takes "
+            f"{request.length}; name another with --image-feature"
+        )
+    return int(kind.list_size)
+
+
+def _first_length(file: pq.ParquetFile, image: str) -> int | None:
+    for batch in file.iter_batches(1024, columns=[image], use_threads=False):
+        sizes = lists.lengths(batch.column(image))
+        if (sizes > 0).any():
+            return int(sizes[sizes > 0][0])
+    return None
+
+
+def _flat(
+    file: pq.ParquetFile, groups: list[int], columns: Columns, size: int, at: int, faults: dict[int, Fault]
+) -> Iterator[pa.RecordBatch]:
+    """Batches of payload, key and carried columns; ``faults`` is filled by row number."""
+    names = ["payload", "key", *columns.carry.names]
+    leaves = _leaves(file.schema_arrow, columns)
+    for batch in file.iter_batches(size, row_groups=groups, columns=leaves, use_threads=False) if groups else ():
+        payload, bad = _payload(batch.column(columns.image), columns)
+        carried = [_carried(batch.column(field.name), field, bad) for field in columns.carry]
+        faults.update((at + row, fault) for row, fault in bad.items())
+        yield pa.RecordBatch.from_arrays([payload, _keys(batch, columns, at), *carried], names)
+        at += batch.num_rows
+
+
+def _leaves(schema: pa.Schema, columns: Columns) -> list[str]:
+    """What is read of the file: of an image struct only the children that are needed."""
+    kind = schema.field(columns.image).type
+    image = f"{columns.image}.bytes" if pa.types.is_struct(kind) else columns.image
+    return [image, *([] if columns.key is None else [columns.key]), *columns.carry.names]
+
+
+def _payload(column: pa.Array, columns: Columns) -> tuple[pa.Array, dict[int, Fault]]:
+    if columns.numeric:
+        return lists.rows(column, columns.length)
+    files = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+    files = files.dictionary_decode() if pa.types.is_dictionary(files.type) else files
+    files = files if files.type == pa.binary() else files.cast(pa.binary())
+    return files, _file_faults(files, columns.max_record_bytes)
+
+
+def _file_faults(files: pa.Array, limit: int) -> dict[int, Fault]:
+    faults = dict[int, Fault]()
+    if files.null_count:
+        missing = Fault(stage=Stage.READ, reason=Reason.MISSING_IMAGE, detail="the image is null")
+        faults.update((int(at), missing) for at in np.flatnonzero(files.is_null()))
+    if files.nbytes > limit:  # otherwise no single one can be larger
+        sizes = pc.fill_null(pc.binary_length(files), 0).to_numpy()
+        for at in np.flatnonzero(sizes > limit):
+            detail = f"{sizes[at]} bytes; the most is {limit}"
+            faults[int(at)] = Fault(stage=Stage.READ, reason=Reason.RECORD_TOO_LARGE, detail=detail)
+    return faults
+
+
+def _keys(batch: pa.RecordBatch, columns: Columns, at: int) -> pa.Array:
+    if columns.key is None:
+        return _numbered(at, batch.num_rows)
+    if columns.key == schemas.path_of(columns.image):
+        keys = text.text(pc.struct_field(batch.column(columns.image), "path"))
+    else:
+        keys = text.text(batch.column(columns.key))
+    return pc.coalesce(keys, _numbered(at, batch.num_rows)) if keys.null_count else keys
+
+
+def _numbered(at: int, count: int) -> pa.Array:
+    return pa.array(np.arange(at, at + count)).cast(pa.string())
+
+
+def _carried(values: pa.Array, field: pa.Field, bad: dict[int, Fault]) -> pa.Array:
+    values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+    wrong = text.invalid(values)
+    if not wrong:
+        return values
+    detail = f"{field.name!r} is not UTF-8"
+    bad.update((at, Fault(stage=Stage.READ, reason=Reason.WRONG_TYPE, detail=detail)) for at in wrong if at not in bad)
+    keep = np.ones(len(values), bool)
+    keep[wrong] = False
+    return pc.if_else(pa.array(keep), values, pa.scalar(None, values.type))
+
+
+def _exactly(size: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of ``size``: slices, and copies only where a batch spans two of Arrow's own."""
+    held, count = list[pa.RecordBatch](), 0
+    for batch in batches:
+        at = 0
+        while count + batch.num_rows - at >= size:
+            held.append(batch.slice(at, size - count))
+            yield held[0] if len(held) == 1 else pa.concat_batches(held)
+            at, held, count = at + size - count, [], 0
+        if at < batch.num_rows:
+            held.append(batch.slice(at))
+            count += held[-1].num_rows
+    if held:
+        yield pa.concat_batches(held)
+
+
+def _records(shard: Shard, batch: pa.RecordBatch, columns: Columns, at: int, faults: dict[int, Fault]) -> Records:
+    payload, key, *carried = batch.columns
+    if columns.numeric:
+        payload = payload.flatten().to_numpy().reshape(batch.num_rows, -1)
+    own = [row for row in faults if row < at + batch.num_rows]
+    return Records(
+        shard=shard.path,
+        index=np.arange(at, at + batch.num_rows),
+        key=key,
+        payload=payload,
+        carried=dict(zip(columns.carry.names, carried, strict=True)),
+        faults={row - at: faults.pop(row) for row in own},
+    )

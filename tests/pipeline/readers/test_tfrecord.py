@@ -1,0 +1,312 @@
+"""TFRecord shards as TensorFlow writes them, and every way in which one can be bad."""
+
+import gzip
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.readers import Columns, Request, reader_for
+from pipeline.records import Reason, Records, Shard, Unit
+
+READER = reader_for("tfrecord")
+
+
+def example(**features: Any) -> bytes:
+    """A serialized tf.train.Example; values are lists of bytes, floats or integers, or one of them."""
+    import tensorflow as tf
+
+    message = tf.train.Example()
+    for name, given in features.items():
+        values = given if isinstance(given, list) else [given]
+        kind = {bytes: "bytes_list", float: "float_list", int: "int64_list"}[type(values[0]) if values else bytes]
+        feature = message.features.feature[name]
+        getattr(feature, kind).SetInParent()
+        getattr(feature, kind).value.extend(values)
+    return message.SerializeToString()
+
+
+def write(path: Path, records: Sequence[bytes], compression: str = "") -> Shard:
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(path), compression) as writer:
+        for record in records:
+            writer.write(record)
+    return shard_of(path)
+
+
+def shard_of(path: Path, data: bytes | None = None) -> Shard:
+    if data is not None:
+        path.touch()
+        with path.open("r+b") as file:  # emptying a file first can cost milliseconds, and some tests write thousands
+            file.write(data)
+            file.truncate()
+    return Shard(uri=str(path), path=path.name, size=path.stat().st_size, identity="1")
+
+
+def batches(shard: Shard, columns: Columns, size: int = 256) -> Iterator[Any]:
+    return READER.read(Unit(id="u", format="tfrecord", shards=(shard,)), columns, size)
+
+
+def read(shard: Shard, columns: Columns, size: int = 256) -> list[Records]:
+    return [batch.records() for batch in batches(shard, columns, size)]
+
+
+def rows(parts: Sequence[Records]) -> list[dict[str, Any]]:
+    """Each record with what reading says of it, whatever the batches were."""
+    found = []
+    for part in parts:
+        carried = {name: column.to_pylist() for name, column in part.carried.items()}
+        payload = part.payload.tolist() if isinstance(part.payload, np.ndarray) else part.payload.to_pylist()
+        for i in range(len(part)):
+            row = {name: values[i] for name, values in carried.items()}
+            found.append(row | {"index": int(part.index[i]), "key": part.key[i].as_py(), "payload": payload[i]})
+            found[-1]["fault"] = part.faults.get(i)
+    return found
+
+
+IMAGES = Columns(image="image", key="key", carry=pa.schema([]), numeric=False, max_record_bytes=1 << 20)
+
+
+@pytest.mark.parametrize("size", [1, 7, 256])
+@pytest.mark.parametrize("compression", ["", "GZIP"])
+def test_records_are_those_that_tensorflow_wrote(
+    tmp_path: Path, digit_files: list[bytes], labels: Any, compression: str, size: int
+) -> None:
+    count = 300
+    written = [
+        example(**{"image/encoded": digit_files[i], "image/filename": f"d/{i}.png".encode(), "label": int(labels[i])})
+        for i in range(count)
+    ]
+    shard = write(tmp_path / "a.tfrecord", written, compression)
+    columns = READER.settle(shard, Request())
+    parts = read(shard, columns, size)
+    assert [len(part) for part in parts] == [size] * (count // size) + [count % size] * (count % size > 0)
+    assert columns.carry == pa.schema([("label", pa.int64())])
+    assert {part.shard for part in parts} == {"a.tfrecord"}
+    assert rows(parts) == [
+        {"index": i, "key": f"d/{i}.png", "payload": digit_files[i], "label": int(labels[i]), "fault": None}
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("features", "request_", "image", "key", "carried"),
+    [
+        (
+            {"image/encoded": b"i", "image": b"j", "image/class/label": 1},
+            {},
+            "image/encoded",
+            None,
+            "image/class/label",
+        ),
+        ({"image": b"i", "image_raw": b"j", "key": b"k", "labels": [1.0]}, {}, "image", "key", "labels"),
+        ({"image_raw": b"i", "filename": b"k", "id": b"l"}, {}, "image_raw", "filename", ""),
+        ({"image/encoded": b"i", "image/filename": b"k", "image/key": b"l"}, {}, "image/encoded", "image/filename", ""),
+        (
+            {"image/encoded": b"i", "image/class/text": b"cat", "label": 1},
+            {},
+            "image/encoded",
+            None,
+            "image/class/text label",
+        ),
+        ({"a": b"i", "b": b"k", "label": 1, "c": 2}, {"image": "a", "key": "b", "carry": ["c"]}, "a", "b", "c"),
+        ({"image": b"i", "label": 1}, {"carry": ()}, "image", None, ""),
+        ({"features": [1.0], "y": [2.0]}, {"numeric": True}, "features", None, ""),
+        ({"only": [1.0, 2.0], "label": 3}, {"numeric": True}, "only", None, "label"),
+        ({"x": [1, 2], "y": [1.0]}, {"numeric": True}, "x", None, ""),
+    ],
+)
+def test_features_are_found_by_their_usual_names(
+    tmp_path: Path, features: dict[str, Any], request_: dict[str, Any], image: str, key: str | None, carried: str
+) -> None:
+    shard = write(tmp_path / "a.tfrecord", [example(**features)])
+    columns = READER.settle(shard, Request(**request_))
+    assert (columns.image, columns.key, columns.carry.names) == (image, key, carried.split())
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (
+            {"image": "imge"},
+            r"no feature 'imge', there are image \(bytes\), label \(int64\), v \(float\).*--image-feature",
+        ),
+        ({"image": "label"}, "'label' holds int64 values, and --image-feature needs bytes"),
+        ({"key": "label"}, "'label' holds int64 values, and --key-feature needs bytes"),
+        ({"carry": ["x"]}, "no feature 'x'.*--carry"),
+        ({"image": "image", "numeric": True}, "'image' holds bytes values, and --image-feature needs float or int64"),
+    ],
+)
+def test_a_wrong_name_is_refused_with_the_right_ones(tmp_path: Path, request_: dict[str, Any], words: str) -> None:
+    shard = write(tmp_path / "a.tfrecord", [example(image=b"i", label=1, v=[1.0, 2.0])])
+    with pytest.raises(InputError, match=words):
+        READER.settle(shard, Request(**request_))
+
+
+@pytest.mark.parametrize("records", [[], [b"\xff\xff"], [b""]])
+def test_a_shard_without_an_example_settles_nothing(tmp_path: Path, records: list[bytes]) -> None:
+    shard = write(tmp_path / "a.tfrecord", records)
+    with pytest.raises(InputError, match=r"a\.tfrecord: no tf\.train\.Example"):
+        READER.settle(shard, Request())
+
+
+def test_an_unnamed_image_is_asked_for(tmp_path: Path) -> None:
+    shard = write(tmp_path / "a.tfrecord", [example(picture=b"i")])
+    with pytest.raises(InputError, match=r"picture \(bytes\); set --image-feature"):
+        READER.settle(shard, Request())
+
+
+def test_settling_looks_past_bad_records_and_does_not_load_tensorflow(tmp_path: Path) -> None:
+    shard = write(tmp_path / "a.tfrecord", [b"\xff", example(image=b"i")])
+    code = (
+        "import sys; from pipeline.readers import Request, reader_for; from pipeline.records import Shard\n"
+        f"columns = reader_for('tfrecord').settle(Shard(uri={shard.uri!r}, path='a', size=1, identity=''), Request())\n"
+        "assert columns.image == 'image' and 'tensorflow' not in sys.modules and 'apache_beam' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_carried_columns_have_the_types_of_the_first_records(tmp_path: Path) -> None:
+    written = [
+        example(image=b"i", int=1, float=0.5, text="é".encode(), raw=b"\xff\x00", list=[1, 2], texts=[b"a", b"b"]),
+        example(image=b"i", int=-2, text=b"ok", list=[3], texts=[b"c"]),
+        example(image=b"i", float=2.5, raw=b"plain"),
+        *[example(image=b"i")] * 14,
+        example(image=b"i", text=b"not \xff text", texts=[b"\xfe"]),
+    ]
+    shard = write(tmp_path / "a.tfrecord", written)
+    names = ["int", "float", "text", "raw", "list", "texts"]
+    columns = READER.settle(shard, Request(carry=names))
+    types = [pa.int64(), pa.float32(), pa.string(), pa.binary(), pa.list_(pa.int64()), pa.list_(pa.string())]
+    assert columns.carry == pa.schema(list(zip(names, types, strict=True)))
+    (part,) = read(shard, columns)
+    assert [column.type for column in part.carried.values()] == types
+    found = [[column[i].as_py() for column in part.carried.values()] for i in (0, 1, 2, 17)]
+    assert found == [
+        [1, 0.5, "é", b"\xff\x00", [1, 2], ["a", "b"]],
+        [-2, None, "ok", None, [3], ["c"]],
+        [None, 2.5, None, b"plain", None, None],
+        [None, None, r"not \xff text", None, None, [r"\xfe"]],
+    ]
+    assert not part.faults
+
+
+def bad_records() -> list[tuple[bytes, Reason | None, str]]:
+    """A serialized record, the reason why it is bad, and words of the detail."""
+    good = example(image=b"fine", key=b"k", label=3)
+    return [
+        (b"", Reason.MISSING_IMAGE, "no value in feature 'image'"),
+        (b"\xff\xfe\xfd", Reason.INVALID_RECORD, "not a tf.train.Example"),
+        (good[:-3], Reason.INVALID_RECORD, "not a tf.train.Example"),
+        (good[:5] + bytes([good[5] ^ 0x7F]) + good[6:], Reason.INVALID_RECORD, "not a tf.train.Example"),
+        # Protobuf passes over a field of another wire type; TensorFlow's own reader does not.
+        (good + b"\x0a\x02\x08\x01", Reason.INVALID_RECORD, "not a tf.train.Example"),
+        (example(key=b"k", label=3), Reason.MISSING_IMAGE, "no value in feature 'image'"),
+        (example(image=[], label=3), Reason.MISSING_IMAGE, "no value in feature 'image'"),
+        (example(image=[b"a", b"b"]), Reason.INVALID_RECORD, "several values in feature 'image'"),
+        (example(image=3), Reason.WRONG_TYPE, "'image' holds int64, not bytes"),
+        (example(image=b"i", label=b"cat"), Reason.WRONG_TYPE, "'label' holds bytes, not int64"),
+        (example(image=b"i", label=1.5), Reason.WRONG_TYPE, "'label' holds float, not int64"),
+        (example(image=b"i", label=[1, 2]), Reason.WRONG_TYPE, "several values in feature 'label'"),
+        (example(image=b"i", key=7), Reason.WRONG_TYPE, "'key' holds int64, not bytes"),
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 7, 256])
+def test_a_bad_record_costs_itself_only(tmp_path: Path, size: int) -> None:
+    bad = bad_records()
+    written = [r for i, (record, *_) in enumerate(bad) for r in (example(image=b"%d" % i, key=b"g", label=i), record)]
+    shard = write(tmp_path / "a.tfrecord", written)
+    columns = READER.settle(shard, Request())
+    found = rows(read(shard, columns, size))
+    assert [row["index"] for row in found] == list(range(2 * len(bad)))
+    for i, (record, reason, words) in enumerate(bad):
+        good, faulty = found[2 * i : 2 * i + 2]
+        assert good == {"index": 2 * i, "key": "g", "payload": b"%d" % i, "label": i, "fault": None}
+        assert (faulty["fault"].reason, faulty["fault"].data, faulty["payload"]) == (reason, record, None)
+        assert words in faulty["fault"].detail
+
+
+def test_a_batch_of_bad_records_only(tmp_path: Path) -> None:
+    shard = write(tmp_path / "a.tfrecord", [b"\xff"] * 50)
+    found = rows(read(shard, IMAGES))
+    assert [row["fault"].reason for row in found] == [Reason.INVALID_RECORD] * 50
+    assert [row["key"] for row in found] == [str(i) for i in range(50)]
+
+
+def test_an_image_of_no_bytes_is_left_to_decoding(tmp_path: Path) -> None:
+    (row,) = rows(read(write(tmp_path / "a.tfrecord", [example(image=b"", key=b"\xffk")]), IMAGES))
+    assert row == {"index": 0, "key": r"\xffk", "payload": b"", "fault": None}
+
+
+def test_joined_messages_are_merged_as_protobuf_says(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    record = example(image=b"old", key=b"k") + example(image=b"new")
+    (row,) = rows(read(write(tmp_path / "a.tfrecord", [record]), IMAGES))
+    merged = tf.train.Example.FromString(record).features.feature
+    assert (row["payload"], row["key"]) == (merged["image"].bytes_list.value[0], "k")
+
+
+@pytest.mark.parametrize("size", [1, 3, 256])
+@pytest.mark.parametrize("kind", [float, int])
+def test_vectors(tmp_path: Path, kind: type, size: int) -> None:
+    numbers = np.arange(30).reshape(10, 3)
+    written = [example(x=[kind(v) for v in row], label=1) for row in numbers]
+    written[4:6] = [example(x=[kind(1)]), example(label=2)]
+    shard = write(tmp_path / "a.tfrecord", written)
+    columns = READER.settle(shard, Request(numeric=True))
+    assert columns.length == 3
+    parts = read(shard, columns, size)
+    assert {part.payload.dtype for part in parts} == {np.dtype(np.float32)}
+    found = rows(parts)
+    faults = {row["index"]: (row["fault"].reason, row["fault"].detail) for row in found if row["fault"]}
+    assert faults == {
+        4: (Reason.WRONG_LENGTH, "1 values in feature 'x', not 3"),
+        5: (Reason.MISSING_IMAGE, "no value in feature 'x'"),
+    }
+    assert [row["payload"] for row in found if not row["fault"]] == np.delete(numbers, (4, 5), 0).tolist()
+
+
+def test_vectors_of_another_length_than_the_models(tmp_path: Path) -> None:
+    shard = write(tmp_path / "a.tfrecord", [example(x=[1.0, 2.0]), example(x=[1.0, 2.0, 3.0])])
+    columns = READER.settle(shard, Request(numeric=True, length=3))
+    assert [row["fault"] and row["fault"].reason for row in rows(read(shard, columns))] == [Reason.WRONG_LENGTH, None]
+    with pytest.raises(InputError, match="'x' holds 2 numbers, and the model takes vectors of 4"):
+        READER.settle(shard, Request(numeric=True, length=4))
+
+
+HEAD = bytes.fromhex("1c00000000000000c8c1951d")  # of 28 bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("a.tfrecord", b"", True),
+        ("a.TFRecords", b"", True),
+        ("a.tfrec", b"", True),
+        ("a.tfrecord.gz", b"", True),
+        ("mnist-train.tfrecord-00000-of-00010", b"", True),
+        ("mnist-train.tfrecord-00000-of-00010.gz", b"", True),
+        ("a.tfrecord.txt", b"", False),
+        ("tfrecord", b"", False),
+        ("part-0", HEAD + b"anything", True),
+        ("part-0", gzip.compress(HEAD + b"anything"), True),
+        ("part-0", gzip.compress(HEAD + bytes(1 << 20))[:200], True),
+        ("part-0", b"", False),
+        ("part-0", bytes(1024), False),
+        ("part-0", gzip.compress(b"something else")[:9], False),
+        ("part-0", b"\x1f\x8b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", False),
+        ("part-0", b"PAR1" + zlib.compress(bytes(100)), False),
+    ],
+)
+def test_recognises(name: str, head: bytes, expected: bool) -> None:
+    assert READER.recognises(name, head) is expected
