@@ -1,0 +1,120 @@
+"""One image at a time, of any kind on the allow-list. What ``bulk`` decodes is bit-equal to what this does."""
+
+from importlib import import_module
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.images import color, geometry, jpeg, png, tiff
+from pipeline.images.base import Format, Header, ImageError, Orientation, Target
+from pipeline.records import Array, Reason
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_MOST_TEXT = 200  # characters of a decoder's message
+# The classes themselves: Image.open would also look at global limits, and at formats inside formats (MPO).
+_PLUGINS = {
+    Format.PNG: ("PIL.PngImagePlugin", "PngImageFile"),
+    Format.JPEG: ("PIL.JpegImagePlugin", "JpegImageFile"),
+    Format.WEBP: ("PIL.WebPImagePlugin", "WebPImageFile"),
+    Format.TIFF: ("PIL.TiffImagePlugin", "TiffImageFile"),
+    Format.BMP: ("PIL.BmpImagePlugin", "BmpImageFile"),
+    Format.GIF: ("PIL.GifImagePlugin", "GifImageFile"),
+}
+_ESSENCE = {Format.PNG: png.essence, Format.JPEG: jpeg.essence, Format.TIFF: tiff.essence}
+
+
+def admit(header: Header, target: Target) -> None:
+    """Check by the header alone that the image can become what the model takes.
+
+    Raises:
+      ImageError: WRONG_SIZE or WRONG_CHANNELS.
+    """
+    size = header.height, header.width
+    turned = turn_of(header, target) >= 5
+    geometry.fits(size[::-1] if turned else size, target.size, target.resize)
+    color.allowed(header, target.channels, target.color)
+
+
+def turn_of(header: Header, target: Target) -> int:
+    """The orientation to undo, 1 for none."""
+    return header.orientation if target.orientation is Orientation.APPLY else 1
+
+
+def decode(data: bytes, header: Header, target: Target) -> Array:
+    """Pixels ``[H, W, C]``: uint8, uint16 for 16-bit PNG and grey 16-bit TIFF, float32 for float TIFF.
+
+    First frame of an animation (of APNG the default image), first page of a TIFF.
+
+    Args:
+      data: the whole file.
+      header: of it, from ``sniff``: it bounds what is allocated here.
+      target: shape and policies.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE, with the decoder's words; WRONG_SIZE, WRONG_CHANNELS, UNSUPPORTED_IMAGE,
+        NON_FINITE_INPUT.
+    """
+    admit(header, target)
+    planes, dtype = _planes(data, header, target)
+    planes = geometry.upright(planes, turn_of(header, target))
+    planes = geometry.resized(planes, target.size, target.resize)
+    return color.spread(geometry.pixels_of(planes, dtype), target.channels, target.color)
+
+
+def _planes(data: bytes, header: Header, target: Target) -> "tuple[list[Image], type[np.generic]]":
+    wide = _wide_png(data) if header.format is Format.PNG and header.depth == 16 else None
+    if wide is None:
+        image = _load(data, header)
+        if image.mode == "F" or image.mode.startswith("I;16"):
+            wide = _wide(image)
+        else:
+            return [color.native(image, target.channels, target.color)], np.uint8
+    wide = color.spread(wide, target.channels, target.color)
+    return geometry.planes_of(wide), wide.dtype.type
+
+
+def _load(data: bytes, header: Header) -> "Image":
+    essence = _ESSENCE[header.format](data) if header.format in _ESSENCE else data
+    module, name = _PLUGINS[header.format]
+    plugin = getattr(import_module(module), name)
+    try:
+        image: Image = plugin(BytesIO(essence))
+        if image.size != (header.width, header.height):
+            raise ValueError(f"decodes to {image.size}, its header says {(header.width, header.height)}")
+        image.load()
+    except MemoryError:  # says nothing about the image
+        raise
+    except Exception as error:  # whatever a parser of hostile bytes may raise: one bad image costs one record
+        raise _corrupt(header, error) from error
+    return image
+
+
+def _corrupt(header: Header, error: Exception) -> ImageError:
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:_MOST_TEXT]
+    return ImageError(Reason.CORRUPT_IMAGE, f"{header.format} of {header.width}x{header.height} pixels: {text}")
+
+
+def _wide(image: "Image") -> Array:
+    """Grey float32 or uint16 ``[H, W, 1]``, of the machine's byte order."""
+    pixels = np.asarray(image)[..., None]
+    if image.mode != "F":
+        return pixels.astype(np.uint16)
+    if not np.isfinite(pixels).all():
+        raise ImageError(Reason.NON_FINITE_INPUT, "NaN or infinite pixels")
+    return pixels
+
+
+def _wide_png(data: bytes) -> Array:
+    """uint16 ``[H, W, K]``; by TensorFlow, since Pillow silently reduces 16-bit colour to 8."""
+    from model.backend import tensorflow
+
+    tf: Any = tensorflow()
+    essence = png.essence(data)
+    try:
+        pixels: Array = tf.io.decode_png(essence, dtype=tf.uint16).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise ImageError(Reason.CORRUPT_IMAGE, f"PNG of 16 bits: {error.message[:_MOST_TEXT]}") from error
+    return pixels

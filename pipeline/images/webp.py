@@ -1,0 +1,81 @@
+"""WebP by its chunks (RFC 9649)."""
+
+from collections.abc import Iterator
+
+from pipeline.images import exif
+from pipeline.images.base import Format, Header, ImageError
+from pipeline.records import Reason
+
+_READ = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"EXIF"})
+_MOST_CHUNKS = 1 << 18  # each frame of an animation is one; bounds time
+_ALPHA, _ANIMATION = 0x10, 0x02  # flags of VP8X
+
+
+def header(data: bytes) -> Header:
+    """Read from VP8X where there is one, else from the bitstream's own header.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE: cut off, or a still image's frame differs from its canvas.
+    """
+    chunks: dict[bytes, bytes] = {}
+    for name, content in _chunks(data):
+        if name in _READ:
+            chunks.setdefault(name, content)
+    extended = chunks.get(b"VP8X")
+    width, height, alpha = _frame(chunks)
+    if extended is not None:
+        canvas, alpha = _canvas(extended), bool(extended[0] & _ALPHA)
+        if width and canvas != (width, height):
+            raise ImageError(Reason.CORRUPT_IMAGE, f"WebP: frame of {width}x{height} on a canvas of {canvas}")
+        width, height = canvas
+    return Header(
+        format=Format.WEBP,
+        width=width,
+        height=height,
+        channels=3,
+        alpha=alpha,
+        orientation=exif.orientation(chunks.get(b"EXIF", b"")),
+    )
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and beginning of each chunk; EXIF whole, since it is small and needed."""
+    end = 8 + int.from_bytes(data[4:8], "little")
+    if end > len(data):
+        raise ImageError(Reason.CORRUPT_IMAGE, f"WebP: {len(data)} bytes of the {end} it claims")
+    position = 12
+    for _ in range(_MOST_CHUNKS):
+        if position + 8 > end:
+            return
+        name, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        if position + 8 + size > end:
+            raise ImageError(Reason.CORRUPT_IMAGE, f"WebP: cut off in chunk {name!r} at byte {position}")
+        yield name, data[position + 8 : position + 8 + (min(size, 1 << 16) if name == b"EXIF" else min(size, 16))]
+        position += 8 + size + size % 2
+
+
+def _canvas(extended: bytes) -> tuple[int, int]:
+    if len(extended) < 10:
+        raise ImageError(Reason.CORRUPT_IMAGE, "WebP: short VP8X chunk")
+    return 1 + int.from_bytes(extended[4:7], "little"), 1 + int.from_bytes(extended[7:10], "little")
+
+
+def _frame(chunks: dict[bytes, bytes]) -> tuple[int, int, bool]:
+    """Size and alpha of the still image's bitstream; (0, 0, False) for an animation, whose frames lie on the canvas."""
+    if lossy := chunks.get(b"VP8 "):
+        if lossy[3:6] != b"\x9d\x01\x2a" or len(lossy) < 10:
+            raise ImageError(Reason.CORRUPT_IMAGE, "WebP: VP8 does not begin with a key frame")
+        return _side(lossy[6:8]), _side(lossy[8:10]), b"ALPH" in chunks
+    if lossless := chunks.get(b"VP8L"):
+        if lossless[0] != 0x2F or len(lossless) < 5:
+            raise ImageError(Reason.CORRUPT_IMAGE, "WebP: VP8L without its signature")
+        word = int.from_bytes(lossless[1:5], "little")
+        return 1 + (word & 0x3FFF), 1 + (word >> 14 & 0x3FFF), bool(word >> 28 & 1)
+    if (extended := chunks.get(b"VP8X")) and extended[0] & _ANIMATION:
+        return 0, 0, False
+    raise ImageError(Reason.CORRUPT_IMAGE, "WebP: no image in it")
+
+
+def _side(field: bytes) -> int:
+    """A VP8 side: 14 bits, the upper two of the field are a scaling hint."""
+    return int.from_bytes(field, "little") & 0x3FFF
