@@ -40,7 +40,7 @@ class ShardSet:
     write: Callable[[Iterator[pa.Table], Path], None]
 
 
-def make(name: str, data: Path, work: Path, records: int | None = None) -> Path:
+def make(name: str, data: Path, work: Path, records: int | None = None, *, one_shard: bool = False) -> Path:
     """The directory with the shards of set ``name``, which is made unless it is there.
 
     Args:
@@ -48,37 +48,37 @@ def make(name: str, data: Path, work: Path, records: int | None = None) -> Path:
       data: directory with the Parquet sources.
       work: directory below which the set is kept.
       records: how many records in all; None for the set's own number.
+      one_shard: whether all of them go into one shard, in ``<work>/<set>-<records>-one/``.
 
     Raises:
       FileNotFoundError: ``data`` has no Parquet files for this set.
     """
     kind = SETS[name]
     total = kind.records if records is None else records
-    target = work / f"{name}-{total}"
+    target = work / (f"{name}-{total}-one" if one_shard else f"{name}-{total}")
     if target.is_dir():
         return target
     if not any((data / kind.source).glob("*.parquet")):
         raise FileNotFoundError(f"{data / kind.source}: no *.parquet in it; set --data to the directory of the sources")
-    _publish(name, data, target, total)
+    _publish(name, data, target, total, total if one_shard else kind.per_shard)
     return target
 
 
-def _publish(name: str, data: Path, target: Path, total: int) -> None:
+def _publish(name: str, data: Path, target: Path, total: int, per_shard: int) -> None:
     partial_directory = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial_directory, ignore_errors=True)
     partial_directory.mkdir(parents=True)
-    shards = range(-(-total // SETS[name].per_shard))
+    starts = range(0, total, per_shard)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        list(pool.map(partial(write_shard, name, data, partial_directory, total), shards))
+        stops = [min(start + per_shard, total) for start in starts]
+        list(pool.map(partial(write_shard, name, data, partial_directory), range(len(starts)), starts, stops))
     partial_directory.rename(target)
 
 
-def write_shard(name: str, data: Path, directory: Path, total: int, shard: int) -> None:
-    """Write shard number ``shard`` of a set of ``total`` records below ``directory``."""
+def write_shard(name: str, data: Path, directory: Path, number: int, start: int, stop: int) -> None:
+    """Write records ``[start, stop)`` of a set as its shard ``number`` below ``directory``."""
     kind = SETS[name]
-    start = shard * kind.per_shard
-    stop = min(start + kind.per_shard, total)
-    kind.write(_blocks(data / kind.source, start, stop), directory / f"{name}-{shard:05d}{kind.suffix}")
+    kind.write(_blocks(data / kind.source, start, stop), directory / f"{name}-{number:05d}{kind.suffix}")
 
 
 def _blocks(folder: Path, start: int, stop: int) -> Iterator[pa.Table]:

@@ -1,0 +1,84 @@
+"""Peer: the stock Apache Beam recipe. ReadFromTFRecord, decode with PIL, RunInference, WriteToParquet."""
+
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import measure
+import numpy as np
+
+WORKERS = {"in_memory": 1, "multi_threading": 2, "multi_processing": 2}
+
+
+def decode(record: bytes) -> tuple[tuple[str, int], np.ndarray]:
+    """An Example as ``((key, label), float32 [H, W, 1] in 0..1)``."""
+    import tensorflow as tf
+    from PIL import Image
+
+    feature = tf.train.Example.FromString(record).features.feature
+    image = np.asarray(Image.open(io.BytesIO(feature[measure.IMAGE].bytes_list.value[0])).convert("L"), np.float32)
+    key = feature[measure.KEY].bytes_list.value[0].decode()
+    return (key, feature[measure.LABEL].int64_list.value[0]), image[..., None] / 255
+
+
+def infer(marks: Path, model: Any, batch: Sequence[np.ndarray], _: dict[str, Any], model_id: str | None) -> Any:
+    """Latents of a batch; compiled, where the handler's default calls the layers one by one."""
+    from apache_beam.ml.inference.utils import _convert_to_result
+
+    latent = model.predict_on_batch(np.stack(batch))
+    measure.passed(marks, len(latent))
+    return _convert_to_result(batch, latent, model_id)
+
+
+def row(result: tuple[tuple[str, int], Any]) -> dict[str, Any]:
+    """A row of the table from a keyed ``PredictionResult``."""
+    (key, label), prediction = result
+    return {"key": key, "label": label, "latent": prediction.inference}
+
+
+def run(given: measure.Arguments, model: Path, marks: Path) -> None:
+    """Run the pipeline on Beam's own local runner, in the mode asked for."""
+    import apache_beam as beam
+    from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
+    from apache_beam.ml.inference.tensorflow_inference import TFModelHandlerNumpy
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    options = PipelineOptions(
+        direct_running_mode=given.mode, direct_num_workers=WORKERS[given.mode], save_main_session=True
+    )
+    handler = TFModelHandlerNumpy(
+        str(model), inference_fn=partial(infer, marks), min_batch_size=128, max_batch_size=512
+    )
+    # Named directly: "DirectRunner" would try Prism first, which it downloads.
+    with beam.Pipeline(FnApiRunner(), options) as pipeline:
+        _ = (
+            pipeline
+            | beam.io.ReadFromTFRecord(given.input)
+            | "Decode" >> beam.Map(decode)
+            | RunInference(KeyedModelHandler(handler))
+            | "Row" >> beam.Map(row)
+            | beam.io.WriteToParquet(
+                str(given.output / "latents"), measure.SCHEMA, file_name_suffix=".parquet", codec="snappy"
+            )
+        )
+
+
+def main() -> None:
+    """Run the peer."""
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # for the worker processes
+    given = measure.arguments(__doc__ or "", list(WORKERS))
+    with tempfile.TemporaryDirectory() as scratch:
+        model, marks = Path(scratch, "encoder.keras"), Path(scratch, "marks")
+        marks.mkdir()
+        measure.encoder(given.model).save(model)
+        run(given, model, marks)
+        measure.finish(given, marks, measure.now())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Autoencoders: networks, bundles of trained ones, and the compiled functions that a worker calls."""

@@ -1,0 +1,164 @@
+import hashlib
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.backend import keras
+from model.export import Preprocessing, export
+from model.networks import build_autoencoder, build_dense_autoencoder
+from model.runtime import Runtime, runtime_for
+from pipeline.errors import BundleError
+
+
+@pytest.fixture(scope="module")
+def expected(network, images):
+    """What Keras itself makes of the images: latents and outputs."""
+    model = keras().Model(network.input, [network.get_layer("encoded").output, network.output])
+    return model.predict(images / np.float32(255), verbose=0)
+
+
+def test_encode_is_what_keras_predicts(runtime, images, expected):
+    np.testing.assert_allclose(runtime.encode(images), expected[0], rtol=1e-5, atol=1e-5)
+
+
+def test_reconstruct_is_what_keras_predicts(runtime, images, expected):
+    result = runtime.reconstruct(images)
+    error = (expected[1].astype(np.float64) - images / 255) ** 2
+    np.testing.assert_allclose(result.output, expected[1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(result.mse, error.mean(axis=(1, 2, 3)), rtol=1e-5)
+    assert np.array_equal(result.latents, runtime.encode(images))
+    assert result.mse.dtype == result.output.dtype == result.latents.dtype == np.float32
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 100])
+def test_bits_do_not_depend_on_the_rest_of_the_batch(runtime, images, n):
+    latents, result = runtime.encode(images), runtime.reconstruct(images)
+    assert np.array_equal(runtime.encode(images[n : 2 * n]), latents[n : 2 * n])
+    few = runtime.reconstruct(images[-n:])
+    assert np.array_equal(few.output, result.output[-n:])
+    assert np.array_equal(few.mse, result.mse[-n:])
+
+
+def test_no_records(runtime):
+    assert runtime.encode(np.zeros((0, 12, 10, 3), np.uint8)).shape == (0, 8)
+
+
+@pytest.mark.parametrize("value_range", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-2.1, 2.6)])
+def test_dtypes_of_the_same_image_give_the_same_bits(layers, saved, tmp_path, value_range):
+    bundle = export(saved, "encoded", str(tmp_path / "b"), Preprocessing(value_range=value_range))
+    runtime = Runtime.load(bundle)
+    every = np.resize(np.arange(256, dtype=np.uint8), (64, 12, 10, 3))
+    result = runtime.reconstruct(every)
+    for same in [every.astype(np.uint16) * 257, every / np.float32(255)]:
+        assert np.array_equal(runtime.encode(same), result.latents)
+        assert np.array_equal(runtime.reconstruct(same).mse, result.mse)
+
+
+def test_value_range(layers, network, saved, tmp_path, images):
+    runtime = Runtime.load(export(saved, "encoded", str(tmp_path / "b"), Preprocessing(value_range=(-1.0, 1.0))))
+    output = network.predict(images / np.float32(127.5) - 1, verbose=0)
+    result = runtime.reconstruct(images)
+    np.testing.assert_allclose(result.output, output, rtol=1e-5, atol=1e-5)
+    error = ((output.astype(np.float64) + 1) / 2 - images / 255) ** 2
+    np.testing.assert_allclose(result.mse, error.mean(axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_many_callers_at_once_get_the_same_bits(bundle, images):
+    runtime = Runtime.load(bundle)  # nothing but the golden check is compiled yet: they compile at once, too
+    parts = [images[i : i + 1 + 5 * i] for i in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(runtime.encode, parts))
+    for part, latents in zip(parts, got, strict=True):
+        assert np.array_equal(latents, runtime.encode(part))
+
+
+_ROOT = Path(__file__).resolve().parents[2]
+_ONE_CORE = """
+import hashlib, os, sys
+import numpy as np
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from model.bundle import Bundle
+from model.runtime import Runtime
+result = Runtime.load(Bundle.open(sys.argv[1]), threads=1).reconstruct(np.load(sys.argv[2]))
+print(hashlib.sha256(result.latents.tobytes() + result.output.tobytes() + result.mse.tobytes()).hexdigest())
+"""
+
+
+def test_bits_do_not_depend_on_cores_and_threads(runtime, bundle, images, tmp_path):
+    np.save(tmp_path / "images.npy", images)
+    command = [sys.executable, "-c", _ONE_CORE, bundle.uri, str(tmp_path / "images.npy")]
+    one = subprocess.run(command, capture_output=True, text=True, check=True, cwd=_ROOT)
+    assert one.stderr == ""  # TensorFlow is imported quietly
+    result = runtime.reconstruct(images)
+    together = result.latents.tobytes() + result.output.tobytes() + result.mse.tobytes()
+    assert one.stdout.strip() == hashlib.sha256(together).hexdigest()
+
+
+def test_errors_of_large_images_are_summed_carefully(layers, save, tmp_path):
+    inputs = layers.Input((700, 500, 3))
+    spatial = layers.AveragePooling2D(100, name="spatial")(inputs)
+    output = layers.UpSampling2D(100)(spatial)
+    runtime = Runtime.load(export(save(keras().Model(inputs, output)), "spatial", str(tmp_path / "b")))
+    image = np.random.default_rng(0).integers(0, 256, (1, 700, 500, 3), np.uint8)
+    blocks = (image / 255).reshape(7, 100, 5, 100, 3)
+    error = (blocks - blocks.mean(axis=(1, 3), keepdims=True)) ** 2
+    np.testing.assert_allclose(runtime.reconstruct(image).mse, error.mean(), rtol=1e-6)
+    np.testing.assert_allclose(runtime.encode(image)[0], blocks.mean(axis=(1, 3)).ravel(), rtol=1e-5)
+
+
+def test_vectors_are_taken_as_they_are(layers, save, tmp_path):
+    x = np.random.default_rng(0).normal(50, 20, (40, 6)).astype(np.float32)
+    model = build_dense_autoencoder(6, 3, x.mean(0), x.var(0))
+    given = Preprocessing(value_range=(0.0, 100.0))
+    runtime = Runtime.load(export(save(model), "encoded", str(tmp_path / "b"), given))
+    result, output = runtime.reconstruct(x), model.predict(x, verbose=0)
+    np.testing.assert_allclose(result.output, output, rtol=1e-5)
+    np.testing.assert_allclose(result.mse, (((output - x) / 100.0) ** 2).mean(axis=1), rtol=1e-4)
+    with pytest.raises(ValueError, match="uint8"):
+        runtime.encode(x.astype(np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(513, 12, 10, 3), (1, 10, 12, 3), (1, 12, 10, 1)])
+def test_wrong_shapes(runtime, shape):
+    with pytest.raises(ValueError, match=r"takes up to 512 of \(12, 10, 3\)"):
+        runtime.encode(np.zeros(shape, np.uint8))
+
+
+def test_an_encoder_does_not_reconstruct(layers, network, save, tmp_path, images, runtime):
+    encoder = keras().Model(network.input, network.get_layer("encoded").output)
+    bundle = export(save(encoder), "encoded", str(tmp_path / "b"))
+    assert bundle.spec.functions == ("encode",)
+    alone = Runtime.load(bundle)
+    assert np.array_equal(alone.encode(images), runtime.encode(images))
+    with pytest.raises(BundleError, match="cannot reconstruct: a bundle of kind 'encoder' offers encode"):
+        alone.reconstruct(images)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((28, 28, 1), 512), ((64, 64, 3), 128), ((481, 321, 3), 2), ((4000, 4000, 3), 1), ((16,), 4096)]
+)
+def test_batch_size_bounds_memory(bundle, shape, size):
+    spec = replace(bundle.spec, input=replace(bundle.spec.input, shape=shape))
+    assert spec.batch_size == size
+
+
+def test_one_runtime_for_a_process(bundle):
+    with ThreadPoolExecutor(4) as pool:
+        runtimes = list(pool.map(lambda _: runtime_for(bundle.uri, bundle.digest), range(8)))
+    assert len(set(map(id, runtimes))) == 1
+    with pytest.raises(BundleError, match=f"holds the bundle {bundle.digest}, not 00"):
+        runtime_for(bundle.uri, "00" * 32)
+
+
+def test_models_of_one_seed_are_equal_and_of_two_are_not(layers, images):
+    def outputs(seed):
+        keras().utils.set_random_seed(seed)
+        return build_autoencoder((12, 10, 3), 8)(images[:2] / np.float32(255)).numpy()
+
+    assert np.array_equal(outputs(3), outputs(3))
+    assert not np.allclose(outputs(3), outputs(4))

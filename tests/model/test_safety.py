@@ -1,0 +1,227 @@
+import io
+import json
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+from model.backend import keras
+from model.loading import load_model
+from model.safety import check_config
+from pipeline.errors import BundleError
+
+
+@pytest.fixture(scope="session")
+def members(saved) -> dict[str, bytes]:
+    with zipfile.ZipFile(saved) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def _zip(members, **options) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", **options) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+def _refused(data: bytes, reason: str) -> None:
+    with pytest.raises(BundleError, match=reason) as raised:
+        load_model(data, "theirs.keras")
+    assert str(raised.value).startswith("theirs.keras: ")
+
+
+def _edited(members, edit) -> bytes:
+    config = json.loads(members["config.json"])
+    edit(config)
+    return _zip({**members, "config.json": json.dumps(config).encode()})
+
+
+def _weights(members, edit) -> bytes:
+    stream = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(stream, "r+") as file:
+        edit(file)
+    return _zip({**members, "model.weights.h5": stream.getvalue()})
+
+
+def test_an_unchanged_file_loads(members, network):
+    loaded = load_model(_zip(members), "theirs.keras")
+    for got, want in zip(loaded.get_weights(), network.get_weights(), strict=True):
+        assert np.array_equal(got, want)
+    load_model(_zip(members, compression=zipfile.ZIP_DEFLATED), "theirs.keras")  # zipped again by somebody
+
+
+def test_a_lambda_layer(layers, save):
+    image = layers.Input((4,))
+    model = keras().Model(image, layers.Lambda(lambda x: x * 2, name="double")(image))
+    _refused(
+        save(model).read_bytes(), "refused, not loaded: 'double' within .* is a Lambda of keras.layers: it holds Python"
+    )
+
+
+def _layer(class_name, module="keras.layers", **more):
+    return {"class_name": class_name, "module": module, "config": {"name": "evil"}, "registered_name": None, **more}
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (
+            _layer("TFSMLayer"),
+            "'evil' within 'autoencoder' is a TFSMLayer of keras.layers: it runs a TensorFlow program",
+        ),
+        (_layer("TorchModuleWrapper"), "is a TorchModuleWrapper of keras.layers: it unpickles"),
+        (_layer("FlaxLayer"), "is a FlaxLayer of keras.layers: it calls Python code"),
+        (_layer("JaxLayer"), "is a JaxLayer of keras.layers: it calls Python code"),
+        (_layer("StringLookup"), "is a StringLookup of keras.layers: it reads files"),
+        (_layer("TextVectorization"), "is a TextVectorization of keras.layers: it reads files"),
+        (_layer("Layer"), "is a Layer of keras.layers, which is not on the list"),
+        (_layer("Dense", module="theirs.layers"), "is a Dense of theirs.layers, which is not a part of Keras"),
+        (_layer("Dense", module=None), "is a Dense of no module, which is not a part of Keras"),
+        (_layer("Dense", registered_name="pkg>Dense"), "is a Dense of keras.layers, registered as 'pkg>Dense'"),
+        (_layer("get_file", module="keras.utils"), "is a get_file of keras.utils, which is not a part of Keras"),
+        (_layer("getLogger", module="logging"), "is a getLogger of logging"),
+        (_layer("get", module="keras.initializers"), "is a get of keras.initializers, which is not on the list"),
+        (_layer("__lambda__"), "is a __lambda__ of keras.layers: it holds Python code"),
+        (_layer("__typespec__", spec_name="x"), "is a __typespec__ .*: it looks up a class by name"),
+        (_layer("function", module="builtins", registered_name="function"), "a function looked up by name"),
+        (_layer(["Dense"]), r"is a \['Dense'\] of keras.layers"),
+    ],
+)
+def test_classes_that_are_not_arithmetic(members, layer, reason):
+    _refused(
+        _edited(members, lambda config: config["config"]["layers"].append(layer)), f"refused, not loaded: .*{reason}"
+    )
+
+
+@pytest.mark.parametrize(
+    "place", ["activation", "kernel_initializer", "kernel_regularizer", "bias_constraint", "dtype"]
+)
+def test_a_function_hidden_in_a_layer(members, place):
+    function = {"class_name": "function", "module": "os", "config": "system", "registered_name": "system"}
+
+    def edit(config):
+        config["config"]["layers"][1]["config"][place] = function
+
+    _refused(_edited(members, edit), "within 'down_1' is a function of os: it is a function looked up by name")
+
+
+def test_the_optimizer_of_a_nested_model_is_checked(members):
+    # Keras builds it even where the outer model is loaded without its own.
+    loss = {"loss": {"class_name": "function", "module": "builtins", "config": "eval", "registered_name": "eval"}}
+    _refused(
+        _edited(members, lambda config: config["config"]["layers"][1].update(compile_config=loss)), "a function of b"
+    )
+    load_model(_edited(members, lambda config: config.update(compile_config=loss)), "outer: never built")
+
+
+def test_a_custom_model_class(members):
+    _refused(_edited(members, lambda config: config.update(class_name="Theirs")), "it is of the class 'Theirs'")
+
+
+def test_deep_nesting(members):
+    def edit(config):
+        for _ in range(300):
+            config["config"] = {"layers": [], "more": config["config"]}
+
+    _refused(_edited(members, edit), "nested too deeply")
+    _refused(_zip({**members, "config.json": b"[" * 100_000}), "config.json is not valid JSON")
+    with pytest.raises(BundleError, match="class 'list'"):
+        check_config([], "x")
+
+
+@pytest.mark.parametrize("name", ["assets/vocabulary.txt", "../config.json", "/etc/passwd", "model.weights.npz"])
+def test_other_members(members, name):
+    _refused(_zip({**members, name: b""}), f"it has the member '{name}'")
+
+
+@pytest.mark.parametrize("name", ["config.json", "metadata.json", "model.weights.h5"])
+def test_missing_members(members, name):
+    _refused(_zip({k: v for k, v in members.items() if k != name}), f"not a whole .keras file.*{name} is missing")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_twice(members):
+    stream = io.BytesIO(_zip(members))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr("config.json", b"{}")
+    _refused(stream.getvalue(), "a member twice")
+
+
+def test_a_zip_bomb(members):
+    bomb = _zip({**members, "config.json": b" " * (10 << 20)}, compression=zipfile.ZIP_DEFLATED)
+    _refused(bomb, "config.json claims 10485760 bytes in 10")
+    _refused(_zip({**members, "config.json": b" " * (17 << 20)}), "config.json claims 17825792 bytes")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 5_000, -1])
+def test_a_cut_file(members, keep):
+    _refused(_zip(members)[:keep], "not a whole .keras file|damaged")
+
+
+def test_every_kind_of_flipped_byte_is_found(members):
+    whole = _zip(members)
+    for position in np.random.default_rng(0).integers(0, len(whole), 25):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x10
+        try:
+            load_model(bytes(damaged), "damaged")
+        except BundleError:
+            continue  # what loads nevertheless is caught by its digest
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (
+            lambda f: f.update(x=h5py.ExternalLink("/etc/passwd", "/x")),
+            "'x' in '/' of .* is a link to another place or file",
+        ),
+        (
+            lambda f: f["layers"].update(x=h5py.SoftLink("/layers")),
+            "'x' in '/layers' .* is a link to another place or file",
+        ),
+        (
+            lambda f: f.create_dataset("x", (4,), "f4", external=[("/etc/passwd", 0, 16)]),
+            "takes its data from another file",
+        ),
+        (lambda f: f.create_dataset("x", (1 << 40,), "f4"), "claims 43980.* bytes of weights in"),
+        (lambda f: f.create_dataset("x", (9, 9), "f4", compression="gzip"), "is compressed or filtered"),
+        (lambda f: f.create_dataset("x", data=["text"]), "is of type object"),
+        (lambda f: f.update(x=np.dtype("f4")), "is a Datatype"),
+    ],
+)
+def test_weights_from_elsewhere(members, edit, reason):
+    _refused(_weights(members, edit), f"refused, not loaded: .*{reason}")
+
+
+def test_a_virtual_dataset(members, tmp_path):
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", (4,))
+    _refused(_weights(members, lambda f: f.create_virtual_dataset("x", layout)), "takes its data from another file")
+
+
+def test_groups_in_a_ring_end(members):
+    def edit(file):
+        for name in "abc":
+            file["layers"][name] = file["/"]
+
+    load_model(_weights(members, edit), "ring")
+
+
+def test_layers_that_claim_more_than_the_file_holds(members):
+    def edit(config):
+        for layer in config["config"]["layers"]:
+            layer.pop("build_config", None)
+            if layer["config"]["name"] == "encoded":
+                layer["config"]["units"] = 1 << 24
+
+    _refused(_edited(members, edit), "its layers claim 19344206275 weights, and the file holds [0-9]+; rebuild")
+
+
+def test_layers_that_put_out_more_than_fits(layers, save):
+    image = layers.Input((8, 8, 1))
+    wide = layers.UpSampling2D(1 << 12, name="wide")(image)
+    small = layers.AveragePooling2D(1 << 12)(wide)
+    _refused(save(keras().Model(image, small)).read_bytes(), "layer 'wide' puts out 1073741824 numbers for one record")

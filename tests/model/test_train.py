@@ -1,0 +1,115 @@
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.backend import keras, tensorflow
+from model.bundle import MODEL, Bundle
+from model.runtime import Runtime
+from model.train import Settings, Watcher, train
+from pipeline.errors import InputError, OutputError, UsageError
+from pipeline.readers import Request
+
+
+@pytest.fixture(scope="module")
+def inputs(digits, tmp_path_factory) -> Path:
+    """The digits as 8 x 8 images and as vectors far from 0..1, in NumPy files."""
+    path = tmp_path_factory.mktemp("inputs")
+    np.save(path / "images.npy", digits[..., None])
+    np.save(path / "vectors.npy", digits.reshape(-1, 64).astype(np.float32) * 20 - 1000)
+    return path
+
+
+def _settings(inputs: Path, output: Path, uris=None, **more) -> Settings:
+    tensorflow(threads=4)
+    vectors = more.get("kind") == "dense"
+    given = {
+        "kind": "autoencoder",
+        "inputs": uris or (str(inputs / ("vectors.npy" if vectors else "images.npy")),),
+        "output": str(output),
+        "request": Request(carry=(), numeric=vectors),
+        "latent_dim": 16,
+        "epochs": 12,
+        "learning_rate": 4e-3,
+    }
+    return Settings(**given | more)
+
+
+@pytest.fixture(scope="module")
+def trained(inputs, tmp_path_factory):
+    return train(_settings(inputs, tmp_path_factory.mktemp("trained") / "bundle"))
+
+
+def test_it_learns_the_digits(trained, digits):
+    # Always saying the mean digit gives a loss of 0.07.
+    mean = float(((digits / 255 - (digits / 255).mean(axis=0)) ** 2).mean())
+    assert trained.best.val_loss < mean / 2
+    assert trained.samples + trained.validation_samples == 1797
+    result = Runtime.load(trained.bundle).reconstruct(digits[:400, ..., None])
+    assert result.mse.mean() < mean / 2
+
+
+def test_the_losses_are_those_of_the_bundled_model(trained, inputs):
+    assert trained.psnr == pytest.approx(-10 * np.log10(trained.best.val_loss), abs=1e-3)
+    curve = json.loads((Path(trained.bundle.uri) / "training.json").read_text())
+    assert curve["best_epoch"] == trained.best.epoch
+    assert [e["val_loss"] for e in curve["epochs"]] == [e.val_loss for e in trained.epochs]
+    assert trained.best.val_loss == min(e.val_loss for e in trained.epochs)
+    provenance = Bundle.open(trained.bundle.uri).spec.training
+    assert (provenance["inputs"], provenance["seed"]) == ([str(inputs / "images.npy")], 0)
+    assert provenance["val_loss"] == trained.best.val_loss
+
+
+def test_one_seed_one_bundle(inputs, tmp_path):
+    one, same, other = (
+        train(_settings(inputs, tmp_path / name, epochs=1, seed=seed)) for name, seed in [("a", 5), ("b", 5), ("c", 6)]
+    )
+    assert one.bundle.digest == same.bundle.digest
+    assert one.bundle.read(MODEL) == same.bundle.read(MODEL)
+    assert one.best.loss != other.best.loss
+    with zipfile.ZipFile(io.BytesIO(one.bundle.read(MODEL))) as archive:
+        config = archive.read("config.json").decode()
+        assert {info.date_time[0] for info in archive.infolist()} == {1980}
+    shared = {int(number) for number in re.findall(r'"shared_object_id": ([0-9]+)', config)}
+    assert shared == set(range(len(shared)))  # no addresses, which differ from process to process
+
+
+def test_it_stops_early_and_keeps_the_best(inputs, tmp_path):
+    seen = []
+
+    class Recorder(Watcher):
+        def epoch(self, epoch):
+            seen.append(epoch)
+
+    # So large a step size soon makes it worse.
+    stopped = train(_settings(inputs, tmp_path / "b", epochs=50, patience=2, learning_rate=0.03), Recorder())
+    assert len(seen) == stopped.best.epoch + 2 < 50
+    assert tuple(seen) == stopped.epochs
+    assert stopped.psnr == pytest.approx(-10 * np.log10(stopped.best.val_loss), abs=1e-3)
+
+
+def test_vectors_of_any_range(inputs, tmp_path):
+    trained = train(_settings(inputs, tmp_path / "b", kind="dense"))
+    vectors = np.load(inputs / "vectors.npy")
+    low, high = trained.bundle.spec.input.value_range
+    assert vectors.min() <= low < high <= vectors.max()
+    result = Runtime.load(trained.bundle).reconstruct(vectors[:500])
+    assert ((result.output - vectors[:500]) ** 2).mean() < vectors.var(axis=0).mean() / 2
+    model = keras().saving.load_model(Path(trained.bundle.uri) / MODEL)
+    np.testing.assert_allclose(result.output, model.predict(vectors[:500], verbose=0), rtol=1e-4, atol=1e-2)
+
+
+def test_refusals(inputs, trained, tmp_path):
+    with pytest.raises(OutputError, match="holds a bundle already"):
+        train(_settings(inputs, Path(trained.bundle.uri)))
+    with pytest.raises(UsageError, match=r"--kind autoencoder takes images, .* \(64,\); use --kind dense"):
+        train(_settings(inputs, tmp_path / "b", uris=(str(inputs / "vectors.npy"),)))
+    with pytest.raises(InputError, match=r"none\.npy"):
+        train(_settings(inputs, tmp_path / "b", uris=(str(inputs / "none.npy"),)))
+    with pytest.raises(UsageError, match="not finite in epoch 1; give a smaller --learning-rate"):
+        train(_settings(inputs, tmp_path / "b", kind="dense", learning_rate=1e30))
+    assert not (tmp_path / "b").exists()
