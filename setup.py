@@ -15,6 +15,7 @@ setup(
         "apache-beam>=2.70",
         "google-cloud-storage>=3.0",
         "google-crc32c>=1.5",
+        "h5py>=3.11",
         "keras>=3.14",
         "numpy>=1.26",
         "pillow>=11.3",

@@ -15,29 +15,31 @@ from pipeline.errors import LatentlakeError
 
 _LOG = logging.getLogger(__name__)
 _LOCK = threading.Lock()
+_CALLERS_OWN = -1  # inter-op threads: every operation runs in the thread that calls (ConfigProto's documentation)
 _KERAS_FLOOR = (3, 14)  # earlier ones lack fixes against hostile model files
 
 
 def cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS cannot pin a process
 
 
-def tensorflow(threads: int | None = None, intra_threads: int = 1) -> Any:
+def tensorflow(*, training: bool = False) -> Any:
     """The ``tensorflow`` module; the first call in a process fixes its threads.
 
-    With one intra-op thread the bits of an output do not depend on the number of cores; speed comes from concurrent
-    callers.
+    One operation uses one thread, that of its caller: the bits of an output then do not depend on the number of cores,
+    and nothing is handed from thread to thread. Speed comes from concurrent callers.
 
     Args:
-      threads: how many callers there will be at once (inter-op threads); None for one for each core of this process.
-      intra_threads: how many threads one operation uses; more than one pays where there is one caller, as in training.
+      training: there is one caller, so one operation uses every core.
 
     Raises:
       LatentlakeError: TensorFlow cannot be imported; the text holds what it printed.
     """
     with _LOCK:
-        return _started(threads, intra_threads)
+        return _started(training)
 
 
 def keras() -> Any:
@@ -53,14 +55,14 @@ def keras() -> Any:
 _module: Any = None
 
 
-def _started(threads: int | None, intra_threads: int) -> Any:
+def _started(training: bool) -> Any:
     global _module
     if _module is None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ["KERAS_BACKEND"] = "tensorflow"
         with _captured_stderr() as capture:
             try:
-                _module = _import(threads or cores(), intra_threads)
+                _module = _import(training)
             except Exception as error:
                 capture.seek(0)
                 printed = capture.read().decode(errors="replace").strip()
@@ -68,9 +70,9 @@ def _started(threads: int | None, intra_threads: int) -> Any:
     return _module
 
 
-def _import(threads: int, intra_threads: int) -> Any:
+def _import(training: bool) -> Any:
     module = import_module("tensorflow")
-    _set_threads(module.config, threads, intra_threads)
+    _set_threads(module.config, *((cores(), cores()) if training else (1, _CALLERS_OWN)))
     module.config.list_logical_devices()  # starts it: where there is no GPU, native code prints that too
     return module
 
@@ -89,10 +91,10 @@ def _captured_stderr() -> Iterator[Any]:
             os.close(saved)
 
 
-def _set_threads(config: Any, threads: int, intra_threads: int) -> None:
+def _set_threads(config: Any, intra_threads: int, inter_threads: int) -> None:
     try:
         config.threading.set_intra_op_parallelism_threads(intra_threads)
-        config.threading.set_inter_op_parallelism_threads(threads)
+        config.threading.set_inter_op_parallelism_threads(inter_threads)
     except RuntimeError:  # somebody else's code in this process has started it already
         if config.threading.get_intra_op_parallelism_threads() != intra_threads:
             _LOG.warning(

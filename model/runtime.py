@@ -52,18 +52,17 @@ class Runtime:
         self._compiled: dict[tuple[str, str], Callable[[Pixels], Any]] = {}
 
     @classmethod
-    def load(cls, bundle: Bundle, threads: int | None = None) -> "Runtime":
+    def load(cls, bundle: Bundle) -> "Runtime":
         """Audit and load the model, and check that it gives its golden outputs.
 
         Args:
           bundle: an opened bundle.
-          threads: how many threads of this process will call at once; None for one for each core.
 
         Raises:
           BundleError: the file changed, is unsafe, or gives other outputs than it gave when it was bundled.
         """
         golden = unpack(bundle.read(GOLDEN), bundle.spec, bundle.files()[GOLDEN])
-        tensorflow(threads)
+        tensorflow()
         runtime = cls(load_model(bundle.read(MODEL), bundle.files()[MODEL]), bundle.spec)
         try:
             runtime.check(golden, bundle.uri)
@@ -179,7 +178,7 @@ def _layer(model: Any, path: str) -> Any:
     return layers[path]
 
 
-def runtime_for(uri: str, digest: str, threads: int | None = None) -> Runtime:
+def runtime_for(uri: str, digest: str) -> Runtime:
     """The runtime of a bundle, loaded by whoever in this process asks first.
 
     Raises:
@@ -190,7 +189,7 @@ def runtime_for(uri: str, digest: str, threads: int | None = None) -> Runtime:
             bundle = Bundle.open(uri)
             if bundle.digest != digest:
                 raise BundleError(f"{uri}: holds the bundle {bundle.digest}, not {digest}; plan the job again")
-            _RUNTIMES[digest] = Runtime.load(bundle, threads)
+            _RUNTIMES[digest] = Runtime.load(bundle)
         return _RUNTIMES[digest]
 
 

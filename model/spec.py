@@ -98,11 +98,11 @@ class Spec:
     def batch_size(self) -> int:
         """Records per call of the compiled functions: a power of two that bounds the memory of activations.
 
-        About 128 MiB where a layer keeps 64 channels at the input's resolution.
+        About 256 MiB where a layer keeps 64 channels at the input's resolution.
         """
         sites = prod(self.input.shape[:2])
-        fitting = (1 << 27) // (sites * 64 * 4)
-        return min(4096 if self.numeric else 512, 1 << max(0, fitting.bit_length() - 1))
+        fitting = (1 << 28) // (sites * 64 * 4)
+        return min(4096 if self.numeric else 1024, 1 << max(0, fitting.bit_length() - 1))
 
     def require(self, function: str) -> None:
         """Refuse a function that the model does not offer.

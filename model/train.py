@@ -133,7 +133,7 @@ def _pixels(settings: Settings, shape: Shape) -> Any:
 def _fit(
     settings: Settings, kind: Kind, shape: Shape, samples: Samples, watcher: Watcher
 ) -> tuple[Any, tuple[Epoch, ...], Epoch]:
-    tensorflow(intra_threads=cores())
+    tensorflow(training=True)
     keras().utils.set_random_seed(settings.seed)
     model = kind.build(shape, settings.latent_dim, samples.statistics)
     rng = np.random.default_rng(settings.seed)

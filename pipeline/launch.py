@@ -1,11 +1,12 @@
 """From a planned job to its summary: stage, run on Beam, read what the commit left."""
 
+import gc
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pipeline.commit import commit
@@ -51,8 +52,15 @@ def _nothing_to_do(job: Job) -> dict[str, Any]:
 
 
 def _run(job: Job, beam_arguments: Sequence[str]) -> None:
-    if _runs_here(beam_arguments):
-        _in_background(_warm, job.config)
+    with _loading(job.config if _runs_here(beam_arguments) else None):
+        pipeline = _pipeline(job, beam_arguments)
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:
+        raise _cause(error) from error
+
+
+def _pipeline(job: Job, beam_arguments: Sequence[str]) -> Any:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
@@ -62,10 +70,7 @@ def _run(job: Job, beam_arguments: Sequence[str]) -> None:
     options.view_as(SetupOptions).save_main_session = False
     pipeline = beam.Pipeline(runner=_runner(beam_arguments), options=options)
     pipeline | "Job" >> RunJob(job)
-    try:
-        pipeline.run().wait_until_finish()
-    except Exception as error:
-        raise _cause(error) from error
+    return pipeline
 
 
 def _runner(beam_arguments: Sequence[str]) -> Any:
@@ -86,8 +91,24 @@ def _names(arguments: Sequence[str], flag: str) -> bool:
     return any(argument.partition("=")[0] == flag for argument in arguments)
 
 
-def _in_background(work: Callable[[JobConfig], None], config: JobConfig) -> None:
-    threading.Thread(target=work, args=(config,), daemon=True, name="warm").start()
+@contextmanager
+def _loading(config: JobConfig | None) -> Iterator[None]:
+    """Import Beam in the block, and where units run here load the model meanwhile.
+
+    The garbage collector is off: importing TensorFlow makes a million objects that all stay, and looking through them
+    again and again takes a sixth of the time. Frozen, they are not looked at later either.
+    """
+    warm = threading.Thread(target=_warm, args=(config,), name="warm") if config else None
+    gc.disable()
+    try:
+        if warm:
+            warm.start()
+        yield
+        if warm:
+            warm.join()
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def _warm(config: JobConfig) -> None:

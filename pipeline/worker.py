@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 UNITS_AT_ONCE = 2  # while one unit drains and publishes, the next keeps the pool busy
 
+_SPARE = 2
+
 _loading = Lock()
 _slots = BoundedSemaphore(UNITS_AT_ONCE)
 
@@ -60,6 +62,7 @@ def _worker(model: str, digest: str, target: Target, threads: int | None) -> Wor
     from pipeline.images.decode import Decoder
 
     count = threads or cores()
-    runtime = runtime_for(model, digest, threads=count)
-    pool = ThreadPoolExecutor(count, thread_name_prefix="batch")
-    return Worker(runtime=runtime, decoder=Decoder(target), pool=pool, ahead=count + 2)
+    runtime = runtime_for(model, digest)
+    # More than there are cores: now and then a task waits for the interpreter lock, and its core would idle.
+    pool = ThreadPoolExecutor(count + _SPARE, thread_name_prefix="batch")
+    return Worker(runtime=runtime, decoder=Decoder(target), pool=pool, ahead=count + _SPARE + 2)

@@ -2,7 +2,7 @@
 
 Pillow takes and returns the interpreter lock several times for each image: for small images two threads are no
 faster than one. Here a TensorFlow graph holds one decoding operation for each image of a chunk, so Python is entered
-once for a chunk. Chunks of 128 small images cost about 1 us of Python for each image, and 40 ms once to build the
+once for a chunk. Chunks of 256 small images cost about 1 us of Python for each image, and 40 ms once to build the
 graph; larger ones gain nothing and take longer to build.
 
 What is plain (``Header.plain``: 8-bit grey or RGB PNG, baseline JPEG of usual sampling) decodes to the same bits as
@@ -22,7 +22,7 @@ from pipeline.images.base import Format, Header, Target
 from pipeline.images.exact import turn_of
 from pipeline.records import Array
 
-_CHUNK = 128
+_CHUNK = 256
 _CHUNK_BYTES = 4 << 20  # of pixels in one call: bounds memory where images are large
 _MOST_OVERHEAD = 1 << 20  # bytes that a file may have beyond its raw pixels
 _tracing = threading.Lock()

@@ -12,7 +12,7 @@ from model.runtime import Runtime
 
 @pytest.fixture(scope="session")
 def layers():
-    tensorflow(threads=4)
+    tensorflow()
     return keras().layers
 
 

@@ -25,7 +25,7 @@ def inputs(digits, tmp_path_factory) -> Path:
 
 
 def _settings(inputs: Path, output: Path, uris=None, **more) -> Settings:
-    tensorflow(threads=4)
+    tensorflow()
     vectors = more.get("kind") == "dense"
     given = {
         "kind": "autoencoder",
