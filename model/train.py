@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from model.backend import cores, keras, tensorflow
+from model.backend import keras, tensorflow
 from model.bundle import Bundle, refuse_existing
 from model.export import Preprocessing, export
 from model.kinds import TRAINED, Kind
