@@ -1,6 +1,6 @@
 """What the machine can do at most: decoding alone and the model alone, in memory, on all cores.
 
-    python benchmarks/limits.py --input GLOB --model BUNDLE [--resize MODE] [--records N] [--threads N]
+    python benchmarks/limits.py --input GLOB --model BUNDLE [--resize MODE]
 
 Prints one line of JSON with both rates and the composed limit 1 / (1/decode + 1/model): what a job would reach whose
 reading, parsing, writing and Python cost nothing.
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--resize", type=Resize)
     parser.add_argument("--batches", type=int, default=24, help="batches of each pass")
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each side is measured")
+    parser.add_argument("--seconds", type=float, default=6.0, help="how long each side is measured")
     given = parser.parse_args()
     bundle = Bundle.open(given.model)
     runtime = Runtime.load(bundle)
@@ -41,7 +41,7 @@ def main() -> None:
     pixels = [decoder.decode(batch).groups[0].pixels for batch in batches]
     decode = rate(decoder.decode, batches, given.seconds)
     model = rate(runtime.encode, pixels, given.seconds)
-    print(json.dumps({"decode": decode, "model": model, "composed": 1 / (1 / decode + 1 / model), "threads": cores()}))
+    print(json.dumps({"decode": decode, "model": model, "composed": 1 / (1 / decode + 1 / model)}))
 
 
 def read(inputs: Sequence[str], size: int, count: int) -> list[Any]:
@@ -53,17 +53,18 @@ def read(inputs: Sequence[str], size: int, count: int) -> list[Any]:
 
 
 def rate(work: Callable[[Any], Any], items: Sequence[Any], seconds: float) -> float:
-    """Records per second of ``work`` over batches, with as many callers as cores."""
+    """Records per second of ``work`` over batches, with the better of as many callers as cores, and two more."""
+    return max(_rate(work, items, seconds / 2, callers) for callers in (cores(), cores() + 2))
+
+
+def _rate(work: Callable[[Any], Any], items: Sequence[Any], seconds: float, callers: int) -> float:
     done = 0
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(callers) as pool:
         list(pool.map(work, items))  # warm
         started = time.perf_counter()
         while time.perf_counter() - started < seconds:
             list(pool.map(work, items))
-            done += sum(
-                len(item.index) if hasattr(item, "index") and not hasattr(item, "shape") else len(item)
-                for item in items
-            )
+            done += sum(map(len, items))
         return done / (time.perf_counter() - started)
 
 

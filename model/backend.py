@@ -15,7 +15,6 @@ from pipeline.errors import LatentlakeError
 
 _LOG = logging.getLogger(__name__)
 _LOCK = threading.Lock()
-_CALLERS_OWN = -1  # inter-op threads: every operation runs in the thread that calls (ConfigProto's documentation)
 _KERAS_FLOOR = (3, 14)  # earlier ones lack fixes against hostile model files
 
 
@@ -29,8 +28,8 @@ def cores() -> int:
 def tensorflow(*, training: bool = False) -> Any:
     """The ``tensorflow`` module; the first call in a process fixes its threads.
 
-    One operation uses one thread, that of its caller: the bits of an output then do not depend on the number of cores,
-    and nothing is handed from thread to thread. Speed comes from concurrent callers.
+    One operation uses one thread (intra-op): the bits of an output then do not depend on the number of cores. Speed
+    comes from concurrent callers, and from as many operations at once (inter-op) as this process has cores.
 
     Args:
       training: there is one caller, so one operation uses every core.
@@ -72,7 +71,7 @@ def _started(training: bool) -> Any:
 
 def _import(training: bool) -> Any:
     module = import_module("tensorflow")
-    _set_threads(module.config, *((cores(), cores()) if training else (1, _CALLERS_OWN)))
+    _set_threads(module.config, cores() if training else 1, cores())
     module.config.list_logical_devices()  # starts it: where there is no GPU, native code prints that too
     return module
 

@@ -14,6 +14,7 @@ from pipeline.readers import Columns, Request
 from pipeline.storage import store_for
 
 Held = dict[str, Any]
+_PLAIN = ("image", "key", "numeric", "length", "max_record_bytes")  # fields of Columns that JSON can hold
 
 
 def read_held(output: str) -> Held | None:
@@ -37,7 +38,8 @@ def read_held(output: str) -> Held | None:
 def write_held(config: JobConfig, request: Request) -> None:
     """Say what the output is about to hold."""
     carry = base64.b64encode(config.columns.carry.serialize().to_pybytes()).decode()
-    columns = {"image": config.columns.image, "key": config.columns.key, "carry": carry}
+    plain = {name: getattr(config.columns, name) for name in _PLAIN}
+    columns = {**plain, "carry": carry}
     held = {
         "options_digest": options_digest(config),
         "options": config.options(),
@@ -53,14 +55,8 @@ def held_columns(held: Held | None, request: Request) -> Columns | None:
     if held is None or held["request"] != _request(request):
         return None
     columns = held["columns"]
-    return Columns(
-        image=columns["image"],
-        key=columns["key"],
-        carry=pa.ipc.read_schema(pa.py_buffer(base64.b64decode(columns["carry"]))),
-        numeric=request.numeric,
-        length=request.length,
-        max_record_bytes=request.max_record_bytes,
-    )
+    carry = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(columns["carry"])))
+    return Columns(carry=carry, **{name: columns[name] for name in _PLAIN})
 
 
 def check_held(held: Held | None, config: JobConfig, overwrite: bool) -> None:

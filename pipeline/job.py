@@ -154,7 +154,7 @@ def _request(settings: Settings, bundle: "Bundle") -> Request:
     return Request(
         image=settings.image,
         key=settings.key,
-        carry=settings.carry,
+        carry=None if settings.carry is None else tuple(dict.fromkeys(settings.carry)),
         numeric=bundle.spec.numeric,
         length=bundle.spec.input.shape[0] if bundle.spec.numeric else None,
         max_record_bytes=settings.max_record_bytes,

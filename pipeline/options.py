@@ -139,7 +139,7 @@ INPUT = (
         type=size,
         default=256 << 20,
         metavar="N",
-        help="a record with more bytes is a reject (default 256M)",
+        help="a record with more bytes is a reject; a TFRecord whose length claims more fails its shard (default 256M)",
     ),
 )
 

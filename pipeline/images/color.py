@@ -64,7 +64,7 @@ def spread(pixels: Array, channels: int, color: Color) -> Array:
     have = pixels.shape[-1]
     if have == channels:
         return pixels
-    if have not in (1, 2, 3, 4):
+    if have not in (1, 2, 3, 4) or channels not in (1, 3, 4):
         raise ImageError(Reason.WRONG_CHANNELS, f"{have} channels, the model takes {channels}")
     if channels == 4:
         return _with_alpha(pixels)

@@ -49,7 +49,7 @@ class ArrayReader:
             layout = found[image]().layout
             problem = _problem(layout, request.max_record_bytes) or _misfit(layout, request.length)
             if problem:
-                raise InputError(f"{shard.path}: array {image!r} {problem}; name another with --image-feature")
+                raise InputError(f"{shard.path}: array {image!r} {problem}; name another with --image")
             return Columns(
                 image=image,
                 key=_key(shard, found, layout, request),
@@ -106,12 +106,12 @@ def _misfit(layout: Layout, length: int | None) -> str | None:
 
 def _image(shard: Shard, found: Members, request: Request) -> str:
     if request.image is not None:
-        return _asked(shard, found, request.image, "--image-feature")
+        return _asked(shard, found, request.image, "--image")
     usual = [name for name in _IMAGES if name in found]
     usable = usual or [name for name, opened in found.items() if len(opened().layout.shape) >= 2]
     if not usual and len(usable) != 1:
         raise InputError(
-            f"{shard.path}: {len(usable)} arrays have rows and none has a usual name; name one with --image-feature. "
+            f"{shard.path}: {len(usable)} arrays have rows and none has a usual name; name one with --image. "
             f"There are: {', '.join(found)}"
         )
     return usable[0]
@@ -126,7 +126,7 @@ def _asked(shard: Shard, found: Members, name: str, option: str) -> str:
 def _key(shard: Shard, found: Members, images: Layout, request: Request) -> str | None:
     if request.key is None:
         return None
-    layout = found[_asked(shard, found, request.key, "--key-feature")]().layout
+    layout = found[_asked(shard, found, request.key, "--key")]().layout
     if _type(layout) is None or layout.rows != images.rows:
         raise InputError(f"{shard.path}: array {request.key!r} is {_words(layout)}, not one key for each record")
     return request.key

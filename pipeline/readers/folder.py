@@ -43,7 +43,7 @@ class FolderReader:
         """Nothing is looked at: files have no columns to choose from."""
         if request.numeric:
             raise InputError(f"{shard.path}: folders hold image files and the model takes vectors; use other input")
-        for option, name in (("--image-feature", request.image), ("--key-feature", request.key)):
+        for option, name in (("--image", request.image), ("--key", request.key)):
             if name is not None:
                 raise InputError(f"{shard.path}: folders of images have no feature {name!r}; leave out {option}")
         carry = [_column(shard, name) for name in request.carry or ()]

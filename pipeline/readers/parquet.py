@@ -99,7 +99,7 @@ def _length(shard: Shard, file: pq.ParquetFile, image: str, request: Request) ->
     if request.length not in (None, kind.list_size):
         raise InputError(
             f"{shard.path}: column {image!r} keeps vectors of {kind.list_size} numbers and the model takes "
-            f"{request.length}; name another with --image-feature"
+            f"{request.length}; name another with --image"
         )
     return int(kind.list_size)
 

@@ -32,18 +32,18 @@ def choose_image(shard: Shard, schema: pa.Schema, request: Request) -> str:
     """
     fits, kind = _fits(request.numeric), _kind(request.numeric)
     if request.image is not None:
-        found = _asked(shard, schema, request.image, "--image-feature")
+        found = _asked(shard, schema, request.image, "--image")
         if not fits(found.type):
-            raise InputError(f"{shard.path}: column {found.name!r} is {found.type}, not {kind}; set --image-feature")
+            raise InputError(f"{shard.path}: column {found.name!r} is {found.type}, not {kind}; set --image")
         return request.image
     usable = [field.name for field in schema if fits(field.type)]
     usual = [name for name in (_VECTORS if request.numeric else _IMAGES) if name in usable]
     if not usual and len(usable) != 1:
         raise InputError(
-            f"{shard.path}: {len(usable)} columns are {kind} and none has a usual name; name one with --image-feature. "
+            f"{shard.path}: {len(usable)} columns are {kind} and none has a usual name; name one with --image. "
             f"There are: {_there(schema)}"
         )
-    return str(_asked(shard, schema, (usual or usable)[0], "--image-feature").name)
+    return str(_asked(shard, schema, (usual or usable)[0], "--image").name)
 
 
 def choose_key(shard: Shard, schema: pa.Schema, image: str, request: Request) -> str | None:
@@ -55,9 +55,9 @@ def choose_key(shard: Shard, schema: pa.Schema, image: str, request: Request) ->
     if request.key in (None, path_of(image)) and has_path(schema.field(image).type):
         return path_of(image)
     if request.key is not None:
-        found = _asked(shard, schema, request.key, "--key-feature")
+        found = _asked(shard, schema, request.key, "--key")
         if pa.types.is_nested(found.type):
-            raise InputError(f"{shard.path}: column {found.name!r} is {found.type}, not text; set --key-feature")
+            raise InputError(f"{shard.path}: column {found.name!r} is {found.type}, not text; set --key")
         return request.key
     scalars = {field.name for field in schema if not pa.types.is_nested(field.type)} - {image}
     return next((name for name in _KEYS if name in scalars), None)

@@ -213,13 +213,13 @@ def _kind(type: pa.DataType) -> str:
 def _image(shard: Shard, seen: Mapping[str, _Seen], request: Request) -> str:
     kinds = (FLOAT, INT64) if request.numeric else (BYTES,)
     if request.image is not None:
-        return _asked(shard, seen, request.image, kinds, "--image-feature")
+        return _asked(shard, seen, request.image, kinds, "--image")
     usual = [name for name in (_VECTORS if request.numeric else _IMAGES) if name in seen and seen[name].kind in kinds]
     floats = [name for name in seen if seen[name].kind == FLOAT] if request.numeric else []
     if usual or len(floats) == 1:
         return (usual or floats)[0]
     what = "vector of numbers" if request.numeric else "encoded image"
-    raise InputError(f"{shard.path}: which feature is the {what}? There are {_names(seen)}; set --image-feature")
+    raise InputError(f"{shard.path}: which feature is the {what}? There are {_names(seen)}; set --image")
 
 
 def _length(shard: Shard, seen: Mapping[str, _Seen], image: str, request: Request) -> int:
@@ -227,14 +227,14 @@ def _length(shard: Shard, seen: Mapping[str, _Seen], image: str, request: Reques
     if request.length not in (None, *counts):
         raise InputError(
             f"{shard.path}: feature {image!r} holds {counts[0]} numbers, and the model takes vectors of"
-            f" {request.length}; there are {_names(seen)}; set --image-feature to another"
+            f" {request.length}; there are {_names(seen)}; set --image to another"
         )
     return request.length or counts[0]
 
 
 def _key(shard: Shard, seen: Mapping[str, _Seen], request: Request) -> str | None:
     if request.key is not None:
-        return _asked(shard, seen, request.key, (BYTES,), "--key-feature")
+        return _asked(shard, seen, request.key, (BYTES,), "--key")
     return next((name for name in _KEYS if name in seen and seen[name].kind == BYTES), None)
 
 

@@ -48,7 +48,7 @@ class WebDatasetReader:
         if damage is not None and not samples:
             raise damage
         if request.key is not None:
-            raise InputError("the key of a sample is its name in the archive; leave --key-feature out")
+            raise InputError("the key of a sample is its name in the archive; leave --key out")
         image = _image(shard, samples, request)
         return Columns(
             image=image,
@@ -223,7 +223,7 @@ def _image(shard: Shard, samples: Sequence[Sample], request: Request) -> str:
         return wanted
     raise InputError(
         f"{shard.path}: no sample with a member {wanted.replace(';', ' or ')} among the first {_SAMPLE},"
-        f" there are {_extensions(samples)}; name the right extension with --image-feature"
+        f" there are {_extensions(samples)}; name the right extension with --image"
     )
 
 
@@ -255,11 +255,11 @@ def _length(shard: Shard, samples: Sequence[Sample], image: str, request: Reques
     lengths = [len(numbers) for numbers in found if not isinstance(numbers, str)]
     if not lengths:
         problem = f"{shard.path}: the members {image} are no vectors"
-        raise InputError(f"{problem}: {found[0]}; name others with --image-feature")
+        raise InputError(f"{problem}: {found[0]}; name others with --image")
     if request.length not in (None, *lengths):
         raise InputError(
             f"{shard.path}: the members {image} hold {lengths[0]} numbers, and the model takes vectors of"
-            f" {request.length}; name others with --image-feature"
+            f" {request.length}; name others with --image"
         )
     return request.length or lengths[0]
 

@@ -24,7 +24,8 @@ def latent_schema(dimension: int, errors: bool, carry: pa.Schema) -> pa.Schema:
     ]
     if errors:
         columns += [pa.field(name, pa.float32(), nullable=False) for name in ("mse", "psnr")]
-    return pa.schema(columns + [field.with_name(_carried_name(field.name)) for field in carry])
+    taken = {*_FIXED, *carry.names}
+    return pa.schema(columns + [field.with_name(_carried_name(field.name, taken)) for field in carry])
 
 
 def latent_column(latents: Array) -> pa.Array:
@@ -34,5 +35,9 @@ def latent_column(latents: Array) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(values, type=pa.list_(element, latents.shape[1]))
 
 
-def _carried_name(name: str) -> str:
-    return f"source_{name}" if name in _FIXED else name
+def _carried_name(name: str, taken: set[str]) -> str:
+    if name not in _FIXED:
+        return name
+    while name in taken:
+        name = f"source_{name}"
+    return name

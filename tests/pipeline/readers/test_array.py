@@ -273,9 +273,9 @@ def test_an_array_without_records_is_refused(tmp_path: Path, array: Array, says:
 @pytest.mark.parametrize(
     ("request_", "says"),
     [
-        (Request(), "2 arrays have rows and none has a usual name; name one with --image-feature. There are: a, b, c"),
-        (Request(image="z"), "no array 'z'; set --image-feature to one of: a, b, c"),
-        (Request(image="a", key="z"), "no array 'z'; set --key-feature to one of: a, b, c"),
+        (Request(), "2 arrays have rows and none has a usual name; name one with --image. There are: a, b, c"),
+        (Request(image="z"), "no array 'z'; set --image to one of: a, b, c"),
+        (Request(image="a", key="z"), "no array 'z'; set --key to one of: a, b, c"),
         (Request(image="a", key="b"), "array 'b' is (50, 4, 3) of |u1, not one key for each record"),
         (Request(image="a", carry=("z",)), "no array 'z'; set --carry to one of: a, b, c"),
         (Request(image="a", carry=("b",)), "array 'b' is no column of 50 values"),

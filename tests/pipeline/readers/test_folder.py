@@ -135,8 +135,8 @@ def test_stopping_early_leaves_no_thread(tmp_path: Path) -> None:
     ("request_", "says"),
     [
         (Request(numeric=True), "folders hold image files and the model takes vectors"),
-        (Request(image="x"), "no feature 'x'; leave out --image-feature"),
-        (Request(key="x"), "no feature 'x'; leave out --key-feature"),
+        (Request(image="x"), "no feature 'x'; leave out --image"),
+        (Request(key="x"), "no feature 'x'; leave out --key"),
         (Request(carry=("label",)), "no column 'label'; --carry can be 'folder'"),
     ],
     ids=str,

@@ -297,12 +297,12 @@ def test_a_number_beyond_float32_is_infinite(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("request_", "says"),
     [
-        (Request(image="picture"), "no column 'picture'; set --image-feature to one of: a: binary, b: binary"),
-        (Request(image="n"), "'n' is int64, not binary or struct<bytes, path>; set --image-feature"),
+        (Request(image="picture"), "no column 'picture'; set --image to one of: a: binary, b: binary"),
+        (Request(image="n"), "'n' is int64, not binary or struct<bytes, path>; set --image"),
         (Request(), "2 columns are binary or struct<bytes, path> and none has a usual name"),
         (Request(numeric=True), "0 columns are a list of numbers"),
-        (Request(image="a", key="k"), "no column 'k'; set --key-feature"),
-        (Request(image="a", key="s"), "'s' is list<element: string>, not text; set --key-feature"),
+        (Request(image="a", key="k"), "no column 'k'; set --key"),
+        (Request(image="a", key="s"), "'s' is list<element: string>, not text; set --key"),
         (Request(image="a", carry=("label",)), "no column 'label'; set --carry to one of"),
     ],
     ids=str,

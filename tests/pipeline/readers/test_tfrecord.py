@@ -137,12 +137,12 @@ def test_features_are_found_by_their_usual_names(
     [
         (
             {"image": "imge"},
-            r"no feature 'imge', there are image \(bytes\), label \(int64\), v \(float\).*--image-feature",
+            r"no feature 'imge', there are image \(bytes\), label \(int64\), v \(float\).*--image",
         ),
-        ({"image": "label"}, "'label' holds int64 values, and --image-feature needs bytes"),
-        ({"key": "label"}, "'label' holds int64 values, and --key-feature needs bytes"),
+        ({"image": "label"}, "'label' holds int64 values, and --image needs bytes"),
+        ({"key": "label"}, "'label' holds int64 values, and --key needs bytes"),
         ({"carry": ["x"]}, "no feature 'x'.*--carry"),
-        ({"image": "image", "numeric": True}, "'image' holds bytes values, and --image-feature needs float or int64"),
+        ({"image": "image", "numeric": True}, "'image' holds bytes values, and --image needs float or int64"),
     ],
 )
 def test_a_wrong_name_is_refused_with_the_right_ones(tmp_path: Path, request_: dict[str, Any], words: str) -> None:
@@ -160,7 +160,7 @@ def test_a_shard_without_an_example_settles_nothing(tmp_path: Path, records: lis
 
 def test_an_unnamed_image_is_asked_for(tmp_path: Path) -> None:
     shard = write(tmp_path / "a.tfrecord", [example(picture=b"i")])
-    with pytest.raises(InputError, match=r"picture \(bytes\); set --image-feature"):
+    with pytest.raises(InputError, match=r"picture \(bytes\); set --image"):
         READER.settle(shard, Request())
 
 

@@ -217,9 +217,9 @@ def test_a_bad_sample_costs_itself_only(tmp_path: Path, size: int) -> None:
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        ({"image": "tiff"}, "no sample with a member tiff among the first 16, there are 'cls', 'png'.*--image-feature"),
+        ({"image": "tiff"}, "no sample with a member tiff among the first 16, there are 'cls', 'png'.*--image"),
         ({"carry": ["txt"]}, "no member 'txt'.*there are 'cls', 'png'.*--carry"),
-        ({"key": "txt"}, "--key-feature"),
+        ({"key": "txt"}, "--key"),
         ({"numeric": True}, "no sample with a member npy"),
         ({"numeric": True, "image": "png"}, "the members png are no vectors: not a .npy file"),
     ],
