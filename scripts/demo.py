@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -27,20 +28,24 @@ def main() -> None:
     bundle, tar, parquet = root / "bundle", root / "tar-scored", root / "parquet-latents"
     if not (bundle / "model.json").exists():
         run(
-            f"model train --kind autoencoder --input {root}/shards/parquet --output {bundle} --latent-dim 16 --epochs 60"
+            "model train --kind autoencoder --latent-dim 16 --epochs 60 --input",
+            root / "shards/parquet",
+            "--output",
+            bundle,
         )
-    run(f"pipeline reconstruct --input {root}/shards/tar --model {bundle} --output {tar}")
-    run(f"pipeline encode --input {root}/shards/parquet --model {bundle} --output {parquet}")
-    run(f"pipeline verify {tar}")
+    run("pipeline reconstruct --input", root / "shards/tar", "--model", bundle, "--output", tar)
+    run("pipeline encode --input", root / "shards/parquet", "--model", bundle, "--output", parquet)
+    run("pipeline verify", tar)
     show_rows(tar)
     show_neighbours(parquet)
     draw(bundle, root / "reconstructions.png")
 
 
-def run(command: str) -> None:
-    """Run ``python -m COMMAND`` as a user would, and show it."""
-    print(f"\n$ python -m {command}", flush=True)
-    subprocess.run([sys.executable, "-m", *command.split()], check=True)
+def run(command: str, *more: object) -> None:
+    """Run ``python -m COMMAND MORE ...`` as a user would, and show it."""
+    words = [*command.split(), *map(str, more)]
+    print(f"\n$ python -m {shlex.join(words)}", flush=True)
+    subprocess.run([sys.executable, "-m", *words], check=True)
 
 
 def write_shards(root: Path) -> None:
