@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 from benchmarks import data
 from benchmarks.process import Place, run_job, run_peer, spawn
 
-BEAM = "multi_threading"  # the fastest of its running modes, see the README
 Side: TypeAlias = Callable[[], Mapping[str, float]]
 
 
@@ -32,6 +31,9 @@ class Plan:
     def shards(self, name: str, records: int | None = None) -> Path:
         """Directory of a set's shards."""
         return data.make(name, self.place.data, self.place.work, records or self.records)
+
+
+BEAM_MODES = ("in_memory", "multi_threading", "compiled")  # multi_processing was the slowest throughout
 
 
 def alternate(rounds: int, sides: Mapping[str, Side]) -> dict[str, list[Mapping[str, float]]]:
@@ -57,11 +59,15 @@ def peers(plan: Plan) -> dict[str, Any]:
     sides: dict[str, Side] = {
         "latentlake": lambda: run_job(place, source, "mnist"),
         "tf.data script": lambda: run_peer(place, "tfdata_script.py", glob, Path(sys.executable)),
-        "Beam RunInference": lambda: run_peer(place, "beam_runinference.py", f"{few}/*", python, "--mode", BEAM),
+        **{f"Beam RunInference, {mode}": _beam(place, f"{few}/*", python, mode) for mode in BEAM_MODES},
         "Ray Data": lambda: run_peer(place, "ray_data.py", f"{few}/*", python),
     }
     runs = alternate(plan.rounds, sides)
     return {"runs": runs, "ratios": {name: ratio(runs, "latentlake", name) for name in sides if name != "latentlake"}}
+
+
+def _beam(place: Place, source: str, python: Path, mode: str) -> Side:
+    return lambda: run_peer(place, "beam_runinference.py", source, python, "--mode", mode)
 
 
 def limits(plan: Plan) -> dict[str, Any]:
