@@ -1,10 +1,16 @@
 """The package as workers install it: ``--setup_file=./setup.py`` ships it to a cluster."""
 
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+_STATED = re.search(r'__version__ = "(.+)"', (Path(__file__).parent / "pipeline/__init__.py").read_text())
+assert _STATED is not None
 
 setup(
     name="latentlake",
-    version="0.1.0",
+    version=_STATED[1],
     description="Run a trained Keras autoencoder over a lake of image shards, as a batch job on Apache Beam",
     long_description="See README.md.",
     license="Apache-2.0",
