@@ -48,7 +48,7 @@ def _run(options: Namespace, rest: Sequence[str]) -> int:
 
     job = prepare(settings(options, options.command))
     summary = launch(job, rest)
-    print(json.dumps(summary, indent=2) if options.json else describe(summary))
+    _say(json.dumps(summary, indent=2) if options.json else describe(summary))
     if not summary["complete"]:
         raise UnfinishedError(f"{job.config.output} has no _SUCCESS: {'; '.join(summary['refused'])}")
     return 0
@@ -62,11 +62,11 @@ def _plan(options: Namespace, rest: Sequence[str]) -> int:
     job = prepare(settings(options, options.verb))
     value = _plan_value(job)
     if options.json:
-        print(json.dumps(value, indent=2))
+        _say(json.dumps(value, indent=2))
         return 0
-    print(f"{value['shards']} {value['format']} shards below {value['root']}, {value['units']} units")
-    print(f"to do: {value['todo']} units, {value['todo_bytes']:,} bytes; done: {value['done']} units")
-    print("".join(f"  {unit}\n" for unit in value["first"]), end="")
+    _say(f"{value['shards']} {value['format']} shards below {value['root']}, {value['units']} units")
+    _say(f"to do: {value['todo']} units, {value['todo_bytes']:,} bytes; done: {value['done']} units")
+    _say("\n".join(f"  {unit}" for unit in value["first"]))
     return 0
 
 
@@ -91,12 +91,20 @@ def _verify(options: Namespace, rest: Sequence[str]) -> int:
     if rest:
         raise UsageError(f"verify runs here, so it takes no option of Beam ({rest[0]})")
     report = verify(options.output)
-    print(json.dumps(report.to_value(), indent=2) if options.json else report.describe())
+    _say(json.dumps(report.to_value(), indent=2) if options.json else report.describe())
     report.raise_for_problems()
     return 0
 
 
 _COMMANDS = {"encode": _run, "reconstruct": _run, "plan": _plan, "verify": _verify}
+
+
+def _say(text: str) -> None:
+    """Print a result; whoever reads it may have seen enough (``| head``), which is no error of the job."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def settings(options: Namespace, verb: str) -> "Settings":

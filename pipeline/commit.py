@@ -56,6 +56,7 @@ def commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) ->
     summary = _summary(config, gate, run, state, new, manifest)
     _publish(layout, config.run, summary)
     _sweep(layout, {**before, **pending}, state, pending)
+    store_for(layout.output).sweep(layout.output, run.started)
     return summary
 
 

@@ -44,6 +44,10 @@ class Store(Protocol):
         """Remove an object; one that is already gone is no error."""
         ...
 
+    def sweep(self, prefix: str, before: float) -> None:
+        """Remove what writers that were killed left below a directory, untouched since ``before`` (epoch seconds)."""
+        ...
+
 
 class Sink(RawIOBase):
     """Bytes on their way to a store: nothing is visible before ``publish``, and nothing is left after ``abort``.

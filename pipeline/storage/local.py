@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -44,6 +45,13 @@ class LocalStore:
 
     def delete(self, uri: str) -> None:
         _path(uri).unlink(missing_ok=True)
+
+    def sweep(self, prefix: str, before: float) -> None:
+        for directory, _, names in os.walk(_path(prefix)):
+            for left in (Path(directory, name) for name in names if name.startswith(_TEMPORARY)):
+                with suppress(FileNotFoundError):  # its writer is alive, and has just published it
+                    if left.stat().st_mtime < before:
+                        left.unlink()
 
 
 class _CountedFile(FileIO):

@@ -99,3 +99,29 @@ def test_beams_own_options_pass_through(tmp_path: Path, shards: Path, model: Mod
     result = run("encode", *arguments, "--runner=FnApiRunner", "--direct_running_mode=multi_threading")
     assert (result.returncode, result.stderr) == (0, "")
     assert (tmp_path / "out/_SUCCESS").exists()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, shards: Path, model: Model) -> None:
+    base = f"{sys.executable} -m pipeline plan encode --input {shards} --model {model.bundle} --output {tmp_path}/out"
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{base} --json | true"], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_killed_run_is_completed_by_the_next(tmp_path: Path, shards: Path, model: Model, encoded: Path) -> None:
+    """Killed once its first unit has a receipt: that unit is kept, the bytes are those of an undisturbed run."""
+    arguments = ["--input", shards, "--model", model.bundle, "--output", tmp_path / "out"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "encode", *map(str, arguments)], stdout=subprocess.DEVNULL
+    )
+    receipts = tmp_path / "out/_receipts"
+    while process.poll() is None and not (receipts.exists() and list(receipts.rglob("*.json"))):
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert main(["encode", *map(str, arguments)]) == 0
+    for path in (encoded / "latents").rglob("*.parquet"):
+        assert (tmp_path / "out" / path.relative_to(encoded)).read_bytes() == path.read_bytes()
+    assert (tmp_path / "out/_manifest.parquet").read_bytes() == (encoded / "_manifest.parquet").read_bytes()
+    assert not list((tmp_path / "out").rglob(".*"))

@@ -85,3 +85,18 @@ def test_reading_back(tmp_path: Path) -> None:
 def test_an_unknown_scheme_names_the_known(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"ftp.*file://"):
         store_for("ftp://x/y")
+
+
+def test_sweeping_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
+    store = store_for(str(tmp_path))
+    (tmp_path / "a").mkdir()
+    dead, alive = store.create(str(tmp_path / "a/x")), store.create(str(tmp_path / "a/y"))
+    (tmp_path / "a/z").write_bytes(b"data")
+    left = {path: path.stat() for path in (tmp_path / "a").iterdir() if path.name != "z"}
+    os.utime(min(left), (1, 1))
+    os.utime(tmp_path / "a/z", (1, 1))
+    store.sweep(str(tmp_path), before=1000.0)
+    assert sorted(path for path in left if path.exists()) == [max(left)]
+    assert (tmp_path / "a/z").exists()
+    for sink in (dead, alive):
+        sink.abort()
