@@ -1,5 +1,6 @@
 """What a person sees while a job runs: a bar on a terminal, else a line every 30 seconds."""
 
+import os
 import sys
 import threading
 import time
@@ -25,6 +26,8 @@ class Progress:
         self._started = time.monotonic()
         self._first: float | None = None  # when the first record came out
         self._live = sys.stderr.isatty()
+        # A descriptor of its own: while TensorFlow is imported, what native code writes to stderr is caught.
+        self._out = os.fdopen(os.dup(sys.stderr.fileno()), "w") if self._live else sys.stderr
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._show, daemon=True, name="progress")
 
@@ -36,14 +39,13 @@ class Progress:
         self._stop.set()
         self._thread.join()
         if self._live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            print("\r\x1b[K", end="", file=self._out, flush=True)
+            self._out.close()
 
     def _show(self) -> None:
         while not self._stop.wait(_FRAME if self._live else _LINE):
             line = self.line(time.monotonic())
-            print(
-                f"\r{line}\x1b[K" if self._live else line, end="" if self._live else "\n", file=sys.stderr, flush=True
-            )
+            print(f"\r{line}\x1b[K" if self._live else line, end="" if self._live else "\n", file=self._out, flush=True)
 
     def line(self, now: float) -> str:
         """The state in one line."""
