@@ -3,11 +3,12 @@
 import argparse
 import difflib
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import UsageError
 from pipeline.options import INPUT, Option, fraction, positive
+from pipeline.parser import Parser, add_options
 
 _TRAIN_EXAMPLE = "python -m model train --kind autoencoder --input 'shards/*.tfrecord' --output bundle"
 _EXPORT_EXAMPLE = "python -m model export my.keras --latent bottleneck --output bundle --value-range -1 1"
@@ -103,53 +104,34 @@ TRAIN = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are this project's."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options of one command.
 
     Raises:
       UsageError: an option is unknown, its value is wrong, or a required one is missing.
     """
-    top = _Parser(
+    top = Parser(
         prog="python -m model",
         description="Train an autoencoder, or make a bundle of a trained one, for 'python -m pipeline'.",
         epilog="Each command has its own --help.",
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     parsers = {"train": _train(commands), "export": _export(commands), "check": _check(commands)}
     if arguments and arguments[0] in parsers:
         _refuse_unknown(arguments[1:], parsers[arguments[0]])
     return top.parse_args(arguments)
 
 
-def _train(commands: Any) -> _Parser:
+def _train(commands: Any) -> Parser:
     parser = _command(commands, "train", "train an autoencoder on image or vector shards", _TRAIN_EXAMPLE)
-    for option in TRAIN:
-        parser.add_argument(
-            option.flag,
-            dest=option.field,
-            type=option.type,
-            default=option.default,
-            choices=option.choices,
-            metavar=option.metavar,
-            required=option.required,
-            nargs="+" if option.many else None,
-            action="extend" if option.many else "store",
-            help=option.help,
-        )
+    add_options(parser, TRAIN)
     _add_shape(parser, "shape of the network's input (default: that of the first record)")
     return parser
 
 
-def _export(commands: Any) -> _Parser:
+def _export(commands: Any) -> Parser:
     parser = _command(commands, "export", "make a bundle of a trained Keras model", _EXPORT_EXAMPLE)
     parser.add_argument("file", metavar="FILE.keras", help="what model.save() wrote: one input, one output")
     parser.add_argument(
@@ -172,14 +154,14 @@ def _export(commands: Any) -> _Parser:
     return parser
 
 
-def _check(commands: Any) -> _Parser:
+def _check(commands: Any) -> Parser:
     parser = _command(commands, "check", "prove a bundle: digests, safety, golden outputs, speed", _CHECK_EXAMPLE)
     parser.add_argument("bundle", metavar="BUNDLE", help="directory of the bundle")
     return parser
 
 
-def _command(commands: Any, name: str, text: str, example: str) -> _Parser:
-    parser: _Parser = commands.add_parser(
+def _command(commands: Any, name: str, text: str, example: str) -> Parser:
+    parser: Parser = commands.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
@@ -192,11 +174,11 @@ def _command(commands: Any, name: str, text: str, example: str) -> _Parser:
     return parser
 
 
-def _add_shape(parser: _Parser, text: str) -> None:
+def _add_shape(parser: Parser, text: str) -> None:
     parser.add_argument("--input-shape", type=positive, nargs="+", metavar="SIDE", help=f"{text}: H W C, or d")
 
 
-def _refuse_unknown(arguments: Sequence[str], parser: _Parser) -> None:
+def _refuse_unknown(arguments: Sequence[str], parser: Parser) -> None:
     # Before argparse, which would report what is missing rather than what was mistyped.
     for token in arguments:
         flag = token.partition("=")[0]

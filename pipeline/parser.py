@@ -28,9 +28,10 @@ COMMANDS = {
     ),
 }
 VERBS = ("encode", "reconstruct")
+_OURS = {option.flag for option in JOB} | {"--json", "--verbose", "--help", "--version"}
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """An argparse parser whose errors are this project's."""
 
     def error(self, message: str) -> NoReturn:
@@ -43,11 +44,15 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     Raises:
       UsageError: an option's value is wrong or a required one is missing.
     """
-    return _build().parse_known_args(arguments)
+    try:
+        return _build().parse_known_args(arguments)
+    except UsageError:
+        check_rest([a for a in arguments if a.startswith("--") and a.partition("=")[0] not in _OURS])
+        raise  # no option was mistyped, which would explain it better than the one that is missing
 
 
 def _build() -> argparse.ArgumentParser:
-    top = _Parser(
+    top = Parser(
         prog="python -m pipeline",
         description="Run a trained autoencoder over a lake of image shards.",
         epilog="Each command has its own --help. Options of Apache Beam (--runner, ...) are passed on to it.",
@@ -55,11 +60,11 @@ def _build() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for verb in VERBS:
         _add_options(_command(commands, verb), JOB)
     plan = _command(commands, "plan")
-    verbs = plan.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    verbs = plan.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for verb in VERBS:
         _add_options(_subparser(verbs, verb, f"what {verb} would do", f"plan {verb}"), JOB)
     verify = _command(commands, "verify")
@@ -87,6 +92,12 @@ def _subparser(commands: Any, name: str, text: str, title: str, epilog: str = ""
 
 
 def _add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    add_options(parser, options)
+    _add_common(parser)
+
+
+def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    """Options of a table to a parser."""
     for option in options:
         if option.switch:
             parser.add_argument(option.flag, dest=option.field, action="store_true", help=option.help)
@@ -103,7 +114,6 @@ def _add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> 
             action="extend" if option.many else "store",
             help=option.help,
         )
-    _add_common(parser)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -120,12 +130,11 @@ def check_rest(rest: Sequence[str]) -> None:
     if not rest:
         return
     known = _beam_flags()
-    ours = {option.flag for option in JOB} | {"--json", "--verbose"}
     expecting = False
     for token in rest:
         flag = token.partition("=")[0]
         if flag.startswith("-") and flag not in known:
-            near = difflib.get_close_matches(flag, [*ours, *known], n=1, cutoff=0.5)
+            near = difflib.get_close_matches(flag, [*_OURS, *known], n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"unknown option {flag}{hint}")
         if not flag.startswith("-") and not expecting:

@@ -65,6 +65,13 @@ def test_wrong_use_is_one_line_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_mistyped_required_option_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, error = fail(capsys, "encode", "--input", tmp_path, "--modle", "x", "--output", tmp_path / "out")
+    assert (status, error) == (2, "error: unknown option --modle; did you mean --model?\n")
+    status, error = fail(capsys, "encode", "--input", tmp_path, "--output", tmp_path / "out")
+    assert (status, "required: --model" in error) == (2, True)
+
+
 def test_exit_3_when_success_is_kept_back(
     tmp_path: Path, model: Model, digit_files: list[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
