@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
@@ -59,15 +60,16 @@ def peers(plan: Plan) -> dict[str, Any]:
     sides: dict[str, Side] = {
         "latentlake": lambda: run_job(place, source, "mnist"),
         "tf.data script": lambda: run_peer(place, "tfdata_script.py", glob, Path(sys.executable)),
-        **{f"Beam RunInference, {mode}": _beam(place, f"{few}/*", python, mode) for mode in BEAM_MODES},
+        **{
+            f"Beam RunInference, {mode}": partial(
+                run_peer, place, "beam_runinference.py", f"{few}/*", python, "--mode", mode
+            )
+            for mode in BEAM_MODES
+        },
         "Ray Data": lambda: run_peer(place, "ray_data.py", f"{few}/*", python),
     }
     runs = alternate(plan.rounds, sides)
     return {"runs": runs, "ratios": {name: ratio(runs, "latentlake", name) for name in sides if name != "latentlake"}}
-
-
-def _beam(place: Place, source: str, python: Path, mode: str) -> Side:
-    return lambda: run_peer(place, "beam_runinference.py", source, python, "--mode", mode)
 
 
 def limits(plan: Plan) -> dict[str, Any]:
@@ -81,8 +83,8 @@ def limits(plan: Plan) -> dict[str, Any]:
     found = {}
     for title, (source, name, options) in workloads.items():
         sides: dict[str, Side] = {
-            "job": lambda s=source, n=name, o=options: run_job(place, s, n, *o),  # type: ignore[misc]
-            "limit": lambda s=source, n=name, o=options: _limit(place, s, n, o),  # type: ignore[misc]
+            "job": partial(run_job, place, source, name, *options),
+            "limit": partial(_limit, place, source, name, options),
         }
         runs = alternate(plan.rounds, sides)
         shares = [a["rate_steady"] / b["composed"] for a, b in zip(runs["job"], runs["limit"], strict=True)]
@@ -103,7 +105,7 @@ def memory(plan: Plan) -> dict[str, Any]:
         sides: dict[str, Side] = {}
         for times in (1, 4, 16):
             source = _one_shard(plan, name, times * 30_000)
-            sides[f"{times}x"] = lambda s=source, m=suffix: run_job(plan.place, s, m)  # type: ignore[misc]
+            sides[f"{times}x"] = partial(run_job, plan.place, source, suffix)
         runs = alternate(max(1, plan.rounds // 2), sides)
         peaks = {side: median(run["peak_mib"] for run in values) for side, values in runs.items()}
         found[name] = {"runs": runs, "peak_mib": peaks, "growth": max(peaks.values()) / peaks["1x"]}

@@ -1,14 +1,13 @@
 """Command lines of ``python -m model``. Nothing heavy is imported here: ``--help`` answers at once."""
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import UsageError
 from pipeline.options import INPUT, Option, fraction, positive
-from pipeline.parser import Parser, add_options
+from pipeline.parser import Parser, add_common, add_options, unknown
 
 _TRAIN_EXAMPLE = "python -m model train --kind autoencoder --input 'shards/*.tfrecord' --output bundle"
 _EXPORT_EXAMPLE = "python -m model export my.keras --latent bottleneck --output bundle --value-range -1 1"
@@ -169,8 +168,7 @@ def _command(commands: Any, name: str, text: str, example: str) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
-    parser.add_argument("--verbose", action="store_true", help="show the trace of an error")
+    add_common(parser)
     return parser
 
 
@@ -183,6 +181,4 @@ def _refuse_unknown(arguments: Sequence[str], parser: Parser) -> None:
     for token in arguments:
         flag = token.partition("=")[0]
         if flag.startswith("--") and flag not in parser._option_string_actions:
-            near = difflib.get_close_matches(flag, parser._option_string_actions, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"unknown option {flag}{hint} (see {parser.prog} --help)")
+            raise UsageError(f"{unknown(flag, parser._option_string_actions)} (see {parser.prog} --help)")

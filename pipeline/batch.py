@@ -8,8 +8,7 @@ import pyarrow as pa
 
 from pipeline.config import Verb
 from pipeline.images.base import Group
-from pipeline.items import NON_FINITE
-from pipeline.records import Array, Fault, RawBatch, Records, Reject
+from pipeline.records import NON_FINITE, Array, Fault, RawBatch, Records, Reject
 from pipeline.worker import Worker
 from pipeline.writers.latents import latent_column
 

@@ -13,7 +13,7 @@ from pipeline.config import JobConfig
 from pipeline.errors import LatentlakeError
 from pipeline.layout import Layout
 from pipeline.receipts import Output, Receipt, read_manifest, read_receipts, write_manifest
-from pipeline.storage import store_for
+from pipeline.storage import put, store_for
 
 _NAMED = 20  # failed units that the summary names
 
@@ -135,12 +135,9 @@ def _judge(gate: Gate, total: Mapping[str, Any], failed: int) -> list[str]:
 
 def _publish(layout: Layout, run: str, summary: Mapping[str, Any]) -> None:
     text = (json.dumps(summary, indent=2) + "\n").encode()
-    store = store_for(layout.output)
-    with store.create(layout.summary(run)) as sink:
-        sink.write(text)
+    put(layout.summary(run), text)
     if summary["complete"]:
-        with store.create(layout.success) as sink:
-            sink.write(text)
+        put(layout.success, text)
 
 
 def _sweep(

@@ -11,7 +11,7 @@ from pipeline.config import JobConfig, options_digest
 from pipeline.errors import OutputError
 from pipeline.layout import Layout
 from pipeline.readers import Columns, Request
-from pipeline.storage import store_for
+from pipeline.storage import put, store_for
 
 Held = dict[str, Any]
 _PLAIN = ("image", "key", "numeric", "length", "max_record_bytes")  # fields of Columns that JSON can hold
@@ -46,8 +46,7 @@ def write_held(config: JobConfig, request: Request) -> None:
         "request": _request(request),
         "columns": columns,
     }
-    with store_for(config.output).create(Layout(config.output).job) as sink:
-        sink.write((json.dumps(held, indent=2) + "\n").encode())
+    put(Layout(config.output).job, (json.dumps(held, indent=2) + "\n").encode())
 
 
 def held_columns(held: Held | None, request: Request) -> Columns | None:

@@ -11,9 +11,9 @@ from pipeline.images.base import ImageError, Target
 from pipeline.images.decode import Decoder
 from pipeline.images.headers import sniff
 from pipeline.job import settle
-from pipeline.listing import Found, find_shards
+from pipeline.listing import find_shards
 from pipeline.plan import make_units
-from pipeline.readers import Columns, Request, reader_for
+from pipeline.readers import Request, reader_for
 from pipeline.records import Array, Records
 
 _LOG = logging.getLogger(__name__)
@@ -75,10 +75,6 @@ def _shape(records: Records, position: int) -> tuple[int, ...] | None:
 def _iter_records(inputs: Sequence[str], request: Request, format: str) -> Iterator[Records]:
     found = find_shards(inputs, format)
     columns = settle(found, request)
-    yield from _read(found, columns)
-
-
-def _read(found: Found, columns: Columns) -> Iterator[Records]:
     for unit in make_units(found):
         for raw in reader_for(unit.format).read(unit, columns, _BATCH):
             yield raw.records()

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.images.base import Decoded
-from pipeline.records import Array, Fault, Reason, Records, Stage
+from pipeline.records import NON_FINITE, Array, Fault, Reason, Records, Stage
 from pipeline.worker import Worker
 
 Item = tuple[Any, bytes | Array]
@@ -64,8 +64,3 @@ def _outcomes(decoded: Decoded, worker: Worker) -> Iterator[tuple[int, Array | F
         finite: Array = np.logical_and.reduce(np.isfinite(latents), axis=1)
         for position, latent, good in zip(group.positions.tolist(), latents, finite, strict=True):
             yield position, latent if good else NON_FINITE
-
-
-NON_FINITE = Fault(
-    stage=Stage.MODEL, reason=Reason.NON_FINITE_LATENT, detail="the model's output has NaN or infinite values"
-)

@@ -18,7 +18,7 @@ from pipeline.plan import Plan, make_plan
 from pipeline.readers import Columns, Request, reader_for
 from pipeline.receipts import read_manifest, read_receipts
 from pipeline.records import Shard, Unit
-from pipeline.storage import join, store_for
+from pipeline.storage import join, put, store_for
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -110,7 +110,7 @@ def stage(job: Job) -> None:
     job.bundle.copy(job.config.model)
     for number, uri in enumerate(job.parts):
         units = job.plan.todo[number * _UNITS_PER_PART : (number + 1) * _UNITS_PER_PART]
-        _put(uri, "".join(json.dumps(asdict(unit)) + "\n" for unit in units).encode())
+        put(uri, "".join(json.dumps(asdict(unit)) + "\n" for unit in units).encode())
 
 
 def read_units(part: str) -> Iterator[Unit]:
@@ -176,8 +176,3 @@ def settle(found: Found, request: Request) -> Columns:
     if isinstance(first, InputError):
         raise first
     raise InputError(f"none of the first {len(found.shards[:_LOOKED_AT])} shards can be read: {first}") from first
-
-
-def _put(uri: str, data: bytes) -> None:
-    with store_for(uri).create(uri) as sink:
-        sink.write(data)

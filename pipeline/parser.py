@@ -69,7 +69,7 @@ def _build() -> argparse.ArgumentParser:
         _add_options(_subparser(verbs, verb, f"what {verb} would do", f"plan {verb}"), JOB)
     verify = _command(commands, "verify")
     verify.add_argument("output", metavar="OUTPUT", help="directory that a job wrote")
-    _add_common(verify)
+    add_common(verify)
     return top
 
 
@@ -93,7 +93,7 @@ def _subparser(commands: Any, name: str, text: str, title: str, epilog: str = ""
 
 def _add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
     add_options(parser, options)
-    _add_common(parser)
+    add_common(parser)
 
 
 def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
@@ -116,9 +116,16 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> N
         )
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every command has."""
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument("--verbose", action="store_true", help="show the trace of an error")
+
+
+def unknown(flag: str, known: Iterable[str]) -> UsageError:
+    """The error for an option that is not known; it names the nearest that is."""
+    near = difflib.get_close_matches(flag, list(known), n=1, cutoff=0.5)
+    return UsageError(f"unknown option {flag}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def check_rest(rest: Sequence[str]) -> None:
@@ -134,9 +141,7 @@ def check_rest(rest: Sequence[str]) -> None:
     for token in rest:
         flag = token.partition("=")[0]
         if flag.startswith("-") and flag not in known:
-            near = difflib.get_close_matches(flag, [*_OURS, *known], n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"unknown option {flag}{hint}")
+            raise unknown(flag, [*_OURS, *known])
         if not flag.startswith("-") and not expecting:
             raise UsageError(f"unexpected argument {token!r}")
         expecting = (flag.startswith("-") and "=" not in token) or (expecting and not flag.startswith("-"))

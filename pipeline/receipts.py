@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import VerifyError
 from pipeline.layout import Layout
-from pipeline.storage import store_for
+from pipeline.storage import put, store_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +139,7 @@ def _check(receipt: Receipt) -> str:
 
 def write_receipt(layout: Layout, receipt: Receipt) -> None:
     """Leave the receipt of a finished unit where the next plan and the commit find it."""
-    with store_for(layout.output).create(layout.receipt(receipt.unit)) as sink:
-        sink.write(receipt.to_json().encode())
+    put(layout.receipt(receipt.unit), receipt.to_json().encode())
 
 
 def read_receipts(layout: Layout) -> dict[str, Receipt]:

@@ -52,6 +52,11 @@ class Fault:
     data: bytes | None = None  # the record's original bytes where no payload column has them
 
 
+NON_FINITE = Fault(
+    stage=Stage.MODEL, reason=Reason.NON_FINITE_LATENT, detail="the model's output has NaN or infinite values"
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
     """One input file or object. ``identity`` changes when the content does (local: size and mtime in ns)."""

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import UsageError
 from pipeline.storage.base import Sink, Stat, Store, join
 
-__all__ = ["Sink", "Stat", "Store", "join", "store_for"]
+__all__ = ["Sink", "Stat", "Store", "join", "put", "store_for"]
 
 # scheme -> module and class, imported when the first URI of that scheme appears
 _STORES = {"": ("pipeline.storage.local", "LocalStore"), "file": ("pipeline.storage.local", "LocalStore")}
@@ -24,6 +24,12 @@ def store_for(uri: str) -> Store:
         known = ", ".join(f"{name}://" for name in _STORES if name)
         raise UsageError(f"{uri!r}: no store for the scheme {scheme!r}; use a path or one of {known}")
     return _open(scheme)
+
+
+def put(uri: str, data: bytes) -> None:
+    """Make a small object of these bytes, whole, replacing what was there."""
+    with store_for(uri).create(uri) as sink:
+        sink.write(data)
 
 
 @cache

@@ -3,7 +3,7 @@
 import gzip
 import struct
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,26 +13,9 @@ import pytest
 from pipeline.errors import ShardError
 from pipeline.readers.framing import Frames
 from pipeline.records import Shard
+from tests.pipeline.readers.support import shard_of, write
 
 LIMIT = 3 << 20
-
-
-def write(path: Path, records: Sequence[bytes], compression: str = "") -> Shard:
-    import tensorflow as tf
-
-    with tf.io.TFRecordWriter(str(path), compression) as writer:
-        for record in records:
-            writer.write(record)
-    return shard_of(path)
-
-
-def shard_of(path: Path, data: bytes | None = None) -> Shard:
-    if data is not None:
-        path.touch()
-        with path.open("r+b") as file:  # emptying a file first can cost milliseconds, and some tests write thousands
-            file.write(data)
-            file.truncate()
-    return Shard(uri=str(path), path=path.name, size=path.stat().st_size, identity="1")
 
 
 def taken(shard: Shard, count: int) -> Iterator[list[bytes]]:

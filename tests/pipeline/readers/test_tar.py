@@ -1,12 +1,10 @@
 """Tar archives as Python's tarfile and tar write them, and every way in which they can be damaged."""
 
 import gzip
-import io
 import shutil
 import subprocess
 import tarfile
 import tracemalloc
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +15,9 @@ from pipeline.errors import ShardError
 from pipeline.readers.stream import Window
 from pipeline.readers.tar import members
 from pipeline.records import Shard
+from tests.pipeline.readers.support import FORMATS, archive, shard_of, special
 
-FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 LIMIT = 1 << 20
-
-
-def shard_of(path: Path, data: bytes | None = None) -> Shard:
-    if data is not None:
-        path.touch()
-        with path.open("r+b") as file:  # emptying a file first can cost milliseconds, and some tests write thousands
-            file.write(data)
-            file.truncate()
-    return Shard(uri=str(path), path=path.name, size=path.stat().st_size, identity="1")
-
-
-def archive(members: Sequence[tuple[str | tarfile.TarInfo, bytes]], format: str = "ustar", **options: Any) -> bytes:
-    """A tar archive by Python's tarfile."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=FORMATS[format], **options) as tar:
-        for name, data in members:
-            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return out.getvalue()
-
-
-def special(name: str, kind: bytes) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, "/etc/passwd"
-    return info
 
 
 def pax_member(name: str, headers: dict[str, str]) -> tarfile.TarInfo:

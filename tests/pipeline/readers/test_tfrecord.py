@@ -4,7 +4,7 @@ import gzip
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.readers import Columns, Request, reader_for
 from pipeline.records import Reason, Records, Shard, Unit
+from tests.pipeline.readers.support import rows, write
 
 READER = reader_for("tfrecord")
 
@@ -33,43 +34,12 @@ def example(**features: Any) -> bytes:
     return message.SerializeToString()
 
 
-def write(path: Path, records: Sequence[bytes], compression: str = "") -> Shard:
-    import tensorflow as tf
-
-    with tf.io.TFRecordWriter(str(path), compression) as writer:
-        for record in records:
-            writer.write(record)
-    return shard_of(path)
-
-
-def shard_of(path: Path, data: bytes | None = None) -> Shard:
-    if data is not None:
-        path.touch()
-        with path.open("r+b") as file:  # emptying a file first can cost milliseconds, and some tests write thousands
-            file.write(data)
-            file.truncate()
-    return Shard(uri=str(path), path=path.name, size=path.stat().st_size, identity="1")
-
-
 def batches(shard: Shard, columns: Columns, size: int = 256) -> Iterator[Any]:
     return READER.read(Unit(id="u", format="tfrecord", shards=(shard,)), columns, size)
 
 
 def read(shard: Shard, columns: Columns, size: int = 256) -> list[Records]:
     return [batch.records() for batch in batches(shard, columns, size)]
-
-
-def rows(parts: Sequence[Records]) -> list[dict[str, Any]]:
-    """Each record with what reading says of it, whatever the batches were."""
-    found = []
-    for part in parts:
-        carried = {name: column.to_pylist() for name, column in part.carried.items()}
-        payload = part.payload.tolist() if isinstance(part.payload, np.ndarray) else part.payload.to_pylist()
-        for i in range(len(part)):
-            row = {name: values[i] for name, values in carried.items()}
-            found.append(row | {"index": int(part.index[i]), "key": part.key[i].as_py(), "payload": payload[i]})
-            found[-1]["fault"] = part.faults.get(i)
-    return found
 
 
 IMAGES = Columns(image="image", key="key", carry=pa.schema([]), numeric=False, max_record_bytes=1 << 20)

@@ -3,7 +3,7 @@
 import gzip
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +14,10 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.readers import Columns, Request, reader_for
 from pipeline.records import Reason, Records, Shard, Unit
+from tests.pipeline.readers.support import archive, rows, shard_of, special
 
 READER = reader_for("webdataset")
-FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 IMAGES = Columns(image="png", key=None, carry=pa.schema([]), numeric=False, max_record_bytes=1 << 20)
-
-
-def shard_of(path: Path, data: bytes | None = None) -> Shard:
-    if data is not None:
-        path.touch()
-        with path.open("r+b") as file:  # emptying a file first can cost milliseconds, and some tests write thousands
-            file.write(data)
-            file.truncate()
-    return Shard(uri=str(path), path=path.name, size=path.stat().st_size, identity="1")
-
-
-def archive(members: Sequence[tuple[str | tarfile.TarInfo, bytes]], format: str = "ustar", **options: Any) -> bytes:
-    """A tar archive by Python's tarfile."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=FORMATS[format], **options) as tar:
-        for name, data in members:
-            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return out.getvalue()
-
-
-def special(name: str, kind: bytes) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, "/etc/passwd"
-    return info
 
 
 def batches(shard: Shard, columns: Columns, size: int = 256) -> Iterator[Any]:
@@ -52,19 +26,6 @@ def batches(shard: Shard, columns: Columns, size: int = 256) -> Iterator[Any]:
 
 def read(shard: Shard, columns: Columns, size: int = 256) -> list[Records]:
     return [batch.records() for batch in batches(shard, columns, size)]
-
-
-def rows(parts: Sequence[Records]) -> list[dict[str, Any]]:
-    """Each record with what reading says of it, whatever the batches were."""
-    found = []
-    for part in parts:
-        carried = {name: column.to_pylist() for name, column in part.carried.items()}
-        payload = part.payload.tolist() if isinstance(part.payload, np.ndarray) else part.payload.to_pylist()
-        for i in range(len(part)):
-            row = {name: values[i] for name, values in carried.items()}
-            found.append(row | {"index": int(part.index[i]), "key": part.key[i].as_py(), "payload": payload[i]})
-            found[-1]["fault"] = part.faults.get(i)
-    return found
 
 
 def keys_and_images(shard: Shard, columns: Columns = IMAGES, size: int = 256) -> list[tuple[str, bytes | None]]:
