@@ -41,6 +41,7 @@ setup(
             "pytest-timeout>=2.3",
             "ruff>=0.8",
             "scikit-learn>=1.5",
+            "tifffile>=2024.8",
             "webdataset>=0.2.100",
         ],
         "bench": ["matplotlib>=3.9", "psutil>=6"],

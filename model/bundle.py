@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from model.spec import FileEntry, Json, Spec, digest, from_json, to_json
+from model.document import digest, from_json, to_json
+from model.spec import FileEntry, Json, Spec
 from pipeline.errors import BundleError, OutputError
 from pipeline.storage import join, store_for
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from model.backend import cores
 from model.bundle import Bundle
+from model.document import to_json
+from model.golden import golden_levels
 from model.runtime import Runtime
-from model.spec import Json, to_json
+from model.spec import MAX_REACH, Input, Json, Latent, Noise
 
 _SECONDS = 1.0  # of each measurement
 
@@ -22,7 +24,7 @@ class Report:
     Attributes:
       differences: golden output -> worst difference, relative to its largest magnitude.
       load_seconds: audit, load, golden check, with TensorFlow imported.
-      rates: threads -> encoded records per second.
+      rates: threads -> records per second, encoded (or denoised, by a model that has no latent).
     """
 
     bundle: Bundle
@@ -44,23 +46,44 @@ class Report:
     def describe(self) -> str:
         """The report for a person."""
         spec = self.bundle.spec
-        shape = " x ".join(map(str, spec.input.shape))
-        low, high = spec.input.value_range
         files = ", ".join(f"{name} {entry.size:,} bytes" for name, entry in spec.files.items())
         differences = ", ".join(f"{name} {worst:.1g}" for name, worst in self.differences.items())
-        latent_shape = f" of shape {' x '.join(map(str, spec.latent.shape))}" if len(spec.latent.shape) > 1 else ""
         lines = {
             "bundle": f"{self.bundle.uri}, kind {spec.kind}: {', '.join(spec.functions)}",
             "digest": f"{self.bundle.digest}, and every file has the one recorded",
             "files": files,
             "safety": "only Keras' own layers; no code, no files from elsewhere",
-            "input": f"{shape} {spec.input.color or spec.input.dtype}, value range {low:g} to {high:g}",
-            "latent": f"{spec.latent.dimension} numbers{latent_shape} from layer {spec.latent.layer!r}",
+            "input": describe_input(spec.input),
+            **({"noise": describe_noise(spec.input.noise)} if spec.input.noise else {}),
+            **({"latent": _describe_latent(spec.latent, spec.variance)} if spec.latent else {}),
             "golden": f"{spec.golden.count} inputs; differences {differences} (allowed {spec.golden.tolerance:g})",
             "load": f"{self.load_seconds:.2f} s",
             "speed": ", ".join(f"{rate:,.0f}/s with {n} thread{'s' * (n > 1)}" for n, rate in self.rates.items()),
         }
         return "\n".join(f"{name:<8}{text}" for name, text in lines.items())
+
+
+def describe_input(takes: Input) -> str:
+    """What a model takes, for a person."""
+    low, high = takes.value_range
+    shape = "any size" if takes.any_size else " x ".join(map(str, takes.shape))
+    what = f"{shape} {takes.color or takes.dtype}, value range {low:g} to {high:g}"
+    if not takes.any_size:
+        return what
+    further = " or more" if takes.reach == MAX_REACH else ""
+    return f"{what}; sides padded to multiples of {takes.multiple}, a pixel sees {takes.reach}{further} around it"
+
+
+def describe_noise(noise: Noise) -> str:
+    """How a model is told the noise level, for a person."""
+    where = "the last channel" if noise.input is None else f"input {noise.input!r} ({noise.form})"
+    return f"level told by {where}, {noise.scale:g} for a deviation of all of white"
+
+
+def _describe_latent(latent: Latent, variance: str | None) -> str:
+    shape = f" of shape {' x '.join(map(str, latent.shape))}" if len(latent.shape) > 1 else ""
+    logarithm = f", logarithm of its variance from {variance!r}" if variance else ""
+    return f"{latent.dimension} numbers{shape} from layer {latent.layer!r}{logarithm}"
 
 
 def check(uri: str) -> Report:
@@ -82,13 +105,21 @@ def check(uri: str) -> Report:
 def _rate(runtime: Runtime, threads: int) -> float:
     takes = runtime.spec.input
     batch = np.random.default_rng(0).integers(0, 256, (runtime.batch_size, *takes.shape)).astype(takes.dtype)
-    runtime.encode(batch)
+    levels = golden_levels(len(batch)) if runtime.spec.input.noise else None
+
+    def run() -> None:
+        if runtime.spec.latent:
+            runtime.encode(batch)
+        else:
+            runtime.restore(batch, levels)
+
+    run()
     started = time.monotonic()
     calls = [0] * threads
 
     def work(worker: int) -> None:
         while time.monotonic() < started + _SECONDS:
-            runtime.encode(batch)
+            run()
             calls[worker] += 1
 
     workers = [threading.Thread(target=work, args=(worker,)) for worker in range(threads)]

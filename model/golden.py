@@ -8,11 +8,11 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from model.pixels import Floats
 from model.spec import Input, Shape, Spec
 from pipeline.errors import BundleError
 
 COUNT = 4
-Floats = npt.NDArray[np.float32]
 _HEADER = 4096  # more than the header of an .npy file of four dimensions needs
 
 
@@ -27,6 +27,11 @@ def golden_inputs(takes: Input, seed: int) -> npt.NDArray[np.generic]:
         low, high = takes.value_range
         return rng.uniform(low, high, (COUNT, *takes.shape)).astype(np.float32)
     return np.stack([_pattern(rng, takes.shape, 2 * 3**k - 1) for k in range(COUNT)])
+
+
+def golden_levels(count: int) -> Floats:
+    """The noise levels that golden outputs are made with, as fractions of white, float32 [count]."""
+    return np.resize(np.array([5, 15, 25, 50], np.float32) / np.float32(255), count)
 
 
 def _pattern(rng: np.random.Generator, shape: Shape, block: int) -> npt.NDArray[np.uint8]:
@@ -48,7 +53,7 @@ def pack(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
 
 
 def unpack(data: bytes, spec: Spec, where: str) -> dict[str, npt.NDArray[np.generic]]:
-    """The arrays ``input``, ``latent`` and, unless the model only encodes, ``output``.
+    """The arrays ``input`` and, as far as the model has them, ``latent``, ``output`` and ``variance``.
 
     Raises:
       BundleError: a member is missing, or its shape or type is not what the spec makes it.
@@ -61,12 +66,14 @@ def unpack(data: bytes, spec: Spec, where: str) -> dict[str, npt.NDArray[np.gene
 
 
 def _forms(spec: Spec) -> dict[str, tuple[Shape, str]]:
-    forms = {
-        "input": ((spec.golden.count, *spec.input.shape), spec.input.dtype),
-        "latent": ((spec.golden.count, spec.latent.dimension), "float32"),
-    }
-    if "reconstruct" in spec.functions:
-        forms["output"] = ((spec.golden.count, *spec.input.shape), "float32")
+    count = spec.golden.count
+    forms = {"input": ((count, *spec.input.shape), spec.input.dtype)}
+    if spec.latent:
+        forms["latent"] = ((count, spec.dimension), "float32")
+    if spec.functions != ("encode",):
+        forms["output"] = ((count, *spec.input.shape), "float32")
+    if spec.variance:
+        forms["variance"] = ((count, spec.dimension), "float32")
     return forms
 
 

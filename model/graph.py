@@ -1,7 +1,7 @@
 """Layers of a loaded model by path, and what they put out while the model runs."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,26 +26,63 @@ def recorded(layers: Iterable[Any]) -> Iterator[dict[int, list[Any]]]:
     This works wherever a layer is: a Keras graph through a nested model's inner layer cannot be built from public
     parts, but every layer is called by name when the whole model runs.
     """
-    outputs: dict[int, list[Any]] = {}
     tapped = {id(layer): layer for layer in layers}
-    try:
-        for layer in tapped.values():
-            _tap(layer, outputs.setdefault(id(layer), []))
+    outputs: dict[int, list[Any]] = {key: [] for key in tapped}
+
+    def keep(found: list[Any]) -> Callable[[Any], Any]:
+        def kept(output: Any) -> Any:
+            found.append(output)
+            return output
+
+        return kept
+
+    with _tapped([(layer, keep(outputs[key])) for key, layer in tapped.items()]):
         yield outputs
+
+
+@contextmanager
+def replaced(layer: Any, values: Any) -> Iterator[None]:
+    """While the block runs, the layer puts out ``values``, [n, D], in the shape and type of its own output."""
+    tf = tensorflow()
+
+    def instead(output: Any) -> Any:
+        return tf.reshape(tf.cast(values, output.dtype), (-1, *output.shape[1:]))
+
+    with _tapped([(layer, instead)]):
+        yield
+
+
+def depends_on_latent_alone(model: Any, path: str, values: Any) -> bool:
+    """Whether the output is the same whatever the input, once the latent is given.
+
+    Args:
+      model: a Keras model of one input.
+      path: of the layer that puts out the latent.
+      values: inputs that differ, in the model's range.
+    """
+    layer = dict(layers_of(model))[path]
+    with recorded([layer]) as outputs:
+        model(values, training=False)
+    (latents,) = outputs[id(layer)]
+    with replaced(layer, latents):
+        own, others = (model(inputs, training=False).numpy() for inputs in (values, values[::-1]))
+    return bool((own == others).all())
+
+
+@contextmanager
+def _tapped(taps: Sequence[tuple[Any, Callable[[Any], Any]]]) -> Iterator[None]:
+    try:
+        for layer, change in taps:
+            _tap(layer, change)
+        yield
     finally:
-        for layer in tapped.values():
+        for layer, _ in taps:
             object.__delattr__(layer, _called(layer))
 
 
-def _tap(layer: Any, outputs: list[Any]) -> None:
+def _tap(layer: Any, change: Callable[[Any], Any]) -> None:
     original = getattr(layer, _called(layer))
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        output = original(*args, **kwargs)
-        outputs.append(output)
-        return output
-
-    object.__setattr__(layer, _called(layer), call)
+    object.__setattr__(layer, _called(layer), lambda *args, **kwargs: change(original(*args, **kwargs)))
 
 
 def _called(layer: Any) -> str:

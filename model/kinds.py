@@ -1,4 +1,4 @@
-"""What ``model train --kind`` can train. A new kind is one line here and its network."""
+"""What ``model train --kind`` trains in passes over samples. A new kind is one line here and its network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.networks import build_autoencoder, build_dense_autoencoder
+from model.networks import build_autoencoder, build_dense_autoencoder, build_vae
+from model.objectives import Objective, negative_elbo, squared_error
 from model.spec import Shape
 
 
@@ -29,11 +30,20 @@ class Kind:
       numeric: it takes vectors; else images.
       latent: name of the layer that puts out the latent.
       build: makes the untrained model from the input's shape, the length of the latent and the data's statistics.
+      objective: what it is trained for, given the noise to put on its input, where white is 1, and the weight of
+        agreement; see ``squared_error``.
+      variance: name of the layer that puts out the logarithm of the latent's variance, where there is one.
+      decay: share of the training, at its end, in which the learning rate falls to 0, as a cosine does.
+      options: what of noise and agreement can be asked for.
     """
 
     numeric: bool
     latent: str
     build: Callable[[Shape, int, Statistics], Any]
+    objective: Callable[[float, float], Objective] = squared_error
+    variance: str | None = None
+    decay: float = 0.25
+    options: tuple[str, ...] = ()
 
 
 def _autoencoder(shape: Shape, latent_dim: int, _: Statistics) -> Any:
@@ -41,11 +51,17 @@ def _autoencoder(shape: Shape, latent_dim: int, _: Statistics) -> Any:
     return build_autoencoder((height, width, channels), latent_dim)
 
 
+def _vae(shape: Shape, latent_dim: int, _: Statistics) -> Any:
+    height, width, channels = shape
+    return build_vae((height, width, channels), latent_dim)
+
+
 def _dense(shape: Shape, latent_dim: int, statistics: Statistics) -> Any:
     return build_dense_autoencoder(shape[0], latent_dim, statistics.mean, statistics.variance)
 
 
 TRAINED = {
-    "autoencoder": Kind(numeric=False, latent="encoded", build=_autoencoder),
+    "autoencoder": Kind(numeric=False, latent="encoded", build=_autoencoder, options=("noise", "agreement")),
+    "vae": Kind(numeric=False, latent="z_mean", variance="z_log_var", build=_vae, objective=lambda *_: negative_elbo()),
     "dense": Kind(numeric=True, latent="encoded", build=_dense),
 }

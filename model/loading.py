@@ -3,6 +3,7 @@
 import json
 import tempfile
 import zipfile
+from importlib import import_module
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def load_model(data: bytes, where: str) -> Any:
         path = Path(directory, "model.keras")  # ours alone, so what was audited is what is loaded
         path.write_bytes(data)
         stored = safety.audit(path, where)
+        import_module("model.layers")  # registers this project's own
         try:
             _check_sizes(path, stored, where)
             return keras().saving.load_model(path, compile=False, safe_mode=True)
@@ -61,9 +63,9 @@ def _unallocated(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
     config["compile_config"] = None
-    pending = global_state.get_global_attribute("uninitialized_variables")
+    pending = list(global_state.get_global_attribute("uninitialized_variables") or [])
     try:
         with keras().StatelessScope(initialize_variables=False):
             return keras().saving.deserialize_keras_object(config, safe_mode=True)
     finally:  # or the next scope that ends would allocate them
-        global_state.set_global_attribute("uninitialized_variables", pending or [])
+        global_state.set_global_attribute("uninitialized_variables", pending)

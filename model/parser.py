@@ -4,103 +4,15 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from model.train_options import TRAIN, rate
 from pipeline import __version__
 from pipeline.errors import UsageError
-from pipeline.options import INPUT, Option, fraction, positive
+from pipeline.options import positive
 from pipeline.parser import Parser, add_common, add_options, unknown
 
 _TRAIN_EXAMPLE = "python -m model train --kind autoencoder --input 'shards/*.tfrecord' --output bundle"
 _EXPORT_EXAMPLE = "python -m model export my.keras --latent bottleneck --output bundle --value-range -1 1"
 _CHECK_EXAMPLE = "python -m model check bundle"
-_NOT_FOR_TRAINING = {"--key", "--carry"}
-
-
-def natural(text: str) -> int:
-    """A number from 0 on that fits 32 bits.
-
-    Raises:
-      ValueError: it is not.
-    """
-    value = int(text)
-    if not 0 <= value < 1 << 32:
-        raise ValueError(text)
-    return value
-
-
-def rate(text: str) -> float:
-    """A positive number.
-
-    Raises:
-      ValueError: it is not.
-    """
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(text)
-    return value
-
-
-TRAIN = (
-    Option(
-        flag="--kind",
-        field="kind",
-        default="autoencoder",
-        choices=("autoencoder", "dense"),
-        help="autoencoder: convolutional, for images (default); dense: for numeric vectors",
-    ),
-    Option(flag="--output", field="output", required=True, metavar="BUNDLE", help="directory to write the bundle to"),
-    *(option for option in INPUT if option.flag not in _NOT_FOR_TRAINING),
-    Option(
-        flag="--latent-dim",
-        field="latent_dim",
-        type=positive,
-        default=128,
-        metavar="D",
-        help="length of a latent (default 128)",
-    ),
-    Option(
-        flag="--epochs",
-        field="epochs",
-        type=positive,
-        default=20,
-        metavar="N",
-        help="most passes over the data (default 20)",
-    ),
-    Option(
-        flag="--batch-size",
-        field="batch_size",
-        type=positive,
-        default=128,
-        metavar="N",
-        help="samples per step (default 128)",
-    ),
-    Option(
-        flag="--learning-rate",
-        field="learning_rate",
-        type=rate,
-        default=1e-3,
-        metavar="R",
-        help="of Adam (default 0.001)",
-    ),
-    Option(
-        flag="--seed", field="seed", type=natural, default=0, metavar="N", help="of weights and shuffling (default 0)"
-    ),
-    Option(
-        flag="--validation-fraction",
-        field="validation_fraction",
-        type=fraction,
-        default=0.1,
-        metavar="F",
-        help="share of the samples that is not trained on (default 0.1)",
-    ),
-    Option(
-        flag="--patience",
-        field="patience",
-        type=positive,
-        default=3,
-        metavar="N",
-        help="stop after this many epochs without a better validation loss (default 3); the best weights are kept",
-    ),
-)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -132,12 +44,17 @@ def _train(commands: Any) -> Parser:
 
 def _export(commands: Any) -> Parser:
     parser = _command(commands, "export", "make a bundle of a trained Keras model", _EXPORT_EXAMPLE)
-    parser.add_argument("file", metavar="FILE.keras", help="what model.save() wrote: one input, one output")
+    parser.add_argument("file", metavar="FILE.keras", help="what model.save() wrote")
     parser.add_argument(
         "--latent",
-        required=True,
         metavar="LAYER",
-        help="layer whose output is the latent; encoder/LAYER within a nested model, or the nested model's own name",
+        help="layer whose output is the latent; encoder/LAYER within a nested model, or the nested model's own name; "
+        "without it the bundle only denoises, images of any size where the model takes them",
+    )
+    parser.add_argument(
+        "--log-variance",
+        metavar="LAYER",
+        help="of a variational autoencoder: layer that puts out the logarithm of each latent's variance",
     )
     parser.add_argument("--output", required=True, metavar="BUNDLE", help="directory to write the bundle to")
     parser.add_argument(
@@ -149,7 +66,19 @@ def _export(commands: Any) -> Parser:
         help="values that black and white had in training (default 0 1)",
     )
     parser.add_argument("--color", choices=("gray", "rgb", "rgba"), help="of the channels (default: by their number)")
-    _add_shape(parser, "shape of the input where the model leaves it open")
+    parser.add_argument(
+        "--noise-input",
+        metavar="NAME",
+        help="second input, which takes the noise level; 'channel' where the last channel of the only input does",
+    )
+    parser.add_argument(
+        "--noise-scale",
+        type=rate,
+        default=1.0,
+        metavar="S",
+        help="what that input was in training for a standard deviation of all of white: 1 (default), or 255",
+    )
+    _add_shape(parser, "shape of the input where the model leaves it open, to fix it")
     return parser
 
 

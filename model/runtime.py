@@ -3,21 +3,20 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from model.backend import tensorflow
 from model.bundle import DESCRIPTION, GOLDEN, MODEL, Bundle
-from model.golden import Floats, unpack
-from model.graph import layers_of, recorded
+from model.compute import Compute
+from model.golden import golden_levels, unpack
 from model.loading import load_model
-from model.spec import Spec
+from model.pixels import Floats, Pixels
+from model.spec import Shape, Spec
 from pipeline.errors import BundleError
 
-Pixels: TypeAlias = npt.NDArray[np.generic]
-_FULL = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}  # what white is, by dtype
+_MAX_TRACED = 32  # functions that are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +35,20 @@ class Reconstruction:
 
 
 class Runtime:
-    """Compiled ``encode`` and ``reconstruct``; thread-safe.
+    """The compiled functions of a model; thread-safe.
 
     Pixels are [n, H, W, C] of uint8, uint16, or float32 in 0..1; vectors are float32 [n, d] as the model takes them;
-    n is at most ``batch_size``. The same image gives the same bits as uint8 v and as uint16 257 v, whatever the other
-    records, the padding, and the number of threads.
+    n is at most ``batch_size``, but for ``restore`` at any size. The same image gives the same bits as uint8 v and as
+    uint16 257 v, whatever the other records, the padding, and the number of threads.
     """
 
     def __init__(self, model: Any, spec: Spec) -> None:
         self.spec, self.batch_size = spec, spec.batch_size
         self.differences: dict[str, float] = {}  # golden output -> worst difference, relative to its largest value
-        self._model = model
-        self._latent = _layer(model, spec.latent.layer)
+        self._compute = Compute(model, spec)
         self._lock = threading.Lock()
-        self._compiled: dict[tuple[str, str], Callable[[Pixels], Any]] = {}
+        self._traced: dict[tuple[str, str, tuple[int, ...]], Callable[..., Any]] = {}
+        self.size_by_size = False  # images of each size have a function of their own
 
     @classmethod
     def load(cls, bundle: Bundle) -> "Runtime":
@@ -73,9 +72,27 @@ class Runtime:
         return runtime
 
     def encode(self, pixels: Pixels) -> Floats:
-        """Latents, float32 [n, D]."""
+        """Latents, float32 [n, D].
+
+        Raises:
+          BundleError: the model has no latent.
+        """
+        self.spec.require("encode")
         latents: Floats = self._function("encode", pixels)(self._padded(pixels)).numpy()
         return latents[: len(pixels)]
+
+    def encode_variance(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Means and variances of the latents' distributions, each float32 [n, D]; the means are what ``encode`` gives.
+
+        Raises:
+          BundleError: the model is no variational autoencoder.
+        """
+        if self.spec.variance is None:
+            raise BundleError(
+                f"the model has no variance of its latents: a bundle of kind {self.spec.kind!r}; use one of kind 'vae'"
+            )
+        mean, variance = self._function("encode_variance", pixels)(self._padded(pixels))
+        return mean.numpy()[: len(pixels)], variance.numpy()[: len(pixels)]
 
     def reconstruct(self, pixels: Pixels) -> Reconstruction:
         """Latents, outputs and errors.
@@ -87,6 +104,45 @@ class Runtime:
         n = len(pixels)
         latents, output, mse = self._function("reconstruct", pixels)(self._padded(pixels))
         return Reconstruction(latents=latents.numpy()[:n], output=output.numpy()[:n], mse=mse.numpy()[:n])
+
+    def decode(self, latents: Floats) -> Floats:
+        """Outputs of latents, float32 [n, H, W, C] in the model's value range, not clipped.
+
+        The latents of an image give the bits that ``reconstruct`` gives for the image.
+
+        Args:
+          latents: float32 [n, D].
+
+        Raises:
+          BundleError: the model's output does not depend on the latent alone.
+        """
+        self.spec.require("decode")
+        output: Floats = self._function("decode", latents)(self._fitted(latents, (self.spec.dimension,))).numpy()
+        return output[: len(latents)]
+
+    def restore(self, pixels: Pixels, levels: Floats | None) -> Floats:
+        """The output alone, float32 [n, H, W, C] in the model's value range, not clipped.
+
+        Args:
+          pixels: of the model's shape; where it takes any size, of any H and W that are multiples of ``multiple``,
+            and any n.
+          levels: float32 [n], standard deviation of the noise as a fraction of white; None for a model that is not
+            told.
+
+        Raises:
+          BundleError: the output does not have the input's shape.
+        """
+        self.spec.require("denoise")
+        if (levels is None) != (self.spec.input.noise is None):
+            raise ValueError(
+                "noise levels are given" if self.spec.input.noise is None else "the model takes a noise level"
+            )
+        n = len(pixels)
+        told = np.zeros(n, np.float32) if levels is None else levels
+        if not self.spec.input.any_size:
+            pixels, told = self._padded(pixels), self._fitted(told, ())
+        output: Floats = self._restorer(pixels)(pixels, told).numpy()
+        return output[:n]
 
     def check(self, golden: dict[str, Pixels], where: str) -> None:
         """Compare with golden outputs, and keep the ``differences``.
@@ -105,77 +161,56 @@ class Runtime:
                 )
 
     def outputs(self, inputs: Pixels) -> dict[str, Floats]:
-        """What golden outputs consist of: ``latent`` and, unless the model only encodes, ``output``."""
+        """What golden outputs consist of: ``latent``, ``output`` and ``variance``, as far as the model has them."""
         parts = [inputs[i : i + self.batch_size] for i in range(0, len(inputs), self.batch_size)]
-        if "reconstruct" not in self.spec.functions:
-            return {"latent": np.concatenate([self.encode(part) for part in parts])}
-        results = [self.reconstruct(part) for part in parts]
-        return {
-            "latent": np.concatenate([result.latents for result in results]),
-            "output": np.concatenate([result.output for result in results]),
-        }
+        results = [self._golden(part) for part in parts]
+        return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 
-    def _padded(self, pixels: Pixels) -> Pixels:
-        n, shape = len(pixels), self.spec.input.shape
-        if n > self.batch_size or pixels.shape[1:] != shape:
-            raise ValueError(f"pixels of shape {pixels.shape}; the model takes up to {self.batch_size} of {shape}")
+    def _golden(self, inputs: Pixels) -> dict[str, Floats]:
+        if self.spec.latent is None:
+            return {"output": self.restore(inputs, golden_levels(len(inputs)) if self.spec.input.noise else None)}
+        if "reconstruct" not in self.spec.functions:
+            return {"latent": self.encode(inputs)}
+        result = self.reconstruct(inputs)
+        variance = {"variance": self.encode_variance(inputs)[1]} if self.spec.variance else {}
+        return {"latent": result.latents, "output": result.output, **variance}
+
+    def _padded(self, pixels: Pixels) -> Any:
+        return self._fitted(pixels, self.spec.input.shape)
+
+    def _fitted(self, rows: Pixels, shape: Shape) -> Any:
+        """The rows and zeros after them, ``batch_size`` in all."""
+        n = len(rows)
+        if n > self.batch_size or rows.shape[1:] != shape:
+            raise ValueError(f"rows of shape {rows.shape}; the model takes up to {self.batch_size} of {shape}")
         if n == self.batch_size:
-            return pixels
-        padded = np.zeros((self.batch_size, *shape), pixels.dtype)
-        padded[:n] = pixels
+            return rows
+        padded = np.zeros((self.batch_size, *shape), rows.dtype)
+        padded[:n] = rows
         return padded
 
-    def _function(self, name: str, pixels: Pixels) -> Callable[[Pixels], Any]:
-        key = name, pixels.dtype.name
-        if key not in self._compiled:
-            with self._lock:  # two threads must not trace at once: the latent layer is tapped meanwhile
-                if key not in self._compiled:
-                    self._compiled[key] = self._compile(*key)
-        return self._compiled[key]
+    def _function(self, name: str, rows: Pixels, size: tuple[int, ...] = ()) -> Callable[..., Any]:
+        key = name, rows.dtype.name, size
+        function = self._traced.get(key)
+        if function is None:
+            with self._lock:
+                function = self._traced.get(key) or self._compute.trace(*key)
+                self._traced[key] = function
+                if len(self._traced) > _MAX_TRACED:
+                    del self._traced[next(iter(self._traced))]
+        return function
 
-    def _compile(self, name: str, dtype: str) -> Callable[[Pixels], Any]:
-        tf = tensorflow()
-        if dtype not in (("float32",) if self.spec.numeric else _FULL):
-            raise ValueError(f"pixels of dtype {dtype}; the model takes {self.spec.input.dtype}")
-        body = {"encode": self._encode, "reconstruct": self._reconstruct}[name]
-        # The divisor is an argument: divided by a constant, the optimizer would multiply by its rounded reciprocal,
-        # and the bits of uint8 and uint16 would part.
-        compiled = tf.function(body, autograph=False).get_concrete_function(
-            tf.TensorSpec((self.batch_size, *self.spec.input.shape), dtype), tf.TensorSpec((), tf.float32)
-        )
-        divisor = tf.constant(_FULL[dtype], tf.float32)
-        return lambda pixels: compiled(tf.constant(pixels), divisor)
-
-    def _encode(self, pixels: Any, divisor: Any) -> Any:
-        return self._run(self._valued(tensorflow().cast(pixels, "float32") / divisor))[0]
-
-    def _reconstruct(self, pixels: Any, divisor: Any) -> Any:
-        tf = tensorflow()
-        low, high = self.spec.input.value_range
-        unit = tf.cast(pixels, tf.float32) / divisor  # images: 0..1
-        latents, output = self._run(self._valued(unit))
-        target = (unit - low) / (high - low) if self.spec.numeric else unit
-        difference = tf.reshape((output - low) / (high - low) - target, (self.batch_size, -1))
-        return latents, output, tf.reduce_mean(tf.square(difference), axis=1)
-
-    def _valued(self, unit: Any) -> Any:
-        low, high = self.spec.input.value_range
-        return unit if self.spec.numeric or (low, high) == (0.0, 1.0) else unit * (high - low) + low
-
-    def _run(self, values: Any) -> tuple[Any, Any]:
-        tf = tensorflow()
-        with recorded([self._latent]) as outputs:
-            output = self._model(values, training=False)
-        (latent,) = outputs[id(self._latent)]
-        flat = tf.reshape(latent, (self.batch_size, self.spec.latent.dimension))
-        return tf.cast(flat, tf.float32), tf.cast(output, tf.float32)
-
-
-def _layer(model: Any, path: str) -> Any:
-    layers = dict(layers_of(model))
-    if path not in layers:
-        raise BundleError(f"the model has no layer {path!r}, only {', '.join(layers)}; export it again")
-    return layers[path]
+    def _restorer(self, pixels: Pixels) -> Callable[..., Any]:
+        """One function for images of all sizes, if all layers of the model can do that, else one for each size."""
+        if self.size_by_size:
+            return self._function("restore", pixels, pixels.shape[1:3])
+        try:
+            return self._function("restore", pixels)
+        except TypeError:  # a layer decides something by the sides, as UpSampling2D does to interpolate
+            if not self.spec.input.any_size:
+                raise
+            self.size_by_size = True
+            return self._restorer(pixels)
 
 
 def runtime_for(uri: str, digest: str) -> Runtime:

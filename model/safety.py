@@ -62,7 +62,10 @@ _CLASSES: dict[str, set[str] | None] = {
     "keras.src.ops.math": None,
     "keras.src.ops.nn": None,
     "keras.src.ops.numpy": None,
+    "model.layers": {"Sampling"},
 }
+_REGISTERED = {("model.layers", "Sampling"): "latentlake>Sampling"}  # this project's own
+_OWN_CONFIG = {"name", "trainable", "dtype"}  # all that its configuration may hold
 _PLAIN = {"__keras_tensor__", "__numpy__", "__tensor__", "__slice__", "__ellipsis__", "__bytes__"}
 _WHY = {
     "Lambda": "it holds Python code",
@@ -173,8 +176,11 @@ def _check_class(value: Json, where: str, name: str) -> None:
     allowed = _CLASSES[module]
     if not (class_name in allowed if allowed else _CLASS_NAME.fullmatch(class_name)):
         raise refused(where, f"{what}, which is not on the list of allowed classes")
-    if value.get("registered_name") not in (None, class_name):
-        raise refused(where, f"{what}, registered as {value['registered_name']!r}")
+    own, config = _REGISTERED.get((module, class_name)), value.get("config")
+    if value.get("registered_name") not in ((own,) if own else (None, class_name)):
+        raise refused(where, f"{what}, registered as {value.get('registered_name')!r}")
+    if own and not (isinstance(config, dict) and set(config) <= _OWN_CONFIG):
+        raise refused(where, f"{what} with more in its configuration than a {class_name} has")
 
 
 def _name(value: Json) -> str | None:

@@ -1,22 +1,36 @@
-"""What ``model.json`` says of a model, and the check that it says it properly."""
+"""What a bundle says of its model."""
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite, prod
-from typing import Any, TypeAlias, TypeVar
+from math import prod
+from typing import Any, TypeAlias
 
 from pipeline.errors import BundleError
 
 Json: TypeAlias = Any
 Shape: TypeAlias = tuple[int, ...]
-_T = TypeVar("_T")
 
-SCHEMA = 1
 CHANNELS = {"gray": 1, "rgb": 3, "rgba": 4}
-_MAX_ELEMENTS = 1 << 28  # of one input, latent or output
-_MAX_SIDE = 1 << 24
+FUNCTIONS = ("encode", "reconstruct", "decode", "denoise", "generate")
+KINDS = ("autoencoder", "dense", "encoder", "vae", "denoiser")
+MAX_MULTIPLE = 64
+MAX_REACH = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """How the model is told the standard deviation of the noise in an image.
+
+    Attributes:
+      form: 'map', a second input of [H, W, 1]; 'scalar', a second input of one number; 'channel', the last channel of
+        the only input.
+      input: Keras name of the second input; None for a channel.
+      scale: the number for a deviation of all of white: 1 where levels are fractions of it, 255 where they count steps.
+    """
+
+    form: str
+    input: str | None
+    scale: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +38,26 @@ class Input:
     """What the model takes.
 
     Attributes:
-      shape: (H, W, C), or (d,) for vectors.
+      shape: (H, W, C), or (d,) for vectors. A noise level that is a channel is not counted.
       dtype: 'uint8' for images (the runtime takes uint16 and float32 in 0..1 too), 'float32' for vectors.
       value_range: what black and white are for the network; for vectors the range of the training data, which the
         errors are relative to.
       color: 'gray', 'rgb', 'rgba', or None for vectors and for channels that are no colours.
+      noise: None where the model is not told how noisy its input is.
+      any_size: images of any H and W are taken; ``shape`` is that of the golden inputs. The next two count only then.
+      multiple: the model is given sides that are multiples of it (a power of two); others are padded before.
+      reach: how far, in pixels, what an output pixel depends on extends as far as it matters: parts of an image with
+        that much around them give what the whole image gives, within 1/4 of a step of 8 bits.
     """
 
     shape: Shape
     dtype: str
     value_range: tuple[float, float]
     color: str | None
+    noise: Noise | None = None
+    any_size: bool = False
+    multiple: int = 1
+    reach: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,22 +95,28 @@ class Spec:
     """The content of ``model.json``.
 
     Attributes:
-      kind: 'encoder' gives latents only; every other kind gives latents and an output of the input's shape.
+      kind: 'encoder' gives latents only, 'denoiser' images only; every other kind gives latents and an output of the
+        input's shape. The latents of a 'vae' have a standard normal prior.
+      latent: None for a denoiser.
+      functions: what can be done with the model, of ``FUNCTIONS``, in that order.
       files: ``model.keras`` and ``golden.npz``.
+      variance: path of the layer that puts out the logarithm of each latent's variance; None but for a VAE.
       training: provenance, for people; any JSON.
     """
 
     kind: str
     input: Input
-    latent: Latent
+    latent: Latent | None
+    functions: tuple[str, ...]
     golden: Golden
     files: Mapping[str, FileEntry]
+    variance: str | None = None
     training: Mapping[str, Json] = field(default_factory=dict)
 
     @property
-    def functions(self) -> tuple[str, ...]:
-        """Names of what the runtime can do with the model."""
-        return ("encode",) if self.kind == "encoder" else ("encode", "reconstruct")
+    def dimension(self) -> int:
+        """Length D of a latent vector; 0 for a model without a latent."""
+        return self.latent.dimension if self.latent else 0
 
     @property
     def numeric(self) -> bool:
@@ -113,140 +142,19 @@ class Spec:
         if function not in self.functions:
             raise BundleError(
                 f"the model cannot {function}: a bundle of kind {self.kind!r} offers {', '.join(self.functions)}; "
-                f"use a bundle of a whole autoencoder"
+                f"{_REMEDIES[function]}"
             )
 
 
-KINDS = ("autoencoder", "dense", "encoder")
+_REMEDIES = {
+    "encode": "use a bundle that was exported with --latent",
+    "reconstruct": "use a bundle of a whole autoencoder",
+    "decode": "use one whose output depends on its latent alone, exported by this version",
+    "denoise": "use one of images whose output has its input's shape, exported by this version",
+    "generate": "use a bundle of kind 'vae'",
+}
 
 
-def to_json(spec: Spec) -> Json:
-    """The spec as plain JSON values."""
-    return {
-        "schema": SCHEMA,
-        "kind": spec.kind,
-        "input": {
-            "shape": list(spec.input.shape),
-            "dtype": spec.input.dtype,
-            "value_range": list(spec.input.value_range),
-            "color": spec.input.color,
-        },
-        "latent": {
-            "layer": spec.latent.layer,
-            "shape": list(spec.latent.shape),
-            "dimension": spec.latent.dimension,
-        },
-        "golden": {"count": spec.golden.count, "seed": spec.golden.seed, "tolerance": spec.golden.tolerance},
-        "files": {name: {"size": f.size, "sha256": f.sha256} for name, f in spec.files.items()},
-        "training": dict(spec.training),
-    }
-
-
-def digest(document: Json) -> str:
-    """SHA-256, in hexadecimal, of the document in one canonical spelling; white space and order do not matter."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def from_json(document: Json, where: str) -> Spec:
-    """Check the parsed ``model.json`` at ``where`` completely.
-
-    Raises:
-      BundleError: a field is missing, of a wrong type, or contradicts another; the text names it.
-    """
-    top = _Fields(document, where, "")
-    schema = top.get("schema", int)
-    if schema != SCHEMA:
-        raise BundleError(f"{where}: schema {schema} is not {SCHEMA}; export the model again with this version")
-    return Spec(
-        kind=top.get("kind", str, lambda kind: kind in KINDS),
-        input=_input(top.fields("input")),
-        latent=_latent(top.fields("latent")),
-        golden=_golden(top.fields("golden")),
-        files=_files(top.fields("files")),
-        training=top.get("training", dict),
-    )
-
-
-class _Fields:
-    """An object of the document that knows its place, so that errors can name it."""
-
-    def __init__(self, value: Json, where: str, path: str) -> None:
-        self.where, self.path = where, path
-        if not isinstance(value, dict):
-            raise self.wrong("", value)
-        self.value = value
-
-    def get(self, name: str, kind: type[_T], valid: Callable[[Any], bool] = lambda _: True) -> _T:
-        value = self.value.get(name)
-        if type(value) is not kind or not valid(value):
-            raise self.wrong(name, value)
-        return value
-
-    def fields(self, name: str) -> "_Fields":
-        return _Fields(self.value.get(name), self.where, f"{self.path}{name}.")
-
-    def shape(self, name: str) -> Shape:
-        def valid(shape: list[Json]) -> bool:
-            sides = all(type(side) is int and 0 < side < _MAX_SIDE for side in shape)
-            return bool(shape) and len(shape) <= 4 and sides and prod(shape) <= _MAX_ELEMENTS
-
-        return tuple(self.get(name, list, valid))
-
-    def wrong(self, name: str, value: Json) -> BundleError:
-        field_name = f"{self.path}{name}".rstrip(".") or "the document"
-        shown = repr(value)
-        shown = shown if len(shown) < 80 else shown[:80] + "…"
-        return BundleError(f"{self.where}: {field_name} is {shown}, which no bundle has; export the model again")
-
-
-def _input(fields: _Fields) -> Input:
-    shape = fields.shape("shape")
-    images = len(shape) == 3
-    if len(shape) not in (1, 3):
-        raise fields.wrong("shape", list(shape))
-    color = fields.value.get("color")
-    if color is not None and not (images and CHANNELS.get(str(color)) == shape[-1]):
-        raise fields.wrong("color", color)
-    dtype = "uint8" if images else "float32"
-    return Input(
-        shape=shape,
-        dtype=fields.get("dtype", str, lambda value: value == dtype),
-        value_range=_value_range(fields),
-        color=color,
-    )
-
-
-def _value_range(fields: _Fields) -> tuple[float, float]:
-    value = fields.get("value_range", list)
-    if not (len(value) == 2 and all(type(v) in (int, float) and isfinite(v) for v in value) and value[0] < value[1]):
-        raise fields.wrong("value_range", value)
-    return float(value[0]), float(value[1])
-
-
-def _latent(fields: _Fields) -> Latent:
-    latent = Latent(layer=fields.get("layer", str), shape=fields.shape("shape"))
-    fields.get("dimension", int, lambda value: value == latent.dimension)
-    return latent
-
-
-def _golden(fields: _Fields) -> Golden:
-    return Golden(
-        count=fields.get("count", int, lambda value: 0 < value <= 64),
-        seed=fields.get("seed", int),
-        tolerance=fields.get("tolerance", float, lambda value: 0 < value < 0.1),
-    )
-
-
-def _files(fields: _Fields) -> dict[str, FileEntry]:
-    if set(fields.value) != {"model.keras", "golden.npz"}:
-        raise fields.wrong("", sorted(fields.value))
-    return {name: _file_entry(fields.fields(name)) for name in sorted(fields.value)}
-
-
-def _file_entry(fields: _Fields) -> FileEntry:
-    hexadecimal = frozenset("0123456789abcdef")
-    return FileEntry(
-        size=fields.get("size", int, lambda size: 0 < size < 1 << 34),
-        sha256=fields.get("sha256", str, lambda text: len(text) == 64 and set(text) <= hexadecimal),
-    )
+def usual_functions(kind: str) -> tuple[str, ...]:
+    """What a bundle offers whose ``model.json`` does not say it."""
+    return {"encoder": ("encode",), "denoiser": ("denoise",)}.get(kind, ("encode", "reconstruct"))

@@ -1,31 +1,27 @@
 """Training: from the same inputs that the job reads to a bundle."""
 
-import json
 import math
-import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from model.backend import keras, tensorflow
 from model.bundle import Bundle, refuse_existing
-from model.export import Preprocessing, export
+from model.curve import write_curve
+from model.export import Preprocessing
 from model.kinds import TRAINED, Kind
+from model.objectives import Loss, Objective
 from model.runtime import Runtime
 from model.samples import Samples, load, unit
+from model.shipping import ship
 from model.spec import Json, Shape
 from pipeline.errors import UsageError
 from pipeline.images.base import Target
 from pipeline.inputs import first_shape, iter_pixels
 from pipeline.readers import Request
-from pipeline.storage import join, store_for
-
-CURVE = "training.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +32,8 @@ class Settings:
       kind: a key of ``TRAINED``.
       policy: fields of ``pipeline.images.base.Target`` besides the shape.
       input_shape: None for the shape of the first record.
+      noise: standard deviation of normal noise on the input of an autoencoder of images, where white is 255.
+      agreement: weight of the disagreement between latents of an image and of a slightly moved copy; of the same kind.
       patience: epochs without a better validation loss before training stops.
     """
 
@@ -49,7 +47,9 @@ class Settings:
     latent_dim: int = 128
     epochs: int = 20
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
+    noise: float = 0.0
+    agreement: float = 0.0
     seed: int = 0
     validation_fraction: float = 0.1
     patience: int = 3
@@ -102,12 +102,13 @@ def train(settings: Settings, watcher: Watcher | None = None) -> Trained:
     watcher = watcher or Watcher()
     kind = TRAINED[settings.kind]
     shape = settings.input_shape or first_shape(settings.inputs, request=settings.request, format=settings.format)
-    _check_shape(settings.kind, kind, shape)
+    _check(settings, kind, shape)
     watcher.loading()
     samples = load(lambda: _pixels(settings, shape), settings.validation_fraction)
-    model, epochs, best = _fit(settings, kind, shape, samples, watcher)
+    objective = kind.objective(settings.noise / 255, settings.agreement)
+    model, epochs, best = _fit(settings, kind, objective, shape, samples, watcher)
     bundle = _bundle(settings, kind, model, samples, best)
-    _write_curve(settings.output, epochs, best)
+    _write_curve(settings.output, objective.measure, epochs, best)
     return Trained(
         bundle=bundle,
         epochs=epochs,
@@ -118,11 +119,16 @@ def train(settings: Settings, watcher: Watcher | None = None) -> Trained:
     )
 
 
-def _check_shape(name: str, kind: Kind, shape: Shape) -> None:
+def _check(settings: Settings, kind: Kind, shape: Shape) -> None:
     if kind.numeric != (len(shape) == 1):
         fitting = " or ".join(other for other, k in TRAINED.items() if k.numeric != kind.numeric)
         what = "vectors" if kind.numeric else "images"
-        raise UsageError(f"--kind {name} takes {what}, and the records have the shape {shape}; use --kind {fitting}")
+        raise UsageError(
+            f"--kind {settings.kind} takes {what}, and the records have the shape {shape}; use --kind {fitting}"
+        )
+    for name in ("noise", "agreement"):
+        if getattr(settings, name) and name not in kind.options:
+            raise UsageError(f"--kind {settings.kind} has no --{name}; use --kind autoencoder, or leave it out")
 
 
 def _pixels(settings: Settings, shape: Shape) -> Any:
@@ -131,17 +137,16 @@ def _pixels(settings: Settings, shape: Shape) -> Any:
 
 
 def _fit(
-    settings: Settings, kind: Kind, shape: Shape, samples: Samples, watcher: Watcher
+    settings: Settings, kind: Kind, objective: Objective, shape: Shape, samples: Samples, watcher: Watcher
 ) -> tuple[Any, tuple[Epoch, ...], Epoch]:
     tensorflow(training=True)
     keras().utils.set_random_seed(settings.seed)
     model = kind.build(shape, settings.latent_dim, samples.statistics)
-    rng = np.random.default_rng(settings.seed)
-    step, loss = _steps(model, settings.learning_rate, samples)
+    course = _Course(settings, kind.decay, objective, model, samples)
     epochs: list[Epoch] = []
     best, weights = None, model.get_weights()
     for number in range(1, settings.epochs + 1):
-        epoch = _epoch(number, settings.batch_size, samples, rng, step, loss, watcher)
+        epoch = course.epoch(number, watcher)
         epochs.append(epoch)
         watcher.epoch(epoch)
         if best is None or epoch.val_loss < best.val_loss:
@@ -153,94 +158,81 @@ def _fit(
     return model, tuple(epochs), best
 
 
-def _steps(model: Any, learning_rate: float, samples: Samples) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """A training step and the loss: mean squared error, each element of a vector by its own variance."""
+class _Course:
+    """Passes over the samples, with a learning rate that falls to 0 at the end, from batch to batch."""
+
+    def __init__(self, settings: Settings, decay: float, objective: Objective, model: Any, samples: Samples) -> None:
+        self._settings, self._samples, self._present, self._decay = settings, samples, objective.present, decay
+        self._rng = np.random.default_rng(settings.seed)
+        self._optimizer = keras().optimizers.Adam(settings.learning_rate)
+        variance = samples.statistics.variance if samples.validation.ndim == 2 else np.ones(1)
+        signature = [tensorflow().TensorSpec((None, *samples.validation.shape[1:]), "float32")] * objective.arrays
+        self._step, self._loss = _functions(self._optimizer, objective.loss(model, variance), signature)
+
+    def epoch(self, number: int, watcher: Watcher) -> Epoch:
+        """One pass, and the loss of the validation samples after it."""
+        started = time.monotonic()
+        epoch = Epoch(
+            epoch=number,
+            loss=self._learn(number, watcher),
+            val_loss=self._validate(),
+            seconds=time.monotonic() - started,
+        )
+        if not math.isfinite(epoch.loss + epoch.val_loss):
+            raise UsageError(f"the loss is not finite in epoch {number}; give a smaller --learning-rate")
+        return epoch
+
+    def _learn(self, number: int, watcher: Watcher) -> float:
+        total, done, count = 0.0, 0, self._samples.count
+        for batch in self._samples.batches(self._settings.batch_size, self._rng):
+            self._optimizer.learning_rate.assign(self._rate((number - 1 + done / count) / self._settings.epochs))
+            total += float(self._step(*self._present(batch, self._rng))) * len(batch)
+            done += len(batch)
+            watcher.step(number, done, count)
+        return total / done
+
+    def _rate(self, share: float) -> float:
+        """When this share of the training is done."""
+        falling = max(0.0, (share - (1 - self._decay)) / self._decay)
+        return self._settings.learning_rate * (0.5 + 0.5 * math.cos(math.pi * falling))
+
+    def _validate(self) -> float:
+        rng, total = np.random.default_rng(self._settings.seed), 0.0  # what is drawn is the same after every pass
+        samples, size = self._samples.validation, self._settings.batch_size
+        for start in range(0, len(samples), size):
+            batch = unit(samples[start : start + size])
+            total += float(self._loss(*self._present(batch, rng))) * len(batch)
+        return total / len(samples)
+
+
+def _functions(optimizer: Any, loss: Loss, signature: list[Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """A training step, and the loss without one."""
     tf = tensorflow()
-    optimizer = keras().optimizers.Adam(learning_rate)
-    numeric = samples.validation.ndim == 2
-    weight = tf.constant(1 / samples.statistics.variance if numeric else 1.0, tf.float32)
 
-    def error(x: Any, training: bool) -> Any:
-        return tf.reduce_mean(tf.square(model(x, training=training) - x) * weight)
-
-    def step(x: Any) -> Any:
+    def step(*arrays: Any) -> Any:
         with tf.GradientTape() as tape:
-            loss = error(x, True)
-        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-        return loss
+            value = loss.value(arrays, True)
+        optimizer.apply(tape.gradient(value, loss.variables), loss.variables)
+        return value
 
-    signature = [tf.TensorSpec((None, *samples.validation.shape[1:]), tf.float32)]
-    optimizer.build(model.trainable_variables)
+    optimizer.build(loss.variables)
     return (
         tf.function(step, input_signature=signature, autograph=False),
-        tf.function(lambda x: error(x, False), input_signature=signature, autograph=False),
+        tf.function(lambda *arrays: loss.value(arrays, False), input_signature=signature, autograph=False),
     )
-
-
-def _epoch(
-    number: int,
-    size: int,
-    samples: Samples,
-    rng: np.random.Generator,
-    step: Callable[..., Any],
-    loss: Callable[..., Any],
-    watcher: Watcher,
-) -> Epoch:
-    started = time.monotonic()
-    total, done = 0.0, 0
-    for batch in samples.batches(size, rng):
-        total += float(step(batch)) * len(batch)
-        done += len(batch)
-        watcher.step(number, done, samples.count)
-    validation = 0.0
-    for start in range(0, len(samples.validation), size):
-        batch = unit(samples.validation[start : start + size])
-        validation += float(loss(batch)) * len(batch)
-    epoch = Epoch(
-        epoch=number,
-        loss=total / done,
-        val_loss=validation / len(samples.validation),
-        seconds=time.monotonic() - started,
-    )
-    if not math.isfinite(epoch.loss + epoch.val_loss):
-        raise UsageError(f"the loss is not finite in epoch {number}; give a smaller --learning-rate")
-    return epoch
 
 
 def _bundle(settings: Settings, kind: Kind, model: Any, samples: Samples, best: Epoch) -> Bundle:
     statistics = samples.statistics
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "trained.keras")
-        model.save(path)
-        _normalize(path)
-        return export(
-            path,
-            kind.latent,
-            settings.output,
-            Preprocessing(value_range=(statistics.low, statistics.high)),
-            kind=settings.kind,
-            training=_provenance(settings, samples, best),
-        )
-
-
-def _normalize(path: Path) -> None:
-    """Rewrite a ``.keras`` file without time stamps and memory addresses: equal weights make an equal bundle."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in sorted(archive.namelist())}
-    metadata = json.loads(members["metadata.json"])
-    metadata.pop("date_saved", None)
-    addresses: dict[int, int] = {}
-
-    def number(value: dict[str, Json]) -> dict[str, Json]:
-        if "shared_object_id" in value:
-            value["shared_object_id"] = addresses.setdefault(value["shared_object_id"], len(addresses))
-        return value
-
-    config = json.loads(members["config.json"], object_hook=number)
-    members |= {"metadata.json": json.dumps(metadata).encode(), "config.json": json.dumps(config).encode()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name), content)
+    return ship(
+        model,
+        settings.output,
+        kind=settings.kind,
+        latent=kind.latent,
+        variance=kind.variance,
+        preprocessing=Preprocessing(value_range=(statistics.low, statistics.high)),
+        training=_provenance(settings, samples, best),
+    )
 
 
 def _provenance(settings: Settings, samples: Samples, best: Epoch) -> dict[str, Json]:
@@ -251,17 +243,21 @@ def _provenance(settings: Settings, samples: Samples, best: Epoch) -> dict[str, 
         "seed": settings.seed,
         "batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
+        "epochs": settings.epochs,
+        **{name: getattr(settings, name) for name in ("noise", "agreement") if getattr(settings, name)},
         "best_epoch": best.epoch,
         "loss": best.loss,
         "val_loss": best.val_loss,
     }
 
 
-def _write_curve(output: str, epochs: tuple[Epoch, ...], best: Epoch) -> None:
+def _write_curve(output: str, measure: str, epochs: tuple[Epoch, ...], best: Epoch) -> None:
     curve = [{"epoch": e.epoch, "loss": e.loss, "val_loss": e.val_loss, "seconds": round(e.seconds, 3)} for e in epochs]
-    where = join(output, CURVE)
-    with store_for(where).create(where) as sink:
-        sink.write(json.dumps({"best_epoch": best.epoch, "epochs": curve}, indent=2).encode() + b"\n")
+    lines = {
+        "training": [(epoch.epoch, epoch.loss) for epoch in epochs],
+        "validation": [(epoch.epoch, epoch.val_loss) for epoch in epochs],
+    }
+    write_curve(output, {"best_epoch": best.epoch, "measure": measure, "epochs": curve}, lines, "epoch", measure)
 
 
 def _psnr(runtime: Runtime, samples: Samples) -> float:

@@ -1,6 +1,7 @@
 """latentlake: run a trained autoencoder over a lake of image shards, as a batch job on Apache Beam.
 
-``EncodeShards`` is the whole job as a transform, ``EncodeImages`` the model over records of your own pipeline.
+``EncodeShards`` and ``DenoiseShards`` are whole jobs as transforms, ``EncodeImages`` is the model over records of your own
+pipeline.
 """
 
 from importlib import import_module
@@ -8,9 +9,9 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY = {"EncodeShards": "pipeline.transforms", "EncodeImages": "pipeline.transforms"}
+_LAZY = dict.fromkeys(("DenoiseShards", "EncodeImages", "EncodeShards"), "pipeline.transforms")
 
-__all__ = ["EncodeImages", "EncodeShards", "__version__"]
+__all__ = ["DenoiseShards", "EncodeImages", "EncodeShards", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

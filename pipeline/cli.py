@@ -6,12 +6,12 @@ import os
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import LatentlakeError, UnfinishedError, UsageError
-from pipeline.parser import check_rest, parse
+from pipeline.parser import VERBS, check_rest, parse
 
 if TYPE_CHECKING:
     from pipeline.job import Job, Settings
@@ -96,7 +96,7 @@ def _verify(options: Namespace, rest: Sequence[str]) -> int:
     return 0
 
 
-_COMMANDS = {"encode": _run, "reconstruct": _run, "plan": _plan, "verify": _verify}
+_COMMANDS = {**dict.fromkeys(VERBS, _run), "plan": _plan, "verify": _verify}
 
 
 def _say(text: str) -> None:
@@ -115,15 +115,16 @@ def settings(options: Namespace, verb: str) -> "Settings":
     from pipeline.job import Settings
 
     named = {f.name: getattr(options, f.name) for f in fields(Settings) if hasattr(options, f.name)}
-    named |= {
-        "verb": Verb(verb),
-        "carry": _carry(options.carry),
-        "resize": Resize(options.resize) if options.resize else None,
-        "orientation": Orientation(options.orientation),
-        "color": Color(options.color),
-        "gate": Gate(max_reject_fraction=options.max_reject_fraction, max_failed_units=options.max_failed_units),
+    made: dict[str, Callable[[Any], Any]] = {
+        "carry": _carry,
+        "resize": lambda value: Resize(value) if value else None,
+        "orientation": Orientation,
+        "color": Color,
+        "input": lambda value: value or (),
     }
-    return Settings(**named)
+    named |= {name: make(named[name]) for name, make in made.items() if name in named}
+    gate = Gate(max_reject_fraction=options.max_reject_fraction, max_failed_units=options.max_failed_units)
+    return Settings(**{**named, "verb": Verb(verb), "gate": gate})
 
 
 def _carry(names: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -52,6 +52,7 @@ def commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) ->
     state = {**before, **pending, **finished}
     for unit in run.obsolete:
         state.pop(unit, None)
+    _check_names(state.values())
     manifest = write_manifest(layout, state.values())
     summary = _summary(config, gate, run, state, new, manifest)
     _publish(layout, config.run, summary)
@@ -69,6 +70,17 @@ def _check(new: Mapping[str, Receipt], run: Run) -> None:
                 f"unit {receipt.unit}: {receipt.read} records read, but {receipt.results} results and "
                 f"{receipt.rejected} rejects; this is a defect of the job, please report it"
             )
+
+
+def _check_names(receipts: Iterable[Receipt]) -> None:
+    """One file, one unit: two that wrote under one name would have lost the records of one."""
+    owner: dict[str, str] = {}
+    for receipt in receipts:
+        for output in receipt.outputs:
+            if owner.setdefault(output.name, receipt.unit) != receipt.unit:
+                raise LatentlakeError(
+                    f"units {owner[output.name]!r} and {receipt.unit!r} both wrote {output.name}; run one job for each"
+                )
 
 
 def _summary(

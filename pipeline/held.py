@@ -55,7 +55,7 @@ def held_columns(held: Held | None, request: Request) -> Columns | None:
         return None
     columns = held["columns"]
     carry = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(columns["carry"])))
-    return Columns(carry=carry, **{name: columns[name] for name in _PLAIN})
+    return Columns(carry=carry, whole=request.whole, **{name: columns[name] for name in _PLAIN})
 
 
 def check_held(held: Held | None, config: JobConfig, overwrite: bool) -> None:
@@ -76,7 +76,8 @@ def check_held(held: Held | None, config: JobConfig, overwrite: bool) -> None:
 
 def _request(request: Request) -> dict[str, Any]:
     value = asdict(request)
-    return {**value, "carry": None if request.carry is None else list(request.carry)}
+    whole = {"whole": True} if value.pop("whole") else {}
+    return {**value, **whole, "carry": None if request.carry is None else list(request.carry)}
 
 
 def _flat(options: dict[str, Any]) -> dict[str, Any]:

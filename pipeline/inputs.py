@@ -33,7 +33,7 @@ def iter_pixels(inputs: Sequence[str], *, target: Target, request: Request, form
     decoder = Decoder(target)
     left_out: Counter[str] = Counter()
     good = 0
-    for records in _iter_records(inputs, request, format):
+    for records in iter_records(inputs, request, format):
         decoded = decoder.decode(records)
         left_out.update(str(fault.reason) for fault in decoded.faults.values())
         for group in decoded.groups:
@@ -51,7 +51,7 @@ def first_shape(inputs: Sequence[str], *, request: Request, format: str = "auto"
     Raises:
       InputError: there is none among the first batch.
     """
-    for records in _iter_records(inputs, request, format):
+    for records in iter_records(inputs, request, format):
         for position in range(len(records)):
             if position not in records.faults and (shape := _shape(records, position)):
                 return shape
@@ -72,7 +72,13 @@ def _shape(records: Records, position: int) -> tuple[int, ...] | None:
     return (*sides, 1 if header.channels == 1 else 3)
 
 
-def _iter_records(inputs: Sequence[str], request: Request, format: str) -> Iterator[Records]:
+def iter_records(inputs: Sequence[str], request: Request, format: str) -> Iterator[Records]:
+    """All records of the input in the order of the shards, in batches.
+
+    Raises:
+      InputError: as ``find_shards`` and the readers do.
+      ShardError: a shard is damaged.
+    """
     found = find_shards(inputs, format)
     columns = settle(found, request)
     for unit in make_units(found):

@@ -4,13 +4,18 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
+from pipeline.choices import check_level, drawn_latents, images_out, noise_level, with_level
 from pipeline.commit import Gate, Run
-from pipeline.config import JobConfig, Verb
+from pipeline.config import Drawn, JobConfig, NoiseLevel, Verb
+from pipeline.drawn import FORMAT as DRAWN
 from pipeline.errors import InputError, ShardError
-from pipeline.held import check_held, held_columns, read_held, write_held
+from pipeline.gallery import gallery_for
+from pipeline.held import Held, check_held, held_columns, read_held, write_held
 from pipeline.images.base import Color, Orientation, Resize, Target
 from pipeline.layout import Layout
 from pipeline.listing import Found, check_apart, find_shards
@@ -18,10 +23,12 @@ from pipeline.plan import Plan, make_plan
 from pipeline.readers import Columns, Request, reader_for
 from pipeline.receipts import read_manifest, read_receipts
 from pipeline.records import Shard, Unit
+from pipeline.reference import find_reference
 from pipeline.storage import join, put, store_for
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
+    from model.spec import Spec
 
 _UNITS_PER_PART = 1000
 _LOOKED_AT = 10  # shards that are tried for the columns
@@ -32,9 +39,9 @@ class Settings:
     """What a user asks for. See ``pipeline.options`` for the meaning of each."""
 
     verb: Verb
-    input: Sequence[str]
     model: str
     output: str
+    input: Sequence[str] = ()
     format: str = "auto"
     image: str | None = None
     key: str | None = None
@@ -48,6 +55,17 @@ class Settings:
     overwrite: bool = False
     threads: int | None = None
     gate: Gate = field(default_factory=Gate)
+    variance: bool = False
+    images: bool = True
+    output_format: str | None = None
+    image_format: str = "lossless"
+    quality: int = 90
+    error_map: bool = False
+    noise_level: str | None = None
+    reference: Sequence[str] | None = None
+    count: int | None = None
+    seed: int = 0
+    interpolate: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +97,19 @@ def prepare(settings: Settings) -> Job:
 
     started = time.time()
     bundle = Bundle.open(settings.model)
-    bundle.spec.require(settings.verb)
+    bundle.spec.require("decode" if settings.verb is Verb.GENERATE else settings.verb)
     check_apart(settings.input, settings.output)
     output = settings.output.rstrip("/")
     held = read_held(output)
-    found = find_shards(settings.input, settings.format)
-    request = _request(settings, bundle)
-    columns = held_columns(held, request) or settle(found, request)
-    config = _config(settings, bundle, columns)
+    drawn = drawn_latents(settings, bundle.spec)
+    found = Found(root="", format=DRAWN, shards=()) if drawn else find_shards(settings.input, settings.format)
+    images = images_out(settings, bundle.spec, None if drawn else found)
+    noise = noise_level(settings, bundle.spec)
+    request = _request(settings, bundle, whole=images is not None and images.again)
+    columns = _columns(held, found, request, noise, drawn)
+    reference = find_reference(settings.reference, found, request) if settings.reference else None
+    config = replace(_config(settings, bundle, columns), images=images, noise=noise, drawn=drawn, reference=reference)
+    gallery_for(config)  # a format may refuse the columns
     check_held(held, config, settings.overwrite)
     layout = Layout(output)
     plan = make_plan(found, config, {**read_manifest(layout), **read_receipts(layout)})
@@ -128,9 +151,30 @@ def drop_plan(job: Job) -> None:
         store_for(part).delete(part)
 
 
+def _columns(
+    held: Held | None, found: Found, request: Request, noise: NoiseLevel | None, drawn: Drawn | None
+) -> Columns:
+    if drawn is not None:
+        most = request.max_record_bytes
+        return Columns(image="", key=None, carry=pa.schema([]), numeric=True, max_record_bytes=most)
+    if (columns := held_columns(held, request)) is None:
+        columns = settle(found, request)
+        asked = with_level(request, columns, noise)
+        columns = columns if asked is request else settle(found, asked)
+    check_level(columns, noise)
+    return columns
+
+
+def _shape(verb: Verb, spec: "Spec") -> tuple[int | None, ...]:
+    """What records are decoded to: latents, images of any size, or what the model takes."""
+    if verb in (Verb.DECODE, Verb.GENERATE):
+        return (spec.dimension,)
+    return (None, None, spec.input.shape[2]) if spec.input.any_size else spec.input.shape
+
+
 def _config(settings: Settings, bundle: "Bundle", columns: Columns) -> JobConfig:
     target = Target(
-        shape=bundle.spec.input.shape,
+        shape=_shape(settings.verb, bundle.spec),
         resize=settings.resize,
         orientation=settings.orientation,
         color=settings.color,
@@ -142,22 +186,25 @@ def _config(settings: Settings, bundle: "Bundle", columns: Columns) -> JobConfig
         run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}",
         model=Layout(settings.output.rstrip("/")).model(bundle.digest),
         model_digest=bundle.digest,
-        latent_layer=bundle.spec.latent.layer,
+        latent_layer=bundle.spec.latent.layer if bundle.spec.latent else "",
         target=target,
         columns=columns,
+        variance=settings.variance,
         reject_bytes=settings.reject_bytes,
         threads=settings.threads,
     )
 
 
-def _request(settings: Settings, bundle: "Bundle") -> Request:
+def _request(settings: Settings, bundle: "Bundle", whole: bool) -> Request:
+    numeric = settings.verb is Verb.DECODE or bundle.spec.numeric
     return Request(
         image=settings.image,
         key=settings.key,
         carry=None if settings.carry is None else tuple(dict.fromkeys(settings.carry)),
-        numeric=bundle.spec.numeric,
-        length=bundle.spec.input.shape[0] if bundle.spec.numeric else None,
+        numeric=numeric,
+        length=_shape(settings.verb, bundle.spec)[0] if numeric else None,
         max_record_bytes=settings.max_record_bytes,
+        whole=whole,
     )
 
 

@@ -1,6 +1,9 @@
-"""Names below an output: data in ``latents/`` and ``rejects/``, the job's own state in names that begin with ``_``.
+"""Names below an output: data in directories, the job's own state in names that begin with ``_``.
 
-<output>/latents/<unit>.parquet      one file per unit, the input tree mirrored
+<output>/latents/<unit>.parquet      encode, reconstruct: one table per unit, the input tree mirrored
+<output>/metrics/<unit>.parquet      denoise: the same
+<output>/images/<shard>              images, called as the input's shards are, or after the unit
+<output>/error_maps/<shard>          the same, on request
 <output>/rejects/<unit>.parquet      only where the unit has rejects
 <output>/_model/<digest>/            the bundle that made the latents
 <output>/_job.json                   what the output holds: verb, model, options
@@ -13,6 +16,9 @@
 from dataclasses import dataclass
 
 from pipeline.storage import join
+
+LATENTS, METRICS, IMAGES, MAPS, REJECTS = "latents", "metrics", "images", "error_maps", "rejects"
+DATA = (LATENTS, METRICS, IMAGES, MAPS, REJECTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,14 @@ class Layout:
 
 def latents_name(unit: str) -> str:
     """Name of a unit's latent table, relative to the output."""
-    return f"latents/{unit}.parquet"
+    return f"{LATENTS}/{unit}.parquet"
+
+
+def metrics_name(unit: str) -> str:
+    """Name of a unit's table of metrics, relative to the output."""
+    return f"{METRICS}/{unit}.parquet"
 
 
 def rejects_name(unit: str) -> str:
     """Name of a unit's rejects, relative to the output."""
-    return f"rejects/{unit}.parquet"
+    return f"{REJECTS}/{unit}.parquet"

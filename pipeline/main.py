@@ -8,7 +8,10 @@ if __package__ in (None, ""):  # run as a file, as Beam's launchers do
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from pipeline.cli import main as command_line
+from pipeline.options import JOBS
 from pipeline.parser import COMMANDS
+
+_LISTS = {option.flag for options in JOBS.values() for option in options if option.many or option.arity}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _split(argument: str) -> list[str]:
     name, equals, value = argument.partition("=")
-    if equals and name in ("--input", "--carry"):
+    if equals and name in _LISTS:
         return [name, *value.split(",")]
     return [argument]
 

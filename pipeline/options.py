@@ -1,7 +1,7 @@
 """The options of the command line, as one table: parsers, help and launcher templates are made from it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -18,7 +18,8 @@ class Option:
     metavar: str | None = None
     required: bool = False
     many: bool = False
-    switch: bool = False
+    switch: bool = False  # sets the field to the opposite of its default
+    arity: int | None = None  # exactly so many values
 
 
 def size(text: str) -> int:
@@ -66,6 +67,18 @@ def positive(text: str) -> int:
     """
     value = int(text)
     if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def percent(text: str) -> int:
+    """A number from 1 to 100.
+
+    Raises:
+      ValueError: it is not.
+    """
+    value = int(text)
+    if not 1 <= value <= 100:
         raise ValueError(text)
     return value
 
@@ -143,10 +156,12 @@ INPUT = (
     ),
 )
 
-JOB = (
+MODEL = (
     Option(flag="--model", field="model", required=True, metavar="BUNDLE", help="bundle made by 'python -m model'"),
     Option(flag="--output", field="output", required=True, metavar="URI", help="directory to write to"),
-    *INPUT,
+)
+
+RUN = (
     Option(
         flag="--overwrite",
         field="overwrite",
@@ -186,3 +201,98 @@ JOB = (
         help="threads of a worker process (default: its cores); never changes a byte of output",
     ),
 )
+
+VARIANCE = Option(
+    flag="--latent-variance",
+    field="variance",
+    switch=True,
+    default=False,
+    help="of a variational autoencoder also each latent's variance, as the column latent_variance",
+)
+
+IMAGES = (
+    Option(
+        flag="--output-format",
+        field="output_format",
+        choices=("tfrecord", "webdataset", "parquet", "folder", "array"),
+        help="write the images anew in this format (default: the input's shards again, with new images)",
+    ),
+    Option(
+        flag="--image-format",
+        field="image_format",
+        default="lossless",
+        choices=("lossless", "png", "jpeg", "webp", "tiff", "same"),
+        help="of each image (default lossless: PNG, or TIFF for floating pixels); same: as it came",
+    ),
+    Option(
+        flag="--quality",
+        field="quality",
+        type=percent,
+        default=90,
+        metavar="N",
+        help="of JPEG and lossy WebP, 1 to 100 (default 90)",
+    ),
+)
+
+ERROR_MAP = Option(
+    flag="--error-map",
+    field="error_map",
+    switch=True,
+    default=False,
+    help="also write by how much each pixel differs from the input, as error_maps/",
+)
+
+NO_IMAGES = Option(
+    flag="--no-images", field="images", switch=True, default=True, help="write latents and errors only, no images"
+)
+
+DENOISE = (
+    Option(
+        flag="--noise-level",
+        field="noise_level",
+        metavar="SIGMA",
+        help="noise that the model is told of: a standard deviation where white is 255, a column, or 'estimate'",
+    ),
+    Option(
+        flag="--reference",
+        field="reference",
+        many=True,
+        metavar="URI",
+        help="clean images with the same keys in the same shards: adds psnr_reference and ssim_reference",
+    ),
+)
+
+GENERATE = (
+    Option(flag="--count", field="count", type=positive, required=True, metavar="N", help="how many images"),
+    Option(
+        flag="--seed",
+        field="seed",
+        type=count,
+        default=0,
+        metavar="S",
+        help="image i of a seed is always the same one (default 0)",
+    ),
+    Option(
+        flag="--interpolate",
+        field="interpolate",
+        arity=2,
+        metavar="KEY",
+        help="instead of sampling the prior, go from one encoded image to another; --input names the latent tables",
+    ),
+    *(
+        replace(option, required=False)
+        for option in INPUT
+        if option.flag in ("--input", "--format", "--image", "--key")
+    ),
+)
+
+_LATENTS = tuple(
+    option for option in INPUT if option.flag not in ("--resize", "--color", "--exif-orientation", "--max-pixels")
+)
+JOBS: dict[str, tuple[Option, ...]] = {
+    "encode": (*MODEL, *INPUT, VARIANCE, *RUN),
+    "reconstruct": (*MODEL, *INPUT, *IMAGES, NO_IMAGES, ERROR_MAP, *RUN),
+    "denoise": (*MODEL, *INPUT, *DENOISE, *IMAGES, ERROR_MAP, *RUN),
+    "decode": (*MODEL, *_LATENTS, *IMAGES, *RUN),
+    "generate": (*MODEL, *GENERATE, *IMAGES, *RUN),
+}

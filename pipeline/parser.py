@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from pipeline import __version__
 from pipeline.errors import UsageError
-from pipeline.options import JOB, Option
+from pipeline.options import JOBS, Option
 
 COMMANDS = {
     "encode": (
@@ -15,8 +15,21 @@ COMMANDS = {
         "python -m pipeline encode --input 'shards/*.tfrecord' --model bundle --output latents",
     ),
     "reconstruct": (
-        "latent vectors and how well each image is reconstructed (mse, psnr)",
+        "what the model makes of every image, latent vectors, and how much was lost (mse, psnr)",
         "python -m pipeline reconstruct --input images/ --model bundle --output scored",
+    ),
+    "denoise": (
+        "the same dataset with cleaner images, of any size and depth",
+        "python -m pipeline denoise --input 'shards/*.tar' --model model/zoo/denoiser-gray --noise-level estimate "
+        "--output clean",
+    ),
+    "decode": (
+        "images of latent vectors",
+        "python -m pipeline decode --input latents/latents --model bundle --output decoded",
+    ),
+    "generate": (
+        "new images, from the prior of a variational autoencoder or between two images",
+        "python -m pipeline generate --count 10000 --seed 1 --model model/zoo/mnist-vae --output digits",
     ),
     "plan": (
         "what a job would do, without doing it",
@@ -27,8 +40,13 @@ COMMANDS = {
         "python -m pipeline verify latents",
     ),
 }
-VERBS = ("encode", "reconstruct")
-_OURS = {option.flag for option in JOB} | {"--json", "--verbose", "--help", "--version"}
+VERBS = tuple(JOBS)
+_OURS = {option.flag for options in JOBS.values() for option in options} | {
+    "--json",
+    "--verbose",
+    "--help",
+    "--version",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,11 +80,11 @@ def _build() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for verb in VERBS:
-        _add_options(_command(commands, verb), JOB)
+        _add_options(_command(commands, verb), JOBS[verb])
     plan = _command(commands, "plan")
     verbs = plan.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for verb in VERBS:
-        _add_options(_subparser(verbs, verb, f"what {verb} would do", f"plan {verb}"), JOB)
+        _add_options(_subparser(verbs, verb, f"what {verb} would do", f"plan {verb}"), JOBS[verb])
     verify = _command(commands, "verify")
     verify.add_argument("output", metavar="OUTPUT", help="directory that a job wrote")
     add_common(verify)
@@ -100,7 +118,8 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> N
     """Options of a table to a parser."""
     for option in options:
         if option.switch:
-            parser.add_argument(option.flag, dest=option.field, action="store_true", help=option.help)
+            action = "store_false" if option.default else "store_true"
+            parser.add_argument(option.flag, dest=option.field, action=action, help=option.help)
             continue
         parser.add_argument(
             option.flag,
@@ -110,7 +129,7 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> N
             choices=option.choices,
             metavar=option.metavar,
             required=option.required,
-            nargs="+" if option.many else None,
+            nargs="+" if option.many else option.arity,
             action="extend" if option.many else "store",
             help=option.help,
         )

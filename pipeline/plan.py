@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 
 from pipeline.config import JobConfig, fingerprint
+from pipeline.drawn import drawn_units
 from pipeline.errors import InputError
 from pipeline.listing import Found
 from pipeline.readers import Reader, reader_for
@@ -33,20 +34,26 @@ class Plan:
 
 def make_plan(found: Found, config: JobConfig, receipts: Mapping[str, Receipt]) -> Plan:
     """Cut what was found into units; one whose receipt has the same fingerprint is done."""
-    units = list(make_units(found))
+    if config.drawn is not None:
+        units = list(drawn_units(config.drawn.count))
+        obsolete = sorted(receipts.keys() - {unit.id for unit in units})
+    else:
+        # A shard that is written again is one object again, however big it is; one with a reference is read beside it.
+        units = list(make_units(found, whole=config.columns.whole or config.reference is not None))
+        obsolete = _obsolete(units, found, receipts)
     _check_names(units)
     todo = [unit for unit in units if not _is_done(unit, config, receipts)]
-    return Plan(units=units, todo=todo, obsolete=_obsolete(units, found, receipts))
+    return Plan(units=units, todo=todo, obsolete=obsolete)
 
 
-def make_units(found: Found) -> Iterator[Unit]:
-    """Cut shards into units: whole shards, slices of big splittable ones, groups of small files."""
+def make_units(found: Found, *, whole: bool = False) -> Iterator[Unit]:
+    """Cut shards into units: whole shards, slices of big splittable ones unless ``whole``, groups of small files."""
     reader = reader_for(found.format)
     if reader.grouped:
         yield from _groups(found)
         return
     for shard in found.shards:
-        yield from _slices(shard, found.format, reader)
+        yield from [_whole(shard, found.format, reader)] if whole else _slices(shard, found.format, reader)
 
 
 def _is_done(unit: Unit, config: JobConfig, receipts: Mapping[str, Receipt]) -> bool:
@@ -69,12 +76,16 @@ _SLICE = re.compile(r"-\d{5}-of-\d{5}$")
 _PART = re.compile(r"part-\d{5}")
 
 
+def _whole(shard: Shard, format: str, reader: Reader) -> Unit:
+    return Unit(id=_stem(shard.path, reader.suffixes), format=format, shards=(shard,))
+
+
 def _slices(shard: Shard, format: str, reader: Reader) -> Iterator[Unit]:
     stem = _stem(shard.path, reader.suffixes)
     rows = reader.rows(shard) if shard.size > SPLIT_BYTES else None
     edges = _edges(rows, shard.size) if rows else [0]
     if len(edges) <= 2:
-        yield Unit(id=stem, format=format, shards=(shard,))
+        yield _whole(shard, format, reader)
         return
     for number, (start, stop) in enumerate(pairwise(edges)):
         name = f"{stem}-{number:05d}-of-{len(edges) - 1:05d}"
@@ -116,6 +127,11 @@ def _fill(shards: Iterable[Shard]) -> Iterator[list[Shard]]:
 def _split(path: str) -> tuple[str, str]:
     directory, _, name = path.rpartition("/")
     return directory, name
+
+
+def stem_of(path: str, format: str) -> str:
+    """A shard's path without its format's suffix: what its units and outputs are named after."""
+    return _stem(path, reader_for(format).suffixes)
 
 
 def _stem(path: str, suffixes: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ class Stage(StrEnum):
     READ = "read"
     DECODE = "decode"
     MODEL = "model"
+    WRITE = "write"
 
 
 class Reason(StrEnum):
@@ -40,6 +41,9 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"  # a value of another type than its feature or column
     NON_FINITE_INPUT = "non_finite_input"  # NaN or infinity in the input
     NON_FINITE_LATENT = "non_finite_latent"  # NaN or infinity out of the model
+    UNWRITABLE_IMAGE = (
+        "unwritable_image"  # the image format asked for cannot keep the result (16 bits or alpha in JPEG)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,8 @@ class Records:
     key: string ``[n]``; data, never a path, never unique by assumption.
     carried: one Arrow array of length ``n`` for each carried column, in the order of the job's carry schema.
     faults: position in the batch -> what is wrong, as far as reading has found out.
+    source: all that the format keeps of each record, for a job that writes the shards again (``Columns.whole``): its
+      type is the format's own business, shared by its reader and its writer. None where it was not asked for.
     """
 
     shard: str | Sequence[str]
@@ -97,6 +103,7 @@ class Records:
     payload: pa.Array | Array
     carried: Mapping[str, pa.Array]
     faults: Mapping[int, Fault] = field(default_factory=dict)
+    source: object | None = None
 
     def __len__(self) -> int:
         return len(self.index)

@@ -34,7 +34,7 @@ def _total_line(summary: Mapping[str, Any]) -> str:
     total = summary["total"]
     state = "complete" if summary["complete"] else "NOT complete"
     return (
-        f"{summary['output']}: {state}, {total['units']:,} units, {total['results']:,} latents, "
+        f"{summary['output']}: {state}, {total['units']:,} units, {total['results']:,} results, "
         f"{total['output_bytes'] / 1e6:,.1f} MB"
     )
 
@@ -51,11 +51,14 @@ def _failed(summary: Mapping[str, Any]) -> list[str]:
 
 def _open(summary: Mapping[str, Any]) -> list[str]:
     output = summary["output"]
-    lines = [
-        "open it:",
-        f"  duckdb  SELECT * FROM '{output}/latents/**/*.parquet'",
-        f"  python  pyarrow.dataset.dataset('{output}/latents').to_table()",
-    ]
+    lines = ["open it:"]
+    if table := {"encode": "latents", "reconstruct": "latents", "denoise": "metrics"}.get(summary["verb"]):
+        lines += [
+            f"  duckdb  SELECT * FROM '{output}/{table}/**/*.parquet'",
+            f"  python  pyarrow.dataset.dataset('{output}/{table}').to_table()",
+        ]
+    if images := summary["options"].get("images"):
+        lines.append(f"  images  {output}/images ({images['format']})")
     if summary["total"]["rejects"]:
         lines.append(f"  rejects SELECT shard, index, reason, detail FROM '{output}/rejects/**/*.parquet'")
     return [*lines, f"check it: python -m pipeline verify {output}"]

@@ -1,7 +1,7 @@
 """The job as Beam transforms: they only wire. What each step does is plain Python, tested without Beam."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -44,10 +44,24 @@ class RunJob(beam.PTransform):
         )
 
 
-class EncodeShards(beam.PTransform):
-    """The whole job as a root transform: shards in, a committed output; gives its summary, one ``dict``.
+class _Shards(beam.PTransform):
+    """A whole job as a root transform: shards in, a committed output; gives its summary, one ``dict``.
 
-    The checks of the command line are made when the transform is applied, and raise the same errors::
+    The checks of the command line are made when the transform is applied, and raise the same errors.
+    """
+
+    def __init__(self, verb: Verb, input: Iterable[str], model: str, output: str, settings: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._settings = Settings(verb=verb, input=tuple(input), model=model, output=output, **settings)
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
+        job = prepare(self._settings)
+        stage(job)
+        return begin | "Run job" >> RunJob(job)
+
+
+class EncodeShards(_Shards):
+    """Latents of every image in some shards, as a root transform; gives the job's summary::
 
         with beam.Pipeline() as p:
             p | EncodeShards(input=["images/"], model="bundle", output="latents")
@@ -55,21 +69,31 @@ class EncodeShards(beam.PTransform):
     Args:
       input: URIs of shards: files, globs, directories.
       model: URI of a bundle.
-      output: URI of the directory to write; ``reconstruct=True`` adds the error columns.
+      output: URI of the directory to write; ``reconstruct=True`` adds the error columns and the images.
       settings: further fields of ``pipeline.job.Settings``.
     """
 
     def __init__(
         self, *, input: Iterable[str], model: str, output: str, reconstruct: bool = False, **settings: Any
     ) -> None:
-        super().__init__()
-        verb = Verb.RECONSTRUCT if reconstruct else Verb.ENCODE
-        self._settings = Settings(verb=verb, input=tuple(input), model=model, output=output, **settings)
+        super().__init__(Verb.RECONSTRUCT if reconstruct else Verb.ENCODE, input, model, output, settings)
 
-    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
-        job = prepare(self._settings)
-        stage(job)
-        return begin | "Run job" >> RunJob(job)
+
+class DenoiseShards(_Shards):
+    """The same shards with cleaner images, as a root transform; gives the job's summary::
+
+        with beam.Pipeline() as p:
+            p | DenoiseShards(input=["images/"], model="bundle", output="clean", noise_level="estimate")
+
+    Args:
+      input: URIs of shards: files, globs, directories.
+      model: URI of a bundle that can denoise.
+      output: URI of the directory to write.
+      settings: further fields of ``pipeline.job.Settings``.
+    """
+
+    def __init__(self, *, input: Iterable[str], model: str, output: str, **settings: Any) -> None:
+        super().__init__(Verb.DENOISE, input, model, output, settings)
 
 
 @dataclass(frozen=True)

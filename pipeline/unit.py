@@ -2,22 +2,28 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
 
-from pipeline.batch import BatchResult, run_batch
 from pipeline.config import JobConfig, Verb, fingerprint
+from pipeline.drawn import read_drawn
 from pipeline.errors import ShardError
-from pipeline.layout import Layout, latents_name, rejects_name
+from pipeline.gallery import gallery_for
+from pipeline.layout import IMAGES, MAPS, Layout, latents_name, metrics_name, rejects_name
 from pipeline.pool import ordered_map
 from pipeline.progress import TALLY
 from pipeline.readers import reader_for
-from pipeline.receipts import Output, Receipt, write_receipt
-from pipeline.records import Unit
-from pipeline.storage import store_for
+from pipeline.receipts import Receipt, write_receipt
+from pipeline.records import RawBatch, Reject, Unit
+from pipeline.reference import paired
+from pipeline.storage import Sink, store_for
+from pipeline.verbs import task_for
+from pipeline.verbs.base import BatchResult, Task
 from pipeline.worker import Worker, unit_slot, worker_for
-from pipeline.writers.latents import latent_schema
+from pipeline.writers.base import DatasetWriter
 from pipeline.writers.rejects import REJECT_SCHEMA, reject_rows
 from pipeline.writers.table import TableWriter
 
@@ -44,12 +50,12 @@ def run_unit(unit: Unit, config: JobConfig) -> Receipt:
 
 
 def _run(unit: Unit, config: JobConfig, worker: Worker, started: float) -> Receipt:
-    raw = reader_for(unit.format).read(unit, config.columns, worker.runtime.batch_size)
-    schema = latent_schema(worker.runtime.spec.latent.dimension, config.verb is Verb.RECONSTRUCT, config.columns.carry)
-    outputs = UnitOutputs(unit, config, schema)
+    task = task_for(config, worker)
+    outputs = UnitOutputs(unit, config, task.schema)
     try:
-        work = partial(run_batch, worker=worker, verb=config.verb, schema=schema)
-        for result in ordered_map(worker.pool, work, raw, worker.ahead):
+        for result in ordered_map(
+            worker.pool, task.run, _read(unit, config, task, worker.runtime.spec.dimension), worker.ahead
+        ):
             outputs.write(result)
         return outputs.publish(time.monotonic() - started)
     except BaseException:
@@ -57,51 +63,80 @@ def _run(unit: Unit, config: JobConfig, worker: Worker, started: float) -> Recei
         raise
 
 
+def _read(unit: Unit, config: JobConfig, task: Task, dimension: int) -> Iterator[RawBatch]:
+    if config.drawn is not None:
+        return read_drawn(unit, config.drawn, dimension, task.size)
+    read = reader_for(unit.format).read(unit, config.columns, task.size, task.room)
+    return read if config.reference is None else paired(read, unit, config.reference)
+
+
 class UnitOutputs:
     """The files of one unit while it runs. Rejects get a file only when there are any."""
 
-    def __init__(self, unit: Unit, config: JobConfig, schema: pa.Schema) -> None:
+    def __init__(self, unit: Unit, config: JobConfig, schema: pa.Schema | None) -> None:
         self._unit, self._config = unit, config
-        self._read = 0
+        self._read = self._results = 0
         self._first: float | None = None
         self._rejects: Counter[str] = Counter()
-        self._latents = self._open(latents_name(unit.id), schema, ["shard"])
+        name = metrics_name(unit.id) if config.verb is Verb.DENOISE else latents_name(unit.id)
+        self._table = self._open(name, schema, ["shard"]) if schema else None
         self._reject_table: TableWriter | None = None
+        gallery = gallery_for(config)
+        self._images = gallery.format.begin(unit, partial(self._create, IMAGES)) if gallery else None
+        self._maps = gallery.format.begin(unit, partial(self._create, MAPS)) if gallery and gallery.error_map else None
 
     def write(self, result: BatchResult) -> None:
         """Append one batch."""
         self._first = self._first or time.time()
-        self._latents.write(result.rows)
+        if self._table is not None and result.rows is not None:
+            self._table.write(result.rows)
+        for dataset, rendered in ((self._images, result.images), (self._maps, result.error_maps)):
+            if dataset is not None:
+                dataset.write(rendered)
         if result.rejects:
-            if self._reject_table is None:
-                self._reject_table = self._open(
-                    rejects_name(self._unit.id), REJECT_SCHEMA, ["shard", "stage", "reason"]
-                )
-            self._reject_table.write(reject_rows(result.rejects, self._config.reject_bytes))
-            self._rejects.update(str(reject.reason) for reject in result.rejects)
+            self._reject(result.rejects)
         self._read += result.read
+        self._results += result.results
         TALLY.add(read=result.read, rejected=len(result.rejects))
 
     def publish(self, seconds: float) -> Receipt:
         """Make every file visible and give the unit's receipt."""
-        tables = [table for table in (self._latents, self._reject_table) if table is not None]
-        outputs: list[Output] = [table.publish() for table in tables]
+        outputs = [
+            replace(output, name=f"{directory}/{output.name}")
+            for directory, dataset in self._datasets()
+            for output in dataset.publish()
+        ]
+        outputs += [table.publish() for table in (self._table, self._reject_table) if table is not None]
         return Receipt(
             unit=self._unit.id,
             fingerprint=fingerprint(self._unit, self._config),
             read=self._read,
-            results=self._latents.rows,
+            results=self._results,
             rejects=dict(sorted(self._rejects.items())),
-            outputs=tuple(outputs),
+            outputs=tuple(sorted(outputs, key=lambda output: output.name)),
             seconds=round(seconds, 3),
             first=self._first,
         )
 
     def abort(self) -> None:
         """Drop every file that is not published."""
-        self._latents.abort()
-        if self._reject_table is not None:
-            self._reject_table.abort()
+        for writer in (self._table, self._reject_table, self._images, self._maps):
+            if writer is not None:
+                writer.abort()
+
+    def _reject(self, rejects: Sequence[Reject]) -> None:
+        if self._reject_table is None:
+            self._reject_table = self._open(rejects_name(self._unit.id), REJECT_SCHEMA, ["shard", "stage", "reason"])
+        self._reject_table.write(reject_rows(rejects, self._config.reject_bytes))
+        self._rejects.update(str(reject.reason) for reject in rejects)
+
+    def _datasets(self) -> Iterator[tuple[str, DatasetWriter]]:
+        for directory, dataset in ((IMAGES, self._images), (MAPS, self._maps)):
+            if dataset is not None:
+                yield directory, dataset
+
+    def _create(self, directory: str, name: str) -> Sink:
+        return store_for(self._config.output).create(Layout(self._config.output).at(f"{directory}/{name}"))
 
     def _open(self, name: str, schema: pa.Schema, dictionary: list[str]) -> TableWriter:
         sink = store_for(self._config.output).create(Layout(self._config.output).at(name))

@@ -1,6 +1,7 @@
 """Prove an output: every file against its manifest, every count against every other place that states it."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import OutputError, VerifyError
-from pipeline.layout import Layout, latents_name
+from pipeline.layout import DATA, LATENTS, METRICS, REJECTS, Layout
 from pipeline.receipts import Output, Receipt, read_manifest
 from pipeline.storage import Store, store_for
 
 _CHUNK = 4 << 20
+_TABLES = (LATENTS, METRICS, REJECTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +89,18 @@ def _check_unit(layout: Layout, store: Store, receipt: Receipt) -> Iterator[Prob
         text = f"{receipt.read} records read, but {receipt.results} results and {receipt.rejected} rejects"
         yield Problem(name=receipt.unit, unit=receipt.unit, problem=text)
     for output in receipt.outputs:
-        expected = receipt.results if output.name == latents_name(receipt.unit) else receipt.rejected
-        for text in _check_file(layout, store, output, receipt, expected):
+        for text in _check_file(layout, store, output, receipt):
             yield Problem(name=output.name, unit=receipt.unit, problem=text)
+    rows = Counter[str]()
+    for output in receipt.outputs:
+        rows[output.name.partition("/")[0]] += output.rows
+    for directory, count in rows.items():
+        expected = receipt.rejected if directory == REJECTS else receipt.results
+        if count != expected:
+            yield Problem(name=directory, unit=receipt.unit, problem=f"{count} rows, but the receipt says {expected}")
 
 
-def _check_file(layout: Layout, store: Store, output: Output, receipt: Receipt, rows: int) -> Iterator[str]:
+def _check_file(layout: Layout, store: Store, output: Output, receipt: Receipt) -> Iterator[str]:
     uri = layout.at(output.name)
     stat = store.stat(uri)
     if stat is None:
@@ -104,7 +112,8 @@ def _check_file(layout: Layout, store: Store, output: Output, receipt: Receipt, 
     if (found := _checksum(store, uri)) != output.crc32c:
         yield f"checksum {found}, but the manifest says {output.crc32c}"
         return
-    yield from _check_footer(store, uri, receipt, rows)
+    if output.name.partition("/")[0] in _TABLES:
+        yield from _check_footer(store, uri, receipt, output.rows)
 
 
 def _checksum(store: Store, uri: str) -> str:
@@ -123,7 +132,7 @@ def _check_footer(store: Store, uri: str, receipt: Receipt, rows: int) -> Iterat
         yield f"not a Parquet file ({error})"
         return
     if footer.num_rows != rows:
-        yield f"{footer.num_rows} rows, but the receipt says {rows}"
+        yield f"{footer.num_rows} rows, but the manifest says {rows}"
     stated = (footer.metadata or {}).get(b"latentlake.fingerprint", b"").decode()
     if stated != receipt.fingerprint:
         yield f"made as {stated[:12] or 'something else'}, but the manifest says {receipt.fingerprint[:12]}"
@@ -131,7 +140,7 @@ def _check_footer(store: Store, uri: str, receipt: Receipt, rows: int) -> Iterat
 
 def _check_extra(layout: Layout, store: Store, receipts: Mapping[str, Receipt]) -> Iterator[Problem]:
     known = {output.name for receipt in receipts.values() for output in receipt.outputs}
-    for directory in ("latents", "rejects"):
+    for directory in DATA:
         if store.is_directory(layout.at(directory)):
             for stat in store.list(layout.at(directory)):
                 name = stat.uri[len(layout.output) + 1 :]

@@ -27,9 +27,14 @@ class Worker:
     """Shared by every thread of the process."""
 
     runtime: "Runtime"
-    decoder: "Decoder"
+    target: Target
     pool: ThreadPoolExecutor
     ahead: int  # batches of one unit in flight
+
+    @property
+    def decoder(self) -> "Decoder":
+        """Brings images to the target, whose size must be given."""
+        return _decoder(self.target)
 
 
 def worker_for(model: str, digest: str, target: Target, threads: int | None = None) -> Worker:
@@ -59,10 +64,16 @@ def unit_slot() -> Iterator[None]:
 def _worker(model: str, digest: str, target: Target, threads: int | None) -> Worker:
     from model.backend import cores
     from model.runtime import runtime_for
-    from pipeline.images.decode import Decoder
 
     count = threads or cores()
     runtime = runtime_for(model, digest)
     # More than there are cores: now and then a task waits for the interpreter lock, and its core would idle.
     pool = ThreadPoolExecutor(count + _SPARE, thread_name_prefix="batch")
-    return Worker(runtime=runtime, decoder=Decoder(target), pool=pool, ahead=count + _SPARE + 2)
+    return Worker(runtime=runtime, target=target, pool=pool, ahead=count + _SPARE + 2)
+
+
+@cache
+def _decoder(target: Target) -> "Decoder":
+    from pipeline.images.decode import Decoder
+
+    return Decoder(target)

@@ -1,4 +1,4 @@
-"""The demo: digits to shards in two formats, a model trained on them, both encoded, and a look at what came out."""
+"""The demo: digits to shards in two formats, a model trained on them, both encoded, noisy ones denoised, and a look."""
 
 import argparse
 import io
@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 SHARDS = 4
 SHOWN = 12  # digits in the picture
+SIGMA = 60  # of the noise, where white is 255
 
 
 def main() -> None:
@@ -26,19 +27,36 @@ def main() -> None:
     root: Path = parser.parse_args().output
     write_shards(root)
     bundle, tar, parquet = root / "bundle", root / "tar-scored", root / "parquet-latents"
-    if not (bundle / "model.json").exists():
-        run(
-            "model train --kind autoencoder --latent-dim 16 --epochs 60 --input",
-            root / "shards/parquet",
-            "--output",
-            bundle,
-        )
+    train("--latent-dim 16 --epochs 60", root / "shards/parquet", bundle)
     run("pipeline reconstruct --input", root / "shards/tar", "--model", bundle, "--output", tar)
     run("pipeline encode --input", root / "shards/parquet", "--model", bundle, "--output", parquet)
     run("pipeline verify", tar)
     show_rows(tar)
     show_neighbours(parquet)
-    draw(bundle, root / "reconstructions.png")
+    draw({"original": root / "shards/tar", "reconstruction": tar / "images"}, root / "reconstructions.png")
+    denoise(root)
+
+
+def train(options: str, source: Path, bundle: Path) -> None:
+    """Train an autoencoder unless it is there."""
+    if not (bundle / "model.json").exists():
+        run(f"model train --kind autoencoder {options} --input", source, "--output", bundle)
+
+
+def denoise(root: Path) -> None:
+    """Take the noise out of noisy digits with an autoencoder that has learnt to, and compare with the clean ones."""
+    clean, noisy, out = root / "shards/tar", root / "shards/noisy", root / "denoised"
+    train(f"--latent-dim 32 --epochs 60 --noise {SIGMA}", root / "shards/parquet", root / "denoiser")
+    run("pipeline denoise --input", noisy, "--model", root / "denoiser", "--reference", clean, "--output", out)
+    noise, left = (images_of(folder) - images_of(clean) for folder in (noisy, out / "images"))
+    before, after = (-10 * np.log10((e.astype(float) ** 2).mean() / 255**2) for e in (noise, left))
+    mean = duckdb.sql(f"SELECT avg(psnr_reference), avg(ssim_reference) FROM '{out}/metrics/**/*.parquet'").fetchone()
+    print(
+        f"\nPSNR over all pixels: {before:.2f} dB noisy, {after:.2f} dB denoised; mean of the images and of their SSIM:"
+    )
+    print(f"  {mean[0]:.2f} dB, {mean[1]:.3f}")
+    rows = {f"noisy {before:.1f} dB": noisy, f"denoised {after:.1f} dB": out / "images", "clean": clean}
+    draw(rows, root / "denoised.png")
 
 
 def run(command: str, *more: object) -> None:
@@ -54,9 +72,11 @@ def write_shards(root: Path) -> None:
         return
     digits = load_digits()
     files = [to_png(image) for image in digits_as_pixels()]
+    noisy = [to_png(image) for image in with_noise(digits_as_pixels())]
     for shard, rows in enumerate(np.array_split(np.arange(len(files)), SHARDS)):
         chosen = [(i, files[i], int(digits.target[i])) for i in rows.tolist()]
         write_tar(root / f"shards/tar/digits-{shard:05d}.tar", chosen)
+        write_tar(root / f"shards/noisy/digits-{shard:05d}.tar", [(i, noisy[i], label) for i, _, label in chosen])
         write_parquet(root / f"shards/parquet/digits-{shard:05d}.parquet", chosen)
     print(f"wrote {len(files):,} digits as {SHARDS} tar and {SHARDS} Parquet shards below {root / 'shards'}")
 
@@ -64,6 +84,12 @@ def write_shards(root: Path) -> None:
 def digits_as_pixels() -> np.ndarray:
     """The digits as uint8 ``[1797, 8, 8]``."""
     return (load_digits().images * 255 / 16).astype(np.uint8)
+
+
+def with_noise(pixels: np.ndarray) -> np.ndarray:
+    """With white Gaussian noise, as 8 bits."""
+    noise = np.random.default_rng(0).normal(0, SIGMA, pixels.shape)
+    return np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
 
 
 def to_png(pixels: np.ndarray) -> bytes:
@@ -121,24 +147,29 @@ def show_neighbours(output: Path) -> None:
     print(f"  the nearest of all {len(labels):,} digits has the same label in {same:.1%} of cases")
 
 
-def draw(bundle: Path, path: Path) -> None:
-    """Originals above, reconstructions below, eight times as large."""
-    from model.bundle import Bundle
-    from model.runtime import Runtime
+def images_of(folder: Path) -> np.ndarray:
+    """The images of a folder's tar shards, int ``[n, H, W]``."""
+    found = []
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            files = [tar.extractfile(member) for member in tar if member.name.endswith(".png")]
+            found += [np.asarray(Image.open(file), int) for file in files if file]
+    return np.stack(found)
 
-    originals = digits_as_pixels()[:: len(digits_as_pixels()) // SHOWN][:SHOWN]
-    made = Runtime.load(Bundle.open(str(bundle))).reconstruct(originals[..., None]).output[..., 0]
-    rows = [originals, (np.clip(made, 0, 1) * 255).round().astype(np.uint8)]
-    sheet = Image.new("L", (96 + SHOWN * 72, 2 * 72 + 8), 255)
+
+def draw(rows: dict[str, Path], path: Path) -> None:
+    """The same digits of several datasets, one row each, eight times as large."""
+    left = 8 + max(7 * len(name) for name in rows)
+    sheet = Image.new("L", (left + SHOWN * 72, len(rows) * 72 + 8), 255)
     pen = ImageDraw.Draw(sheet)
-    for row, (name, images) in enumerate(zip(("original", "reconstruction"), rows, strict=True)):
+    for row, (name, folder) in enumerate(rows.items()):
+        images = images_of(folder).astype(np.uint8)
         pen.text((6, row * 72 + 32), name, fill=0)
-        for column, image in enumerate(images):
-            sheet.paste(
-                Image.fromarray(image).resize((64, 64), Image.Resampling.NEAREST), (96 + column * 72, 8 + row * 72)
-            )
+        for column, image in enumerate(images[:: len(images) // SHOWN][:SHOWN]):
+            larger = Image.fromarray(image).resize((64, 64), Image.Resampling.NEAREST)
+            sheet.paste(larger, (left + column * 72, 8 + row * 72))
     sheet.save(path)
-    print(f"\npicture of originals above their reconstructions: {path}")
+    print(f"\npicture of {', '.join(rows)}: {path}")
 
 
 if __name__ == "__main__":

@@ -37,25 +37,42 @@ class Color(StrEnum):
 class Target:
     """What the model takes, and the policies that lead there. All of it changes output bytes.
 
-    shape: (H, W, C) with C 1, 3 or 4, or (d,) for numeric vectors.
+    shape: (H, W, C) with C 1, 3 or 4, (None, None, C) for images of any size, or (d,) for numeric vectors.
     max_pixels: an image with more, by its header, is a reject before anything is allocated.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     resize: Resize | None = None
     orientation: Orientation = Orientation.APPLY
     color: Color = Color.STRICT
     max_pixels: int = 1 << 27
 
     @property
+    def any_size(self) -> bool:
+        """Whether images of any size are taken."""
+        return None in self.shape
+
+    @property
+    def fixed(self) -> tuple[int, ...]:
+        """The shape of a target of one size.
+
+        Raises:
+          ValueError: images of any size are taken.
+        """
+        fixed = tuple(side for side in self.shape if side is not None)
+        if len(fixed) < len(self.shape):
+            raise ValueError(f"a target of shape {self.shape} takes images of any size, and has no size of its own")
+        return fixed
+
+    @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of an image target."""
-        return self.shape[0], self.shape[1]
+        """(H, W) of an image target of one size."""
+        return self.fixed[0], self.fixed[1]
 
     @property
     def channels(self) -> int:
-        """C of an image target."""
-        return self.shape[2]
+        """C of an image target of one size."""
+        return self.fixed[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +143,16 @@ class ImageError(LatentlakeError):
     Args:
       reason: from the closed list.
       detail: what is wrong with this image, in words.
+      stage: where it was found.
     """
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, stage: Stage = Stage.DECODE) -> None:
         super().__init__(detail)
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.stage = reason, detail, stage
 
-    def __reduce__(self) -> tuple[type["ImageError"], tuple[Reason, str]]:
-        return type(self), (self.reason, self.detail)
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[Reason, str, Stage]]:
+        return type(self), (self.reason, self.detail, self.stage)
 
     def fault(self) -> Fault:
         """The same as a value."""
-        return Fault(stage=Stage.DECODE, reason=self.reason, detail=self.detail)
+        return Fault(stage=self.stage, reason=self.reason, detail=self.detail)

@@ -22,21 +22,24 @@ from pipeline.images.base import Format, Header, Target
 from pipeline.images.exact import turn_of
 from pipeline.records import Array
 
-_CHUNK = 256
+CHUNK = 256  # small images in one call
 _CHUNK_BYTES = 4 << 20  # of pixels in one call: bounds memory where images are large
 _MOST_OVERHEAD = 1 << 20  # bytes that a file may have beyond its raw pixels
 _tracing = threading.Lock()
 
 
 class Bulk:
-    """Decodes what fits a target; any number of threads may use one."""
+    """Decodes what fits a target; any number of threads may use one.
+
+    ``chunk`` images are decoded in one call; fewer cost as much.
+    """
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._shape = target.shape
-        size = int(np.prod(target.shape))
-        self._chunk = max(1, min(_CHUNK, _CHUNK_BYTES // max(size, 1)))
-        self._png = _png_start(target.shape)
+        self._shape = target.fixed
+        size = int(np.prod(self._shape))
+        self.chunk = max(1, min(CHUNK, _CHUNK_BYTES // max(size, 1)))
+        self._png = _png_start(self._shape)
         self.most_bytes = size + _MOST_OVERHEAD
 
     def takes(self, header: Header, size: int) -> bool:
@@ -77,9 +80,9 @@ class Bulk:
         """
         pixels = np.empty((len(files), *self._shape), np.uint8)
         good = np.ones(len(files), bool)
-        graph = _graph(kind, self._chunk, self._shape[2])
-        for start, chunk in _chunks(files, self._chunk):
-            stop = min(start + self._chunk, len(files))
+        graph = _graph(kind, self.chunk, self._shape[2])
+        for start, chunk in _chunks(files, self.chunk):
+            stop = min(start + self.chunk, len(files))
             decoded = _run(graph, chunk)
             if decoded is None or decoded.shape[1:] != self._shape:
                 good[start:stop] = False

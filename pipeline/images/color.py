@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 _LUMA = (19595, 38470, 7471)  # ITU-R 601-2 times 65536, as Pillow has it
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_NATIVE = {"1": "L", "LA": "L", "CMYK": "RGB", "YCbCr": "RGB", "RGBX": "RGB", "RGBA": "RGB", "RGBa": "RGBA"}
+_OPAQUE = {"1": "L", "LA": "L", "CMYK": "RGB", "YCbCr": "RGB", "RGBX": "RGB", "RGBA": "RGB", "RGBa": "RGBA"}
+_AS_IS = {"LA": "LA", "La": "LA", "RGBA": "RGBA", "RGBa": "RGBA", "PA": "RGBA"}
+_AS_IS |= {"L": "L", "1": "L", "RGB": "RGB", "P": "RGB", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 
 
 def allowed(header: Header, channels: int, color: Color) -> None:
@@ -33,6 +35,20 @@ def needs_luma(color: Color) -> None:
     """
     if color is not Color.CONVERT:
         raise ImageError(Reason.WRONG_CHANNELS, "in colour, the model takes grey; --color convert makes it grey")
+
+
+def as_is(image: "Image") -> "Image":
+    """An 8-bit image as L, LA, RGB or RGBA, whichever it is; a palette, CMYK and 1 bit become that as in ``native``.
+
+    Raises:
+      ImageError: UNSUPPORTED_IMAGE for another kind of image.
+    """
+    if image.mode not in _AS_IS:
+        raise ImageError(Reason.UNSUPPORTED_IMAGE, f"an image of mode {image.mode}")
+    mode = _AS_IS[image.mode]
+    if mode in ("L", "RGB") and "transparency" in image.info:
+        mode = {"L": "LA", "RGB": "RGBA"}[mode]
+    return image if image.mode == mode else image.convert(mode)
 
 
 def native(image: "Image", channels: int, color: Color) -> "Image":
@@ -83,11 +99,11 @@ def _opaque(image: "Image") -> "Image":
     image.info.pop("transparency", None)  # with it, converting would warn that it is lost, which is meant
     if image.mode in ("P", "PA"):
         return image.convert("RGB")
-    if image.mode not in _NATIVE:
+    if image.mode not in _OPAQUE:
         raise ImageError(Reason.UNSUPPORTED_IMAGE, f"an image of mode {image.mode}")
     if image.mode == "RGBa":
         image = image.convert("RGBA")
-    return image.convert(_NATIVE[image.mode])
+    return image.convert(_OPAQUE[image.mode])
 
 
 def _is_grey(image: "Image") -> bool:

@@ -49,15 +49,15 @@ class Decoder:
             parts.append((positions, pixels) if good.all() else (positions[good], pixels[good]))
             singles.update((position, None) for position in positions[~good].tolist())
         parts += self._one_by_one(singles, files, faults)
-        return Decoded(groups=_groups(parts), faults=faults)
+        return Decoded(groups=joined(parts), faults=faults)
 
     def _sorted(
         self, column: pa.Array, files: Array, faults: dict[int, Fault]
     ) -> tuple[dict[Format, Array], dict[int, Header | None]]:
         """Positions for ``bulk`` by format, and for ``exact`` with their headers; what has no image becomes a fault."""
-        present = _present(column, faults)
-        pngs = self._bulk.plain_pngs(column) & present
-        rest = np.flatnonzero(present & ~pngs)
+        here = present(column, faults)
+        pngs = self._bulk.plain_pngs(column) & here
+        rest = np.flatnonzero(here & ~pngs)
         plain: defaultdict[Format, list[int]] = defaultdict(list)
         singles: dict[int, Header | None] = {}
         known, most = None, self._bulk.most_bytes
@@ -92,17 +92,17 @@ class Decoder:
                 faults[position] = error.fault()
 
 
-def _present(column: pa.Array, faults: dict[int, Fault]) -> Array:
+def present(column: pa.Array, faults: dict[int, Fault]) -> Array:
     """Which records have a file, bool ``[n]``; those that have none and no fault yet get one."""
-    present: Array = column.is_valid().to_numpy(zero_copy_only=False)
-    faults.update({position: _MISSING for position in np.flatnonzero(~present).tolist() if position not in faults})
-    present[list(faults)] = False
-    return present
+    here: Array = column.is_valid().to_numpy(zero_copy_only=False)
+    faults.update({position: _MISSING for position in np.flatnonzero(~here).tolist() if position not in faults})
+    here[list(faults)] = False
+    return here
 
 
 def _no_vectors(records: Records, faults: dict[int, Fault]) -> Decoded:
     fault = ImageError(Reason.WRONG_LENGTH, "an encoded image, the model takes vectors").fault()
-    faults.update(dict.fromkeys(np.flatnonzero(_present(records.payload, faults)).tolist(), fault))
+    faults.update(dict.fromkeys(np.flatnonzero(present(records.payload, faults)).tolist(), fault))
     return Decoded(groups=(), faults=faults)
 
 
@@ -114,12 +114,13 @@ def _merged(plain: dict[Format, list[int]], pngs: Array) -> dict[Format, Array]:
     return merged
 
 
-def _groups(parts: list[tuple[Array, Array]]) -> tuple[Group, ...]:
-    by_dtype: defaultdict[str, list[tuple[Array, Array]]] = defaultdict(list)
+def joined(parts: list[tuple[Array, Array]]) -> tuple[Group, ...]:
+    """Positions and their pixels as groups of one dtype and shape each."""
+    same: defaultdict[tuple[str, tuple[int, ...]], list[tuple[Array, Array]]] = defaultdict(list)
     for positions, pixels in parts:
         if len(positions):
-            by_dtype[pixels.dtype.str].append((positions, pixels))
-    return tuple(_group(same) for same in by_dtype.values())
+            same[pixels.dtype.str, pixels.shape[1:]].append((positions, pixels))
+    return tuple(_group(some) for some in same.values())
 
 
 def _group(parts: list[tuple[Array, Array]]) -> Group:

@@ -1,5 +1,7 @@
 """One image at a time, of any kind on the allow-list. What ``bulk`` decodes is bit-equal to what this does."""
 
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -64,26 +66,45 @@ def decode(data: bytes, header: Header, target: Target) -> Array:
     return color.spread(geometry.pixels_of(planes, dtype), target.channels, target.color)
 
 
+def as_is(data: bytes, header: Header) -> Array:
+    """Pixels ``[H, W, K]`` as they are stored, with K 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha).
+
+    A palette becomes RGB, with alpha where it has transparency, and CMYK becomes RGB; dtypes as of ``decode``.
+
+    Args:
+      data: the whole file.
+      header: of it, from ``sniff``: it bounds what is allocated here.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE, UNSUPPORTED_IMAGE, NON_FINITE_INPUT.
+    """
+    if header.format is Format.PNG and header.depth == 16:
+        return _with_transparency(_wide_png(data), data, header)
+    image = _load(data, header)
+    return _wide(image, data) if _is_wide(header) else geometry.array_of(_converted(image, header, color.as_is))
+
+
 def _planes(data: bytes, header: Header, target: Target) -> "tuple[list[Image], type[np.generic]]":
     wide = _wide_png(data) if header.format is Format.PNG and header.depth == 16 else None
     if wide is None:
         image = _load(data, header)
-        if image.mode == "F" or image.mode.startswith("I;16"):
-            wide = _wide(image)
-        else:
-            return [color.native(image, target.channels, target.color)], np.uint8
+        if not _is_wide(header):
+            native = partial(color.native, channels=target.channels, color=target.color)
+            return [_converted(image, header, native)], np.uint8
+        wide = _wide(image, data)
     wide = color.spread(wide, target.channels, target.color)
     return geometry.planes_of(wide), wide.dtype.type
 
 
 def _load(data: bytes, header: Header) -> "Image":
     essence = _ESSENCE[header.format](data) if header.format in _ESSENCE else data
+    factor = tiff.flattened(data) if _is_wide(header) else 1
     module, name = _PLUGINS[header.format]
     plugin = getattr(import_module(module), name)
     try:
         image: Image = plugin(BytesIO(essence))
-        if image.size != (header.width, header.height):
-            raise ValueError(f"decodes to {image.size}, its header says {(header.width, header.height)}")
+        if image.size != (size := (header.width * factor, header.height)):
+            raise ValueError(f"decodes to {image.size}, its header says {size}")
         image.load()
     except MemoryError:  # says nothing about the image
         raise
@@ -92,19 +113,42 @@ def _load(data: bytes, header: Header) -> "Image":
     return image
 
 
+def _converted(image: "Image", header: Header, convert: "Callable[[Image], Image]") -> "Image":
+    try:
+        return convert(image)
+    except ValueError as error:  # a palette or transparency that makes no sense, which loading did not look at
+        raise _corrupt(header, error) from error
+
+
 def _corrupt(header: Header, error: Exception) -> ImageError:
     text = " ".join(f"{type(error).__name__}: {error}".split())[:_MOST_TEXT]
     return ImageError(Reason.CORRUPT_IMAGE, f"{header.format} of {header.width}x{header.height} pixels: {text}")
 
 
-def _wide(image: "Image") -> Array:
-    """Grey float32 or uint16 ``[H, W, 1]``, of the machine's byte order."""
-    pixels = np.asarray(image)[..., None]
-    if image.mode != "F":
-        return pixels.astype(np.uint16)
-    if not np.isfinite(pixels).all():
+def _is_wide(header: Header) -> bool:
+    """A TIFF of 16-bit or floating samples."""
+    return header.format is Format.TIFF and header.depth > 8
+
+
+def _wide(image: "Image", data: bytes) -> Array:
+    """float32 or uint16 ``[H, W, K]`` of a wide TIFF, of the machine's byte order."""
+    pixels = geometry.array_of(image)
+    if tiff.flattened(data) > 1:
+        pixels = tiff.pixels(data, pixels[..., 0])
+    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
         raise ImageError(Reason.NON_FINITE_INPUT, "NaN or infinite pixels")
     return pixels
+
+
+def _with_transparency(pixels: Array, data: bytes, header: Header) -> Array:
+    """16-bit pixels with the alpha that tRNS means, which TensorFlow does not look at."""
+    if not header.alpha or pixels.shape[2] in (2, 4):
+        return pixels
+    hidden_color = png.transparent(data)
+    if len(hidden_color) != pixels.shape[2]:
+        raise ImageError(Reason.CORRUPT_IMAGE, f"PNG: tRNS with {len(hidden_color)} of {pixels.shape[2]} samples")
+    hidden = (pixels == np.array(hidden_color, np.uint16)).all(axis=2, keepdims=True)
+    return np.concatenate([pixels, np.where(hidden, np.uint16(0), np.uint16(65535))], axis=2)
 
 
 def _wide_png(data: bytes) -> Array:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _UINT16_MAX = 65535
+_BAND = 1 << 22  # pixels that are copied at once
 
 
 def planes_of(pixels: Array) -> "list[Image]":
@@ -37,6 +38,40 @@ def pixels_of(planes: "list[Image]", dtype: type[np.generic]) -> Array:
     if dtype == np.uint16:
         pixels = np.clip(np.rint(pixels), 0, _UINT16_MAX)
     return pixels.astype(dtype)
+
+
+def array_of(image: "Image") -> Array:
+    """Any Pillow image as pixels ``[H, W, K]``, uint8, uint16 or float32.
+
+    A large one goes band by band: NumPy's own way would hold its pixels twice more.
+    """
+    if image.width * image.height <= _BAND:
+        return _whole(image)
+    first = _whole(image.crop((0, 0, image.width, 1)))
+    pixels = np.empty((image.height, *first.shape[1:]), first.dtype.newbyteorder("="))
+    step = max(_BAND // image.width, 1)
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        pixels[top:bottom] = _whole(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
+def _whole(image: "Image") -> Array:
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def turned(pixels: Array, orientation: int) -> Array:
+    """Pixels ``[H, W, K]`` turned as ``upright`` turns images; a view where nothing is turned."""
+    if orientation == 1:
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    down, across = _FLIPS[orientation]
+    return np.ascontiguousarray(pixels[::down, ::across])
+
+
+_FLIPS = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}  # rows, columns
 
 
 def upright(planes: "list[Image]", orientation: int) -> "list[Image]":

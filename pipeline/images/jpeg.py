@@ -8,7 +8,8 @@ from pipeline.images import exif
 from pipeline.images.base import Format, Header, ImageError
 from pipeline.records import Reason
 
-_SOS, _APP0, _APP1, _APP14, _COM = 0xDA, 0xE0, 0xE1, 0xEE, 0xFE
+_SOS, _APP0, _APP1, _APP2, _APP14, _COM = 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
+_PROFILE = b"ICC_PROFILE\x00"  # then the number of the part, of how many, and the part
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..15 without DHT, JPG and DAC
 _READ = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # sequential and progressive, Huffman and arithmetic
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0..7, SOI: no length follows
@@ -54,6 +55,22 @@ def essence(data: bytes) -> bytes:
         if marker in (_APP0, _APP14) or not (0xE0 <= marker <= 0xEF or marker == _COM):
             parts += (bytes((0xFF, marker)), data[start - 2 : end])
     return b"".join((*parts, data[end:]))
+
+
+def profile(data: bytes) -> bytes:
+    """The ICC profile, put together from its segments (ICC.1:2022, annex B.4); empty where one is missing.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE.
+    """
+    parts: dict[int, bytes] = {}
+    count = 0
+    for marker, start, end in _segments(data):
+        if marker == _APP2 and data.startswith(_PROFILE, start) and end - start > len(_PROFILE) + 2:
+            number, count = data[start + len(_PROFILE) : start + len(_PROFILE) + 2]
+            parts[number] = data[start + len(_PROFILE) + 2 : end]
+    whole = sorted(parts) == list(range(1, count + 1))
+    return b"".join(parts[number] for number in sorted(parts)) if whole else b""
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -62,9 +62,10 @@ def _pixels(rows: Array, target: Target) -> Array:
     rows = color.spread(rows, target.channels, target.color)
     if rows.shape[1:3] == target.size:
         return rows
-    return np.stack([_resized(row, target) for row in rows]) if len(rows) else rows.reshape(0, *target.shape)
+    return np.stack([resized(row, target) for row in rows]) if len(rows) else rows.reshape(0, *target.fixed)
 
 
-def _resized(row: Array, target: Target) -> Array:
-    planes = geometry.resized(geometry.planes_of(row), target.size, target.resize)
-    return geometry.pixels_of(planes, row.dtype.type)
+def resized(pixels: Array, target: Target) -> Array:
+    """Pixels ``[H, W, K]`` of the target's size, by a mode that ``geometry.fits`` has agreed to; the same dtype."""
+    planes = geometry.resized(geometry.planes_of(pixels), target.size, target.resize)
+    return geometry.pixels_of(planes, pixels.dtype.type)

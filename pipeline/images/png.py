@@ -46,13 +46,32 @@ def essence(data: bytes) -> bytes:
     Raises:
       ImageError: CORRUPT_IMAGE.
     """
-    parts = [SIGNATURE]
+    parts: list[bytes | memoryview] = [SIGNATURE]
+    whole = memoryview(data)
     for kind, start, length in _chunks(data):
         if kind == b"IDAT":
             _check_crc(data, kind, start, length)
         if kind in _PIXELS:
-            parts.append(data[start - 8 : start + length + 4])
+            parts.append(whole[start - 8 : start + length + 4])
     return b"".join(parts)
+
+
+def transparent(data: bytes) -> tuple[int, ...]:
+    """The samples of the one colour that tRNS makes transparent in a grey or RGB image; () where there is none."""
+    found = content(data, b"tRNS")
+    return struct.unpack_from(f">{len(found) // 2}H", found)
+
+
+def content(data: bytes, name: bytes) -> bytes:
+    """What the first chunk of a type holds; empty where there is none.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE.
+    """
+    for kind, start, length in _chunks(data):
+        if kind == name:
+            return data[start : start + length]
+    return b""
 
 
 def _ihdr(data: bytes) -> tuple[int, int, int, int, int]:

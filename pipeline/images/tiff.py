@@ -3,12 +3,14 @@
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+
 from pipeline.images.base import Format, Header, ImageError
-from pipeline.records import Reason
+from pipeline.records import Array, Reason
 
 _WIDTH, _LENGTH, _BITS, _PHOTOMETRIC, _STRIPS, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 273, 274, 277
 _STRIP_BYTES, _TILE_WIDTH, _TILE_LENGTH, _TILES, _TILE_BYTES, _EXTRA, _KIND = 279, 322, 323, 324, 325, 338, 339
-_COMPRESSION = 259
+_COMPRESSION, _PLANES, _PREDICTOR, _PROFILE = 259, 284, 317, 34675
 # Fill order, strips, planes, fax options, predictor, colour map, JPEG tables, YCbCr coding:
 _PIXELS = {_WIDTH, _LENGTH, _BITS, _PHOTOMETRIC, _STRIPS, _SAMPLES, _STRIP_BYTES, _TILE_WIDTH, _TILE_LENGTH, _TILES}
 _PIXELS |= {_TILE_BYTES, _EXTRA, _KIND, _COMPRESSION, 266, 278, 284, 292, 293, 317, 320, 347, 529, 530, 531, 532}
@@ -20,6 +22,10 @@ _CHANNELS = {0: 1, 1: 1, 2: 3, 3: 3, 5: 4, 6: 3}  # by photometric interpretatio
 _MOST_VALUES = 1 << 20  # of one tag: no image on the allow-list of sizes has more strips
 _UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4
 _YCBCR, _JPEG = 6, 7
+_WIDE_SAMPLES = {1: (1, 2), 2: (3, 4)}  # by photometric interpretation: grey and RGB, each with or without alpha
+_PREDICTED = {5, 8, 32946}  # compressions that a predictor goes with: LZW, Deflate
+_HORIZONTAL, _FLOATING = 2, 3  # predictors
+_PREMULTIPLIED = 1  # kind of an extra sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +70,8 @@ def header(data: bytes) -> Header:
 
     Raises:
       ImageError: CORRUPT_IMAGE, also where strips or tiles reach beyond the file; UNSUPPORTED_IMAGE for BigTIFF and
-        for samples that are not 1, 2, 4, 8-bit, grey 16-bit or grey float32.
+        for samples that are not 1, 2, 4, 8, 16-bit or float32; of the last two also for JPEG, premultiplied alpha,
+        planes, and the floating predictor of several samples or in big-endian files.
     """
     tags = _directory(data)
     width, height = tags.value(_WIDTH, 0), tags.value(_LENGTH, 0)
@@ -74,6 +81,8 @@ def header(data: bytes) -> Header:
     compression = tags.value(_COMPRESSION, 1)
     if compression not in _COMPRESSIONS or (photometric == _YCBCR and compression != _JPEG):
         raise _unsupported(f"compression {compression} of photometric interpretation {photometric}")
+    if bits[0] > 8:
+        _check_wide(tags, samples, photometric)
     tile = _check_tile(tags)
     _check_parts(tags, width, height, samples, tile)
     channels = _CHANNELS[photometric]
@@ -95,17 +104,74 @@ def essence(data: bytes) -> bytes:
     """The same image with one new directory that holds only the tags that make pixels.
 
     Without EXIF, profiles, further pages and orientation (which Pillow would apply by itself). Offsets stay valid,
-    since the new directory goes to the end.
+    since the new directory goes to the end. Of 16 and 32-bit samples, of which Pillow reads not all and not all well,
+    the bytes become the pixels of a wider 8-bit grey image; ``pixels`` turns what is decoded back.
 
     Raises:
       ImageError: CORRUPT_IMAGE.
     """
     tags = _directory(data)
-    kept = [tags.entries[tag] for tag in sorted(tags.entries) if tag in _PIXELS]
+    size = _flattened(tags)
+    entries = tags.entries if size == 1 else _flat(tags, size)
+    kept = [entries[tag] for tag in sorted(entries) if tag in _PIXELS]
     padding = b"\x00" * (len(data) % 2)  # a directory begins on a word boundary
     start = struct.pack(tags.order + "I", len(data) + len(padding))
     count = struct.pack(tags.order + "H", len(kept))
     return b"".join((data[:4], start, data[8:], padding, count, *kept, b"\x00\x00\x00\x00"))
+
+
+def flattened(data: bytes) -> int:
+    """How many pixels ``essence`` makes of one: its bytes, or 1 where it leaves the samples as they are."""
+    return _flattened(_directory(data))
+
+
+def pixels(data: bytes, flat: Array) -> Array:
+    """Pixels ``[H, W, K]`` uint16 or float32 of the bytes ``[H, W * K * size]`` that a flattened image decodes to."""
+    tags = _directory(data)
+    dtype = np.dtype(tags.order + {16: "u2", 32: "f4"}[tags.value(_BITS, 1)])
+    stored = flat.view(dtype).reshape(len(flat), -1, tags.value(_SAMPLES, 1))
+    native = stored.astype(dtype.newbyteorder("="), copy=False)
+    if tags.value(_PREDICTOR, 1) == _HORIZONTAL and tags.value(_COMPRESSION, 1) in _PREDICTED:
+        return _added(native, tags.value(_TILE_WIDTH, 1) if _TILES in tags.entries else native.shape[1])
+    return native
+
+
+def _added(pixels: Array, width: int) -> Array:
+    """The sums of horizontal differences, which begin anew with each strip or tile of this width."""
+    added = pixels.copy()
+    words = added.view(f"u{added.dtype.itemsize}")
+    for left in range(0, words.shape[1], width):
+        part = words[:, left : left + width]
+        np.cumsum(part, axis=1, dtype=words.dtype, out=part)
+    return added
+
+
+def profile(data: bytes) -> bytes:
+    """The ICC profile; empty where there is none.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE.
+    """
+    tags = _directory(data)
+    if _PROFILE not in tags.entries:
+        return b""
+    _, _, size, start = struct.unpack(tags.order + "HHII", tags.entries[_PROFILE])
+    return data[start : start + size]
+
+
+def _flattened(tags: _Directory) -> int:
+    bits = tags.value(_BITS, 1)
+    return 1 if bits <= 8 or tags.value(_PREDICTOR, 1) == _FLOATING else tags.value(_SAMPLES, 1) * bits // 8
+
+
+def _flat(tags: _Directory, size: int) -> dict[int, bytes]:
+    """The entries of an 8-bit grey image whose rows are the bytes of this one's, ``size`` for each pixel."""
+    dropped = {_SAMPLES, _EXTRA, _PREDICTOR, _KIND}
+    entries = {tag: row for tag, row in tags.entries.items() if tag not in dropped}
+    for tag in entries.keys() & {_WIDTH, _TILE_WIDTH}:
+        entries[tag] = struct.pack(tags.order + "HHII", tag, 4, 1, size * tags.value(tag, 0))
+    new = {_BITS: 8, _PHOTOMETRIC: 1}
+    return entries | {tag: struct.pack(tags.order + "HHIHxx", tag, 3, 1, value) for tag, value in new.items()}
 
 
 def _corrupt(problem: str) -> ImageError:
@@ -143,8 +209,20 @@ def _check_kind(samples: int, bits: tuple[int, ...], photometric: int, kind: int
     if len(set(bits)) != 1 or len(bits) not in (1, samples):
         raise _unsupported(f"samples of {bits[:8]} bits")
     kinds = {_UNSIGNED: (1, 2, 4, 8, 16), _UNDEFINED: (1, 2, 4, 8, 16), _FLOAT: (32,)}
-    if bits[0] not in kinds.get(kind, ()) or (bits[0] > 8 and (samples != 1 or photometric != 1)):
+    wide = bits[0] > 8 and samples not in _WIDE_SAMPLES.get(photometric, ())
+    if bits[0] not in kinds.get(kind, ()) or wide:
         raise _unsupported(f"{samples} samples of {bits[0]} bits, sample format {kind}, photometric {photometric}")
+
+
+def _check_wide(tags: _Directory, samples: int, photometric: int) -> None:
+    """Of 16 and 32 bits: what ``essence`` can flatten, or Pillow reads well."""
+    planes, predictor, compression = (tags.value(tag, 1) for tag in (_PLANES, _PREDICTOR, _COMPRESSION))
+    floating = predictor == _FLOATING and samples == 1 and tags.order == "<"
+    if compression == _JPEG or not (floating or predictor in (1, _HORIZONTAL)) or (planes != 1 and samples > 1):
+        layout = f"planes {planes}, predictor {predictor}, compression {compression}"
+        raise _unsupported(f"{samples} samples of {tags.value(_BITS, 1)} bits with {layout}")
+    if samples > _CHANNELS[photometric] and tags.value(_EXTRA, 0) == _PREMULTIPLIED:
+        raise _unsupported(f"{samples} samples of which the last is premultiplied alpha")
 
 
 def _check_tile(tags: _Directory) -> tuple[int, int]:

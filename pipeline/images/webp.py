@@ -8,6 +8,8 @@ from pipeline.records import Reason
 
 _READ = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"EXIF"})
 _MOST_CHUNKS = 1 << 18  # each frame of an animation is one; bounds time
+_MOST_EXIF = 1 << 16  # bytes
+_FRAME_HEADER = 16  # bytes of an animation's frame before its own chunks
 _ALPHA, _ANIMATION = 0x10, 0x02  # flags of VP8X
 
 
@@ -18,9 +20,9 @@ def header(data: bytes) -> Header:
       ImageError: CORRUPT_IMAGE: cut off, or a still image's frame differs from its canvas.
     """
     chunks: dict[bytes, bytes] = {}
-    for name, content in _chunks(data):
+    for name, start, size in _chunks(data):
         if name in _READ:
-            chunks.setdefault(name, content)
+            chunks.setdefault(name, data[start : start + min(size, _MOST_EXIF if name == b"EXIF" else 16)])
     extended = chunks.get(b"VP8X")
     width, height, alpha = _frame(chunks)
     if extended is not None:
@@ -38,8 +40,34 @@ def header(data: bytes) -> Header:
     )
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and beginning of each chunk; EXIF whole, since it is small and needed."""
+def content(data: bytes, wanted: bytes) -> bytes:
+    """What the first chunk of a name holds; empty where there is none.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE.
+    """
+    for name, start, size in _chunks(data):
+        if name == wanted:
+            return data[start : start + size]
+    return b""
+
+
+def is_lossless(data: bytes) -> bool:
+    """Whether the image, or the first frame of an animation, is coded without loss.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE.
+    """
+    for name, start, _ in _chunks(data):
+        if name == b"ANMF":
+            return data.startswith(b"VP8L", start + _FRAME_HEADER)
+        if name in (b"VP8 ", b"VP8L"):
+            return name == b"VP8L"
+    return False
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start of the content and its length of each chunk."""
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
         raise ImageError(Reason.CORRUPT_IMAGE, f"WebP: {len(data)} bytes of the {end} it claims")
@@ -50,7 +78,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         name, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
         if position + 8 + size > end:
             raise ImageError(Reason.CORRUPT_IMAGE, f"WebP: cut off in chunk {name!r} at byte {position}")
-        yield name, data[position + 8 : position + 8 + (min(size, 1 << 16) if name == b"EXIF" else min(size, 16))]
+        yield name, position + 8, size
         position += 8 + size + size % 2
 
 

@@ -7,19 +7,21 @@ are vectors of any number type, given as float32. The arrays are named by the re
 - key: the row's number; a member of text or integers where the request names one.
 - carried: ``label``, which is the member ``y…`` of an image ``x…``, or ``label``, ``labels``, ``y`` or ``y_train``; of
   MNIST's ``…-images-idx3-ubyte`` the file ``…-labels-idx1-ubyte`` beside it. Any other member by its name.
+- ``Records.source``: every other array that has one row for each image, by name, ``[n, ...]`` as it is stored.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import InputError, ShardError
 from pipeline.readers import idx, npy
-from pipeline.readers.base import Columns, Request
+from pipeline.readers.base import BATCH_BYTES, Columns, Request
 from pipeline.readers.layout import Layout
-from pipeline.readers.members import Member, Members, is_packed, members
+from pipeline.readers.members import Member, Members, has_rows, is_packed, members
 from pipeline.readers.text import text
 from pipeline.records import Array, Records, Shard, Unit
 
@@ -57,6 +59,7 @@ class ArrayReader:
                 numeric=True,
                 max_record_bytes=request.max_record_bytes,
                 length=layout.shape[1] if len(layout.shape) == 2 else None,
+                whole=request.whole,
             )
 
     def rows(self, shard: Shard) -> Sequence[int] | None:
@@ -69,7 +72,7 @@ class ArrayReader:
         whole, rest = divmod(layout.rows, part)
         return (part,) * whole + (rest,) * (rest > 0)
 
-    def read(self, unit: Unit, columns: Columns, size: int) -> Iterator[Records]:
+    def read(self, unit: Unit, columns: Columns, size: int, room: int = BATCH_BYTES) -> Iterator[Records]:
         """Records of rows ``[unit.start, unit.stop)``."""
         (shard,) = unit.shards
         with ExitStack() as stack:
@@ -78,7 +81,9 @@ class ArrayReader:
             problem = _problem(image.layout, columns.max_record_bytes)
             if problem:
                 raise ShardError(shard.path, f"array {columns.image!r} {problem}")
-            yield from _records(unit, columns, size, image, [*_columns(shard, found, columns, image.layout)])
+            arrays = _arrays(shard, found, columns, image)
+            row = sum(member.layout.row_bytes for member in arrays.opened.values())
+            yield from _records(unit, columns, min(size, max(1, room // row)), arrays)
 
 
 # ---- choosing arrays
@@ -158,7 +163,7 @@ def _source(found: Members, image: str, name: str) -> str:
 
 def _type(layout: Layout) -> pa.DataType | None:
     """Arrow's type for one value of a row each; None where a row is more than a value."""
-    if layout.dtype is None or not layout.shape or layout.shape[1:] not in ((), (1,)):
+    if layout.dtype is None or layout.dtype.kind in "cmM" or not layout.shape or layout.shape[1:] not in ((), (1,)):
         return None
     text_types = {"U": pa.string(), "S": pa.binary()}
     return text_types.get(layout.dtype.kind) or pa.from_numpy_dtype(layout.dtype.newbyteorder("="))
@@ -167,21 +172,52 @@ def _type(layout: Layout) -> pa.DataType | None:
 # ---- reading
 
 
-def _columns(shard: Shard, found: Members, columns: Columns, images: Layout) -> Iterator[Member]:
-    """The members of the carried columns, and last of the key if it has one; all as the first shard had them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arrays:
+    """What is read of one shard."""
+
+    opened: Mapping[str, Member]  # the image first
+    columns: Sequence[str]  # of the carried columns, then of the key if it has one
+    others: Sequence[str]  # of ``Records.source``
+
+
+def _arrays(shard: Shard, found: Members, columns: Columns, image: Member) -> _Arrays:
+    chosen = dict(_columns(shard, found, columns, image.layout))
+    others = dict(_others(shard, found, columns, image.layout)) if columns.whole else {}
+    names = [_source(found, columns.image, name) for name in columns.carry.names]
+    return _Arrays(
+        opened={columns.image: image} | others | chosen,
+        columns=names if columns.key is None else [*names, columns.key],
+        others=[*others],
+    )
+
+
+def _others(shard: Shard, found: Members, columns: Columns, images: Layout) -> Iterator[tuple[str, Member]]:
+    """Every other array with rows, by name."""
+    for name, opened in found.items():
+        if name != columns.image and has_rows((member := opened()).layout, images):
+            if member.layout.row_bytes > columns.max_record_bytes:
+                problem = f"has rows of {member.layout.row_bytes} bytes; the most is {columns.max_record_bytes}"
+                raise ShardError(shard.path, f"array {name!r} {problem}")
+            yield name, member
+
+
+def _columns(shard: Shard, found: Members, columns: Columns, images: Layout) -> Iterator[tuple[str, Member]]:
+    """The arrays of the carried columns and of the key, by name; all as the first shard had them."""
     for field in columns.carry:
-        member = _opened(shard, found, _source(found, columns.image, field.name))
+        name = _source(found, columns.image, field.name)
+        member = _opened(shard, found, name)
         if _type(member.layout) != field.type or member.layout.rows != images.rows:
             raise ShardError(
                 member.shard.path,
                 f"column {field.name!r} is {_words(member.layout)}, not {images.rows} values of {field.type}",
             )
-        yield member
+        yield name, member
     if columns.key is not None:
         member = _opened(shard, found, columns.key)
         if _type(member.layout) is None or member.layout.rows != images.rows:
             raise ShardError(shard.path, f"array {columns.key!r} is {_words(member.layout)}, not {images.rows} keys")
-        yield member
+        yield columns.key, member
 
 
 def _opened(shard: Shard, found: Members, name: str) -> Member:
@@ -194,20 +230,23 @@ def _words(layout: Layout) -> str:
     return f"{layout.shape} of {layout.descr}"
 
 
-def _records(unit: Unit, columns: Columns, size: int, image: Member, beside: Sequence[Member]) -> Iterator[Records]:
-    shard, stop = unit.shards[0], image.layout.rows if unit.stop is None else unit.stop
-    if not 0 <= unit.start <= stop <= image.layout.rows:
+def _records(unit: Unit, columns: Columns, size: int, arrays: _Arrays) -> Iterator[Records]:
+    shard, rows = unit.shards[0], arrays.opened[columns.image].layout.rows
+    stop = rows if unit.stop is None else unit.stop
+    if not 0 <= unit.start <= stop <= rows:
         raise ShardError(shard.path, f"no rows {unit.start} to {stop}; it changed since it was planned")
-    readers = [member.blocks(unit.start, stop, size) for member in (image, *beside)]
-    for at, (pixels, *others) in zip(range(unit.start, stop, size), zip(*readers, strict=True), strict=True):
-        values = [_values(shard, other) for other in others]
-        index = np.arange(at, at + len(pixels))
+    readers = [member.blocks(unit.start, stop, size) for member in arrays.opened.values()]
+    for at, parts in zip(range(unit.start, stop, size), zip(*readers, strict=True), strict=True):
+        blocks = dict(zip(arrays.opened, parts, strict=True))
+        values = [_values(shard, blocks[name]) for name in arrays.columns]
+        index = np.arange(at, at + len(parts[0]))
         yield Records(
             shard=shard.path,
             index=index,
             key=text(pa.array(index) if columns.key is None else values.pop()),
-            payload=_payload(pixels),
+            payload=_payload(blocks[columns.image]),
             carried=dict(zip(columns.carry.names, values, strict=True)),
+            source={name: blocks[name] for name in arrays.others} if columns.whole else None,
         )
 
 

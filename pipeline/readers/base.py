@@ -18,6 +18,7 @@ class Request:
     numeric: the model takes vectors or the source keeps numbers, not encoded image files.
     length: numbers in a vector, where the model that takes vectors is known.
     max_record_bytes: a record with more is a reject (or, where framing is at stake, a damaged shard).
+    whole: keep all of every record, so that its shard can be written again with other images.
     """
 
     image: str | None = None
@@ -26,11 +27,15 @@ class Request:
     numeric: bool = False
     max_record_bytes: int = 256 << 20
     length: int | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """What a job reads from every shard: a request, settled by looking at the first shard."""
+    """What a job reads from every shard: a request, settled by looking at the first shard.
+
+    whole: every ``Records.source`` is filled; ``carry`` says all the same what becomes a column of a table.
+    """
 
     image: str
     key: str | None
@@ -38,6 +43,10 @@ class Columns:
     numeric: bool
     max_record_bytes: int
     length: int | None = None
+    whole: bool = False
+
+
+BATCH_BYTES = 64 << 20  # of encoded records: several batches are in flight
 
 
 class Reader(Protocol):
@@ -64,10 +73,11 @@ class Reader(Protocol):
         """Sizes, in rows, of the parts that can be read by themselves (row groups, rows); None: read from the start."""
         ...
 
-    def read(self, unit: Unit, columns: Columns, size: int) -> Iterator[RawBatch]:
-        """All records of the unit in order, in batches of exactly ``size`` (the last may be smaller).
+    def read(self, unit: Unit, columns: Columns, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
+        """All records of the unit in order, in batches of ``size``; a shard's last batch may be smaller.
 
-        Memory stays constant: a few batches, whatever the size of the shard. A record that is bad by itself becomes
+        So is one that ends early because its records reach ``room`` bytes, as they are stored: large images come in
+        small batches. Where batches end depends on the unit alone. Memory stays constant: a few batches, whatever the size of the shard. A record that is bad by itself becomes
         a fault of its batch and the next one follows.
 
         Raises:

@@ -50,16 +50,23 @@ def parse(examples: Sequence[bytes], kinds: Mapping[str, str]) -> tuple[dict[str
     return columns, faults
 
 
-def features(example: bytes) -> dict[str, tuple[str, Sequence[Any]]] | None:
-    """Every feature of one record: name -> kind and values, empty ones left out; None if it is no Example."""
+def message(example: bytes) -> Any:
+    """One record as a protobuf message; None if it is no Example."""
     from google.protobuf.message import DecodeError
 
     try:
-        message = _message().FromString(example)
+        return example_class().FromString(example)
     except DecodeError:
         return None
-    lists = {name: f.WhichOneof("kind") for name, f in message.features.feature.items()}
-    found = {name: getattr(message.features.feature[name], kind).value for name, kind in lists.items() if kind}
+
+
+def features(example: bytes) -> dict[str, tuple[str, Sequence[Any]]] | None:
+    """Every feature of one record: name -> kind and values, empty ones left out; None if it is no Example."""
+    parsed = message(example)
+    if parsed is None:
+        return None
+    lists = {name: f.WhichOneof("kind") for name, f in parsed.features.feature.items()}
+    found = {name: getattr(parsed.features.feature[name], kind).value for name, kind in lists.items() if kind}
     return {name: (lists[name].removesuffix("_list"), values) for name, values in found.items() if len(values)}
 
 
@@ -129,7 +136,7 @@ def _bulk(kinds: tuple[tuple[str, str], ...]) -> Bulk:
 
 
 @cache
-def _message() -> Any:
+def example_class() -> Any:
     """The class of tensorflow.Example (tensorflow/core/example/*.proto), made without importing TensorFlow."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 

@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import InputError, ShardError
-from pipeline.readers.base import Columns, Request
+from pipeline.readers.base import BATCH_BYTES, Columns, Request
 from pipeline.records import Fault, Reason, Records, Shard, Stage, Unit
 from pipeline.storage import Store, store_for
 
@@ -25,6 +26,9 @@ _FOLDER = pa.field("folder", pa.string())
 _THREADS = 8
 _RUN_FILES = 16
 _RUN_BYTES = 2 << 20
+_AHEAD_BYTES = 64 << 20
+
+File: TypeAlias = tuple[Shard, bytes | None]  # None: of more bytes than are allowed
 
 
 class FolderReader:
@@ -47,22 +51,39 @@ class FolderReader:
             if name is not None:
                 raise InputError(f"{shard.path}: folders of images have no feature {name!r}; leave out {option}")
         carry = [_column(shard, name) for name in request.carry or ()]
-        most = request.max_record_bytes
-        return Columns(image="file", key=None, carry=pa.schema(carry), numeric=False, max_record_bytes=most)
+        return Columns(
+            image="file",
+            key=None,
+            carry=pa.schema(carry),
+            numeric=False,
+            max_record_bytes=request.max_record_bytes,
+            whole=request.whole,
+        )
 
     def rows(self, shard: Shard) -> Sequence[int] | None:  # noqa: ARG002
         """None: a file is one record."""
         return None
 
-    def read(self, unit: Unit, columns: Columns, size: int) -> Iterator[Records]:
-        """Records of the unit's files in order.
+    def read(self, unit: Unit, columns: Columns, size: int, room: int = BATCH_BYTES) -> Iterator[Records]:
+        """Records of the unit's files in order. They have no ``source``: their paths say where they are written again.
 
         Raises:
           ShardError: a file is gone, unreadable or of another size than when it was listed.
         """
         files = _read_ahead(unit.shards, columns.max_record_bytes)
-        while batch := list(islice(files, size)):
+        while batch := _take(files, size, room):
             yield _records(batch, columns)
+
+
+def _take(files: Iterator[File], size: int, room: int) -> list[File]:
+    """The next files: ``size``, or fewer that reach ``room`` bytes."""
+    taken, held = list[File](), 0
+    for shard, data in islice(files, size):
+        taken.append((shard, data))
+        held += len(data or b"")
+        if held >= room:
+            break
+    return taken
 
 
 def _column(shard: Shard, name: str) -> pa.Field:
@@ -71,35 +92,38 @@ def _column(shard: Shard, name: str) -> pa.Field:
     return _FOLDER
 
 
-def _read_ahead(shards: Iterable[Shard], limit: int) -> Iterator[tuple[Shard, bytes | None]]:
-    """Each file and its bytes, None where they are more than ``limit``; at most ``_THREADS`` runs are in memory."""
+def _read_ahead(shards: Iterable[Shard], limit: int) -> Iterator[File]:
+    """Each file in order; at most ``_THREADS`` runs are in memory, and of more than ``_AHEAD_BYTES`` only one."""
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="folder")
     try:
-        ahead = deque[Future[list[tuple[Shard, bytes | None]]]]()
-        for run in _runs(shards, limit):
-            ahead.append(pool.submit(_read_run, run, limit))
-            if len(ahead) == _THREADS:
-                yield from ahead.popleft().result()
+        ahead, held = deque[tuple[Future[list[File]], int]](), 0
+        for run, size in _runs(shards, limit):
+            while ahead and (len(ahead) == _THREADS or held + size > _AHEAD_BYTES):
+                held -= ahead[0][1]
+                yield from ahead.popleft()[0].result()
+            ahead.append((pool.submit(_read_run, run, limit), size))
+            held += size
         while ahead:
-            yield from ahead.popleft().result()
+            yield from ahead.popleft()[0].result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _runs(shards: Iterable[Shard], limit: int) -> Iterator[list[Shard]]:
+def _runs(shards: Iterable[Shard], limit: int) -> Iterator[tuple[list[Shard], int]]:
+    """Runs, and the bytes that are read of each."""
     run, held = list[Shard](), 0
     for shard in shards:
         size = shard.size if shard.size <= limit else 0
         if run and (len(run) == _RUN_FILES or held + size > _RUN_BYTES):
-            yield run
+            yield run, held
             run, held = [], 0
         run.append(shard)
         held += size
     if run:
-        yield run
+        yield run, held
 
 
-def _read_run(run: list[Shard], limit: int) -> list[tuple[Shard, bytes | None]]:
+def _read_run(run: list[Shard], limit: int) -> list[File]:
     store = store_for(run[0].uri)
     return [(shard, _read(store, shard) if shard.size <= limit else None) for shard in run]
 
@@ -115,7 +139,7 @@ def _read(store: Store, shard: Shard) -> bytes:
     return data
 
 
-def _records(files: list[tuple[Shard, bytes | None]], columns: Columns) -> Records:
+def _records(files: list[File], columns: Columns) -> Records:
     paths = [shard.path for shard, _ in files]
     split = [path.rpartition("/") for path in paths]
     carried = {name: _strings([folder for folder, _, _ in split]) for name in columns.carry.names}

@@ -1,11 +1,13 @@
-"""TFRecord framing: records cut out of a stream, both checksums of each one checked.
+"""TFRecord framing: records cut out of a stream, both checksums of each one checked; and put into one.
 
 Format (tensorflow/core/lib/io/record_writer.h): uint64 length, uint32 masked crc32c of these 8 bytes, the data, uint32
 masked crc32c of the data; all little-endian, nothing before, between or after.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
-from struct import unpack
+from math import inf
+from struct import pack, unpack
 
 import google_crc32c
 import numpy as np
@@ -26,14 +28,17 @@ class Frames:
         self._window, self._limit = Window(shard), limit
         self._damage: ShardError | None = None
 
-    def take(self, count: int) -> tuple[list[bytes], ShardError | None]:
-        """The next ``count`` records; fewer at the end, or where damage is: then all intact ones before it, and it."""
+    def take(self, count: int, room: float = inf) -> tuple[list[bytes], ShardError | None]:
+        """The next ``count`` records, or those by which ``room`` bytes of the shard are reached.
+
+        Fewer at the end, or where damage is: then all intact ones before it, and it.
+        """
         start = self._window.offset
         records: list[bytes] = []
         sums: list[bytes] = []
         try:
-            while len(records) < count and self._ready():
-                self._cut(records, sums, count)
+            while len(records) < count and (left := start + room - self._window.offset) > 0 and self._ready():
+                self._cut(records, sums, count, left)
         except ShardError as damage:
             self._damage = damage
         intact = _intact(records, sums)
@@ -62,11 +67,11 @@ class Frames:
             raise window.damage(f"truncated within a record of {length} bytes")
         return True
 
-    def _cut(self, records: list[bytes], sums: list[bytes], count: int) -> None:
+    def _cut(self, records: list[bytes], sums: list[bytes], count: int, room: float) -> None:
         """Cut what is whole in the window; the hot loop, so it checks no more than it must to go on safely."""
         data, pos = self._window.data, self._window.pos
-        size, limit = len(data), self._limit
-        while len(records) < count:
+        size, limit, stop = len(data), self._limit, pos + room
+        while len(records) < count and pos < stop:
             length = record_length(data[pos : pos + HEADER])
             if length is None or length > limit:
                 break
@@ -87,6 +92,23 @@ def record_length(header: bytes) -> int | None:
         return None
     length, crc = unpack("<QI", header)
     return int(length) if _masked(np.uint32(google_crc32c.value(header[:8]))) == crc else None
+
+
+def framed(records: Sequence[bytes]) -> bytes:
+    """Records as a shard has them, with both checksums of each."""
+    sums = _masked(np.array(list(map(google_crc32c.value, records)), np.uint32)).astype("<u4").tobytes()
+    parts = [b""] * (3 * len(records))
+    parts[0::3] = [_header(len(record)) for record in records]
+    parts[1::3] = records
+    parts[2::3] = [sums[at : at + _FOOTER] for at in range(0, len(sums), _FOOTER)]
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=1 << 14)
+def _header(length: int) -> bytes:
+    """The 12 bytes that announce a record of this length."""
+    stated = pack("<Q", length)
+    return stated + pack("<I", int(_masked(np.uint32(google_crc32c.value(stated)))))
 
 
 def _intact(records: list[bytes], sums: list[bytes]) -> int:

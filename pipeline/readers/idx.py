@@ -9,6 +9,7 @@ from pipeline.readers.layout import Layout, exactly
 
 # third byte of the magic number -> element type; all are big-endian
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_CODES = {np.dtype(kind): code for code, kind in _TYPES.items()}
 _IMAGES = re.compile(r"images([-.])idx3")
 _NAMED = re.compile(r"[-.]idx([1-4])-[a-z]+(\.gz)?$")
 
@@ -40,3 +41,14 @@ def read_header(magic: bytes, stream: BinaryIO) -> Layout:
     sides = np.frombuffer(exactly(stream, 4 * magic[3], "the header"), ">u4")
     kind = _TYPES[magic[2]]
     return Layout(dtype=np.dtype(kind), descr=kind, shape=tuple(sides.tolist()), fortran=False, offset=4 + 4 * magic[3])
+
+
+def header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """The header of an array of one to four dimensions whose elements are big-endian.
+
+    Raises:
+      ValueError: the format has no such element type (uint16, for one).
+    """
+    if dtype not in _CODES:
+        raise ValueError(f"IDX has no element type {dtype}")
+    return bytes([0, 0, _CODES[dtype], len(shape)]) + np.array(shape, ">u4").tobytes()

@@ -16,7 +16,7 @@ _BLOCK = 8 << 20  # bytes of a column-major array that are gathered at a time
 class Layout:
     """An array as its header describes it.
 
-    dtype: of one element; None where the elements are neither numbers nor text (objects, records, complex, times).
+    dtype: of one element; None where the elements are objects or structures.
     descr: the element type as the header spells it.
     shape: rows first.
     fortran: column-major, so that a row is scattered over the stream.

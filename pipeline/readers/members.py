@@ -29,6 +29,8 @@ class Member:
     shard: Shard
     stream: BinaryIO
     layout: Layout
+    lead: bytes  # the header's first bytes, which tell NumPy's from IDX's
+    packed: bool  # the stream is read from its start only
 
     def blocks(self, start: int, stop: int, size: int) -> Iterator[Array]:
         """Rows ``[start, stop)`` as arrays ``[size, ...]``; the last may be smaller.
@@ -36,8 +38,11 @@ class Member:
         Raises:
           ShardError: the stream ends early or goes on after its last row, or a checksum is wrong.
         """
-        with damage(self.shard):
-            yield from blocks(self.stream, self.layout, start, stop, size)
+        with damage(self.shard), ExitStack() as stack:
+            stream, layout = self.stream, self.layout
+            if layout.fortran and self.packed:
+                stream, layout = _spooled(stream, layout, stack), replace(layout, offset=0)
+            yield from blocks(stream, layout, start, stop, size)
 
 
 # Opened on demand, so that what is not read costs nothing.
@@ -62,10 +67,21 @@ def members(shard: Shard, stack: ExitStack) -> Members:
     return found if labels is None else found | {"label": partial(_beside, labels, stack)}
 
 
+def has_rows(layout: Layout, images: Layout) -> bool:
+    """Whether an array has one row for each image, and a row is a number of bytes: what can be cut."""
+    return bool(layout.shape) and layout.rows == images.rows and layout.row_bytes > 0
+
+
 def is_packed(shard: Shard) -> bool:
     """Whether a shard can only be read from its start: gzip or zip, by its first bytes."""
     with damage(shard), store_for(shard.uri).open(shard.uri) as stream:
         return _begins(stream, _GZIP) or _begins(stream, _ZIP)
+
+
+def is_archive(shard: Shard) -> bool:
+    """Whether a shard is zip, as ``.npz`` is, by its first bytes."""
+    with damage(shard), store_for(shard.uri).open(shard.uri) as stream:
+        return _begins(stream, _ZIP)
 
 
 def _begins(stream: BinaryIO, magic: bytes) -> bool:
@@ -95,34 +111,33 @@ def _single(shard: Shard, stream: BinaryIO, stack: ExitStack) -> Member:
     with damage(shard):
         size = stream.seek(0, SEEK_END)
         if not _begins(stream, _GZIP):
-            return _checked(shard, stream, size, None, stack)
+            return _checked(shard, stream, size, None)
         unpacked = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=stream)))
-        return _checked(shard, unpacked, None, size, stack)
+        return _checked(shard, unpacked, None, size)
 
 
 def _zipped(shard: Shard, archive: ZipFile, name: str, stack: ExitStack) -> Member:
     with damage(shard):
         info = archive.getinfo(name)
         stream = cast(BinaryIO, stack.enter_context(archive.open(info)))
-        return _checked(shard, stream, info.file_size, info.compress_size, stack)
+        return _checked(shard, stream, info.file_size, info.compress_size)
 
 
-def _checked(shard: Shard, stream: BinaryIO, size: int | None, packed: int | None, stack: ExitStack) -> Member:
+def _checked(shard: Shard, stream: BinaryIO, size: int | None, packed: int | None) -> Member:
     """A member whose header asks for ``size`` bytes, as far as that is known, and for what ``packed`` ones can hold."""
-    layout = _layout(shard, stream)
+    lead = exactly(stream, 4, "the header")
+    layout = _layout(shard, lead, stream)
+    member = Member(shard=shard, stream=stream, layout=layout, lead=lead, packed=packed is not None)
     if layout.dtype is None:
-        return Member(shard=shard, stream=stream, layout=layout)
+        return member
     if size is not None and layout.end != size:
         raise ShardError(shard.path, f"its header asks for {layout.end} bytes and there are {size}; it is damaged")
     if packed is not None and layout.end > _DEFLATE * (packed + 1):
         raise ShardError(shard.path, f"its header asks for {layout.end} bytes, packed in {packed}; it is damaged")
-    if layout.fortran and packed is not None:
-        stream, layout = _spooled(stream, layout, stack), replace(layout, offset=0)
-    return Member(shard=shard, stream=stream, layout=layout)
+    return member
 
 
-def _layout(shard: Shard, stream: BinaryIO) -> Layout:
-    lead = exactly(stream, 4, "the header")
+def _layout(shard: Shard, lead: bytes, stream: BinaryIO) -> Layout:
     try:
         return npy.read_header(lead, stream) if npy.MAGIC.startswith(lead) else idx.read_header(lead, stream)
     except ValueError as error:

@@ -5,6 +5,7 @@ NumPy's own reader is not used: it would unpickle, map or allocate what the head
 
 import ast
 import re
+from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
@@ -13,8 +14,8 @@ from pipeline.readers.layout import Layout, exactly
 
 MAGIC = b"\x93NUMPY"
 
-# Numbers and text. What is left out: objects (pickles, which are code), structures, complex numbers and times.
-_PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[US]\d{1,9})")
+# Elements of a size that the name tells. What is left out: objects (pickles, which are code) and structures.
+_PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[US]\d{1,9}|[mM]8(\[\d{0,9}[A-Za-z]{1,2}\])?)")
 _LONGEST = 10_000  # characters of a header that are parsed, as in NumPy: parsing more can exhaust the stack
 
 
@@ -36,6 +37,14 @@ def read_header(lead: bytes, stream: BinaryIO) -> Layout:
     return _layout(words, 8 + width + length)
 
 
+def header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """The header, version 1.0, of a row-major array: the same bytes as ``numpy.save`` makes."""
+    out = BytesIO()
+    fields = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(out, fields)
+    return out.getvalue()
+
+
 def _layout(words: str, offset: int) -> Layout:
     fields = _literal(words)
     if not isinstance(fields, dict) or set(fields) != {"descr", "fortran_order", "shape"}:
@@ -44,7 +53,7 @@ def _layout(words: str, offset: int) -> Layout:
     if not isinstance(fortran, bool) or not isinstance(shape, tuple) or not all(_is_size(side) for side in shape):
         raise ValueError(f"not a shape and order of a .npy header: {words[:100]!r}")
     plain = isinstance(descr, str) and _PLAIN.fullmatch(descr)
-    dtype = np.dtype(descr) if plain else None
+    dtype = _dtype(descr) if plain else None
     fortran = fortran and len(shape) > 1
     return Layout(dtype=dtype, descr=str(descr)[:100], shape=shape, fortran=fortran, offset=offset)
 
@@ -54,6 +63,13 @@ def _literal(words: str) -> object:
         return ast.literal_eval(words)
     except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError(f"not a .npy header: {words[:100]!r}") from error
+
+
+def _dtype(descr: str) -> np.dtype:
+    try:
+        return np.dtype(descr)
+    except TypeError as error:  # a unit of time that there is not
+        raise ValueError(f"no element type of a .npy header: {descr!r}") from error
 
 
 def _is_size(side: object) -> bool:

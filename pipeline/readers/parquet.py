@@ -4,7 +4,7 @@ The struct is what Hugging Face ``datasets`` writes for its ``Image`` feature; `
 Arrow cannot read a null in a fixed-size list out of Parquet: such a shard is refused, and a plain list is the remedy.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
 
@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, ShardError
 from pipeline.readers import lists, schemas, text
-from pipeline.readers.base import Columns, Request
+from pipeline.readers.base import BATCH_BYTES, Columns, Request
+from pipeline.readers.blocks import Blocks
 from pipeline.readers.damage import damage
-from pipeline.records import Fault, Reason, Records, Shard, Stage, Unit
+from pipeline.records import Array, Fault, Reason, Records, Shard, Stage, Unit
 from pipeline.storage import store_for
 
 _READ_AHEAD = 1 << 20  # bytes of each column that are held; without it a whole row group would be
@@ -45,6 +46,7 @@ class ParquetReader:
                 numeric=request.numeric,
                 max_record_bytes=request.max_record_bytes,
                 length=_length(shard, file, image, request) if request.numeric else None,
+                whole=request.whole,
             )
 
     def rows(self, shard: Shard) -> Sequence[int]:
@@ -52,20 +54,35 @@ class ParquetReader:
         with _opened(shard) as file:
             return _sizes(shard, file.metadata)
 
-    def read(self, unit: Unit, columns: Columns, size: int) -> Iterator[Records]:
-        """Records of the row groups between ``unit.start`` and ``unit.stop``; checksums of pages are verified."""
+    def read(self, unit: Unit, columns: Columns, size: int, room: int = BATCH_BYTES) -> Iterator[Records]:
+        """Records of the row groups between ``unit.start`` and ``unit.stop``; checksums of pages are verified.
+
+        The ``source`` of whole records is a ``pa.RecordBatch`` of the file's schema and metadata, where only the
+        image files are null; what it keeps counts for ``room`` too.
+        """
         (shard,) = unit.shards
         with _opened(shard) as file:
             schemas.check(shard, file.schema_arrow, columns)
             groups, stop = _groups(shard, file.metadata, unit)
             at, faults = unit.start, dict[int, Fault]()
-            for batch in _exactly(size, _flat(file, groups, columns, size, unit.start, faults)):
-                yield _records(shard, batch, columns, at, faults)
+            step = _step(size, room, file.metadata, groups)
+            for batch in _exactly(size, room, _flat(file, groups, columns, step, unit.start, faults)):
+                yield _records(shard, batch, columns, at, faults, file.schema_arrow)
                 at += batch.num_rows
         if at != stop:
             raise ShardError(
                 shard.path, f"{at - unit.start} rows read, {stop - unit.start} in its footer; it is damaged"
             )
+
+
+def schema_of(shard: Shard) -> pa.Schema:
+    """The schema of a shard, with its metadata.
+
+    Raises:
+      ShardError: its footer cannot be read.
+    """
+    with _opened(shard) as file:
+        return file.schema_arrow
 
 
 @contextmanager
@@ -112,18 +129,45 @@ def _first_length(file: pq.ParquetFile, image: str) -> int | None:
     return None
 
 
+def _step(size: int, room: int, metadata: pq.FileMetaData, groups: list[int]) -> int:
+    """How many rows to read at once: ``size``, or fewer where a row group's footer says that they have ``room`` bytes.
+
+    Of all columns: what a damaged footer says of single ones ends the process when PyArrow is asked for it.
+    """
+    chosen = (metadata.row_group(at) for at in groups)
+    largest = max((group.total_byte_size / group.num_rows for group in chosen), default=0)
+    return min(size, max(1, int(room / max(largest, 1))))
+
+
 def _flat(
     file: pq.ParquetFile, groups: list[int], columns: Columns, size: int, at: int, faults: dict[int, Fault]
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of payload, key and carried columns; ``faults`` is filled by row number."""
-    names = ["payload", "key", *columns.carry.names]
-    leaves = _leaves(file.schema_arrow, columns)
+    """Batches of payload, key, carried columns and the source's; ``faults`` is filled by row number."""
+    leaves = None if columns.whole else _leaves(file.schema_arrow, columns)
     for batch in file.iter_batches(size, row_groups=groups, columns=leaves, use_threads=False) if groups else ():
         payload, bad = _payload(batch.column(columns.image), columns)
         carried = [_carried(batch.column(field.name), field, bad) for field in columns.carry]
         faults.update((at + row, fault) for row, fault in bad.items())
-        yield pa.RecordBatch.from_arrays([payload, _keys(batch, columns, at), *carried], names)
+        found = [payload, _keys(batch, columns, at), *carried, *(_source(batch, columns) if columns.whole else ())]
+        yield pa.RecordBatch.from_arrays(found, list(map(str, range(len(found)))))
         at += batch.num_rows
+
+
+def _source(batch: pa.RecordBatch, columns: Columns) -> list[pa.Array]:
+    """All columns; image files are null, since the payload has them."""
+    arrays: list[pa.Array] = batch.columns
+    if not columns.numeric:
+        at = batch.schema.get_field_index(columns.image)
+        arrays[at] = _without_files(arrays[at])
+    return arrays
+
+
+def _without_files(column: pa.Array) -> pa.Array:
+    if not pa.types.is_struct(column.type):
+        return pa.nulls(len(column), column.type)
+    fields = list(column.type)
+    children = [pa.nulls(len(column), f.type) if f.name == "bytes" else column.field(f.name) for f in fields]
+    return pa.StructArray.from_arrays(children, fields=fields)
 
 
 def _leaves(schema: pa.Schema, columns: Columns) -> list[str]:
@@ -181,24 +225,29 @@ def _carried(values: pa.Array, field: pa.Field, bad: dict[int, Fault]) -> pa.Arr
     return pc.if_else(pa.array(keep), values, pa.scalar(None, values.type))
 
 
-def _exactly(size: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of ``size``: slices, and copies only where a batch spans two of Arrow's own."""
-    held, count = list[pa.RecordBatch](), 0
+def _exactly(size: int, room: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of ``size``, or of ``room`` bytes where these are fewer rows."""
+    blocks = Blocks(size, room)
     for batch in batches:
-        at = 0
-        while count + batch.num_rows - at >= size:
-            held.append(batch.slice(at, size - count))
-            yield held[0] if len(held) == 1 else pa.concat_batches(held)
-            at, held, count = at + size - count, [], 0
-        if at < batch.num_rows:
-            held.append(batch.slice(at))
-            count += held[-1].num_rows
-    if held:
-        yield pa.concat_batches(held)
+        yield from blocks.add(batch, _bytes(batch))
+    yield from blocks.rest()
 
 
-def _records(shard: Shard, batch: pa.RecordBatch, columns: Columns, at: int, faults: dict[int, Fault]) -> Records:
-    payload, key, *carried = batch.columns
+def _bytes(batch: pa.RecordBatch) -> Array:
+    """Bytes of each row, int64 ``[n]``: of its own file, and its share of everything else."""
+    payload, others = batch.column(0), sum(column.nbytes for column in batch.columns[1:])
+    if pa.types.is_fixed_size_list(payload.type):
+        return np.full(batch.num_rows, (payload.nbytes + others) // max(batch.num_rows, 1))
+    files: Array = pc.fill_null(pc.binary_length(payload), 0).to_numpy().astype(np.int64)
+    files += others // max(batch.num_rows, 1)
+    return files
+
+
+def _records(
+    shard: Shard, batch: pa.RecordBatch, columns: Columns, at: int, faults: dict[int, Fault], schema: pa.Schema
+) -> Records:
+    payload, key, *others = batch.columns
+    carried, source = others[: len(columns.carry)], others[len(columns.carry) :]
     if columns.numeric:
         payload = payload.flatten().to_numpy().reshape(batch.num_rows, -1)
     own = [row for row in faults if row < at + batch.num_rows]
@@ -209,4 +258,5 @@ def _records(shard: Shard, batch: pa.RecordBatch, columns: Columns, at: int, fau
         payload=payload,
         carried=dict(zip(columns.carry.names, carried, strict=True)),
         faults={row - at: faults.pop(row) for row in own},
+        source=pa.RecordBatch.from_arrays(source, schema=schema) if columns.whole else None,
     )

@@ -78,6 +78,19 @@ def decompressed(head: bytes) -> bytes:
         return b""
 
 
+def is_gzip(shard: Shard) -> bool:
+    """Whether a shard is compressed, by its first bytes.
+
+    Raises:
+      ShardError: the store failed.
+    """
+    try:
+        with store_for(shard.uri).open(shard.uri) as stream:
+            return stream.read(len(_GZIP)) == _GZIP
+    except OSError as error:
+        raise ShardError(shard.path, f"the store failed: {error}") from error
+
+
 def _blocks(shard: Shard) -> Iterator[bytes]:
     try:
         with store_for(shard.uri).open(shard.uri) as stream:

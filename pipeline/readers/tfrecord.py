@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError
-from pipeline.readers.base import Columns, Request
-from pipeline.readers.example import BYTES, FLOAT, INT64, Ragged, features, parse
+from pipeline.readers.base import BATCH_BYTES, Columns, Request
+from pipeline.readers.example import BYTES, FLOAT, INT64, Ragged, features, message, parse
 from pipeline.readers.framing import HEADER, Frames, record_length
 from pipeline.readers.stream import decompressed
 from pipeline.readers.text import text
@@ -55,23 +55,27 @@ class TFRecordReader:
             numeric=request.numeric,
             max_record_bytes=request.max_record_bytes,
             length=_length(shard, seen, image, request) if request.numeric else None,
+            whole=request.whole,
         )
 
     def rows(self, shard: Shard) -> Sequence[int] | None:  # noqa: ARG002
         return None
 
-    def read(self, unit: Unit, columns: Columns, size: int) -> Iterator[RawBatch]:
+    def read(self, unit: Unit, columns: Columns, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
+        """Records in order. The ``source`` of whole ones is the serialized Examples."""
         for shard in unit.shards:
             kinds = _kinds(shard, columns)
             with closing(Frames(shard, columns.max_record_bytes)) as frames:
-                start, damage, whole = 0, None, True
-                while whole and damage is None:
-                    examples, damage = frames.take(size)
+                start, damage = 0, None
+                while damage is None:
+                    examples, damage = frames.take(size, room)
                     if examples:
                         yield ExampleBatch(
                             shard=shard.path, start=start, examples=examples, kinds=kinds, columns=columns
                         )
-                    start, whole = start + len(examples), len(examples) == size
+                    elif damage is None:
+                        break
+                    start += len(examples)
                 if damage is not None:
                     raise damage
 
@@ -88,6 +92,8 @@ class ExampleBatch:
 
     def records(self) -> Records:
         parsed, faults = parse(self.examples, self.kinds)
+        if self.columns.whole:
+            self._blame_unwritable(faults)
         carried = {f.name: self._column(parsed[f.name], f, faults) for f in self.columns.carry}
         payload = self._vectors(parsed, faults) if self.columns.numeric else self._images(parsed, faults)
         return Records(
@@ -97,7 +103,13 @@ class ExampleBatch:
             payload=payload,
             carried=carried,
             faults=faults,
+            source=self.examples if self.columns.whole else None,
         )
+
+    def _blame_unwritable(self, faults: dict[int, Fault]) -> None:
+        """TensorFlow's op accepts names that are not UTF-8, which nothing else reads or writes."""
+        which = np.array([message(example) is None for example in self.examples])
+        self._blame(faults, which, Reason.INVALID_RECORD, "the name of a feature is not UTF-8")
 
     def _images(self, parsed: Mapping[str, Ragged], faults: dict[int, Fault]) -> pa.Array:
         name = self.columns.image

@@ -17,7 +17,7 @@ def vector(data: bytes) -> Array | str:
         return "not a .npy file"
     width = 2 if data[6] == 1 else 4
     layout = _layout(data[: 8 + width + int.from_bytes(data[8 : 8 + width], "little")])
-    if layout is None or layout.dtype is None or layout.dtype.kind in "US" or len(layout.shape) != 1:
+    if layout is None or layout.dtype is None or layout.dtype.kind not in "biuf" or len(layout.shape) != 1:
         return "a .npy file that does not hold one dimension of plain numbers"
     if len(data) != layout.end:
         return f"{len(data)} bytes where the .npy header announces {layout.end}"

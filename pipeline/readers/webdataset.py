@@ -1,23 +1,22 @@
 """WebDataset shards: tar archives, plain or gzip, whose members make samples by their names."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import InputError, ShardError
-from pipeline.readers.base import Columns, Request
-from pipeline.readers.stream import Window, decompressed
-from pipeline.readers.tar import BLOCK, Member, is_header, members
+from pipeline.errors import InputError
+from pipeline.readers.base import BATCH_BYTES, Columns, Request
+from pipeline.readers.samples import Sample, Samples, WholeSample, fault_of, shown
+from pipeline.readers.stream import decompressed
+from pipeline.readers.tar import BLOCK, is_header
 from pipeline.readers.text import text
 from pipeline.readers.vectors import vector, vectors
-from pipeline.records import Array, Fault, RawBatch, Reason, Records, Shard, Stage, Unit
+from pipeline.records import Array, Fault, RawBatch, Reason, Records, Shard, Unit
 
 _IMAGES = "png;jpg;jpeg;webp;tif;tiff;bmp;gif"
 _VECTORS = "npy"
@@ -44,7 +43,7 @@ class WebDatasetReader:
         return name.lower().endswith(self.suffixes) or is_header(decompressed(head)[:BLOCK])
 
     def settle(self, shard: Shard, request: Request) -> Columns:
-        samples, damage = _Samples(shard, None, request.max_record_bytes).only(_SAMPLE)
+        samples, damage = Samples(shard, None, request.max_record_bytes).only(_SAMPLE)
         if damage is not None and not samples:
             raise damage
         if request.key is not None:
@@ -57,31 +56,21 @@ class WebDatasetReader:
             numeric=request.numeric,
             max_record_bytes=request.max_record_bytes,
             length=_length(shard, samples, image, request) if request.numeric else None,
+            whole=request.whole,
         )
 
     def rows(self, shard: Shard) -> Sequence[int] | None:  # noqa: ARG002
         return None
 
-    def read(self, unit: Unit, columns: Columns, size: int) -> Iterator[RawBatch]:
+    def read(self, unit: Unit, columns: Columns, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
+        """Samples in order. The ``source`` of whole ones is a ``WholeSample`` each."""
         wanted = {extension.encode() for extension in (*columns.image.split(";"), *columns.carry.names)}
         for shard in unit.shards:
-            with closing(_Samples(shard, wanted, columns.max_record_bytes)) as source:
-                start, damage, whole = 0, None, True
-                while whole and damage is None:
-                    samples, damage = source.take(size)
-                    if samples:
-                        yield SampleBatch(shard=shard.path, start=start, samples=samples, columns=columns)
-                    start, whole = start + len(samples), len(samples) == size
-                if damage is not None:
-                    raise damage
-
-
-class Sample(NamedTuple):
-    """The wanted members of one sample, by extension, and what is wrong with it."""
-
-    key: bytes
-    members: Mapping[bytes, bytes]
-    fault: Fault | None
+            with closing(Samples(shard, wanted, columns.max_record_bytes, columns.whole)) as source:
+                start = 0
+                for samples in source.batches(size, room):
+                    yield SampleBatch(shard=shard.path, start=start, samples=samples, columns=columns)
+                    start += len(samples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +93,20 @@ class SampleBatch:
             payload=payload,
             carried=carried,
             faults=faults,
+            source=self._whole() if self.columns.whole else None,
         )
+
+    def _whole(self) -> list[WholeSample]:
+        images = [extension.encode() for extension in self.columns.image.split(";")]
+        chosen = [next((i for i in images if i in sample.members), b"") for sample in self.samples]
+        return [WholeSample(sample.whole, image) for sample, image in zip(self.samples, chosen, strict=True)]
 
     def _payload(self, faults: dict[int, Fault]) -> pa.Array | Array:
         found = _chosen(self.samples, self.columns.image)
         missing = f"no member with the extension {self.columns.image.replace(';', ' or ')}"
         for position, data in enumerate(found):
             if data is None:
-                faults.setdefault(position, _fault(Reason.MISSING_IMAGE, missing))
+                faults.setdefault(position, fault_of(Reason.MISSING_IMAGE, missing))
         for position, fault in faults.items():
             faults[position] = replace(fault, data=found[position])
             found[position] = None
@@ -130,72 +125,8 @@ class SampleBatch:
         for position, (value, number) in enumerate(zip(values, numbers, strict=True)):
             if number is None and value is not None:
                 detail = f"member {field.name!r} is no 64-bit integer: {value[:40]!r}"
-                faults.setdefault(position, _fault(Reason.WRONG_TYPE, detail))
+                faults.setdefault(position, fault_of(Reason.WRONG_TYPE, detail))
         return pa.array(numbers, pa.int64())
-
-
-class _Samples:
-    """The samples of one shard, in order."""
-
-    def __init__(self, shard: Shard, wanted: Collection[bytes] | None, limit: int) -> None:
-        self._window = Window(shard)
-        self._samples = _grouped(members(self._window, limit), wanted, limit)
-
-    def take(self, count: int) -> tuple[list[Sample], ShardError | None]:
-        """The next ``count`` samples; fewer at the end, or where damage is: then all before it, and it."""
-        taken: list[Sample] = []
-        try:
-            taken.extend(islice(self._samples, count))
-        except ShardError as damage:
-            return taken, damage
-        return taken, None
-
-    def only(self, count: int) -> tuple[list[Sample], ShardError | None]:
-        """The first samples, and no more."""
-        with closing(self):
-            return self.take(count)
-
-    def close(self) -> None:
-        """Let go of the shard."""
-        self._window.close()
-
-
-def _grouped(found: Iterator[Member], wanted: Collection[bytes] | None, limit: int) -> Iterator[Sample]:
-    """Samples with the members of the extensions ``wanted`` (None: all)."""
-    current: bytes | None = None
-    kept: dict[bytes, bytes] = {}
-    fault: Fault | None = None
-    for name, size, data, other in found:
-        base = name.rfind(b"/") + 1
-        dot = name.find(b".", base)
-        if dot == base:
-            continue
-        key, extension = (name, b"") if dot < 0 else (name[:dot], name[dot + 1 :].lower())
-        if key != current or extension in kept:
-            if current is not None:
-                yield Sample(current, kept, fault)
-            current, kept, fault = key, {}, None
-        if data is not None:
-            if wanted is None or extension in wanted:
-                kept[extension] = data
-        elif fault is None and (other or wanted is None or extension in wanted):
-            fault = _bad_member(name, size, other, limit)
-    if current is not None:
-        yield Sample(current, kept, fault)
-
-
-def _bad_member(name: bytes, size: int, other: str, limit: int) -> Fault:
-    if other:
-        return _fault(Reason.INVALID_RECORD, f"member {_shown(name)} is {other}")
-    return _fault(Reason.RECORD_TOO_LARGE, f"member {_shown(name)} has {size} bytes, and at most {limit} are allowed")
-
-
-def _fault(reason: Reason, detail: str) -> Fault:
-    return Fault(stage=Stage.READ, reason=reason, detail=detail)
-
-
-def _shown(name: bytes) -> str:
-    return repr(name.decode(errors="backslashreplace"))
 
 
 def _chosen(samples: Sequence[Sample], extensions: str) -> list[bytes | None]:
@@ -266,4 +197,4 @@ def _length(shard: Shard, samples: Sequence[Sample], image: str, request: Reques
 
 def _extensions(samples: Sequence[Sample]) -> str:
     names = sorted({extension for sample in samples for extension in sample.members})
-    return ", ".join(_shown(name) for name in names[:20]) or "none"
+    return ", ".join(shown(name) for name in names[:20]) or "none"

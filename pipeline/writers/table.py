@@ -20,15 +20,30 @@ class TableWriter:
       schema: of every batch.
       metadata: key-value metadata of the file's footer.
       dictionary: columns that repeat and are worth a dictionary page.
+      statistics: columns whose least and greatest values help a query; None for all.
+      step: rows between two looks at whether a page, of about 1 MiB, is full; None for PyArrow's 1,024.
     """
 
     def __init__(
-        self, sink: Sink, name: str, schema: pa.Schema, metadata: Mapping[str, str], dictionary: list[str]
+        self,
+        sink: Sink,
+        name: str,
+        schema: pa.Schema,
+        metadata: Mapping[str, str] | Mapping[bytes, bytes],
+        dictionary: list[str],
+        statistics: list[str] | None = None,
+        step: int | None = None,
     ) -> None:
         self._sink, self._name = sink, name
         self._schema = schema.with_metadata(dict(metadata))
         self._writer = pq.ParquetWriter(
-            sink, self._schema, compression="zstd", use_dictionary=dictionary, write_page_checksum=True
+            sink,
+            self._schema,
+            compression="zstd",
+            use_dictionary=dictionary,
+            write_statistics=True if statistics is None else statistics,
+            write_page_checksum=True,
+            write_batch_size=step,
         )
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_bytes = 0

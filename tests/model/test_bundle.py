@@ -4,6 +4,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ import pytest
 
 from model.backend import keras
 from model.bundle import DESCRIPTION, GOLDEN, MODEL, Bundle
-from model.export import export
+from model.document import digest, from_json, to_json
+from model.export import Preprocessing, export
 from model.golden import golden_inputs, pack
 from model.loading import load_model
 from model.runtime import Runtime
-from model.spec import Input, digest
+from model.spec import Input
 from pipeline.errors import BundleError
+from tests.model import nets
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,6 +137,103 @@ def test_a_wrong_description(copy, change, reason):
     _describe(copy, document)
     with pytest.raises(BundleError, match=rf"model\.json: {reason}"):
         Bundle.open(str(copy))
+
+
+@pytest.fixture(scope="module")
+def denoiser(layers, tmp_path_factory) -> Bundle:
+    directory = tmp_path_factory.mktemp("denoiser")
+    keras().utils.set_random_seed(5)
+    nets.unet().save(directory / "unet.keras")
+    given = Preprocessing(noise_input="noise_level", noise_scale=255.0)
+    return export(directory / "unet.keras", None, str(directory / "bundle"), given)
+
+
+def test_what_is_as_usual_is_not_written(bundle, denoiser):
+    """So bundles of earlier versions, which do not say it, keep their digest when they are copied."""
+    spec = replace(bundle.spec, functions=("encode", "reconstruct"))
+    document = to_json(spec)
+    assert {*document} == {"schema", "kind", "input", "latent", "golden", "files", "training"}
+    assert {*document["input"]} == {"shape", "dtype", "value_range", "color"}
+    assert from_json(document, "here") == spec
+    assert to_json(bundle.spec)["functions"] == ["encode", "reconstruct", "decode", "denoise"]
+    assert "functions" not in to_json(denoiser.spec)
+
+
+def test_a_bundle_of_an_earlier_version(copy, tmp_path):
+    document = _description(copy)
+    del document["functions"]
+    _describe(copy, document)
+    earlier = Bundle.open(str(copy))
+    assert earlier.spec.functions == ("encode", "reconstruct")
+    assert earlier.digest == digest(document)
+    assert earlier.copy(str(tmp_path / "there")).digest == earlier.digest
+    with pytest.raises(BundleError, match=r"the model cannot denoise: .* exported by this version"):
+        earlier.spec.require("denoise")
+
+
+def test_a_denoiser_is_read_back(denoiser, tmp_path):
+    written = _description(Path(denoiser.uri))["input"]
+    assert written["noise"] == {"form": "map", "input": "noise_level", "scale": 255.0}
+    assert (written["any_size"], written["multiple"], written["reach"]) == (True, 8, denoiser.spec.input.reach)
+    assert denoiser.copy(str(tmp_path / "there")).spec == denoiser.spec
+    assert (denoiser.spec.latent, denoiser.spec.dimension) == (None, 0)
+
+
+def test_another_weight_of_a_denoiser(denoiser, tmp_path):
+    copy = Path(shutil.copytree(denoiser.uri, tmp_path / "copy"))
+    model = load_model((copy / MODEL).read_bytes(), "copy")
+    kernel, *rest = model.layers[-2].get_weights()
+    kernel[1, 1] *= 1.5
+    model.layers[-2].set_weights([kernel, *rest])
+    model.save(tmp_path / "other.keras")
+    _replace(copy, MODEL, (tmp_path / "other.keras").read_bytes())
+    with pytest.raises(BundleError, match="is not the one that was bundled: its output for the golden inputs differs"):
+        Runtime.load(Bundle.open(str(copy)))
+
+
+_BROKEN_DENOISER = [
+    ({"kind": "autoencoder"}, "latent is None|input.noise is|input.any_size is"),
+    ({"latent": {"layer": "x", "shape": [3], "dimension": 3}}, "latent is "),
+    ({"functions": ["encode"]}, r"functions is \['encode'\]"),
+    ({"functions": ["denoise", "denoise"]}, "functions is"),
+    ({"functions": ["denoise", "decode"]}, "functions is"),
+    ({"functions": ["denoise", []]}, "functions is"),
+    ({"functions": {"denoise": 1}}, "functions is"),
+    ({"variance": "x"}, "variance is 'x'"),
+    ({"input.shape": [64]}, r"input.shape is \[64\]"),
+    ({"input.shape": [60, 64, 1]}, "input.multiple is 8"),
+    ({"input.any_size": 1}, "input.any_size is 1"),
+    ({"input.multiple": 3}, "input.multiple is 3"),
+    ({"input.multiple": 128}, "input.multiple is 128"),
+    ({"input.multiple": 0}, "input.multiple is 0"),
+    ({"input.reach": 0}, "input.reach is 0"),
+    ({"input.reach": 1 << 40}, "input.reach is 1099511627776"),
+    ({"input.noise": "map"}, "input.noise is 'map'"),
+    ({"input.noise": {"form": "sphere", "input": "x", "scale": 1.0}}, "input.noise.form is 'sphere'"),
+    ({"input.noise": {"form": "map", "input": None, "scale": 1.0}}, "input.noise.input is None"),
+    ({"input.noise": {"form": "map", "input": "x", "scale": 0.0}}, "input.noise.scale is 0.0"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), _BROKEN_DENOISER)
+def test_a_wrong_description_of_a_denoiser(denoiser, tmp_path, change, reason):
+    copy = Path(shutil.copytree(denoiser.uri, tmp_path / "copy"))
+    document = _description(copy)
+    for place, value in change.items():
+        *outer, name = place.split(".", 1)
+        (document[outer[0]] if outer else document)[name] = value
+    _describe(copy, document)
+    with pytest.raises(BundleError, match=rf"model\.json: ({reason})"):
+        Bundle.open(str(copy))
+
+
+def test_an_input_that_is_not_there(denoiser, tmp_path):
+    copy = Path(shutil.copytree(denoiser.uri, tmp_path / "copy"))
+    document = _description(copy)
+    document["input"]["noise"]["input"] = "elsewhere"
+    _describe(copy, document)
+    with pytest.raises(BundleError, match="the model has no input 'elsewhere', only image, noise_level"):
+        Runtime.load(Bundle.open(str(copy)))
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000, b'{"schema": NaN}'])

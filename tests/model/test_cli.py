@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.backend import keras
 from model.bundle import MODEL, Bundle
 from model.cli import main
+from tests.model import nets
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,6 +50,39 @@ def test_train_check_and_export(digits, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "8 numbers from layer 'encoded'" in printed
     assert "8 x 8 x 1 gray, value range -1 to 1" in printed
+
+
+def test_a_denoiser_is_exported_and_checked(layers, save, tmp_path, capsys):
+    path, bundle = str(save(nets.unet())), str(tmp_path / "bundle")
+    assert main(["export", path, "--output", bundle, "--noise-input", "noise_level", "--noise-scale", "255"]) == 0
+    printed = capsys.readouterr().out
+    reach = Bundle.open(bundle).spec.input.reach
+    takes = f"any size gray, value range 0 to 1; sides padded to multiples of 8, a pixel sees {reach} around it"
+    assert f"bundle {bundle} (" in printed
+    assert "): denoiser: denoise\n" in printed
+    assert f"input: {takes}\n" in printed
+    assert main(["check", bundle]) == 0
+    printed = capsys.readouterr().out
+    assert f"input   {takes}\n" in printed
+    assert "noise   level told by input 'noise_level' (map), 255 for a deviation of all of white" in printed
+    assert "latent" not in printed
+    assert main(["check", bundle, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["golden_differences"] == {"output": 0.0}
+    assert all(rate > 0 for rate in report["records_per_second"].values())
+
+
+def test_what_a_bundle_cannot_do_is_said(layers, save, tmp_path, capsys):
+    image = layers.Input((8, 8, 1))
+    code = layers.Conv2D(2, 3, padding="same", name="code")(image)
+    skip = layers.Add()([layers.Conv2D(1, 3, padding="same")(code), image])
+    assert main(["export", str(save(keras().Model(image, skip))), "--latent", "code", "--output", f"{tmp_path}/a"]) == 0
+    printed = capsys.readouterr().out
+    assert "latent 'code' of 8 x 8 x 2: encode, reconstruct, denoise\n" in printed
+    assert "its output depends on more than the latent, so it cannot decode\n" in printed
+    given = ["--latent", "code", "--output", f"{tmp_path}/b", "--json"]
+    assert main(["export", str(save(keras().Model(image, code))), *given]) == 0
+    assert json.loads(capsys.readouterr().out)["functions"] == ["encode"]
 
 
 @pytest.mark.parametrize(

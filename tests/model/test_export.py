@@ -124,11 +124,11 @@ def test_half_precision(layers, save, tmp_path, pixels):
     np.testing.assert_allclose(Runtime.load(bundle).encode(pixels), want.astype(np.float32), rtol=2e-2, atol=2e-2)
 
 
-def test_an_open_input_needs_a_shape(layers, save, tmp_path):
+def test_an_open_input_with_a_latent_needs_a_shape(layers, save, tmp_path):
     image = layers.Input((None, None, 3))
     spatial = layers.Conv2D(2, 3, strides=2, padding="same", name="spatial")(image)
     path = save(keras().Model(image, layers.Conv2DTranspose(3, 3, strides=2, padding="same")(spatial)))
-    with pytest.raises(UsageError, match=r"input \? \? 3 is open; give --input-shape H W C"):
+    with pytest.raises(UsageError, match=r"input \? \? 3 is open; give --input-shape H W C, or leave out --latent to"):
         export(path, "spatial", str(tmp_path / "b"))
     with pytest.raises(UsageError, match=r"--input-shape 8 8 1 does not fit the model's input \? \? 3"):
         export(path, "spatial", str(tmp_path / "b"), Preprocessing(input_shape=(8, 8, 1)))
@@ -160,11 +160,49 @@ def test_a_layer_called_twice(layers, save, tmp_path):
 
 def test_several_inputs_or_outputs(layers, save, tmp_path):
     one, other = layers.Input((4,)), layers.Input((4,))
-    with pytest.raises(BundleError, match="2 inputs; only models of one input"):
+    with pytest.raises(
+        BundleError, match="2 inputs; only models of one input can be bundled, and of two where --noise-"
+    ):
         export(save(keras().Model([one, other], layers.Add()([one, other]))), "add", str(tmp_path / "b"))
     code = layers.Dense(2, name="code")(one)
     with pytest.raises(BundleError, match="a list of 2; only models of one output"):
         export(save(keras().Model(one, [layers.Dense(4)(code), code])), "code", str(tmp_path / "b"))
+
+
+_MAP = (None, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "latent", "given", "error"),
+    [
+        ([_MAP, _MAP], None, {}, "2 inputs; .* names the one that takes the noise level, of: a, b"),
+        ([_MAP, _MAP], None, {"noise_input": "c"}, "2 inputs; .*, of: a, b"),
+        ([_MAP, _MAP], "add", {"noise_input": "b"}, "--noise-input is for a model without --latent"),
+        ([_MAP, _MAP, _MAP], None, {"noise_input": "b"}, "the model has 3 inputs"),
+        ([_MAP], None, {"noise_input": "a"}, "1 inputs; .*; where that is the last channel of the only input, give"),
+        (
+            [_MAP, (None, None, 2)],
+            None,
+            {"noise_input": "b"},
+            r"level's input is \? \? 2, neither one number nor \? \? 1",
+        ),
+        ([(None, 8, 1)], None, {}, r"the model's input \? 8 1 is open; give --input-shape H W C"),
+        ([(9,)], None, {}, "the model's input 9 is not an image H W C, so it cannot denoise; give --latent"),
+    ],
+)
+def test_inputs_that_cannot_be_bundled(layers, save, tmp_path, shapes, latent, given, error):
+    inputs = [layers.Input(shape, name=name) for name, shape in zip("abc", shapes, strict=False)]
+    x = layers.Concatenate()(inputs) if len(inputs) > 1 else inputs[0]
+    path = save(keras().Model(inputs, layers.Identity(name="add")(x)))
+    with pytest.raises(UsageError, match=rf"theirs\.keras: .*{error}"):
+        export(path, latent, str(tmp_path / "b"), Preprocessing(**given))
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_noise_scale_must_be_a_positive_number(scale):
+    with pytest.raises(UsageError, match=r"--noise-scale .*: must be above 0 and finite"):
+        Preprocessing(noise_scale=scale)
 
 
 def test_a_random_layer_that_rests_at_inference(layers, save, tmp_path):

@@ -1,16 +1,22 @@
 import numpy as np
 import pytest
 
-from model.networks import build_autoencoder, build_dense_autoencoder
+from model.backend import keras
+from model.cost import operations
+from model.networks import build_autoencoder, build_denoiser, build_dense_autoencoder, build_vae
 
 
 def test_parameters_of_the_standard_size(layers):
     model = build_autoencoder((28, 28, 1))
-    # 3x3 convolutions 1->32->64, dense 3136->128->3136, transposed convolutions 64->64->32->1, each with biases
+    # 3x3 convolutions 1->32->64, dense 3136->128->1568, transposed convolutions 32->32->16->1, each with biases
     convolutions = (9 * 1 + 1) * 32 + (9 * 32 + 1) * 64
-    dense = (3136 + 1) * 128 + (128 + 1) * 3136
-    transposed = (9 * 64 + 1) * 64 + (9 * 64 + 1) * 32 + (9 * 32 + 1) * 1
-    assert model.count_params() == convolutions + dense + transposed == 880_577
+    dense = (3136 + 1) * 128 + (128 + 1) * 1568
+    transposed = (9 * 32 + 1) * 32 + (9 * 32 + 1) * 16 + (9 * 16 + 1) * 1
+    assert model.count_params() == convolutions + dense + transposed == 636_641
+    # each weight is used at every site: of the output, or of a transposed convolution's input
+    encoder = 9 * 32 * 14**2 + 9 * 32 * 64 * 7**2 + 3136 * 128
+    decoder = 128 * 1568 + 9 * 32 * 32 * 7**2 + 9 * 32 * 16 * 14**2 + 9 * 16 * 28**2
+    assert operations(model, (28, 28, 1)) == 2 * (encoder + decoder) == 6_058_752
 
 
 def test_names(network):
@@ -25,6 +31,69 @@ def test_output_has_the_shape_of_the_input(layers, shape):
     output = model(np.ones((2, *shape), np.float32)).numpy()
     assert output.shape == (2, *shape)
     assert ((output > 0) & (output < 1)).all()
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (7, 9, 3), (1, 1, 1)])
+def test_a_vae_decodes_the_mean_of_the_latent(layers, shape):
+    model = build_vae(shape, 5)
+    names = [model.get_layer(name).output for name in ("z_mean", "z", "logits")]
+    mean, z, logits = (part.numpy() for part in keras().Model(model.input, names)(np.ones((2, *shape), np.float32)))
+    assert np.array_equal(mean, z)
+    assert mean.shape == (2, 5)
+    output = model(np.ones((2, *shape), np.float32)).numpy()
+    assert output.shape == (2, *shape)
+    np.testing.assert_allclose(output, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    assert (model.name, model.input.name) == ("vae", "encoder_input")
+    assert model.get_layer("z_log_var").output.shape == (None, 5)
+
+
+@pytest.fixture(scope="module")
+def denoiser(layers):
+    keras().utils.set_random_seed(3)
+    return build_denoiser()
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    rng = np.random.default_rng(0)
+    return [rng.random((2, 24, 40, 1), np.float32), rng.uniform(0, 0.2, (2, 24, 40, 1)).astype(np.float32)]
+
+
+def test_weights_and_operations_of_the_denoiser(denoiser):
+    convolutions = 2 * 9  # of a block, for each pair of channels
+    blocks = {56: 2 + 3, 80: 2 + 2, 128: 2}
+    resizing = {2 * 56: 1, 56 * 80: 2, 80 * 128: 2, 56: 1}
+    weights = sum(n * convolutions * w * w for w, n in blocks.items()) + sum(4 * n * w for w, n in resizing.items())
+    assert denoiser.count_params() == weights == 1_451_296
+    sites = {56: 1 / 4, 80: 1 / 16, 128: 1 / 64}  # of one pixel
+    uses = sum(n * convolutions * w * w * sites[w] for w, n in blocks.items())
+    # down from the full, half and quarter resolution and up again: 4 weights for 4 pixels
+    uses += 2 * 56 + 2 * 56 * 80 / 4 + 2 * 80 * 128 / 16 + 56
+    assert operations(denoiser, (64, 64, 1), (64, 64, 1)) / 64**2 == 2 * uses == 224_528
+    assert [tensor.name for tensor in denoiser.inputs] == ["image", "noise_level"]
+
+
+def test_what_a_denoiser_does_scales_with_the_image_and_the_level(denoiser, noisy):
+    output = denoiser(noisy).numpy()
+    assert output.shape == (2, 24, 40, 1)
+    assert not np.allclose(output, noisy[0], atol=1e-4)
+    scaled = denoiser([4 * part for part in noisy]).numpy()
+    np.testing.assert_allclose(scaled, 4 * output, rtol=1e-5, atol=1e-5)
+
+
+def test_a_denoiser_in_bfloat16_has_the_weights_of_one_in_float32(denoiser, noisy):
+    keras().utils.set_random_seed(3)
+    half = build_denoiser(precision="bfloat16")
+    assert all(np.array_equal(a, b) for a, b in zip(half.get_weights(), denoiser.get_weights(), strict=True))
+    assert half.get_layer("down_1").compute_dtype == "bfloat16"
+    change, wanted = half(noisy).numpy() - noisy[0], denoiser(noisy).numpy() - noisy[0]
+    assert change.dtype == np.float32
+    assert np.abs(change - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
+def test_a_denoiser_of_colours(layers, noisy):
+    image = noisy[0].repeat(3, axis=-1)
+    assert build_denoiser(3)([image, noisy[1]]).shape == (2, 24, 40, 3)
 
 
 def test_every_pixel_of_an_odd_size_depends_on_the_latent(layers):

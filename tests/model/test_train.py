@@ -9,8 +9,11 @@ import pytest
 
 from model.backend import keras, tensorflow
 from model.bundle import MODEL, Bundle
+from model.loading import load_model
 from model.runtime import Runtime
+from model.samples import load
 from model.train import Settings, Watcher, train
+from model.views import moved
 from pipeline.errors import InputError, OutputError, UsageError
 from pipeline.readers import Request
 
@@ -103,11 +106,59 @@ def test_vectors_of_any_range(inputs, tmp_path):
     np.testing.assert_allclose(result.output, model.predict(vectors[:500], verbose=0), rtol=1e-4, atol=1e-2)
 
 
+def test_a_vae_is_trained_on_the_bound(inputs, tmp_path, digits):
+    trained = train(_settings(inputs, tmp_path / "b", kind="vae", latent_dim=6))
+    assert trained.best.val_loss < trained.epochs[0].val_loss - 5  # nats
+    spec = trained.bundle.spec
+    assert (spec.kind, spec.latent.layer, spec.variance) == ("vae", "z_mean", "z_log_var")
+    curve = json.loads((Path(trained.bundle.uri) / "training.json").read_text())
+    assert curve["measure"] == "negative ELBO, nats per image"
+    # Saying of every pixel how often it is white, and nothing of a latent, is a worse bound.
+    white = digits.mean(axis=0, keepdims=True).clip(1, 254) / 255
+    surprise = -(digits / 255 * np.log(white) + (1 - digits / 255) * np.log(1 - white))
+    assert trained.best.val_loss < surprise.sum(axis=(1, 2)).mean()
+    result = Runtime.load(trained.bundle).reconstruct(digits[:400, ..., None])
+    assert result.mse.mean() < ((digits / 255 - white) ** 2).mean()
+
+
+def test_noise_is_taken_out(inputs, tmp_path, digits):
+    trained = train(_settings(inputs, tmp_path / "b", noise=80.0, epochs=20))
+    held_out = load(lambda: [digits[..., None]], 0.1).validation / np.float32(255)
+    rng = np.random.default_rng(0)
+    noise = [rng.standard_normal(part.shape, np.float32) for part in (held_out[:128], held_out[128:])]  # by batches
+    noisy = held_out + np.concatenate(noise) * np.float32(80 / 255)
+    made = Runtime.load(trained.bundle).reconstruct(noisy).output
+    assert ((made - held_out) ** 2).mean() == pytest.approx(trained.best.val_loss, rel=1e-3)
+    assert trained.best.val_loss < ((noisy.clip(0, 1) - held_out) ** 2).mean() * 0.8
+    assert trained.bundle.spec.training["noise"] == 80.0
+
+
+def test_agreement_brings_moved_copies_together(inputs, tmp_path, digits):
+    def apart(bundle):
+        """How far moved copies are from their image, in units of how far images are from each other."""
+        images = digits[:500, ..., None] / np.float32(255)
+        latents = [
+            Runtime.load(bundle).encode(np.asarray(view)) for view in (images, moved(images, np.random.default_rng(9)))
+        ]
+        return ((latents[0] - latents[1]) ** 2).sum() / latents[0].var(axis=0).sum() / 500
+
+    plain, agreeing = (
+        train(_settings(inputs, tmp_path / name, **more)).bundle
+        for name, more in [("plain", {}), ("agreeing", {"agreement": 0.1})]
+    )
+    assert apart(agreeing) < 0.8 * apart(plain)
+    assert [layer.name for layer in load_model(agreeing.read(MODEL), "b").layers][-1] == "decoded"
+
+
 def test_refusals(inputs, trained, tmp_path):
     with pytest.raises(OutputError, match="holds a bundle already"):
         train(_settings(inputs, Path(trained.bundle.uri)))
     with pytest.raises(UsageError, match=r"--kind autoencoder takes images, .* \(64,\); use --kind dense"):
         train(_settings(inputs, tmp_path / "b", uris=(str(inputs / "vectors.npy"),)))
+    with pytest.raises(UsageError, match="--kind dense has no --noise; use --kind autoencoder, or leave it out"):
+        train(_settings(inputs, tmp_path / "b", kind="dense", noise=5.0))
+    with pytest.raises(UsageError, match="--kind vae has no --agreement"):
+        train(_settings(inputs, tmp_path / "b", kind="vae", agreement=1.0))
     with pytest.raises(InputError, match=r"none\.npy"):
         train(_settings(inputs, tmp_path / "b", uris=(str(inputs / "none.npy"),)))
     with pytest.raises(UsageError, match="not finite in epoch 1; give a smaller --learning-rate"):

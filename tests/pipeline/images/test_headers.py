@@ -167,7 +167,7 @@ def test_bigtiff_is_refused_by_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "channels", "text"),
-    [("uint16", 3, "3 samples of 16 bits"), ("float64", 1, "64 bits"), ("int16", 1, "sample format 2")],
+    [("uint16", 5, "5 samples of 16 bits"), ("float64", 1, "64 bits"), ("int16", 1, "sample format 2")],
 )
 def test_tiffs_that_would_lose_bits_are_refused_by_name(dtype, channels, text) -> None:
     with pytest.raises(ImageError, match=text) as caught:

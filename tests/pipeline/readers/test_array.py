@@ -469,3 +469,61 @@ def test_recognises_by_name_and_content() -> None:
     assert not READER.recognises("train-labels-idx1-ubyte.gz", gzip.compress(idx(LABELS))[:1024])
     assert not READER.recognises("a.zip", b"PK\x03\x04" + bytes(22) + struct.pack("<HH", 5, 0) + b"a.txt")
     assert not READER.recognises("x.json.gz", gzip.compress(b"{}"))
+
+
+# ---- written again, and large rows
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_the_source_is_every_other_array_with_rows(tmp_path: Path, order: Any, compressed: bool) -> None:
+    others = {
+        "y": LABELS.astype(">i4"),
+        "name": np.array([f"é{at}" for at in range(50)]),
+        "box": np.asarray(np.random.default_rng(3).normal(size=(50, 2, 3)), order=order),
+        "when": np.arange(50).astype("M8[ms]"),
+        "wave": np.arange(50) * 1j,
+    }
+    rest = {"mean": np.zeros((4, 3)), "one": np.array(50), "meta": np.array([None] * 50), "none": np.zeros((50, 0))}
+    shard = shard_of(tmp_path / "a.npz", npz(compressed, x=PIXELS, **others, **rest))
+    columns = READER.settle(shard, Request(whole=True, key="name"))
+    parts = batches(shard, columns)
+    assert [set(part.source) for part in parts] == [set(others)] * 8
+    for name, wanted in others.items():
+        made = np.concatenate([part.source[name] for part in parts])
+        np.testing.assert_array_equal(made, wanted)
+        assert {part.source[name].dtype for part in parts} == {wanted.dtype}
+    assert carried_of(parts, "label") == LABELS.tolist()
+    assert all(part.source is None for part in batches(shard, READER.settle(shard, Request())))
+
+
+def test_the_source_of_mnist_is_its_labels(tmp_path: Path) -> None:
+    (tmp_path / "t-labels-idx1-ubyte").write_bytes(idx(LABELS))
+    shard = shard_of(tmp_path / "t-images-idx3-ubyte", idx(PIXELS))
+    parts = batches(shard, READER.settle(shard, Request(whole=True, carry=())))
+    assert np.concatenate([part.source["label"] for part in parts]).tolist() == LABELS.tolist()
+    assert [part.carried for part in parts] == [{}] * 8
+
+
+def test_a_row_beside_the_image_has_a_limit_too(tmp_path: Path) -> None:
+    shard = shard_of(tmp_path / "a.npz", npz(x=PIXELS, wide=np.zeros((50, 100))))
+    columns = READER.settle(shard, Request(whole=True, max_record_bytes=799))
+    with pytest.raises(ShardError, match=r"^a\.npz: array 'wide' has rows of 800 bytes; the most is 799$"):
+        batches(shard, columns)
+
+
+@pytest.mark.parametrize(("room", "edges"), [(12 * 7, [7] * 7 + [1]), (12 * 3 + 11, [3] * 16 + [2]), (1, [1] * 50)])
+def test_large_rows_come_in_small_batches(tmp_path: Path, room: int, edges: list[int]) -> None:
+    shard = shard_of(tmp_path / "a.npy", npy(PIXELS))
+    unit = Unit(id="u", format="array", shards=(shard,))
+    parts = [raw.records() for raw in READER.read(unit, READER.settle(shard, Request()), 7, room)]
+    assert [len(part) for part in parts] == edges
+    np.testing.assert_array_equal(pixels_of(parts)[..., 0], PIXELS)
+
+
+def test_a_unit_of_time_that_there_is_not_is_damage(tmp_path: Path) -> None:
+    shard = shard_of(
+        tmp_path / "a.npy", header("{'descr': '<M8[xy]', 'fortran_order': False, 'shape': (1, 1)}") + bytes(8)
+    )
+    with pytest.raises(ShardError, match=r"^a\.npy: no element type of a \.npy header: '<M8\[xy\]'"):
+        READER.settle(shard, Request())

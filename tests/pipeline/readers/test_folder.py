@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipeline.errors import InputError, ShardError
 from pipeline.readers import Request, reader_for
+from pipeline.readers import folder as folders
 from pipeline.records import Reason, Records, Shard, Unit
 
 READER = reader_for("folder")
@@ -97,6 +98,32 @@ def test_a_file_over_the_limit_is_not_opened(tmp_path: Path) -> None:
     gone = Shard(uri=str(tmp_path / "gone.png"), path="gone.png", size=101, identity="1")
     (part,) = batches([gone], Request(max_record_bytes=100))
     assert part.faults[0].reason == Reason.RECORD_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("size", "room", "edges"), [(256, 1 << 20, [7]), (3, 1 << 20, [3, 3, 1]), (256, 300, [3, 1, 3]), (2, 1, [1] * 7)]
+)
+def test_a_batch_ends_early_where_its_room_is_full(tmp_path: Path, size: int, room: int, edges: list[int]) -> None:
+    sizes = [100, 100, 100, 900, 100, 100, 1]
+    for at, count in enumerate(sizes):
+        (tmp_path / f"{at}.png").write_bytes(bytes(count))
+    shards = shards_of(tmp_path)
+    unit = Unit(id="u", format="folder", shards=shards)
+    parts = list(READER.read(unit, READER.settle(shards[0], Request(whole=True)), size, room))
+    assert [len(part) for part in parts] == edges
+    assert [len(row[3]) for row in rows_of(parts)] == sizes
+
+
+def test_large_files_are_not_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "_RUN_BYTES", 100)
+    monkeypatch.setattr(folders, "_AHEAD_BYTES", 150)
+    for at in range(4):
+        (tmp_path / f"{at}.png").write_bytes(b"%d" % at * 100)
+    shards = shards_of(tmp_path)
+    reading = READER.read(Unit(id="u", format="folder", shards=shards), READER.settle(shards[0], ANY), 1)
+    first = next(reading)
+    (tmp_path / "2.png").write_bytes(b"x" * 100)  # only the next file may have been read by now
+    assert [data[:1] for data in [row[3] for row in rows_of([first, *reading])]] == [b"0", b"1", b"x", b"3"]
 
 
 @pytest.mark.parametrize("change", [-1, 1])

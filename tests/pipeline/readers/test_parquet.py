@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.errors import InputError, ShardError
 from pipeline.readers import Request, reader_for
-from pipeline.readers.base import Columns
+from pipeline.readers.base import BATCH_BYTES, Columns
 from pipeline.records import Fault, Reason, Records, Shard, Unit
 
 READER = reader_for("parquet")
@@ -33,9 +33,11 @@ def written(path: Path, table: pa.Table, **options: Any) -> Shard:
     return shard_of(path)
 
 
-def batches(shard: Shard, columns: Columns, size: int = 4, start: int = 0, stop: int | None = None) -> list[Records]:
+def batches(
+    shard: Shard, columns: Columns, size: int = 4, start: int = 0, stop: int | None = None, room: int = BATCH_BYTES
+) -> list[Records]:
     unit = Unit(id="u", format="parquet", shards=(shard,), start=start, stop=stop)
-    return [raw.records() for raw in READER.read(unit, columns, size)]
+    return [raw.records() for raw in READER.read(unit, columns, size, room)]
 
 
 def rows_of(parts: Sequence[Records]) -> list[tuple[Any, ...]]:
@@ -75,6 +77,55 @@ def test_batches_have_the_asked_size_and_every_row_in_order(tmp_path: Path, grou
     assert [len(part) for part in parts] == [min(size, 500 - at) for at in range(0, 500, size)]
     assert rows_of(parts) == expected(table)
     assert not faults_of(parts)
+
+
+@pytest.mark.parametrize("group", [1, 7, 100])
+def test_a_batch_ends_with_the_record_that_fills_its_room(tmp_path: Path, group: int) -> None:
+    sizes = [10, 10, 95, 300, 0, 40, 40, 40, 1, 1, 1, 1, 1, 1, 100]
+    table = pa.table({"image": [bytes([at]) * size for at, size in enumerate(sizes)]})
+    shard = written(tmp_path / "a.parquet", table, row_group_size=group)
+    parts = batches(shard, READER.settle(shard, Request(carry=())), 5, room=100)
+    assert [len(part) for part in parts] == [3, 1, 4, 5, 2]
+    assert [row[2] for row in rows_of(parts)] == [bytes([at]) * size for at, size in enumerate(sizes)]
+
+
+def test_what_whole_records_keep_counts_for_room(tmp_path: Path) -> None:
+    table = pa.table({"image": [b"x"] * 8, "wide": [bytes(1000)] * 8})
+    shard = written(tmp_path / "a.parquet", table, use_dictionary=False)
+    for whole, expected in ((False, [8]), (True, [3, 3, 2])):
+        columns = READER.settle(shard, Request(whole=whole))
+        assert [len(part) for part in batches(shard, columns, 8, room=3000)] == expected
+
+
+def test_no_more_is_read_at_once_than_fits(tmp_path: Path) -> None:
+    """Arrow's pool holds a batch of 1 MiB and the parts of the next, not 64 rows of 256 KiB."""
+    table = pa.table({"image": [bytes([at]) * (1 << 18) for at in range(64)]})
+    shard = written(tmp_path / "a.parquet", table, compression="none", use_dictionary=False, write_batch_size=4)
+    del table
+    columns, before, peak = READER.settle(shard, Request()), pa.total_allocated_bytes(), 0
+    for part in READER.read(Unit(id="u", format="parquet", shards=(shard,)), columns, 64, 1 << 20):
+        peak = max(peak, pa.total_allocated_bytes() - before)
+        assert len(part) == 4
+    assert peak < 6 << 20
+
+
+def test_whole_records_have_every_column(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "word": pa.array(["a", None, "b", "a"] * 5).dictionary_encode(),
+            "image": pa.array([{"path": f"{at}", "bytes": b"x", "more": [at]} for at in range(20)]),
+            "nested": pa.array([[{"a": at}] * (at % 3) for at in range(20)]),
+        }
+    ).replace_schema_metadata({"huggingface": "{}"})
+    shard = written(tmp_path / "a.parquet", table, row_group_size=6)
+    columns = READER.settle(shard, Request(whole=True))
+    sources = [part.source for part in batches(shard, columns, 7)]
+    assert [len(source) for source in sources] == [7, 7, 6]
+    found = pa.Table.from_batches(sources)
+    assert found.schema.equals(pq.read_schema(tmp_path / "a.parquet"), check_metadata=True)
+    without = [row | {"image": row["image"] | {"bytes": None}} for row in table.to_pylist()]
+    assert found.to_pylist() == without
+    assert all(part.source is None for part in batches(shard, READER.settle(shard, Request())))
 
 
 def test_slices_between_row_groups_make_the_whole(tmp_path: Path) -> None:

@@ -67,6 +67,26 @@ def test_records_are_those_that_tensorflow_wrote(
     ]
 
 
+@pytest.mark.parametrize("compression", ["", "GZIP"])
+def test_a_batch_ends_with_the_record_that_fills_its_room(tmp_path: Path, compression: str) -> None:
+    sizes = [10, 10, 200_000, 10, 1_000_000, 0, 120_000, 1, 1, 1]
+    written = [example(image=bytes([i]) * size) for i, size in enumerate(sizes)]
+    shard = write(tmp_path / "a.tfrecord", written, compression)
+    raw = READER.read(Unit(id="u", format="tfrecord", shards=(shard,)), IMAGES, 4, 100_000)
+    parts = [batch.records() for batch in raw]
+    assert [len(part) for part in parts] == [3, 2, 2, 3]
+    assert [row["payload"] for row in rows(parts)] == [bytes([i]) * size for i, size in enumerate(sizes)]
+    assert [row["index"] for row in rows(parts)] == list(range(len(sizes)))
+
+
+def test_whole_records_are_their_examples(tmp_path: Path) -> None:
+    written = [example(image=b"%d" % i, other=[i, i]) for i in range(10)]
+    shard = write(tmp_path / "a.tfrecord", written)
+    parts = read(shard, READER.settle(shard, Request(whole=True)), 4)
+    assert [e for part in parts for e in part.source] == written
+    assert all(part.source is None for part in read(shard, READER.settle(shard, Request()), 4))
+
+
 @pytest.mark.parametrize(
     ("features", "request_", "image", "key", "carried"),
     [

@@ -242,6 +242,105 @@ def test_vectors_that_are_none(tmp_path: Path) -> None:
     assert found[-1]["fault"].reason == Reason.MISSING_IMAGE
 
 
+def wholes(shard: Shard, size: int = 256, **request: Any) -> list[tuple[Any, Any]]:
+    """Of every record what is kept to write it again, and its fault."""
+    columns = READER.settle(shard, Request(whole=True, **request))
+    return [(part.source[i], part.faults.get(i)) for part in read(shard, columns, size) for i in range(len(part))]
+
+
+@pytest.mark.parametrize("size", [1, 256])
+@pytest.mark.parametrize("format", ["ustar", "gnu", "pax"])
+def test_whole_samples_have_every_member_as_it_is(tmp_path: Path, format: str, size: int) -> None:
+    samples = [
+        [
+            ("d.x/a.SEG.png", b"mask"),
+            ("d.x/a.CLS", b"1"),
+            ("d.x/a.JPG", b"image"),
+            ("d.x/a", b""),
+            ("d.x/a.bin", b"\xff"),
+        ],
+        [(f"{'é' * 70}/b.json", b"{}"), (f"{'é' * 70}/b.png", b"image"), (f"{'é' * 70}/b.jpg", b"other")],
+        [("c.jpg", b"image")],
+    ]
+    shard = shard_of(tmp_path / "a.tar", archive([member for sample in samples for member in sample], format))
+    found = wholes(shard, size)
+    assert [[(name.decode(), data) for name, _, data in whole.members] for whole, _ in found] == samples
+    assert [whole.image for whole, _ in found] == [b"jpg", b"png", b"jpg"]
+    for whole, _ in found:
+        assert [extension for name, extension, _ in whole.members] == [
+            name.rpartition(b"/")[2].partition(b".")[2].lower() for name, _, _ in whole.members
+        ]
+
+
+def test_samples_are_the_same_ones_whether_whole_or_not(tmp_path: Path) -> None:
+    members = [
+        ("a.png", b"1"),
+        ("a.seg", b"x"),
+        ("a.seg", b"y"),
+        ("a.cls", b"1"),
+        ("a.cls", b"2"),
+        ("a.png", b"2"),
+        ("b.x", b""),
+    ]
+    shard = shard_of(tmp_path / "a.tar", archive(members))
+    apart, whole = (read(shard, READER.settle(shard, Request(whole=whole))) for whole in (False, True))
+    assert rows(apart) == rows(whole)
+    assert [part.source for part in apart] == [None]
+    found = [[(name.decode(), data) for name, _, data in sample.members] for sample in whole[0].source]
+    assert found == [members[:4], members[4:6], members[6:]]
+
+
+def test_a_whole_sample_with_a_member_that_cannot_be_kept_is_a_reject(tmp_path: Path) -> None:
+    members: list[tuple[str | tarfile.TarInfo, bytes]] = [
+        *[("a.png", b"1"), ("a.bin", bytes(1001)), ("a.txt", b"t")],
+        *[("b.png", b"2"), ("b.bin", bytes(1000 - 1 - 512))],
+        *[("c.png", b"3"), ("c.bin", bytes(1000 - 512))],
+        *[("d.png", b"4"), (special("d.lnk", tarfile.SYMTYPE), b"")],
+        ("e.png", bytes(1000)),
+    ]
+    shard = shard_of(tmp_path / "a.tar", archive(members))
+    faults = [fault for _, fault in wholes(shard, max_record_bytes=1000)]
+    assert [fault and (fault.reason, fault.detail, fault.data) for fault in faults] == [
+        (Reason.RECORD_TOO_LARGE, "member 'a.bin' has 1001 bytes, and at most 1000 are allowed", b"1"),
+        None,
+        (Reason.RECORD_TOO_LARGE, "sample 'c' has over 1000 bytes in its first 2 members, more than are allowed", b"3"),
+        (Reason.INVALID_RECORD, "member 'd.lnk' is a symbolic link", b"4"),
+        None,
+    ]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    ("size", "room", "edges"),
+    [
+        (256, 1 << 20, [7]),
+        (3, 1 << 20, [3, 3, 1]),
+        (256, 300, [3, 1, 3]),  # 100 + 100 + 100; 900; 100 + 100 + 0
+        (2, 300, [2, 2, 2, 1]),
+        (256, 1, [1, 1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_a_batch_ends_early_where_its_room_is_full(
+    tmp_path: Path, whole: bool, size: int, room: int, edges: list[int]
+) -> None:
+    sizes = [100, 100, 100, 900, 100, 100, 1]
+    shard = shard_of(tmp_path / "a.tar", archive([(f"{i}.png", bytes(n)) for i, n in enumerate(sizes)]))
+    columns = READER.settle(shard, Request(whole=whole))
+    unit = Unit(id="u", format="webdataset", shards=(shard,))
+    parts = [raw.records() for raw in READER.read(unit, columns, size, room)]
+    assert [len(part) for part in parts] == edges
+    assert [(row["index"], len(row["payload"])) for row in rows(parts)] == list(enumerate(sizes))
+
+
+def test_room_is_taken_by_what_is_kept(tmp_path: Path) -> None:
+    members = [(f"{i}.{name}", bytes(100)) for i in range(4) for name in ("png", "bin")]
+    shard = shard_of(tmp_path / "a.tar", archive(members))
+    unit = Unit(id="u", format="webdataset", shards=(shard,))
+    for whole, edges in ((False, [4]), (True, [2, 2])):
+        columns = READER.settle(shard, Request(whole=whole))
+        assert [len(raw.records()) for raw in READER.read(unit, columns, 256, 400)] == edges
+
+
 SMALL = archive([("a.png", b"image")])
 
 

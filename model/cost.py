@@ -1,0 +1,28 @@
+"""What a network costs, counted from its layers."""
+
+from math import prod
+from typing import Any
+
+from model.backend import keras
+from model.spec import Shape
+
+
+def operations(model: Any, *shapes: Shape) -> int:
+    """Floating-point operations of one record: a multiplication and an addition for each use of a weight.
+
+    Only convolutions and dense layers are counted, which is how papers on denoisers count.
+
+    Args:
+      model: a Keras model whose layers are no models themselves.
+      shapes: of its inputs, (H, W, C) or (d,), in their order.
+    """
+    inputs = [keras().layers.Input(shape) for shape in shapes]
+    sized = keras().models.clone_model(model, input_tensors=inputs if len(inputs) > 1 else inputs[0])
+    return 2 * sum(_uses(layer) for layer in sized.layers if hasattr(layer, "kernel"))
+
+
+def _uses(layer: Any) -> int:
+    sites = prod(layer.output.shape[1:-1])
+    if "Transpose" in type(layer).__name__:  # a kernel is laid on every site of the input
+        sites = prod(layer.input.shape[1:-1])
+    return int(prod(layer.kernel.shape) * sites)

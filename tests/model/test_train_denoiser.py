@@ -1,0 +1,148 @@
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from model.bundle import Bundle
+from model.checkpoint import FILE
+from model.crops import make_batch
+from model.loading import load_model
+from model.train_denoiser import STEPS, DenoiserSettings, rate_at, side_at, train_denoiser
+from pipeline.errors import OutputError, UsageError
+from pipeline.readers import Request
+
+_STEPS = 9
+
+
+@pytest.fixture(scope="module")
+def inputs(digits, tmp_path_factory) -> str:
+    """Pictures of 17 x 17 digits each."""
+    path = tmp_path_factory.mktemp("inputs") / "pictures.npy"
+    chosen = digits[np.random.default_rng(0).integers(len(digits), size=(6, 17, 17))]
+    np.save(path, chosen.swapaxes(2, 3).reshape(6, 136, 136, 1))
+    return str(path)
+
+
+def _settings(inputs, output, **more) -> DenoiserSettings:
+    given = {"steps": _STEPS, "validation_fraction": 0.2, "precision": "float32", "checkpoint_steps": 4}
+    return DenoiserSettings(inputs=(inputs,), output=str(output), request=Request(carry=()), **given | more)
+
+
+class _InterruptedError(Exception):
+    pass
+
+
+def _interrupting(step):
+    def watch(report, steps):
+        if report.step > step:
+            raise _InterruptedError
+
+    return watch
+
+
+def _ignore(report, steps):
+    pass
+
+
+@pytest.fixture(scope="module")
+def trained(inputs, tmp_path_factory):
+    return train_denoiser(_settings(inputs, tmp_path_factory.mktemp("trained") / "bundle"), _ignore)
+
+
+def _model(bundle):
+    return load_model(bundle.read("model.keras"), "bundle")
+
+
+def _of_the_noise(first, last):
+    """The loss of doing nothing in these steps: noise of a level has just its mean square."""
+    images = [np.zeros((136, 136, 1), np.uint8)] * 4
+    levels = [make_batch(images, side_at(step, _STEPS), 0, step).level for step in range(first, last)]
+    return np.mean([20 * np.log10(level) for level in levels])
+
+
+def test_it_learns(trained):
+    assert (trained.images, trained.held_out) == (4, 2)
+    assert [report.step for report in trained.reports] == [4, 8, 9]
+    first, _, last = (
+        report.loss - _of_the_noise(start, report.step)
+        for start, report in zip((0, 4, 8), trained.reports, strict=True)
+    )
+    assert first > 1  # dB worse than doing nothing, as it began at random
+    assert last < 0.2
+
+
+def test_what_is_reported_is_what_the_bundled_model_does(trained, inputs):
+    model = _model(trained.bundle)
+    for level in (15, 25, 50):
+        ratios = []
+        for number, image in enumerate(np.load(inputs)[[0, 5], :136, :136] / 255):
+            noise = np.random.default_rng([1, number]).standard_normal((1, 136, 136, 1), np.float32) * level / 255
+            levels = np.full_like(noise, level / 255)
+            made = np.clip(model([image[None].astype(np.float32) + noise, levels]).numpy()[0], 0, 1)
+            ratios.append(-10 * np.log10(((made - image) ** 2).mean()))
+        assert trained.reports[-1].psnr[str(level)] == pytest.approx(np.mean(ratios), abs=1e-3)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(trained, inputs, tmp_path):
+    for step in (0, 4):  # twice: before step 4 is saved, and before step 8 is
+        with pytest.raises(_InterruptedError):
+            train_denoiser(_settings(inputs, tmp_path / "b"), _interrupting(step))
+    assert [path.name for path in (tmp_path / "b").iterdir()] == [FILE]
+    went_on = train_denoiser(_settings(inputs, tmp_path / "b"), _ignore)
+    assert went_on.bundle.digest == trained.bundle.digest
+    assert went_on.bundle.read("model.keras") == trained.bundle.read("model.keras")
+    assert [(r.step, r.loss, r.psnr) for r in went_on.reports] == [(r.step, r.loss, r.psnr) for r in trained.reports]
+    assert not (tmp_path / "b" / FILE).exists()
+
+
+def test_refusals(trained, inputs, tmp_path):
+    with pytest.raises(_InterruptedError):
+        train_denoiser(_settings(inputs, tmp_path / "b", checkpoint_steps=1), _interrupting(1))
+    with pytest.raises(OutputError, match=r"checkpoint\.npz: of a training with seed 0, not 1; give the same options"):
+        train_denoiser(_settings(inputs, tmp_path / "b", seed=1), _ignore)
+    np.save(tmp_path / "other.npy", np.load(inputs)[::-1])
+    with pytest.raises(OutputError, match="of a training with images '"):
+        train_denoiser(_settings(str(tmp_path / "other.npy"), tmp_path / "b"), _ignore)
+    with pytest.raises(OutputError, match="holds a bundle already"):
+        train_denoiser(_settings(inputs, Path(trained.bundle.uri)), _ignore)
+    np.save(tmp_path / "vectors.npy", np.zeros((5, 3), np.float32))
+    with pytest.raises(UsageError, match="--kind denoiser takes images"):
+        train_denoiser(_settings(str(tmp_path / "vectors.npy"), tmp_path / "c"), _ignore)
+    with pytest.raises(UsageError, match=r"the loss is not finite in step [0-9]+; give a smaller --learning-rate"):
+        train_denoiser(_settings(inputs, tmp_path / "c", learning_rate=1e30), _ignore)
+
+
+def test_the_curve_and_the_provenance(trained):
+    output = Path(trained.bundle.uri)
+    reports = json.loads((output / "training.json").read_text())["reports"]
+    assert [report["loss"] for report in reports] == [report.loss for report in trained.reports]
+    root = ElementTree.parse(output / "curve.svg").getroot()
+    lines = list(root.iter("{http://www.w3.org/2000/svg}polyline"))
+    assert [len(line.get("points").split()) for line in lines] == [3, 3, 3, 3]
+    training = Bundle.open(trained.bundle.uri).spec.training
+    assert (training["steps"], training["training_images"], training["precision"]) == (_STEPS, 4, "float32")
+    assert training["validation_psnr"] == trained.reports[-1].psnr
+    assert training["operations_per_pixel"] == trained.operations == 224_528
+
+
+def test_the_bundle_takes_any_size_and_a_noise_level(trained):
+    spec = trained.bundle.spec
+    assert (spec.kind, spec.latent, spec.functions) == ("denoiser", None, ("denoise",))
+    assert (spec.input.any_size, spec.input.multiple, spec.input.color) == (True, 8, "gray")
+
+
+def test_the_course_is_the_same_for_any_number_of_steps():
+    sides = [side_at(step, STEPS) for step in range(STEPS)]
+    assert [sides.count(side) for side in (64, 96, 128)] == [22_000, 7_000, 4_000]
+    assert sides == sorted(sides)
+    short = [side_at(step, 330) for step in range(330)]
+    assert [short.count(side) for side in (64, 96, 128)] == [220, 70, 40]
+    assert side_at(0, 1) in (64, 96, 128)
+    rates = np.array([rate_at(step, STEPS, 2e-3) for step in range(STEPS)])
+    assert rates[0] == pytest.approx(2e-3 / 200)
+    assert rates.argmax() == 199
+    assert rates[STEPS // 2] == pytest.approx(1e-3)
+    assert rates[-1] < 1e-8
+    assert rate_at(165, 330, 2e-3) == pytest.approx(1e-3)
