@@ -1,7 +1,7 @@
 """latentlake: run a trained autoencoder over a lake of image shards, as a batch job on Apache Beam.
 
-``EncodeShards`` and ``DenoiseShards`` are whole jobs as transforms, ``EncodeImages`` is the model over records of your own
-pipeline.
+``EncodeShards`` and ``DenoiseShards`` are whole jobs as transforms, ``EncodeImages`` is the model over records of your
+own pipeline.
 """
 
 from importlib import import_module

@@ -33,6 +33,8 @@ def images_out(settings: "Settings", spec: "Spec", found: Found | None) -> Image
     Raises:
       UsageError: the options contradict each other, or two images would be written under one name.
     """
+    if settings.error_map and not settings.images:
+        raise UsageError("--error-map shows images' errors; leave out --no-images")
     if settings.verb is Verb.ENCODE or not settings.images or (settings.verb is Verb.RECONSTRUCT and spec.numeric):
         return None
     if spec.numeric:
@@ -50,6 +52,16 @@ def images_out(settings: "Settings", spec: "Spec", found: Found | None) -> Image
         quality=settings.quality,
         error_map=settings.error_map,
     )
+
+
+def check_variance(settings: "Settings", spec: "Spec") -> None:
+    """Refuse to ask for variances that the model does not have.
+
+    Raises:
+      UsageError: it is no variational autoencoder.
+    """
+    if settings.variance and spec.variance is None:
+        raise UsageError(f"a model of kind {spec.kind!r} gives no variances; leave out --latent-variance")
 
 
 def _check_names(found: Found, image_format: ImageFormat) -> None:

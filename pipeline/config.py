@@ -61,7 +61,7 @@ class NoiseLevel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """Where generated latents come from: the prior by ``seed``, or the line between two ``ends``, in ``count`` steps."""
+    """Where generated latents come from: the prior by ``seed``, or a line between two ``ends``, in ``count`` steps."""
 
     count: int
     seed: int = 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.choices import check_level, drawn_latents, images_out, noise_level, with_level
+from pipeline.choices import check_level, check_variance, drawn_latents, images_out, noise_level, with_level
 from pipeline.commit import Gate, Run
 from pipeline.config import Drawn, JobConfig, NoiseLevel, Verb
 from pipeline.drawn import FORMAT as DRAWN
@@ -98,6 +98,7 @@ def prepare(settings: Settings) -> Job:
     started = time.time()
     bundle = Bundle.open(settings.model)
     bundle.spec.require("decode" if settings.verb is Verb.GENERATE else settings.verb)
+    check_variance(settings, bundle.spec)
     check_apart(settings.input, settings.output)
     output = settings.output.rstrip("/")
     held = read_held(output)

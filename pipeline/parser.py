@@ -20,8 +20,7 @@ COMMANDS = {
     ),
     "denoise": (
         "the same dataset with cleaner images, of any size and depth",
-        "python -m pipeline denoise --input 'shards/*.tar' --model model/zoo/denoiser-gray --noise-level estimate "
-        "--output clean",
+        "python -m pipeline denoise --input photos/ --model model/zoo/denoiser-gray --noise-level 25 --output clean",
     ),
     "decode": (
         "images of latent vectors",

@@ -22,6 +22,8 @@ class Progress:
     def __init__(self, job: "Job") -> None:
         self._bytes = max(1, job.plan.todo_bytes)
         self._units = len(job.plan.todo)
+        drawn = job.config.drawn is not None
+        self._records = sum((unit.stop or 0) - unit.start for unit in job.plan.todo) if drawn else 0
         self._before = TALLY.counts
         self._started = time.monotonic()
         self._first: float | None = None  # when the first record came out
@@ -64,6 +66,8 @@ class Progress:
         return f"{bar} {share:4.0%}  {speed}  {units}  {self._left(share, now)}"
 
     def _share(self, counts: Counts) -> float:
+        if self._records:
+            return (counts.read - self._before.read) / self._records
         # Bytes read run ahead of records, finished units behind; columns that are not needed are never read.
         finished = counts.unit_bytes - self._before.unit_bytes
         read = min(counts.bytes_read - self._before.bytes_read, self._bytes * 0.99)

@@ -61,7 +61,9 @@ class _Shards(beam.PTransform):
 
 
 class EncodeShards(_Shards):
-    """Latents of every image in some shards, as a root transform; gives the job's summary::
+    """Latents of every image in some shards, as a root transform; gives the job's summary.
+
+    ::
 
         with beam.Pipeline() as p:
             p | EncodeShards(input=["images/"], model="bundle", output="latents")
@@ -80,7 +82,9 @@ class EncodeShards(_Shards):
 
 
 class DenoiseShards(_Shards):
-    """The same shards with cleaner images, as a root transform; gives the job's summary::
+    """The same shards with cleaner images, as a root transform; gives the job's summary.
+
+    ::
 
         with beam.Pipeline() as p:
             p | DenoiseShards(input=["images/"], model="bundle", output="clean", noise_level="estimate")

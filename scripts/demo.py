@@ -50,11 +50,10 @@ def denoise(root: Path) -> None:
     run("pipeline denoise --input", noisy, "--model", root / "denoiser", "--reference", clean, "--output", out)
     noise, left = (images_of(folder) - images_of(clean) for folder in (noisy, out / "images"))
     before, after = (-10 * np.log10((e.astype(float) ** 2).mean() / 255**2) for e in (noise, left))
-    mean = duckdb.sql(f"SELECT avg(psnr_reference), avg(ssim_reference) FROM '{out}/metrics/**/*.parquet'").fetchone()
-    print(
-        f"\nPSNR over all pixels: {before:.2f} dB noisy, {after:.2f} dB denoised; mean of the images and of their SSIM:"
-    )
-    print(f"  {mean[0]:.2f} dB, {mean[1]:.3f}")
+    metrics = f"'{out}/metrics/**/*.parquet'"
+    ((psnr, ssim),) = duckdb.sql(f"SELECT avg(psnr_reference), avg(ssim_reference) FROM {metrics}").fetchall()
+    print(f"\nPSNR over all pixels: {before:.2f} dB noisy, {after:.2f} dB denoised")
+    print(f"  means over the images: PSNR {psnr:.2f} dB, SSIM {ssim:.3f}")
     rows = {f"noisy {before:.1f} dB": noisy, f"denoised {after:.1f} dB": out / "images", "clean": clean}
     draw(rows, root / "denoised.png")
 

@@ -77,8 +77,8 @@ class Reader(Protocol):
         """All records of the unit in order, in batches of ``size``; a shard's last batch may be smaller.
 
         So is one that ends early because its records reach ``room`` bytes, as they are stored: large images come in
-        small batches. Where batches end depends on the unit alone. Memory stays constant: a few batches, whatever the size of the shard. A record that is bad by itself becomes
-        a fault of its batch and the next one follows.
+        small batches. Where batches end depends on the unit alone. Memory stays constant: a few batches, whatever the
+        size of the shard. A record that is bad by itself becomes a fault of its batch and the next one follows.
 
         Raises:
           ShardError: the container is damaged, its schema differs from ``columns``, or the store failed.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 from typing import NamedTuple
 
@@ -25,8 +26,9 @@ from pipeline.worker import Worker
 from pipeline.writers.metrics import metrics_schema
 
 _WHITE = 255.0  # the scale of noise levels
-_FEW = 8  # images of any size take long each, and batches are what the cores share
-_ROOM = 4 << 20
+# Batches are what the cores share: thumbnails are many in one, a photograph, which takes a second, has few beside it.
+_FEW = 64
+_ROOM = 1 << 19
 _LARGE = 1 << 24  # an image of more pixels is denoised while no other large one is, to bound memory
 
 _one_large = BoundedSemaphore(1)
@@ -40,6 +42,16 @@ class Measured(NamedTuple):
     level: float | None  # the noise that the model was told of, where white is 255
     mse: float  # output against input, pixels in 0..1
     clean: tuple[float, float] | None  # PSNR in dB and SSIM, output against reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """One batch on its way: every position ends in ``measured``, with its picture, or in ``faults``."""
+
+    records: Records
+    pictures: Pictures
+    faults: dict[int, Fault]
+    measured: dict[int, Measured] = field(default_factory=dict)
 
 
 class Denoise:
@@ -59,40 +71,31 @@ class Denoise:
         """Denoise one batch."""
         assert self._gallery is not None
         records = raw.records()
-        faults, measured = dict(records.faults), dict[int, Measured]()
-        pictures = Pictures(self._gallery, records)
+        batch = _Batch(records=records, faults=dict(records.faults), pictures=Pictures(self._gallery, records))
         with _alone_if_large(records, self._config.target.max_pixels):
             clean = self._clean(raw)
-            for group in self._decoder.groups(records, faults):
-                self._denoise(records, group, clean, pictures, measured, faults)
-        positions = np.array(sorted(measured), np.int64)
-        rows = table_rows(records, positions, self._columns([measured[p] for p in positions.tolist()]), self.schema)
-        return batch_result(records, positions, faults, rows, pictures)
+            for group in self._decoder.groups(records, batch.faults):
+                self._denoise(group, clean, batch)
+        positions = np.array(sorted(batch.measured), np.int64)
+        columns = self._columns([batch.measured[position] for position in positions.tolist()])
+        rows = table_rows(records, positions, columns, self.schema)
+        return batch_result(records, positions, batch.faults, rows, batch.pictures)
 
-    def _denoise(
-        self,
-        records: Records,
-        group: Group,
-        clean: Mapping[int, Array] | None,
-        pictures: Pictures,
-        measured: dict[int, Measured],
-        faults: dict[int, Fault],
-    ) -> None:
-        levels, told = self._levels(records, group, faults)
+    def _denoise(self, group: Group, clean: Mapping[int, Array] | None, batch: "_Batch") -> None:
+        levels, told = self._levels(batch.records, group, batch.faults)
         positions, pixels = group.positions[told], group.pixels[told] if not told.all() else group.pixels
         if not len(positions):
             return
         made = self._denoiser.denoise(pixels, None if levels is None else levels[told] / np.float32(_WHITE))
         for at, position in enumerate(positions.tolist()):
             fault = None if np.isfinite(made.mse[at]) else NON_FINITE
-            fault = fault or pictures.add(position, made.pixels[at], pixels[at])
-            if fault:
-                faults[position] = fault
+            if fault := fault or batch.pictures.add(position, made.pixels[at], pixels[at]):
+                batch.faults[position] = fault
                 continue
             height, width = pixels.shape[1:3]
             level = None if levels is None else float(levels[told][at])
-            against = None if clean is None else _compare(records, position, made.pixels[at], clean[position])
-            measured[position] = Measured(height, width, level, float(made.mse[at]), against)
+            against = None if clean is None else _compare(batch.records, position, made.pixels[at], clean[position])
+            batch.measured[position] = Measured(height, width, level, float(made.mse[at]), against)
 
     def _levels(self, records: Records, group: Group, faults: dict[int, Fault]) -> tuple[Array | None, Array]:
         """Noise levels float32 ``[m]`` of a group, where white is 255, and who has one, bool ``[m]``."""

@@ -41,6 +41,7 @@ class Encode:
     def __init__(self, config: JobConfig, worker: Worker) -> None:
         self.worker, self._decoder, self._variance = worker, worker.decoder, config.variance
         self._dimension = worker.runtime.spec.dimension
+        self.gallery = gallery_for(config)
         self.size = worker.runtime.batch_size
         self.schema: pa.Schema = latent_schema(self._dimension, self.errors, config.columns.carry, self._variance)
 
@@ -52,7 +53,7 @@ class Encode:
         parts = [self.made(group) for group in decoded.groups]
         made = self._joined(parts)
         faults.update({int(p): NON_FINITE for p in made.positions[~_finite(made.columns)]})
-        pictures = self.pictures(records, zip(decoded.groups, parts, strict=True), faults)
+        pictures = self._pictures(records, zip(decoded.groups, parts, strict=True), faults)
         good = surviving(made.positions, faults)
         return batch_result(records, made.positions[good], faults, self._rows(records, made, good), pictures)
 
@@ -62,15 +63,23 @@ class Encode:
         columns = runtime.encode_variance(group.pixels) if self._variance else [runtime.encode(group.pixels)]
         return Made(positions=group.positions, columns=columns)
 
-    def pictures(
-        self, records: Records, made: Iterable[tuple[Group, Made]], faults: dict[int, Fault]
-    ) -> Pictures | None:
-        """The images of a batch; one that cannot be written becomes a fault."""
-        return None
-
     def arrow(self, columns: Sequence[Array]) -> list[pa.Array]:
         """The model's numbers as columns of the table."""
         return [latent_column(column) for column in columns]
+
+    def _pictures(
+        self, records: Records, made: Iterable[tuple[Group, Made]], faults: dict[int, Fault]
+    ) -> Pictures | None:
+        if self.gallery is None:
+            return None
+        pictures, value_range = Pictures(self.gallery, records), self.worker.runtime.spec.input.value_range
+        for group, part in made:
+            assert part.output is not None
+            output = to_pixels(part.output, value_range, group.pixels.dtype)
+            for position, image, pixels in zip(group.positions.tolist(), output, group.pixels, strict=True):
+                if position not in faults and (fault := pictures.add(position, image, pixels)):
+                    faults[position] = fault
+        return pictures
 
     def _joined(self, parts: Sequence[Made]) -> Made:
         """The parts as one, in the order of the batch. Nearly always there is a single part, which passes through."""
@@ -99,28 +108,10 @@ class Reconstruct(Encode):
 
     errors = True
 
-    def __init__(self, config: JobConfig, worker: Worker) -> None:
-        super().__init__(config, worker)
-        self._gallery = gallery_for(config)
-
     def made(self, group: Group) -> Made:
         made = self.worker.runtime.reconstruct(group.pixels)
-        output = made.output if self._gallery else None
+        output = made.output if self.gallery else None
         return Made(positions=group.positions, columns=[made.latents, made.mse], output=output)
-
-    def pictures(
-        self, records: Records, made: Iterable[tuple[Group, Made]], faults: dict[int, Fault]
-    ) -> Pictures | None:
-        if self._gallery is None:
-            return None
-        pictures, value_range = Pictures(self._gallery, records), self.worker.runtime.spec.input.value_range
-        for group, part in made:
-            assert part.output is not None
-            output = to_pixels(part.output, value_range, group.pixels.dtype)
-            for position, image, pixels in zip(group.positions.tolist(), output, group.pixels, strict=True):
-                if position not in faults and (fault := pictures.add(position, image, pixels)):
-                    faults[position] = fault
-        return pictures
 
     def arrow(self, columns: Sequence[Array]) -> list[pa.Array]:
         latents, mse = columns

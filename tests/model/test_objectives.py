@@ -116,6 +116,11 @@ def test_moved_images_are_those_of_pillow(layers):
     assert inside > 0.7 * images.size
 
 
+def test_the_border_goes_on_outwards(layers):
+    gray = np.full((50, 9, 12, 2), 0.3, np.float32)
+    np.testing.assert_allclose(np.asarray(moved(gray, np.random.default_rng(0))), gray, rtol=1e-6)
+
+
 def test_moves_are_small_and_drawn_anew():
     moves = _transforms(np.random.default_rng(0), 2000, 28, 28)
     centre = np.array([13.5, 13.5])

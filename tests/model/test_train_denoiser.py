@@ -7,9 +7,10 @@ import pytest
 
 from model.bundle import Bundle
 from model.checkpoint import FILE
+from model.course import STEPS, rate_at, side_at
 from model.crops import make_batch
 from model.loading import load_model
-from model.train_denoiser import STEPS, DenoiserSettings, rate_at, side_at, train_denoiser
+from model.train_denoiser import DenoiserSettings, train_denoiser
 from pipeline.errors import OutputError, UsageError
 from pipeline.readers import Request
 

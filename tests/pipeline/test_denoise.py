@@ -83,7 +83,9 @@ def test_a_tar_of_mixed_sizes_with_everything_beside(blur: str, tmp_path: Path) 
     images = [image(i, 20 + i % 3, 31, *([3] if i % 2 else [])) for i in range(30)]
     with webdataset.TarWriter(str(tmp_path / "x-000.tar")) as out:
         for i, pixels in enumerate(images):
-            out.write({"__key__": f"d/{i:03d}", "txt": f"text {i}", "png": png(pixels), "seg.bin": bytes([i]), "cls": i})
+            out.write(
+                {"__key__": f"d/{i:03d}", "txt": f"text {i}", "png": png(pixels), "seg.bin": bytes([i]), "cls": i}
+            )
     summary = run_job(Verb.DENOISE, tmp_path / "x-000.tar", blur, tmp_path / "out")
     assert summary["total"]["results"] == 30
     with tarfile.open(tmp_path / "x-000.tar") as before, tarfile.open(tmp_path / "out/images/x-000.tar") as after:

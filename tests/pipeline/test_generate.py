@@ -10,12 +10,13 @@ from PIL import Image
 
 from pipeline import drawn
 from pipeline.config import Drawn, Verb
-from pipeline.errors import BundleError, InputError
+from pipeline.errors import BundleError, InputError, UsageError
 from pipeline.job import Settings, prepare
 from pipeline.launch import launch
 from pipeline.records import Unit
 from pipeline.verify import verify
 from tests.conftest import Model, Pixels
+from tests.pipeline.conftest import run_job
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,10 @@ def test_images_are_the_decoder_of_the_prior(vae: str, tmp_path: Path) -> None:
     made = np.stack([pixels_of(row) for row in generate(vae, tmp_path / "out", count=20, seed=9)])
     whole = load_model((Path(vae) / "model.keras").read_bytes(), vae)
     latents = np.concatenate(
-        [b.payload for b in drawn.read_drawn(Unit(id="", format="", shards=(), stop=20), Drawn(count=20, seed=9), 3, 20)]
+        [
+            b.payload
+            for b in drawn.read_drawn(Unit(id="", format="", shards=(), stop=20), Drawn(count=20, seed=9), 3, 20)
+        ]
     )
     x, after = latents, False
     for layer in whole.layers:  # the decoder is a plain chain after the sampling
@@ -121,3 +125,19 @@ def test_refusals(encoded: Path, model: Model, vae: str, tmp_path: Path) -> None
             Settings(model=model.bundle, input=(f"{encoded}/latents",), interpolate=("00003.png", "00004.png"), **base)
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_variances_on_request(vae: str, model: Model, shards: Path, digits: Pixels, tmp_path: Path) -> None:
+    from model.backend import keras
+    from model.loading import load_model
+
+    run_job(Verb.ENCODE, shards / "b", vae, tmp_path / "out", variance=True)
+    rows = pq.read_table(tmp_path / "out/latents/train-2.parquet").to_pylist()
+    whole = load_model((Path(vae) / "model.keras").read_bytes(), vae)
+    outputs = [whole.get_layer(name).output for name in ("z_mean", "z_log_var")]
+    mean, log_variance = keras().Model(whole.input, outputs)(digits[1000:, ..., None].astype(np.float32) / 255)
+    np.testing.assert_allclose([row["latent"] for row in rows], mean, atol=1e-4)
+    np.testing.assert_allclose([row["latent_variance"] for row in rows], np.exp(log_variance), rtol=1e-4)
+    base = {"verb": Verb.ENCODE, "input": (str(shards),), "output": str(tmp_path / "refused"), "variance": True}
+    with pytest.raises(UsageError, match="gives no variances"):
+        prepare(Settings(model=model.bundle, **base))

@@ -36,9 +36,7 @@ def close(made: Pixels, wanted: Pixels) -> bool:
     return int(np.abs(made.astype(int) - wanted.astype(int)).max()) <= 1 and np.mean(made != wanted) < 0.01
 
 
-def test_reconstruct_writes_the_dataset_again(
-    reconstructed: Path, shards: Path, model: Model, digits: Pixels
-) -> None:
+def test_reconstruct_writes_the_dataset_again(reconstructed: Path, shards: Path, model: Model, digits: Pixels) -> None:
     for name in ("a/train-0", "a/train-1", "b/train-2"):
         before, after = (pq.read_table(root / f"{name}.parquet") for root in (shards, reconstructed / "images"))
         assert after.schema.equals(before.schema)
@@ -56,9 +54,7 @@ def test_errors_are_of_the_images(reconstructed: Path, digits: Pixels) -> None:
     np.testing.assert_allclose(mse, stated, rtol=0.01)  # the table's are of the output before it is rounded
 
 
-def test_decode_of_encode_is_reconstruct(
-    encoded: Path, reconstructed: Path, model: Model, tmp_path: Path
-) -> None:
+def test_decode_of_encode_is_reconstruct(encoded: Path, reconstructed: Path, model: Model, tmp_path: Path) -> None:
     run_job(Verb.DECODE, encoded / "latents", model.bundle, tmp_path / "out")
     decoded, wanted = rows_of(tmp_path / "out", "images"), rows_of(reconstructed, "images")
     assert [row["image"]["bytes"] for row in decoded] == [row["image"]["bytes"] for row in wanted]
