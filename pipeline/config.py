@@ -138,7 +138,7 @@ class JobConfig:
 
 def fingerprint(unit: Unit, config: JobConfig) -> str:
     """Hash of the model digest, the options that change output bytes, the output version and the input's identity."""
-    source = [[shard.path, shard.size, shard.identity] for shard in unit.shards]
+    source = [[shard.path, shard.size, shard.identity] for shard in (*unit.shards, *unit.clean)]
     return _digest([options_digest(config), unit.id, unit.format, unit.start, unit.stop, source])
 
 

@@ -142,8 +142,8 @@ def read_units(part: str) -> Iterator[Unit]:
     with store_for(part).open(part) as file:
         for line in file:
             value = json.loads(line)
-            shards = tuple(Shard(**shard) for shard in value.pop("shards"))
-            yield Unit(shards=shards, **value)
+            shards, clean = (tuple(Shard(**shard) for shard in value.pop(name)) for name in ("shards", "clean"))
+            yield Unit(shards=shards, clean=clean, **value)
 
 
 def drop_plan(job: Job) -> None:

@@ -12,6 +12,8 @@ from pipeline.listing import Found
 from pipeline.readers import Reader, reader_for
 from pipeline.receipts import Receipt
 from pipeline.records import Shard, Unit
+from pipeline.reference import with_clean
+from pipeline.stems import bare_of
 
 SPLIT_BYTES = 256 << 20  # a splittable shard above this is cut into slices of about this size
 GROUP_FILES = 1024  # small files of one directory that make one unit ...
@@ -41,6 +43,8 @@ def make_plan(found: Found, config: JobConfig, receipts: Mapping[str, Receipt]) 
         # A shard that is written again is one object again, however big it is; one with a reference is read beside it.
         units = list(make_units(found, whole=config.columns.whole or config.reference is not None))
         obsolete = _obsolete(units, found, receipts)
+    if config.reference is not None:
+        units = [with_clean(unit, config.reference) for unit in units]
     _check_names(units)
     todo = [unit for unit in units if not _is_done(unit, config, receipts)]
     return Plan(units=units, todo=todo, obsolete=obsolete)
@@ -68,7 +72,7 @@ def _obsolete(units: Iterable[Unit], found: Found, receipts: Mapping[str, Receip
     if reader_for(found.format).grouped:
         covered = {_split(shard.path)[0] for shard in found.shards}
         return sorted(u for u in receipts.keys() - now if _PART.fullmatch(_split(u)[1]) and _split(u)[0] in covered)
-    stems = {_stem(shard.path, suffixes) for shard in found.shards}
+    stems = {bare_of(shard.path, suffixes) for shard in found.shards}
     return sorted(unit for unit in receipts.keys() - now if unit in stems or _SLICE.sub("", unit) in stems)
 
 
@@ -77,11 +81,11 @@ _PART = re.compile(r"part-\d{5}")
 
 
 def _whole(shard: Shard, format: str, reader: Reader) -> Unit:
-    return Unit(id=_stem(shard.path, reader.suffixes), format=format, shards=(shard,))
+    return Unit(id=bare_of(shard.path, reader.suffixes), format=format, shards=(shard,))
 
 
 def _slices(shard: Shard, format: str, reader: Reader) -> Iterator[Unit]:
-    stem = _stem(shard.path, reader.suffixes)
+    stem = bare_of(shard.path, reader.suffixes)
     rows = reader.rows(shard) if shard.size > SPLIT_BYTES else None
     edges = _edges(rows, shard.size) if rows else [0]
     if len(edges) <= 2:
@@ -127,20 +131,6 @@ def _fill(shards: Iterable[Shard]) -> Iterator[list[Shard]]:
 def _split(path: str) -> tuple[str, str]:
     directory, _, name = path.rpartition("/")
     return directory, name
-
-
-def stem_of(path: str, format: str) -> str:
-    """A shard's path without its format's suffix: what its units and outputs are named after."""
-    return _stem(path, reader_for(format).suffixes)
-
-
-def _stem(path: str, suffixes: Sequence[str]) -> str:
-    """The path without its format's suffix; a name without one is kept whole (``x.tfrecord-00003-of-00010``)."""
-    bare = path[:-3] if path.lower().endswith(".gz") else path
-    for suffix in suffixes:
-        if bare.lower().endswith(suffix) and not bare.lower().endswith("/" + suffix):
-            return bare[: -len(suffix)]
-    return bare
 
 
 def _check_names(units: Iterable[Unit]) -> None:

@@ -80,6 +80,7 @@ class Unit:
     shards: tuple[Shard, ...]
     start: int = 0
     stop: int | None = None  # None: to the end
+    clean: tuple[Shard, ...] = ()  # of each shard the one that it is compared with, where there is a reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

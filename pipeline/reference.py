@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from pipeline.errors import InputError, ShardError
 from pipeline.listing import Found, find_shards
-from pipeline.plan import stem_of
 from pipeline.readers import Columns, Request, reader_for
 from pipeline.records import Array, RawBatch, Records, Shard, Unit
+from pipeline.stems import stem_of
 from pipeline.storage import join, store_for
 
 _SIZE = 64  # records of a batch that is read
@@ -100,6 +100,15 @@ def _settled(clean: Found, request: Request, alike: bool) -> Columns:
         raise InputError(f"the reference {clean.shards[0].uri} cannot be read: {error}") from error
 
 
+def with_clean(unit: Unit, reference: Reference) -> Unit:
+    """The unit with the clean shards of its own ones: when one of them changes, the unit is to be done again.
+
+    Raises:
+      ShardError: one is gone.
+    """
+    return replace(unit, clean=tuple(_partner(shard, unit.format, reference) for shard in unit.shards))
+
+
 def paired(batches: Iterator[RawBatch], unit: Unit, reference: Reference) -> Iterator[Paired]:
     """The batches of a unit with their clean images.
 
@@ -117,9 +126,8 @@ class _Stream:
     """The clean records of a unit, in order."""
 
     def __init__(self, unit: Unit, reference: Reference) -> None:
-        shards = tuple(_partner(shard, unit.format, reference) for shard in unit.shards)
-        self._where = shards[0].path
-        source = replace(unit, format=reference.format, shards=shards)
+        self._where = unit.clean[0].path
+        source = replace(unit, format=reference.format, shards=unit.clean)
         read = reader_for(reference.format).read(source, reference.columns, _SIZE)
         self._batches = (raw.records() for raw in read)
         self._held: Records | None = None

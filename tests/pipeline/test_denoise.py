@@ -207,6 +207,19 @@ def test_clean_references(blur: str, tmp_path: Path) -> None:
         assert 0 < row["ssim_reference"] < 1
 
 
+def test_a_reference_that_changed_is_compared_again(blur: str, tmp_path: Path) -> None:
+    for folder in ("noisy", "clean"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(png(image(1, 16, 16)))
+    options = {"reference": (str(tmp_path / "clean"),)}
+    run_job(Verb.DENOISE, tmp_path / "noisy", blur, tmp_path / "out", **options)
+    (before,) = table(tmp_path / "out")
+    (tmp_path / "clean/a.png").write_bytes(png(blurred(image(1, 16, 16))))
+    assert run_job(Verb.DENOISE, tmp_path / "noisy", blur, tmp_path / "out", **options)["run"]["units"] == 1
+    (after,) = table(tmp_path / "out")
+    assert before["psnr_reference"] < 30 < 45 < after["psnr_reference"]
+
+
 def test_a_missing_reference_is_refused(blur: str, tmp_path: Path) -> None:
     for folder, names in (("noisy", "ab"), ("clean", "a")):
         (tmp_path / folder).mkdir()

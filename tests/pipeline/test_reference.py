@@ -17,7 +17,7 @@ from pipeline.listing import Found, find_shards
 from pipeline.plan import make_units
 from pipeline.readers import Request, reader_for
 from pipeline.records import Array
-from pipeline.reference import Reference, find_reference, paired
+from pipeline.reference import Reference, find_reference, paired, with_clean
 from tests.conftest import png
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (150, 4, 5), np.uint8)
@@ -54,7 +54,7 @@ def pairs(found: Found, reference: Reference, size: int = 7) -> list[tuple[Any, 
     columns = reader_for(found.format).settle(found.shards[0], Request())
     made = []
     for unit in make_units(found, whole=True):
-        for batch in paired(reader_for(found.format).read(unit, columns, size), unit, reference):
+        for batch in paired(reader_for(found.format).read(unit, columns, size), with_clean(unit, reference), reference):
             records = batch.records()
             clean = {start + at: piece.payload[at] for start, piece in batch.clean for at in range(len(piece))}
             assert sorted(clean) == list(range(len(records)))
@@ -155,7 +155,10 @@ def test_a_damaged_record_has_no_key_to_agree(tmp_path: Path) -> None:
     found, reference = reference_of(tmp_path / "noisy", tmp_path / "clean")
     (unit,) = make_units(found)
     reader = reader_for("tfrecord")
-    (batch,) = paired(reader.read(unit, reader.settle(found.shards[0], Request()), 64), unit, reference)
+    records = reader.read(unit, reader.settle(found.shards[0], Request()), 64)
+    (batch,) = paired(records, with_clean(unit, reference), reference)
+        reader.read(unit, reader.settle(found.shards[0], Request()), 64), with_clean(unit, reference), reference
+    )
     ((start, piece),) = batch.clean
     assert (start, [*batch.records().faults], [*piece.faults]) == (0, [2], [5])
 
