@@ -157,8 +157,6 @@ def test_a_damaged_record_has_no_key_to_agree(tmp_path: Path) -> None:
     reader = reader_for("tfrecord")
     records = reader.read(unit, reader.settle(found.shards[0], Request()), 64)
     (batch,) = paired(records, with_clean(unit, reference), reference)
-        reader.read(unit, reader.settle(found.shards[0], Request()), 64), with_clean(unit, reference), reference
-    )
     ((start, piece),) = batch.clean
     assert (start, [*batch.records().faults], [*piece.faults]) == (0, [2], [5])
 
