@@ -11,10 +11,11 @@ import json
 import sys
 from pathlib import Path
 
+from benchmarks import images, sections
 from benchmarks.process import HERE, Place
 from benchmarks.report import machine, write_report
-from benchmarks.sections import SECTIONS, Plan
 
+SECTIONS = {**sections.SECTIONS, **images.SECTIONS}
 RESULTS = HERE / "results"
 
 
@@ -27,14 +28,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=int, default=480_000, help="records of the sets of small images")
     parser.add_argument("--photographs", type=int, default=8_000, help="records of the set of photographs")
+    parser.add_argument("--side", type=int, default=10_000, help="pixels of a side of the large image")
     parser.add_argument("--peers", type=Path, help="Python with the packages of benchmarks/requirements.txt")
     given = parser.parse_args()
     if unknown := set(given.sections) - set(SECTIONS):
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     given.work.mkdir(parents=True, exist_ok=True)
     place = Place(data=given.data.resolve(), work=given.work.resolve())
-    plan = Plan(
-        place=place, rounds=given.rounds, records=given.records, photographs=given.photographs, peers=given.peers
+    plan = sections.Plan(
+        place=place,
+        rounds=given.rounds,
+        records=given.records,
+        photographs=given.photographs,
+        side=given.side,
+        peers=given.peers,
     )
     RESULTS.mkdir(exist_ok=True)
     for name in given.sections or SECTIONS:

@@ -4,11 +4,13 @@
 
 ``--data`` holds the folders ``mnist``, ``cifar10`` and ``bsd400``, each with ``*.parquet`` of the columns
 ``image: struct<bytes, path>`` (an encoded file and its name) and ``label: int64`` or null. A set repeats its source in
-order until it has the records asked for, keys stay unique, and the image bytes are the source's own. A set appears
-whole as ``<work>/<set>-<records>/`` or not at all; one that is there is reused. The same arguments give the same bytes.
+order until it has the records asked for, keys stay unique, and the image bytes are the source's own, but for the set
+that is made grey. A set appears whole as ``<work>/<set>-<records>/`` or not at all; one that is there is reused. The
+same arguments give the same bytes.
 """
 
 import argparse
+import io
 import shutil
 import sys
 import tarfile
@@ -25,8 +27,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image
 
 BLOCK = 2_000  # records in memory at a time
+PHOTOGRAPH = (321, 481)  # pixels: height and width of a BSD photograph that lies on its long side
+NOISE = 25  # standard deviation of what is added to the mosaic, where white is 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +61,27 @@ def make(name: str, data: Path, work: Path, records: int | None = None, *, one_s
     kind = SETS[name]
     total = kind.records if records is None else records
     target = work / (f"{name}-{total}-one" if one_shard else f"{name}-{total}")
-    if target.is_dir():
-        return target
-    if not any((data / kind.source).glob("*.parquet")):
-        raise FileNotFoundError(f"{data / kind.source}: no *.parquet in it; set --data to the directory of the sources")
-    _publish(name, data, target, total, total if one_shard else kind.per_shard)
+    if not target.is_dir():
+        _check_source(data / kind.source)
+        _publish(name, data, target, total, total if one_shard else kind.per_shard)
     return target
 
 
-def _publish(name: str, data: Path, target: Path, total: int, per_shard: int) -> None:
+def _check_source(folder: Path) -> None:
+    if not any(folder.glob("*.parquet")):
+        raise FileNotFoundError(f"{folder}: no *.parquet in it; set --data to the directory of the sources")
+
+
+def _fresh(target: Path) -> Path:
+    """An empty directory beside the target, to become it."""
     partial_directory = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial_directory, ignore_errors=True)
     partial_directory.mkdir(parents=True)
+    return partial_directory
+
+
+def _publish(name: str, data: Path, target: Path, total: int, per_shard: int) -> None:
+    partial_directory = _fresh(target)
     starts = range(0, total, per_shard)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         stops = [min(start + per_shard, total) for start in starts]
@@ -101,6 +115,24 @@ def write_tfrecord(blocks: Iterator[pa.Table], file: Path) -> None:
                 example = _example(row["bytes"], row["path"].encode(), row["label"])
                 length = len(example).to_bytes(8, "little")
                 out.write(length + _masked_crc(length) + example + _masked_crc(example))
+
+
+def write_gray_tfrecord(blocks: Iterator[pa.Table], file: Path) -> None:
+    """The same with every image as a grey PNG, by Pillow's rule for grey."""
+    write_tfrecord(map(_gray, blocks), file)
+
+
+def _gray(block: pa.Table) -> pa.Table:
+    files = []
+    for data in block["bytes"].to_pylist():
+        out = io.BytesIO()
+        _gray_image(data).save(out, "PNG")
+        files.append(out.getvalue())
+    return block.set_column(block.schema.get_field_index("bytes"), "bytes", pa.array(files))
+
+
+def _gray_image(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("L")
 
 
 def _masked_crc(data: bytes) -> bytes:
@@ -166,12 +198,52 @@ def _member(out: BinaryIO, name: str, data: bytes) -> None:
     out.write(info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
 
 
+def mosaic(data: Path, work: Path, side: int) -> Path:
+    """A directory with one grey PNG of ``side`` x ``side`` pixels, which is made unless it is there.
+
+    Photographs of ``bsd400`` lie side by side in rows, with noise of standard deviation ``NOISE`` on them.
+
+    Raises:
+      FileNotFoundError: ``data`` has no photographs.
+    """
+    target = work / f"mosaic-{side}"
+    if target.is_dir():
+        return target
+    _check_source(data / "bsd400")
+    pixels, partial_directory = _noisy(_photographs(data / "bsd400"), side), _fresh(target)
+    Image.fromarray(pixels).save(partial_directory / "mosaic.png", compress_level=1)
+    partial_directory.rename(target)
+    return target
+
+
+def _photographs(folder: Path) -> Iterator[np.ndarray]:
+    """The photographs of a folder as grey pixels of the shape ``PHOTOGRAPH``, again and again."""
+    rows = next(_blocks(folder, 0, BLOCK))
+    while True:
+        for file in rows["bytes"].to_pylist():
+            pixels = np.asarray(_gray_image(file))
+            yield pixels if pixels.shape == PHOTOGRAPH else pixels.T
+
+
+def _noisy(photographs: Iterator[np.ndarray], side: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    pixels = np.empty((side, side), np.uint8)
+    height, width = PHOTOGRAPH
+    for top in range(0, side, height):
+        row = np.concatenate([next(photographs) for _ in range(0, side, width)], axis=1)[: side - top, :side]
+        pixels[top : top + height] = np.clip(np.rint(row + rng.normal(0, NOISE, row.shape)), 0, 255)
+    return pixels
+
+
 SETS = {
     "mnist-tfrecord": ShardSet(
         source="mnist", suffix=".tfrecord", records=480_000, per_shard=30_000, write=write_tfrecord
     ),
     "mnist-parquet": ShardSet(
         source="mnist", suffix=".parquet", records=480_000, per_shard=30_000, write=write_parquet
+    ),
+    "cifar-gray-tfrecord": ShardSet(
+        source="cifar10", suffix=".tfrecord", records=8_000, per_shard=1_000, write=write_gray_tfrecord
     ),
     "cifar-tar": ShardSet(source="cifar10", suffix=".tar", records=480_000, per_shard=30_000, write=write_tar),
     "bsd-tar": ShardSet(source="bsd400", suffix=".tar", records=4_000, per_shard=500, write=write_tar),

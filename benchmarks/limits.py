@@ -1,71 +1,133 @@
-"""What the machine can do at most: decoding alone and the model alone, in memory, on all cores.
+"""What the machine can do at most: each step of a job alone, in memory, on all cores.
 
-    python benchmarks/limits.py --input GLOB --model BUNDLE [--resize MODE]
+    python -m benchmarks.limits VERB --input GLOB --model BUNDLE [--resize MODE] [--noise-level SIGMA]
 
-Prints one line of JSON with both rates and the composed limit 1 / (1/decode + 1/model): what a job would reach whose
-reading, parsing, writing and Python cost nothing.
+Prints one line of JSON with the rate of each step and the composed limit 1 / (1/one + 1/other + ...): what a job would
+reach whose reading, parsing, writing and Python cost nothing. The steps are, on the batches that the job itself makes:
+
+    encode       decode, model
+    reconstruct  decode, model, encode (the images to files)
+    denoise      model
 """
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from model.backend import cores
-from model.bundle import Bundle
-from model.runtime import Runtime
-from pipeline.images.base import Resize, Target
-from pipeline.images.decode import Decoder
-from pipeline.job import settle
-from pipeline.listing import find_shards
-from pipeline.plan import make_units
-from pipeline.readers import Request, reader_for
+from model.denoise import Denoiser
+from model.pixels import to_pixels
+from pipeline.config import Verb
+from pipeline.images.base import Group, Resize
+from pipeline.images.encode import ImageEncoder, ImageFormat
+from pipeline.images.native import NativeDecoder
+from pipeline.job import Job, Settings, prepare
+from pipeline.readers import reader_for
+from pipeline.records import Array, Records
+from pipeline.verbs import task_for
+from pipeline.worker import Worker, worker_for
+
+
+class Step(NamedTuple):
+    """One step of a job, and what it is given of each batch."""
+
+    work: Callable[[Any], object]
+    items: Sequence[Any]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", type=Verb, choices=list(_STEPS), metavar="VERB")
     parser.add_argument("--input", nargs="+", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--resize", type=Resize)
+    parser.add_argument("--noise-level")
     parser.add_argument("--batches", type=int, default=24, help="batches of each pass")
-    parser.add_argument("--seconds", type=float, default=6.0, help="how long each side is measured")
-    given = parser.parse_args()
-    bundle = Bundle.open(given.model)
-    runtime = Runtime.load(bundle)
-    decoder = Decoder(Target(shape=bundle.spec.input.shape, resize=given.resize))
-    batches = read(given.input, runtime.batch_size, given.batches)
-    pixels = [decoder.decode(batch).groups[0].pixels for batch in batches]
-    decode = rate(decoder.decode, batches, given.seconds)
-    model = rate(runtime.encode, pixels, given.seconds)
-    print(json.dumps({"decode": decode, "model": model, "composed": 1 / (1 / decode + 1 / model)}))
+    parser.add_argument("--seconds", type=float, default=6.0, help="how long each step is measured")
+    given = vars(parser.parse_args())
+    most, seconds = given.pop("batches"), given.pop("seconds")
+    with tempfile.TemporaryDirectory() as output:
+        job = prepare(Settings(output=output, **given))
+    worker = worker_for(given["model"], job.config.model_digest, job.config.target)
+    batches = read(job, worker, most)
+    records = sum(map(len, batches))
+    rates = {name: rate(step, records, seconds) for name, step in _STEPS[job.config.verb](job, worker, batches).items()}
+    print(json.dumps({**rates, "composed": 1 / sum(1 / value for value in rates.values())}))
 
 
-def read(inputs: Sequence[str], size: int, count: int) -> list[Any]:
-    """The first full batches of the input, parsed."""
-    found = find_shards(inputs)
-    columns = settle(found, Request())
-    raw = (batch for unit in make_units(found) for batch in reader_for(unit.format).read(unit, columns, size))
-    return [batch for batch in (r.records() for r in islice(raw, count)) if len(batch) == size]
+def read(job: Job, worker: Worker, count: int) -> list[Records]:
+    """The first batches of the input, parsed; for a model whose batches are padded the full ones alone."""
+    config, padded = job.config, not worker.runtime.spec.input.any_size
+    task = task_for(config, worker)
+    units = ((reader_for(unit.format), unit) for unit in job.plan.todo)
+    raw = (batch for reader, unit in units for batch in reader.read(unit, config.columns, task.size, task.room))
+    return [batch for batch in (r.records() for r in islice(raw, count)) if len(batch) == task.size or not padded]
 
 
-def rate(work: Callable[[Any], Any], items: Sequence[Any], seconds: float) -> float:
-    """Records per second of ``work`` over batches, with the better of as many callers as cores, and two more."""
-    return max(_rate(work, items, seconds / 2, callers) for callers in (cores(), cores() + 2))
+def rate(step: Step, records: int, seconds: float) -> float:
+    """Records per second of a step over its items, with the better of as many callers as cores, and two more."""
+    step.work(step.items[-1])  # warm; the last batch is the smallest
+    return max(_rate(step, records, seconds / 2, callers) for callers in (cores(), cores() + 2))
 
 
-def _rate(work: Callable[[Any], Any], items: Sequence[Any], seconds: float, callers: int) -> float:
-    done = 0
+def _rate(step: Step, records: int, seconds: float, callers: int) -> float:
+    passes = 0
     with ThreadPoolExecutor(callers) as pool:
-        list(pool.map(work, items))  # warm
         started = time.perf_counter()
         while time.perf_counter() - started < seconds:
-            list(pool.map(work, items))
-            done += sum(map(len, items))
-        return done / (time.perf_counter() - started)
+            list(pool.map(step.work, step.items))
+            passes += 1
+        return passes * records / (time.perf_counter() - started)
+
+
+def _encode(_: Job, worker: Worker, batches: Sequence[Records]) -> dict[str, Step]:
+    pixels = [worker.decoder.decode(batch).groups[0].pixels for batch in batches]
+    return {"decode": Step(worker.decoder.decode, batches), "model": Step(worker.runtime.encode, pixels)}
+
+
+def _reconstruct(_: Job, worker: Worker, batches: Sequence[Records]) -> dict[str, Step]:
+    runtime = worker.runtime
+    pixels = [worker.decoder.decode(batch).groups[0].pixels for batch in batches]
+    made = [to_pixels(runtime.reconstruct(some).output, runtime.spec.input.value_range, some.dtype) for some in pixels]
+    return {
+        "decode": Step(worker.decoder.decode, batches),
+        "model": Step(runtime.reconstruct, pixels),
+        "encode": Step(partial(_files, ImageEncoder(ImageFormat.LOSSLESS, 90)), made),
+    }
+
+
+def _files(encoder: ImageEncoder, images: Array) -> None:
+    for image in images:
+        encoder.encode(image, None)
+
+
+def _denoise(job: Job, worker: Worker, batches: Sequence[Records]) -> dict[str, Step]:
+    decoder, noise = NativeDecoder(job.config.target), job.config.noise
+    groups = [list(decoder.groups(batch, {})) for batch in batches]
+    level = None if noise is None or noise.level is None else noise.level / 255
+    return {"model": Step(partial(_denoised, Denoiser(worker.runtime), level), groups)}
+
+
+def _denoised(denoiser: Denoiser, level: float | None, groups: Sequence[Group]) -> None:
+    for group in groups:
+        levels = None if level is None else np.full(len(group.pixels), level, np.float32)
+        denoiser.denoise(group.pixels, levels)
+
+
+_STEPS: dict[Verb, Callable[[Job, Worker, Sequence[Records]], dict[str, Step]]] = {
+    Verb.ENCODE: _encode,
+    Verb.RECONSTRUCT: _reconstruct,
+    Verb.DENOISE: _denoise,
+}
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SHAPES = {"mnist": (28, 28, 1), "cifar": (32, 32, 3), "bsd": (64, 64, 3)}
-_MAKE_BUNDLE = """
+LEVEL = 25  # noise that the denoiser is told of, where white is 255
+_MAKE_AUTOENCODER = """
 import pathlib, sys
 from model.backend import keras
 from model.export import export
@@ -22,6 +22,25 @@ keras().utils.set_random_seed(0)
 build_autoencoder(tuple(map(int, sys.argv[2:])), 128).save(sys.argv[1] + ".keras")
 export(pathlib.Path(sys.argv[1] + ".keras"), "encoded", sys.argv[1])
 """
+_MAKE_DENOISER = """
+import pathlib, sys
+from model.backend import keras
+from model.export import Preprocessing, export
+from model.networks import build_denoiser
+keras().utils.set_random_seed(0)
+model, told = build_denoiser(), pathlib.Path(sys.argv[1] + "-told.keras")
+model.save(told)
+export(told, None, sys.argv[1], Preprocessing(noise_input="noise_level"))
+image = keras().layers.Input((None, None, 1))
+level = keras().layers.Rescaling(0, int(sys.argv[2]) / 255)(image)
+keras().Model(image, model([image, level])).save(sys.argv[1] + ".keras")
+"""
+MODELS: dict[str, tuple[object, ...]] = {
+    "mnist": (_MAKE_AUTOENCODER, 28, 28, 1),
+    "cifar": (_MAKE_AUTOENCODER, 32, 32, 3),
+    "bsd": (_MAKE_AUTOENCODER, 64, 64, 3),
+    "denoiser": (_MAKE_DENOISER, LEVEL),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +86,14 @@ class Place:
     work: Path
 
     def bundle(self, name: str) -> Path:
-        """A bundle of the reference autoencoder for one of ``SHAPES``: seeded weights, since only speed is asked."""
-        bundle = self.work / f"{name}-bundle"
-        if not (bundle / "model.json").exists():
-            spawn([sys.executable, "-c", _MAKE_BUNDLE, bundle, *SHAPES[name]], self.log)
+        """The bundle of one of ``MODELS``: seeded weights, since only speed is asked.
+
+        Beside it, with ``.keras`` after its name, is the peers' model, of one input: a denoiser's level is fixed.
+        """
+        bundle, (program, *arguments) = self.work / f"{name}-bundle", MODELS[name]
+        if not (bundle.with_name(f"{bundle.name}.keras").exists() and (bundle / "model.json").exists()):
+            shutil.rmtree(bundle, ignore_errors=True)
+            spawn([sys.executable, "-c", program, bundle, *arguments], self.log)
         return bundle
 
     def fresh(self) -> Path:
@@ -86,13 +109,18 @@ class Place:
 
 
 def run_job(
-    place: Place, source: Path, name: str, *options: object, cores: Collection[int] | None = None
+    place: Place,
+    source: Path,
+    name: str,
+    *options: object,
+    verb: str = "encode",
+    cores: Collection[int] | None = None,
 ) -> dict[str, float]:
-    """One run of this project's job, with the model for ``name``; its output stays until the next run.
+    """One run of this project's job, with the model called ``name``; its output stays until the next run.
 
     The steady rate counts from the first batch out of the model to the end of the commit.
     """
-    command: list[object] = [sys.executable, "-m", "pipeline", "encode", "--json"]
+    command: list[object] = [sys.executable, "-m", "pipeline", verb, "--json"]
     command += ["--input", source, "--model", place.bundle(name), "--output", place.fresh(), *options]
     started = time.time()
     run = spawn(command, place.log, cores)
@@ -106,10 +134,12 @@ def run_job(
     }
 
 
-def run_peer(place: Place, program: str, source: str, python: Path, *options: object) -> dict[str, float]:
-    """One run of a program of ``benchmarks/peers``; what it printed last."""
+def run_peer(
+    place: Place, program: str, source: str, python: Path, *options: object, name: str = "mnist"
+) -> dict[str, float]:
+    """One run of a program of ``benchmarks/peers`` with the model called ``name``; what it printed last."""
     command: list[object] = [python, HERE / "peers" / program, "--input", source]
-    command += ["--model", f"{place.bundle('mnist')}.keras", "--output", place.fresh(), *options]
+    command += ["--model", f"{place.bundle(name)}.keras", "--output", place.fresh(), *options]
     run = spawn(command, place.log)
     figures: dict[str, float] = json.loads(run.text.strip().splitlines()[-1])
     return {**figures, "peak_mib": run.peak_mib}

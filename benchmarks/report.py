@@ -18,6 +18,13 @@ _WANTED = {
     "Beam RunInference, compiled": "(not the stock inference function)",
     "Ray Data": ">= 8x",
 }
+_WANTED_IMAGES = {
+    "tf.data loop": ">= 1.1x",
+    "Beam RunInference, in_memory": ">= 3x",
+    "Beam RunInference, multi_threading": ">= 3x",
+    "Ray Data": ">= 2x",
+}
+_HEAD = ["| what | measured | wanted | figures |", "|---|---|---|---|"]
 
 
 def machine() -> dict[str, Any]:
@@ -37,33 +44,44 @@ def machine() -> dict[str, Any]:
 
 def write_report(results: Path) -> None:
     """Make ``bench.md`` and ``bench.png`` from the sections' results that are there."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
-    rows = [row for name, rows_of in _ROWS.items() if name in found for row in rows_of(found[name])]
+    files = [path for path in sorted(results.glob("*.json")) if path.stem in {**_ROWS, **_IMAGE_ROWS}]
+    found = {path.stem: json.loads(path.read_text()) for path in files}
     used = next(iter(found.values()))["machine"]
     lines = ["# Benchmark", "", ", ".join(f"{key} {value}" for key, value in used.items()), ""]
-    lines += ["| what | measured | wanted | figures |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    lines += ["", "Medians over the rounds; ratios are taken round by round. `scripts/bench` measures all of it.", ""]
+    for title, rows in ((None, _ROWS), ("## Images", _IMAGE_ROWS)):
+        if table := _table(found, rows):
+            lines += [*([title, ""] if title else []), *table, ""]
+    lines += ["Medians over the rounds; ratios are taken round by round. `scripts/bench` measures all of it.", ""]
     (results / "bench.md").write_text("\n".join(lines))
     if "peers" in found:
         _plot(found, results / "bench.png")
 
 
+def _table(found: Mapping[str, Result], rows: Mapping[str, Callable[[Result], list[list[str]]]]) -> list[str]:
+    lines = [f"| {' | '.join(row)} |" for name, of in rows.items() if name in found for row in of(found[name])]
+    return [*_HEAD, *lines] if lines else []
+
+
 def _rates(runs: Sequence[Result], key: str = "rate_steady") -> str:
     values = sorted(run[key] for run in runs)
-    return f"{median(values):,.0f} ({values[0]:,.0f} to {values[-1]:,.0f})"
+    middle, low, high = map(_number, (median(values), values[0], values[-1]))
+    return f"{middle} ({low} to {high})"
 
 
-def _peers(result: Result) -> list[list[str]]:
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
+
+
+def _peers(result: Result, what: str = "encode MNIST TFRecord", goals: Mapping[str, str] = _WANTED) -> list[list[str]]:
     own = _rates(result["runs"]["latentlake"])
     return [
         [
-            f"encode MNIST TFRecord, against {name}",
+            f"{what}, against {name}",
             f"{result['ratios'][name]:.2f}x",
             wanted,
             f"{own} against {_rates(result['runs'][name])} records/s",
         ]
-        for name, wanted in _WANTED.items()
+        for name, wanted in goals.items()
         if name in result["ratios"]
     ]
 
@@ -110,6 +128,43 @@ def _startup(result: Result) -> list[list[str]]:
     return [["start-up above the imports alone", f"{result['seconds_above_imports']:.2f} s", "<= 2 s", sides]]
 
 
+def _denoise(result: Result) -> list[list[str]]:
+    return [
+        [
+            f"denoise {title}, share of the model alone",
+            f"{value['share']:.2f}",
+            ">= 0.90",
+            f"{_rates(value['runs']['job'], 'rate')} of {_rates(value['runs']['limit'], 'model')} records/s",
+        ]
+        for title, value in result.items()
+        if isinstance(value, dict) and "share" in value
+    ]
+
+
+def _denoise_peers(result: Result) -> list[list[str]]:
+    return _peers(result, "denoise CIFAR-10 grey TFRecord", _WANTED_IMAGES)
+
+
+def _encoding(result: Result) -> list[list[str]]:
+    steps = ", ".join(f"{step} {_rates(result['runs']['limit'], step)}" for step in ("decode", "model", "encode"))
+    own, composed = _rates(result["runs"]["job"]), _rates(result["runs"]["limit"], "composed")
+    return [
+        [
+            "reconstruct CIFAR-10 tar to PNG in tar, share of the composed limit",
+            f"{result['share']:.2f}",
+            ">= 0.80",
+            f"{own} of {composed} records/s ({steps})",
+        ]
+    ]
+
+
+def _large(result: Result) -> list[list[str]]:
+    pixels, above = result["side"] ** 2, result["peak_mib_above"]
+    peaks = ", ".join(f"{side}x{side}: {runs[0]['peak_mib']:,.0f} MiB" for side, runs in result["runs"].items())
+    what = f"peak memory, denoise one image of {pixels / 1e6:,.0f} megapixels, above one of 64x64"
+    return [[what, f"{above:,.0f} MiB", "<= 2,048 MiB", f"{peaks}; {result['seconds']:,.0f} s"]]
+
+
 _ROWS: dict[str, Callable[[Result], list[list[str]]]] = {
     "peers": _peers,
     "limits": _limits,
@@ -117,6 +172,12 @@ _ROWS: dict[str, Callable[[Result], list[list[str]]]] = {
     "memory": _memory,
     "same_bytes": _same_bytes,
     "startup": _startup,
+}
+_IMAGE_ROWS: dict[str, Callable[[Result], list[list[str]]]] = {
+    "denoise": _denoise,
+    "denoise_peers": _denoise_peers,
+    "encoding": _encoding,
+    "large": _large,
 }
 
 

@@ -27,6 +27,7 @@ class Plan:
     rounds: int
     records: int  # of the small images
     photographs: int
+    side: int  # pixels of the large image
     peers: Path | None  # Python with the peers' packages
 
     def shards(self, name: str, records: int | None = None) -> Path:
@@ -50,6 +51,11 @@ def alternate(rounds: int, sides: Mapping[str, Side]) -> dict[str, list[Mapping[
 def ratio(runs: Mapping[str, list[Mapping[str, float]]], one: str, other: str, key: str = "rate_steady") -> float:
     """Median over the rounds of one side's figure divided by the other's."""
     return median(a[key] / b[key] for a, b in zip(runs[one], runs[other], strict=True))
+
+
+def share(runs: Mapping[str, list[Mapping[str, float]]], rate: str = "rate_steady") -> float:
+    """Median over the rounds of the job's rate divided by the limit."""
+    return median(a[rate] / b["composed"] for a, b in zip(runs["job"], runs["limit"], strict=True))
 
 
 def peers(plan: Plan) -> dict[str, Any]:
@@ -84,16 +90,17 @@ def limits(plan: Plan) -> dict[str, Any]:
     for title, (source, name, options) in workloads.items():
         sides: dict[str, Side] = {
             "job": partial(run_job, place, source, name, *options),
-            "limit": partial(_limit, place, source, name, options),
+            "limit": partial(limit, place, "encode", source, name, *options),
         }
         runs = alternate(plan.rounds, sides)
-        shares = [a["rate_steady"] / b["composed"] for a, b in zip(runs["job"], runs["limit"], strict=True)]
-        found[title] = {"runs": runs, "share": median(shares)}
+        found[title] = {"runs": runs, "share": share(runs)}
     return found
 
 
-def _limit(place: Place, source: Path, name: str, options: list[str]) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.limits", "--input", source, "--model", place.bundle(name), *options]
+def limit(place: Place, verb: str, source: Path, name: str, *options: object) -> dict[str, float]:
+    """What ``benchmarks.limits`` gives for a verb."""
+    command: list[object] = [sys.executable, "-m", "benchmarks.limits", verb, "--input", source]
+    command += ["--model", place.bundle(name), *options]
     figures: dict[str, float] = json.loads(spawn(command, place.log).text)
     return figures
 

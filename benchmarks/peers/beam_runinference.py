@@ -1,6 +1,8 @@
-"""Peer: the stock Apache Beam recipe. ReadFromTFRecord, decode with PIL, RunInference, WriteToParquet."""
+"""Peer: the stock Apache Beam recipe. ReadFromTFRecord, decode with PIL, RunInference, WriteToParquet.
 
-import io
+To denoise, the images are encoded with PIL and go to WriteToTFRecord.
+"""
+
 import os
 import tempfile
 from collections.abc import Sequence
@@ -18,16 +20,15 @@ COMPILED = "compiled"  # multi_threading, and an inference function of one's own
 def decode(record: bytes) -> tuple[tuple[str, int], np.ndarray]:
     """An Example as ``((key, label), float32 [H, W, 1] in 0..1)``."""
     import tensorflow as tf
-    from PIL import Image
 
     feature = tf.train.Example.FromString(record).features.feature
-    image = np.asarray(Image.open(io.BytesIO(feature[measure.IMAGE].bytes_list.value[0])).convert("L"), np.float32)
+    image = measure.decode(feature[measure.IMAGE].bytes_list.value[0]).astype(np.float32)
     key = feature[measure.KEY].bytes_list.value[0].decode()
-    return (key, feature[measure.LABEL].int64_list.value[0]), image[..., None] / 255
+    return (key, feature[measure.LABEL].int64_list.value[0]), image / 255
 
 
 def stock(marks: Path, model: Any, batch: Sequence[np.ndarray], args: dict[str, Any], model_id: str | None) -> Any:
-    """Latents of a batch by the handler's default function, which calls the layers one by one."""
+    """Results of a batch by the handler's default function, which calls the layers one by one."""
     from apache_beam.ml.inference.tensorflow_inference import default_numpy_inference_fn
 
     results = default_numpy_inference_fn(model, batch, args, model_id)
@@ -36,18 +37,24 @@ def stock(marks: Path, model: Any, batch: Sequence[np.ndarray], args: dict[str, 
 
 
 def compiled(marks: Path, model: Any, batch: Sequence[np.ndarray], _: dict[str, Any], model_id: str | None) -> Any:
-    """Latents of a batch by Keras's compiled ``predict_on_batch``."""
+    """Results of a batch by Keras's compiled ``predict_on_batch``."""
     from apache_beam.ml.inference.utils import _convert_to_result
 
-    latent = model.predict_on_batch(np.stack(batch))
-    measure.passed(marks, len(latent))
-    return _convert_to_result(batch, latent, model_id)
+    results = model.predict_on_batch(np.stack(batch))
+    measure.passed(marks, len(results))
+    return _convert_to_result(batch, results, model_id)
 
 
 def row(result: tuple[tuple[str, int], Any]) -> dict[str, Any]:
     """A row of the table from a keyed ``PredictionResult``."""
     (key, label), prediction = result
     return {"key": key, "label": label, "latent": np.asarray(prediction.inference)}
+
+
+def denoised(result: tuple[tuple[str, int], Any]) -> bytes:
+    """An Example from a keyed ``PredictionResult``."""
+    (key, label), prediction = result
+    return measure.example(key.encode(), label, measure.png(np.asarray(prediction.inference)))
 
 
 def run(given: measure.Arguments, model: Path, marks: Path) -> None:
@@ -65,16 +72,20 @@ def run(given: measure.Arguments, model: Path, marks: Path) -> None:
     )
     # Named directly: "DirectRunner" would try Prism first, which it downloads.
     with beam.Pipeline(FnApiRunner(), options) as pipeline:
-        _ = (
+        results = (
             pipeline
             | beam.io.ReadFromTFRecord(given.input)
             | "Decode" >> beam.Map(decode)
             | RunInference(KeyedModelHandler(handler))
-            | "Row" >> beam.Map(row)
-            | beam.io.WriteToParquet(
+        )
+        if given.task == "encode":
+            rows = results | "Row" >> beam.Map(row)
+            rows | beam.io.WriteToParquet(
                 str(given.output / "latents"), measure.SCHEMA, file_name_suffix=".parquet", codec="snappy"
             )
-        )
+        else:
+            examples = results | "Example" >> beam.Map(denoised)
+            examples | beam.io.WriteToTFRecord(str(given.output / "images"), file_name_suffix=".tfrecord")
 
 
 def main() -> None:
@@ -82,9 +93,9 @@ def main() -> None:
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # for the worker processes
     given = measure.arguments(__doc__ or "", [*WORKERS, COMPILED])
     with tempfile.TemporaryDirectory() as scratch:
-        model, marks = Path(scratch, "encoder.keras"), Path(scratch, "marks")
+        model, marks = Path(scratch, "model.keras"), Path(scratch, "marks")
         marks.mkdir()
-        measure.encoder(given.model).save(model)
+        measure.network(given).save(model)
         run(given, model, marks)
         measure.finish(given, marks, measure.now())
 

@@ -1,11 +1,15 @@
 """What the peers share: their arguments, when records passed the model, and the figures and checks at the end.
 
+There are two tasks: to encode images into Parquet of ``SCHEMA``, and to denoise them into PNGs, as Examples in TFRecord
+(``example``) or in Parquet of ``DENOISED``.
+
 A worker calls ``passed`` after each batch; it may be a thread, a process or an actor, so the marks go through files.
 The clock counts from the machine's boot and is one for all processes.
 """
 
 import argparse
 import glob
+import io
 import json
 import os
 import time
@@ -20,6 +24,7 @@ import pyarrow as pa
 LATENT = "encoded"  # name of the layer whose output is wanted
 KEY, IMAGE, LABEL = "image/filename", "image/encoded", "label"  # features of the Examples
 SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int64()), ("latent", pa.list_(pa.float32()))])
+DENOISED = pa.schema([(KEY, pa.string()), (LABEL, pa.int64()), (IMAGE, pa.binary())])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +35,9 @@ class Arguments:
     model: Path
     output: Path
     mode: str
+    task: str
     verify: int
+    expected: str | None
 
     def shards(self) -> list[str]:
         """Paths of the shards, in the order of their names."""
@@ -41,10 +48,14 @@ def arguments(description: str, modes: Sequence[str]) -> Arguments:
     """Read the command line; leaves the process with status 2 where it is wrong."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--input", required=True, help="glob of the TFRecord shards")
-    parser.add_argument("--model", type=Path, required=True, help="a .keras file with a layer named 'encoded'")
+    parser.add_argument("--model", type=Path, required=True, help="a .keras file; to encode, with a layer 'encoded'")
     parser.add_argument("--output", type=Path, required=True, help="a directory that does not exist yet")
     parser.add_argument("--mode", choices=modes, default=modes[0], help="%(choices)s; default %(default)s")
+    parser.add_argument("--task", choices=("encode", "denoise"), default="encode", help="default %(default)s")
     parser.add_argument("--verify", type=int, default=0, metavar="N", help="compare N latents with the model's own")
+    parser.add_argument(
+        "--expected", metavar="GLOB", help="TFRecord shards: denoised images must be within 1 of theirs"
+    )
     given = Arguments(**vars(parser.parse_args()))
     if not given.shards():
         parser.error(f"--input {given.input}: no file matches")
@@ -60,6 +71,47 @@ def encoder(model: Path) -> Any:
 
     whole = keras.models.load_model(model, compile=False)
     return keras.Model(whole.input, whole.get_layer(LATENT).output)
+
+
+def network(given: Arguments) -> Any:
+    """The Keras model of the task, from images float32 [n, H, W, C] in 0..1 to latents or to images."""
+    import keras
+
+    return encoder(given.model) if given.task == "encode" else keras.models.load_model(given.model, compile=False)
+
+
+def decode(encoded: bytes) -> np.ndarray:
+    """The grey pixels of an image file, uint8 ``[H, W, 1]``."""
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(encoded)).convert("L"))[..., None]
+
+
+def steps(image: np.ndarray) -> np.ndarray:
+    """Images in 0..1 as uint8."""
+    pixels: np.ndarray = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return pixels
+
+
+def png(image: np.ndarray) -> bytes:
+    """A grey image, float32 ``[H, W, 1]`` in 0..1, as a file."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(steps(image)[..., 0]).save(out, "PNG")
+    return out.getvalue()
+
+
+def example(key: bytes, label: int, image: bytes) -> bytes:
+    """A denoised image as an Example of the features that the input has."""
+    import tensorflow as tf
+
+    example = tf.train.Example()
+    example.features.feature[KEY].bytes_list.value.append(key)
+    example.features.feature[LABEL].int64_list.value.append(label)
+    example.features.feature[IMAGE].bytes_list.value.append(image)
+    serialized: bytes = example.SerializeToString()
+    return serialized
 
 
 def now() -> float:
@@ -86,11 +138,13 @@ def finish(given: Arguments, marks: Path, end: float) -> None:
     start is in it, to ``end``, when the last file was written. Records that had passed the model before that are left
     out.
     """
+    import checks
+
     start = process_start()
     workers = [np.loadtxt(file, ndmin=2) for file in sorted(marks.iterdir())]
     first = max(worker[0, 0] for worker in workers)
     batches = np.concatenate(workers)
-    records, before = _rows(given.output), int(batches[batches[:, 0] <= first, 1].sum())
+    records, before = checks.count(given.output), int(batches[batches[:, 0] <= first, 1].sum())
     figures = {
         "records": records,
         "seconds_total": round(end - start, 3),
@@ -99,45 +153,4 @@ def finish(given: Arguments, marks: Path, end: float) -> None:
         "rate_steady": round((records - before) / (end - first), 1),
         "workers": len(workers),
     }
-    print(json.dumps(figures | (_verify(given, records) if given.verify else {})), flush=True)
-
-
-def _rows(output: Path) -> int:
-    import pyarrow.dataset as ds
-
-    return ds.dataset(output, format="parquet").count_rows()
-
-
-def _verify(given: Arguments, rows: int) -> dict[str, float]:
-    """Compare every key and ``given.verify`` latents with the shards and the model itself.
-
-    Raises:
-      ValueError: records are missing or repeated, or a label or latent differs.
-    """
-    import pyarrow.dataset as ds
-    import tensorflow as tf
-
-    examples = [record for shard in given.shards() for record in tf.data.TFRecordDataset(shard).as_numpy_iterator()]
-    table = ds.dataset(given.output, format="parquet").to_table()
-    row_of = {key: row for row, key in enumerate(table["key"].to_pylist())}
-    if not len(examples) == rows == len(row_of):
-        raise ValueError(f"{given.output}: {rows} rows, {len(row_of)} keys for {len(examples)} records")
-    chosen = [_parse(examples[i]) for i in np.linspace(0, rows - 1, min(given.verify, rows)).astype(int)]
-    got = table.take([row_of[key] for key, _, _ in chosen])
-    expected = encoder(given.model).predict(np.stack([image for _, image, _ in chosen]) / np.float32(255), verbose=0)
-    difference = float(np.abs(np.array(got["latent"].to_pylist()) - expected).max())
-    if difference > 1e-4 * np.abs(expected).max() or got["label"].to_pylist() != [label for *_, label in chosen]:
-        raise ValueError(f"{given.output}: labels or latents differ from the model's own by up to {difference}")
-    return {"verified": len(chosen), "max_difference": difference}
-
-
-def _parse(record: bytes) -> tuple[str, np.ndarray, int]:
-    """Key, uint8 pixels ``[H, W, 1]`` and label of an Example."""
-    import io
-
-    import tensorflow as tf
-    from PIL import Image
-
-    feature = tf.train.Example.FromString(record).features.feature
-    image = np.asarray(Image.open(io.BytesIO(feature[IMAGE].bytes_list.value[0])).convert("L"))[..., None]
-    return feature[KEY].bytes_list.value[0].decode(), image, feature[LABEL].int64_list.value[0]
+    print(json.dumps(figures | checks.check(given)), flush=True)

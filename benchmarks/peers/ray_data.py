@@ -1,8 +1,8 @@
-"""Peer: Ray Data. ``read_tfrecords``, ``map_batches`` with an actor that decodes and encodes, ``write_parquet``."""
+"""Peer: Ray Data. ``read_tfrecords``, ``map_batches`` with an actor for decoding and the model, ``write_parquet``."""
 
-import io
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import measure
@@ -15,29 +15,27 @@ CPUS = 2
 ACTORS = {"one_actor": 1, "two_actors": 2}
 
 
-class Encoder:
-    """Decodes and encodes batches; Ray keeps one in each actor."""
+class Actor:
+    """Decodes batches and passes them through the model; Ray keeps one in each actor."""
 
-    def __init__(self, model: Path, marks: Path) -> None:
-        self._encoder = measure.encoder(model)
-        self._marks = marks
+    def __init__(self, given: measure.Arguments, marks: Path) -> None:
+        self._model, self._task, self._marks = measure.network(given), given.task, marks
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """A table of ``measure.SCHEMA`` from the features of the Examples."""
-        pixels = np.stack([decode(encoded) for encoded in batch[measure.IMAGE].to_pylist()])
-        latent = self._encoder.predict_on_batch(pixels[..., None].astype(np.float32) / 255)
-        measure.passed(self._marks, len(latent))
-        offsets = np.arange(len(latent) + 1, dtype=np.int32) * latent.shape[1]
-        lists = pa.ListArray.from_arrays(offsets, pa.array(latent.ravel()))
-        key = batch[measure.KEY].cast(pa.string())
-        return pa.table([key, batch[measure.LABEL], lists], schema=measure.SCHEMA)
+        """A table of ``measure.SCHEMA`` or ``measure.DENOISED`` from the features of the Examples."""
+        pixels = np.stack([measure.decode(encoded) for encoded in batch[measure.IMAGE].to_pylist()])
+        results = self._model.predict_on_batch(pixels.astype(np.float32) / 255)
+        measure.passed(self._marks, len(results))
+        key, label = batch[measure.KEY].cast(pa.string()), batch[measure.LABEL]
+        if self._task == "encode":
+            return pa.table([key, label, lists(results)], schema=measure.SCHEMA)
+        return pa.table([key, label, pa.array(map(measure.png, results))], schema=measure.DENOISED)
 
 
-def decode(encoded: bytes) -> np.ndarray:
-    """The grey pixels of an image file, uint8 ``[H, W]``."""
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(encoded)).convert("L"))
+def lists(latent: np.ndarray) -> pa.Array:
+    """Rows of float32 ``[n, d]`` as an Arrow list array of length n."""
+    offsets = np.arange(len(latent) + 1, dtype=np.int32) * latent.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(latent.ravel()))
 
 
 def run(given: measure.Arguments, marks: Path) -> None:
@@ -50,8 +48,8 @@ def run(given: measure.Arguments, marks: Path) -> None:
     (
         ray.data.read_tfrecords(given.shards(), override_num_blocks=len(given.shards()))
         .map_batches(
-            Encoder,
-            fn_constructor_args=(given.model.resolve(), marks),
+            Actor,
+            fn_constructor_args=(replace(given, model=given.model.resolve()), marks),
             batch_size=BATCH,
             batch_format="pyarrow",
             concurrency=actors,

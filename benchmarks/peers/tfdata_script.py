@@ -1,11 +1,14 @@
 """Peer: a tuned ``tf.data`` script. Parse and decode in parallel by batches, ``predict_on_batch``, ``ParquetWriter``.
 
+To denoise, images go through ``tf.io.encode_png`` and ``TFRecordWriter``.
+
 Decoding a batch with ``map_fn`` inside one parallel ``map`` takes 26 µs of CPU per 28x28 record, where a ``map`` per
 record takes 52 to 69 µs; see the README for what else was tried.
 """
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-BATCH = 1024
+BATCH = {"encode": 1024, "denoise": 128}
+SHAPE = (32, 32, 1)  # of the images that are denoised, by a model of any size
 READ_BUFFER = 8 << 20  # bytes
 
 
-def batches(shards: list[str], shape: tuple[int, ...]) -> Any:
-    """A dataset of ``key [n], label [n], image float32 [n, H, W, C] in 0..1``, in any order."""
+def batches(shards: list[str], shape: tuple[int, ...], size: int) -> Any:
+    """A dataset of ``key [n], label [n], image float32 [n, H, W, C] in 0..1``, n being the size, in any order."""
     import tensorflow as tf
 
     features = {
@@ -42,27 +46,46 @@ def batches(shards: list[str], shape: tuple[int, ...]) -> Any:
         .interleave(
             lambda shard: tf.data.TFRecordDataset(shard, buffer_size=READ_BUFFER),
             cycle_length=cores,
-            block_length=BATCH,
+            block_length=size,
             num_parallel_calls=cores,
             deterministic=False,
         )
-        .batch(BATCH)
+        .batch(size)
         .map(parse, num_parallel_calls=cores, deterministic=False)
         .prefetch(tf.data.AUTOTUNE)
     )
 
 
 def run(given: measure.Arguments, marks: Path) -> float:
-    """Encode every shard into one Parquet file; the time when it was written."""
-    encoder = measure.encoder(given.model)
-    stream = iter(batches(given.shards(), encoder.input_shape[1:]))  # kept: releasing it may block for up to 5 s
-    with pq.ParquetWriter(given.output / "latents.parquet", measure.SCHEMA, use_dictionary=False) as writer:
+    """Encode or denoise every shard into one file; the time when it was written."""
+    model = measure.network(given)
+    shape = SHAPE if given.task == "denoise" else model.input_shape[1:]
+    stream = iter(batches(given.shards(), shape, BATCH[given.task]))  # kept: releasing it may block for up to 5 s
+    (encode if given.task == "encode" else denoise)(stream, model, given.output, marks)
+    return measure.now()
+
+
+def encode(stream: Iterator[Any], model: Any, output: Path, marks: Path) -> None:
+    """Latents to Parquet."""
+    with pq.ParquetWriter(output / "latents.parquet", measure.SCHEMA, use_dictionary=False) as writer:
         for key, label, image in stream:
-            latent = encoder.predict_on_batch(image)
+            latent = model.predict_on_batch(image)
             measure.passed(marks, len(latent))
             columns = [pa.array(key.numpy(), pa.string()), pa.array(label.numpy()), lists(latent)]
             writer.write_batch(pa.record_batch(columns, schema=measure.SCHEMA))
-    return measure.now()
+
+
+def denoise(stream: Iterator[Any], model: Any, output: Path, marks: Path) -> None:
+    """Images to TFRecord."""
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(output / "images.tfrecord")) as writer:
+        for key, label, image in stream:
+            restored = model.predict_on_batch(image)
+            measure.passed(marks, len(restored))
+            files = [tf.io.encode_png(pixels).numpy() for pixels in measure.steps(restored)]
+            for record in zip(key.numpy(), label.numpy(), files, strict=True):
+                writer.write(measure.example(*record))
 
 
 def lists(latent: np.ndarray) -> pa.Array:
