@@ -129,7 +129,7 @@ def _reconstructed(runtime: Runtime, pixels: np.ndarray) -> np.ndarray:
 
 
 def vae(place: Place) -> dict[str, Any]:
-    """Evidence lower bound of binary test digits, in nats: DRAWS draws of each latent, divergence in closed form."""
+    """Evidence lower bound of binary test digits, in nats: 64 draws of each latent, divergence in closed form."""
     runtime = Runtime.load(place.bundle("mnist-vae"))
     digits = np.stack(place.images("mnist", "test")[0]) / np.float32(255)
     drawn = np.random.default_rng(0).random(digits.shape, np.float32) < digits

@@ -60,4 +60,6 @@ def _normalize(path: Path) -> None:
     members |= {"metadata.json": json.dumps(metadata).encode(), "config.json": json.dumps(config).encode()}
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name), content)
+            # Text packs well; weights do not, and are read back and forth.
+            kind = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
+            archive.writestr(zipfile.ZipInfo(name), content, kind)

@@ -14,6 +14,7 @@ from model.backend import keras, tensorflow
 from model.bundle import Bundle, refuse_existing
 from model.checkpoint import Checkpoint
 from model.cost import operations
+from model.course import STEPS, rate_at, side_at
 from model.crops import LEVELS, Batch, Images, iter_images, load_images, make_batch
 from model.curve import write_curve
 from model.export import Preprocessing
@@ -26,9 +27,6 @@ from pipeline.images.base import Color
 from pipeline.inputs import first_shape
 from pipeline.readers import Request
 
-STEPS = 33_000
-_PHASES = ((22_000, 64), (7_000, 96), (4_000, 128))  # of STEPS, and the sides of pieces in pixels
-_WARM_UP = 200  # of STEPS, in which the learning rate rises
 _SHOWN_LEVELS = (15, 25, 50)  # of the held-out images
 _SHOWN_SIDE = 320  # of which no more than this is looked at
 _REPORTED = 200  # steps between two reports
@@ -255,18 +253,6 @@ def _functions(model: Any, optimizer: Any, images: Images) -> tuple[Callable[...
             autograph=False,
         ),
     )
-
-
-def side_at(step: int, steps: int) -> int:
-    """Side in pixels of the pieces in this step: small first, since most is learned from them, and large at the end."""
-    ends = np.cumsum([share for share, _ in _PHASES]) * steps // STEPS
-    return _PHASES[int(np.searchsorted(ends[:-1], step, side="right"))][1]
-
-
-def rate_at(step: int, steps: int, rate: float) -> float:
-    """Learning rate in this step: it rises at the very beginning, then falls as a cosine does, to nearly 0."""
-    warm_up = max(1, _WARM_UP * steps // STEPS)
-    return rate * min(1.0, (step + 1) / warm_up) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 def _precision(asked: str) -> str:
