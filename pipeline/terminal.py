@@ -22,8 +22,8 @@ class Progress:
     def __init__(self, job: "Job") -> None:
         self._bytes = max(1, job.plan.todo_bytes)
         self._units = len(job.plan.todo)
-        drawn = job.config.drawn is not None
-        self._records = sum((unit.stop or 0) - unit.start for unit in job.plan.todo) if drawn else 0
+        # Where nothing is read, the number of records is known.
+        self._records = 0 if job.plan.todo_bytes else sum((unit.stop or 0) - unit.start for unit in job.plan.todo)
         self._before = TALLY.counts
         self._started = time.monotonic()
         self._first: float | None = None  # when the first record came out

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline import terminal
+from pipeline.drawn import drawn_units
 from pipeline.progress import Tally
 from pipeline.terminal import Progress
 
@@ -38,3 +39,10 @@ def test_it_never_says_more_than_all(tally: Tally) -> None:
     assert " 99%" in shown.line(1.0)
     tally.add(units=1, unit_bytes=1000)
     assert "100%" in shown.line(2.0)
+
+
+def test_the_share_of_images_that_are_drawn(tally: Tally) -> None:
+    plan = SimpleNamespace(todo_bytes=0, todo=list(drawn_units(10_000)))
+    shown = Progress(SimpleNamespace(plan=plan))  # type: ignore[arg-type]
+    tally.add(read=2_500)
+    assert " 25%  2,500 records" in shown.line(1.0)
