@@ -1,6 +1,7 @@
 """From a task's pixels to the images of a dataset: encoded one by one, on the pool's threads, then laid out."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -76,8 +77,9 @@ def difference(one: Array, other: Array) -> Array:
     return distance
 
 
+@lru_cache(maxsize=4)
 def gallery_for(config: JobConfig) -> Gallery | None:
-    """The gallery of a job that writes images."""
+    """The gallery of a job that writes images: one for the whole process."""
     return None if config.images is None else Gallery(config, config.images)
 
 
