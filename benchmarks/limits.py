@@ -29,9 +29,10 @@ from pipeline.config import Verb
 from pipeline.images.base import Group, Resize
 from pipeline.images.encode import ImageEncoder, ImageFormat
 from pipeline.images.native import NativeDecoder
-from pipeline.job import Job, Settings, prepare
+from pipeline.job import Job, prepare
 from pipeline.readers import reader_for
 from pipeline.records import Array, Records
+from pipeline.settings import Settings
 from pipeline.verbs import task_for
 from pipeline.worker import Worker, worker_for
 

@@ -26,12 +26,13 @@ class Compute:
             known = ", ".join(self._inputs)
             raise BundleError(f"the model has no input {spec.input.noise.input!r}, only {known}; export it again")
 
-    def trace(self, name: str, dtype: str, size: tuple[int, ...] = ()) -> Callable[..., Any]:
-        """The function called ``name``, for pixels (or latents) of a dtype; it takes arrays and gives tensors.
+    def trace(self, name: str, dtype: str, rows: int | None, size: tuple[int, ...] = ()) -> Callable[..., Any]:
+        """The function called ``name``, for pixels (or latents) of a dtype; takes arrays, gives a list of tensors.
 
         Args:
           name: of a method of ``Runtime``.
           dtype: of the first array.
+          rows: of every array; None for any number, which only a model of any size takes.
           size: (H, W) of the images; () for any where the model takes any.
 
         Raises:
@@ -41,14 +42,13 @@ class Compute:
         tf, spec = tensorflow(), self._spec
         if dtype not in (("float32",) if spec.numeric or name == "decode" else FULL):
             raise ValueError(f"{name} of dtype {dtype}; the model takes {spec.input.dtype}")
-        batch = None if spec.input.any_size else spec.batch_size
         sides = (*(size or (None, None)), spec.input.shape[2]) if spec.input.any_size else spec.input.shape
-        images, levels = tf.TensorSpec((batch, *sides), dtype), tf.TensorSpec((batch,), tf.float32)
+        images, levels = tf.TensorSpec((rows, *sides), dtype), tf.TensorSpec((rows,), tf.float32)
         body, given = {
             "encode": (self._encode, [images]),
             "encode_variance": (self._encode_variance, [images]),
             "reconstruct": (self._reconstruct, [images]),
-            "decode": (self._decode, [tf.TensorSpec((batch, spec.dimension), tf.float32)]),
+            "decode": (self._decode, [tf.TensorSpec((rows, spec.dimension), tf.float32)]),
             "restore": (self._restore, [images, levels]),
         }[name]
         # The divisor is an argument: divided by a constant, the optimizer would multiply by its rounded reciprocal,
@@ -59,13 +59,14 @@ class Compute:
         return lambda *arrays: compiled(divisor, *map(tf.constant, arrays))
 
     def _encode(self, divisor: Any, pixels: Any) -> Any:
-        return self._run(self._valued(self._unit(pixels, divisor)))[0]
+        return [self._run(self._valued(self._unit(pixels, divisor)))[0]]
 
     def _encode_variance(self, divisor: Any, pixels: Any) -> Any:
         tf = tensorflow()
         with recorded([self._latent, self._log_variance]) as outputs:
             self._model(self._valued(self._unit(pixels, divisor)), training=False)
-        return self._flat(outputs, self._latent), tf.exp(self._flat(outputs, self._log_variance))
+        n = pixels.shape[0]
+        return [self._flat(outputs, self._latent, n), tf.exp(self._flat(outputs, self._log_variance, n))]
 
     def _reconstruct(self, divisor: Any, pixels: Any) -> Any:
         tf = tensorflow()
@@ -73,20 +74,21 @@ class Compute:
         unit = self._unit(pixels, divisor)
         latents, output = self._run(self._valued(unit))
         target = (unit - low) / (high - low) if self._spec.numeric else unit
-        difference = tf.reshape((output - low) / (high - low) - target, (self._spec.batch_size, -1))
-        return latents, output, tf.reduce_mean(tf.square(difference), axis=1)
+        difference = tf.reshape((output - low) / (high - low) - target, (pixels.shape[0], -1))
+        return [latents, output, tf.reduce_mean(tf.square(difference), axis=1)]
 
-    def _decode(self, _: Any, latents: Any) -> Any:
+    def _decode(self, divisor: Any, latents: Any) -> Any:
+        del divisor  # latents are no pixels
         # The whole model on no image, with its latent replaced: what comes before is not in the graph that runs.
         tf = tensorflow()
-        nothing = tf.zeros((self._spec.batch_size, *self._spec.input.shape))
+        nothing = tf.zeros((latents.shape[0], *self._spec.input.shape))
         with replaced(self._latent, latents):
-            return tf.cast(self._model(nothing, training=False), tf.float32)
+            return [tf.cast(self._model(nothing, training=False), tf.float32)]
 
     def _restore(self, divisor: Any, pixels: Any, levels: Any) -> Any:
         given = self._told(self._valued(self._unit(pixels, divisor)), levels)
         output = self._frozen(given) if self._spec.input.any_size else self._model(given, training=False)
-        return tensorflow().cast(output, "float32")
+        return [tensorflow().cast(output, "float32")]
 
     def _frozen(self, given: Any) -> Any:
         """The model's output with weights that are constants of the graph.
@@ -112,12 +114,12 @@ class Compute:
     def _run(self, values: Any) -> tuple[Any, Any]:
         with recorded([self._latent]) as outputs:
             output = self._model(values, training=False)
-        return self._flat(outputs, self._latent), tensorflow().cast(output, "float32")
+        return self._flat(outputs, self._latent, values.shape[0]), tensorflow().cast(output, "float32")
 
-    def _flat(self, outputs: dict[int, list[Any]], layer: Any) -> Any:
+    def _flat(self, outputs: dict[int, list[Any]], layer: Any, rows: int) -> Any:
         tf = tensorflow()
         (output,) = outputs[id(layer)]
-        return tf.cast(tf.reshape(output, (self._spec.batch_size, self._spec.dimension)), tf.float32)
+        return tf.cast(tf.reshape(output, (rows, self._spec.dimension)), tf.float32)
 
     def _told(self, values: Any, levels: Any) -> Any:
         """The model's input or inputs: images [n, H, W, C] and what it is told of their noise, by fractions [n]."""

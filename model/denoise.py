@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model.calls import Failed, in_parts
 from model.golden import golden_inputs, golden_levels
 from model.pixels import FULL, Floats, Pixels, to_pixels, unit
 from model.runtime import Runtime
@@ -44,7 +45,7 @@ class Denoiser:
         runtime.spec.require("denoise")
         self._alone = self._takes.any_size and not self._batches_freely()
 
-    def denoise(self, images: Pixels, levels: Floats | None = None) -> Denoised:
+    def denoise(self, images: Pixels, levels: Floats | None = None, failed: Failed | None = None) -> Denoised:
         """Denoise images of one shape.
 
         Memory above images and result is that of one call of the model, and for a large image that of a band of tiles.
@@ -55,9 +56,11 @@ class Denoiser:
             H and W.
           levels: float32 [m], standard deviation of the noise as a fraction of white (sigma / 255); None for a model
             that is not told.
+          failed: receives the images for which the model raises an error, and the error; their ``mse`` is NaN.
 
         Raises:
           ValueError: the model does not take images of this shape, or takes a noise level and is given none.
+          tf.errors.OpError: the model fails, and ``failed`` is None.
         """
         self._check(images)
         colors = self._colors(images.shape[3])
@@ -65,10 +68,14 @@ class Denoiser:
         pixels[..., colors:] = images[..., colors:]
         given, written = images[..., :colors], pixels[..., :colors]
         if self._takes.any_size and images.shape[1] * images.shape[2] > WHOLE_PIXELS:
-            told = [None] * len(images) if levels is None else levels
-            errors = np.array([self._tiled(*each) for each in zip(images, told, written, strict=True)])
+            told = [None] * len(images) if levels is None else [levels[i : i + 1] for i in range(len(images))]
+
+            def tiled(one: slice, found: Failed | None) -> float:
+                return self._tiled(images[one], told[one.start], written[one], found)
+
+            errors = np.array(in_parts(tiled, len(images), 1, failed))
         else:
-            errors = self._settle(self._restored(images, levels), given, written)
+            errors = self._settle(self._restored(images, levels, failed), given, written)
         return Denoised(pixels=pixels, mse=(errors / given[:1].size).astype(np.float32))
 
     def _check(self, images: Pixels) -> None:
@@ -83,21 +90,22 @@ class Denoiser:
         """How many of an image's channels, the first ones, the model changes."""
         return channels - (self._colored and channels in (2, 4))
 
-    def _tiled(self, image: Pixels, level: Floats | None, written: Pixels) -> float:
-        """Denoise one image [H, W, K], write its colours, and give its squared error."""
+    def _tiled(self, image: Pixels, level: Floats | None, written: Pixels, failed: Failed | None) -> float:
+        """Denoise one image [1, H, W, K], write its colours, and give its squared error."""
         multiple, margin = self._takes.multiple, self._takes.reach
-        rows, columns = (stretches(side, TILE, margin, multiple) for side in written.shape[:2])
+        rows, columns = (stretches(side, TILE, margin, multiple) for side in written.shape[1:3])
 
         def run(row: Stretch, column: Stretch) -> Floats:
-            tile = image[None, row.start : row.stop, column.start : column.stop]
-            restored = self._restored(tile, None if level is None else np.full(1, level, np.float32))
-            return restored[0, row.inside, column.inside]
+            tile = image[:, row.start : row.stop, column.start : column.stop]
+            return self._restored(tile, level, failed)[0, row.inside, column.inside]
 
         error = 0.0
         for part in blend(rows, columns, run):
             height, width, colors = part.values.shape
             place = slice(part.row, part.row + height), slice(part.column, part.column + width)
-            error += float(self._settle(part.values[None], image[None, *place, :colors], written[None, *place])[0])
+            error += float(self._settle(part.values[None], image[:, *place, :colors], written[:, *place])[0])
+            if failed:  # the rest is not needed
+                break
         return error
 
     def _settle(self, values: Floats, given: Pixels, written: Pixels) -> npt.NDArray[np.float64]:
@@ -107,13 +115,18 @@ class Denoiser:
         finite = np.isfinite(values).all(axis=(1, 2, 3))
         return np.where(finite, squares.reshape(len(values), -1).sum(axis=1), np.nan)
 
-    def _restored(self, images: Pixels, levels: Floats | None) -> Floats:
+    def _restored(self, images: Pixels, levels: Floats | None, failed: Failed | None) -> Floats:
         """What the model gives for the colours of images, float32 [m, H, W, colours] in its value range."""
         m, height, width, channels = images.shape
         colors = self._colors(channels)
         entries = self._entries(images)
-        told = None if levels is None else np.repeat(levels, len(entries) // m)
-        output = self._run(self._padded(entries), told)[:, :height, :width]
+        shown = len(entries) // m  # times that the model sees an image
+        told = None if levels is None else np.repeat(levels, shown)
+        found: Failed | None = None if failed is None else {}
+        output = self._run(self._padded(entries), told, found)[:, :height, :width]
+        for entry, why in (found or {}).items():
+            assert failed is not None
+            failed.setdefault(entry // shown, why)
         if not self._colored:
             return output
         if self._takes.shape[2] == 1:
@@ -144,12 +157,15 @@ class Denoiser:
                 entries = np.pad(entries, width, "reflect" if missing < side else "edge")
         return entries
 
-    def _run(self, entries: Pixels, levels: Floats | None) -> Floats:
+    def _run(self, entries: Pixels, levels: Floats | None, failed: Failed | None) -> Floats:
         size = self._runtime.batch_size
         if self._takes.any_size:
             size = 1 if self._alone else max(1, CALL_PIXELS // (entries.shape[1] * entries.shape[2]))
-        parts = [slice(i, i + size) for i in range(0, len(entries), size)]
-        results = [self._runtime.restore(entries[part], None if levels is None else levels[part]) for part in parts]
+
+        def restored(part: slice, found: Failed | None) -> Floats:
+            return self._runtime.restore(entries[part], None if levels is None else levels[part], found)
+
+        results = in_parts(restored, len(entries), size, failed)
         return results[0] if len(results) == 1 else np.concatenate(results)
 
     def _batches_freely(self) -> bool:

@@ -1,7 +1,6 @@
 """The compiled functions of a model: once per process, for one batch size, called by any number of threads."""
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +8,12 @@ import numpy as np
 
 from model.backend import tensorflow
 from model.bundle import DESCRIPTION, GOLDEN, MODEL, Bundle
-from model.compute import Compute
+from model.calls import Calls, Failed, reason
 from model.golden import golden_levels, unpack
 from model.loading import load_model
 from model.pixels import Floats, Pixels
 from model.spec import Shape, Spec
 from pipeline.errors import BundleError
-
-_MAX_TRACED = 32  # functions that are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +36,23 @@ class Runtime:
 
     Pixels are [n, H, W, C] of uint8, uint16, or float32 in 0..1; vectors are float32 [n, d] as the model takes them;
     n is at most ``batch_size``, but for ``restore`` at any size. The same image gives the same bits as uint8 v and as
-    uint16 257 v, whatever the other records, the padding, and the number of threads.
+    uint16 257 v, whatever the other records, the padding, and the number of threads. Where memory runs out, fewer rows
+    are computed at once: 16 or more still give the same bits.
+
+    Every function takes ``failed``, which receives the rows for which the model raises an error, and the error in one
+    line; what is given for them is NaN, and for all others what it would be without them. Without ``failed`` the error
+    is raised, a ``tf.errors.OpError``.
     """
 
     def __init__(self, model: Any, spec: Spec) -> None:
         self.spec, self.batch_size = spec, spec.batch_size
         self.differences: dict[str, float] = {}  # golden output -> worst difference, relative to its largest value
-        self._compute = Compute(model, spec)
-        self._lock = threading.Lock()
-        self._traced: dict[tuple[str, str, tuple[int, ...]], Callable[..., Any]] = {}
-        self.size_by_size = False  # images of each size have a function of their own
+        self._calls = Calls(model, spec)
+
+    @property
+    def size_by_size(self) -> bool:
+        """Whether images of each size have a function of their own."""
+        return self._calls.size_by_size
 
     @classmethod
     def load(cls, bundle: Bundle) -> "Runtime":
@@ -69,19 +73,23 @@ class Runtime:
             raise BundleError(
                 f"{bundle.uri}: the model does not have the shapes that {DESCRIPTION} says ({error}); export it again"
             ) from error
+        except tensorflow().errors.OpError as error:
+            raise BundleError(
+                f"{bundle.uri}: the model fails for its golden inputs ({reason(error)}); export a model that does not"
+            ) from error
         return runtime
 
-    def encode(self, pixels: Pixels) -> Floats:
+    def encode(self, pixels: Pixels, failed: Failed | None = None) -> Floats:
         """Latents, float32 [n, D].
 
         Raises:
           BundleError: the model has no latent.
         """
         self.spec.require("encode")
-        latents: Floats = self._function("encode", pixels)(self._padded(pixels)).numpy()
-        return latents[: len(pixels)]
+        (latents,) = self._run("encode", failed, pixels)
+        return latents
 
-    def encode_variance(self, pixels: Pixels) -> tuple[Floats, Floats]:
+    def encode_variance(self, pixels: Pixels, failed: Failed | None = None) -> tuple[Floats, Floats]:
         """Means and variances of the latents' distributions, each float32 [n, D]; the means are what ``encode`` gives.
 
         Raises:
@@ -91,36 +99,37 @@ class Runtime:
             raise BundleError(
                 f"the model has no variance of its latents: a bundle of kind {self.spec.kind!r}; use one of kind 'vae'"
             )
-        mean, variance = self._function("encode_variance", pixels)(self._padded(pixels))
-        return mean.numpy()[: len(pixels)], variance.numpy()[: len(pixels)]
+        mean, variance = self._run("encode_variance", failed, pixels)
+        return mean, variance
 
-    def reconstruct(self, pixels: Pixels) -> Reconstruction:
+    def reconstruct(self, pixels: Pixels, failed: Failed | None = None) -> Reconstruction:
         """Latents, outputs and errors.
 
         Raises:
           BundleError: the model only encodes.
         """
         self.spec.require("reconstruct")
-        n = len(pixels)
-        latents, output, mse = self._function("reconstruct", pixels)(self._padded(pixels))
-        return Reconstruction(latents=latents.numpy()[:n], output=output.numpy()[:n], mse=mse.numpy()[:n])
+        latents, output, mse = self._run("reconstruct", failed, pixels)
+        return Reconstruction(latents=latents, output=output, mse=mse)
 
-    def decode(self, latents: Floats) -> Floats:
+    def decode(self, latents: Floats, failed: Failed | None = None) -> Floats:
         """Outputs of latents, float32 [n, H, W, C] in the model's value range, not clipped.
 
         The latents of an image give the bits that ``reconstruct`` gives for the image.
 
         Args:
           latents: float32 [n, D].
+          failed: see ``Runtime``.
 
         Raises:
           BundleError: the model's output does not depend on the latent alone.
         """
         self.spec.require("decode")
-        output: Floats = self._function("decode", latents)(self._fitted(latents, (self.spec.dimension,))).numpy()
-        return output[: len(latents)]
+        self._check_rows(latents, (self.spec.dimension,))
+        (output,) = self._calls.run("decode", failed, latents)
+        return output
 
-    def restore(self, pixels: Pixels, levels: Floats | None) -> Floats:
+    def restore(self, pixels: Pixels, levels: Floats | None, failed: Failed | None = None) -> Floats:
         """The output alone, float32 [n, H, W, C] in the model's value range, not clipped.
 
         Args:
@@ -128,6 +137,7 @@ class Runtime:
             and any n.
           levels: float32 [n], standard deviation of the noise as a fraction of white; None for a model that is not
             told.
+          failed: see ``Runtime``.
 
         Raises:
           BundleError: the output does not have the input's shape.
@@ -137,12 +147,11 @@ class Runtime:
             raise ValueError(
                 "noise levels are given" if self.spec.input.noise is None else "the model takes a noise level"
             )
-        n = len(pixels)
-        told = np.zeros(n, np.float32) if levels is None else levels
         if not self.spec.input.any_size:
-            pixels, told = self._padded(pixels), self._fitted(told, ())
-        output: Floats = self._restorer(pixels)(pixels, told).numpy()
-        return output[:n]
+            self._check_rows(pixels, self.spec.input.shape)
+        told = np.zeros(len(pixels), np.float32) if levels is None else levels
+        (output,) = self._calls.run("restore", failed, pixels, told)
+        return output
 
     def check(self, golden: dict[str, Pixels], where: str) -> None:
         """Compare with golden outputs, and keep the ``differences``.
@@ -175,42 +184,13 @@ class Runtime:
         variance = {"variance": self.encode_variance(inputs)[1]} if self.spec.variance else {}
         return {"latent": result.latents, "output": result.output, **variance}
 
-    def _padded(self, pixels: Pixels) -> Any:
-        return self._fitted(pixels, self.spec.input.shape)
+    def _run(self, name: str, failed: Failed | None, pixels: Pixels) -> list[Floats]:
+        self._check_rows(pixels, self.spec.input.shape)
+        return self._calls.run(name, failed, pixels)
 
-    def _fitted(self, rows: Pixels, shape: Shape) -> Any:
-        """The rows and zeros after them, ``batch_size`` in all."""
-        n = len(rows)
-        if n > self.batch_size or rows.shape[1:] != shape:
+    def _check_rows(self, rows: Pixels, shape: Shape) -> None:
+        if len(rows) > self.batch_size or rows.shape[1:] != shape:
             raise ValueError(f"rows of shape {rows.shape}; the model takes up to {self.batch_size} of {shape}")
-        if n == self.batch_size:
-            return rows
-        padded = np.zeros((self.batch_size, *shape), rows.dtype)
-        padded[:n] = rows
-        return padded
-
-    def _function(self, name: str, rows: Pixels, size: tuple[int, ...] = ()) -> Callable[..., Any]:
-        key = name, rows.dtype.name, size
-        function = self._traced.get(key)
-        if function is None:
-            with self._lock:
-                function = self._traced.get(key) or self._compute.trace(*key)
-                self._traced[key] = function
-                if len(self._traced) > _MAX_TRACED:
-                    del self._traced[next(iter(self._traced))]
-        return function
-
-    def _restorer(self, pixels: Pixels) -> Callable[..., Any]:
-        """One function for images of all sizes, if all layers of the model can do that, else one for each size."""
-        if self.size_by_size:
-            return self._function("restore", pixels, pixels.shape[1:3])
-        try:
-            return self._function("restore", pixels)
-        except TypeError:  # a layer decides something by the sides, as UpSampling2D does to interpolate
-            if not self.spec.input.any_size:
-                raise
-            self.size_by_size = True
-            return self._restorer(pixels)
 
 
 def runtime_for(uri: str, digest: str) -> Runtime:

@@ -15,7 +15,7 @@ from pipeline.writers.names import collision
 
 if TYPE_CHECKING:
     from model.spec import Spec
-    from pipeline.job import Settings
+    from pipeline.settings import Settings
 
 ESTIMATE = "estimate"
 _ANEW = "parquet"  # what generated images are written as, unless another format is asked for

@@ -11,10 +11,12 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import LatentlakeError, UnfinishedError, UsageError
+from pipeline.options import RETRY
 from pipeline.parser import VERBS, check_rest, parse
 
 if TYPE_CHECKING:
-    from pipeline.job import Job, Settings
+    from pipeline.job import Job
+    from pipeline.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,15 +44,17 @@ def _fail(error: Exception, verbose: bool, status: int) -> int:
 
 
 def _run(options: Namespace, rest: Sequence[str]) -> int:
-    from pipeline.job import prepare
+    return _launch(settings(options, options.command), options, rest)
+
+
+def _launch(wanted: "Settings", options: Namespace, rest: Sequence[str]) -> int:
     from pipeline.launch import launch
     from pipeline.summary import describe
 
-    job = prepare(settings(options, options.command))
-    summary = launch(job, rest)
+    summary = launch(wanted, rest)
     _say(json.dumps(summary, indent=2) if options.json else describe(summary))
     if not summary["complete"]:
-        raise UnfinishedError(f"{job.config.output} has no _SUCCESS: {'; '.join(summary['refused'])}")
+        raise UnfinishedError(f"{wanted.output} has no _SUCCESS: {'; '.join(summary['refused'])}")
     return 0
 
 
@@ -86,17 +90,29 @@ def _plan_value(job: "Job") -> dict[str, Any]:
 
 
 def _verify(options: Namespace, rest: Sequence[str]) -> int:
+    from pipeline.mend import mend_settings
     from pipeline.verify import verify
 
-    if rest:
+    if rest and not options.repair:
         raise UsageError(f"verify runs here, so it takes no option of Beam ({rest[0]})")
-    report = verify(options.output)
+    report = verify(options.output, deep=options.deep)
     _say(json.dumps(report.to_value(), indent=2) if options.json else report.describe())
+    if options.repair and report.problems:
+        _launch(mend_settings(report), options, rest)
+        report = verify(options.output, deep=options.deep)
+        _say(json.dumps(report.to_value(), indent=2) if options.json else report.describe())
     report.raise_for_problems()
     return 0
 
 
-_COMMANDS = {**dict.fromkeys(VERBS, _run), "plan": _plan, "verify": _verify}
+def _retry(options: Namespace, rest: Sequence[str]) -> int:
+    from pipeline.mend import retry_settings
+
+    given = {option.field: getattr(options, option.field) for option in RETRY}
+    return _launch(retry_settings(options.output, given), options, rest)
+
+
+_COMMANDS = {**dict.fromkeys(VERBS, _run), "plan": _plan, "verify": _verify, "retry": _retry}
 
 
 def _say(text: str) -> None:
@@ -112,7 +128,8 @@ def settings(options: Namespace, verb: str) -> "Settings":
     from pipeline.commit import Gate
     from pipeline.config import Verb
     from pipeline.images.base import Color, Orientation, Resize
-    from pipeline.job import Settings
+    from pipeline.plan import Scope
+    from pipeline.settings import Settings
 
     named = {f.name: getattr(options, f.name) for f in fields(Settings) if hasattr(options, f.name)}
     made: dict[str, Callable[[Any], Any]] = {
@@ -123,6 +140,7 @@ def settings(options: Namespace, verb: str) -> "Settings":
         "input": lambda value: value or (),
     }
     named |= {name: make(named[name]) for name, make in made.items() if name in named}
+    named["scope"] = Scope(prune=options.prune)
     gate = Gate(max_reject_fraction=options.max_reject_fraction, max_failed_units=options.max_failed_units)
     return Settings(**{**named, "verb": Verb(verb), "gate": gate})
 
@@ -137,3 +155,5 @@ def quiet_logs(verbose: bool) -> None:
     """Keep libraries from writing over the progress bar; what goes wrong comes as an exception all the same."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
+    if not verbose:  # Beam logs the trace of every error that it passes on
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)

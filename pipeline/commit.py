@@ -1,21 +1,25 @@
 """The commit: counts and gate are checked, then the manifest, then ``_SUCCESS``; last, what was superseded goes."""
 
-import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline import __version__
+from pipeline import __version__, checked
+from pipeline.attempts import attempt
 from pipeline.config import JobConfig
 from pipeline.errors import LatentlakeError
+from pipeline.examples import examples
+from pipeline.hold import beat, release
 from pipeline.layout import Layout
 from pipeline.receipts import Output, Receipt, read_manifest, read_receipts, write_manifest
-from pipeline.storage import put, store_for
+from pipeline.storage import put
+from pipeline.sweep import sweep
 
 _NAMED = 20  # failed units that the summary names
+_REASONS = 3  # reasons of rejects that it gives examples of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,30 +39,54 @@ class Run:
     obsolete: Sequence[str]
     passed_over: int  # files of the input that are no shards
     started: float  # seconds since the epoch
+    expected: int | None = None  # records of the whole input, where the user says so
+    tidy: bool = False  # a run that died may have left files that nothing names
 
 
 def commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -> dict[str, Any]:
     """Fold this run's receipts into the output's state; gives the summary that it leaves.
 
     Raises:
+      HeldError: another run holds the output.
       LatentlakeError: a unit of the plan left no receipt, or a receipt contradicts itself.
     """
     layout = Layout(config.output)
+    beat(config.output, config.run)
     new = {receipt.unit: receipt for receipt in fresh}
     _check(new, run)
-    before = read_manifest(layout)
-    pending = read_receipts(layout)
-    finished = {unit: receipt for unit, receipt in new.items() if receipt.error is None}
-    state = {**before, **pending, **finished}
-    for unit in run.obsolete:
-        state.pop(unit, None)
+    before, pending = read_manifest(layout), read_receipts(layout)
+    state = _state({**before, **pending}, new, run.obsolete)
+    failed = [receipt for receipt in new.values() if receipt.error is not None]
+    stale = _stale(state, failed)
+    if not (refused := _judge(gate, run, _without(state, stale), len(failed))):
+        state = _without(state, stale)
     _check_names(state.values())
-    manifest = write_manifest(layout, state.values())
-    summary = _summary(config, gate, run, state, new, manifest)
-    _publish(layout, config.run, summary)
-    _sweep(layout, {**before, **pending}, state, pending)
-    store_for(layout.output).sweep(layout.output, run.started)
+    manifest = attempt("the manifest", lambda _: write_manifest(layout, state.values()))
+    summary = _summary(config, run, state, new, manifest, refused)
+    _publish(layout, config, summary)
+    superseded = _names([*before.values(), *pending.values()])
+    sweep(layout, superseded, _names(state.values()), started=run.started, tidy=run.tidy)
+    release(config.output, config.run)
     return summary
+
+
+def _state(known: Mapping[str, Receipt], new: Mapping[str, Receipt], obsolete: Sequence[str]) -> dict[str, Receipt]:
+    """What the output holds now."""
+    state = {**known, **{unit: receipt for unit, receipt in new.items() if receipt.error is None}}
+    gone = set(obsolete)
+    return {unit: receipt for unit, receipt in state.items() if receipt.error is None and unit not in gone}
+
+
+def _stale(state: Mapping[str, Receipt], failed: Iterable[Receipt]) -> set[str]:
+    """Units whose rows are of an earlier shard or model, since doing them anew has failed.
+
+    While ``_SUCCESS`` is kept back they stay; it must not stand over them.
+    """
+    return {r.unit for r in failed if r.unit in state and state[r.unit].fingerprint != r.fingerprint}
+
+
+def _without(state: Mapping[str, Receipt], units: Container[str]) -> dict[str, Receipt]:
+    return {unit: receipt for unit, receipt in state.items() if unit not in units}
 
 
 def _check(new: Mapping[str, Receipt], run: Run) -> None:
@@ -84,11 +112,15 @@ def _check_names(receipts: Iterable[Receipt]) -> None:
 
 
 def _summary(
-    config: JobConfig, gate: Gate, run: Run, state: Mapping[str, Receipt], new: Mapping[str, Receipt], manifest: Output
+    config: JobConfig,
+    run: Run,
+    state: Mapping[str, Receipt],
+    new: Mapping[str, Receipt],
+    manifest: Output,
+    refused: Sequence[str],
 ) -> dict[str, Any]:
     failed = sorted((r for r in new.values() if r.error is not None), key=lambda r: r.unit)
     total = _counts(state.values())
-    refused = _judge(gate, total, len(failed))
     return {
         "complete": not refused,
         "refused": refused,
@@ -110,6 +142,7 @@ def _summary(
             "seconds": round(time.time() - run.started, 3),
         },
         "failed": [{"unit": r.unit, "error": r.error} for r in failed[:_NAMED]],
+        "examples": examples(Layout(config.output), state.values(), list(total["reasons"])[:_REASONS]),
         "manifest": asdict(manifest),
         "options": config.options(),
         "version": __version__,
@@ -134,34 +167,27 @@ def _counts(receipts: Iterable[Receipt]) -> dict[str, Any]:
     }
 
 
-def _judge(gate: Gate, total: Mapping[str, Any], failed: int) -> list[str]:
+def _judge(gate: Gate, run: Run, state: Mapping[str, Receipt], failed: int) -> list[str]:
+    """Why ``_SUCCESS`` is kept back, if it is."""
     refused = []
     if failed > gate.max_failed_units:
         refused.append(f"{failed} failed units, {gate.max_failed_units} allowed (--max-failed-units)")
-    share = total["rejects"] / total["read"] if total["read"] else 0.0
+    read = sum(receipt.read for receipt in state.values())
+    share = sum(receipt.rejected for receipt in state.values()) / max(read, 1)
     if share > gate.max_reject_fraction:
         allowed = f"{gate.max_reject_fraction:.2%} allowed (--max-reject-fraction)"
         refused.append(f"{share:.2%} of the records were rejected, {allowed}")
+    if run.expected not in (None, read):
+        refused.append(f"{read} records, and {run.expected} are expected (--expect-records)")
     return refused
 
 
-def _publish(layout: Layout, run: str, summary: Mapping[str, Any]) -> None:
-    text = (json.dumps(summary, indent=2) + "\n").encode()
-    put(layout.summary(run), text)
+def _publish(layout: Layout, config: JobConfig, summary: Mapping[str, Any]) -> None:
+    text = checked.dumps(summary)
+    put(layout.summary(config.run), text)
     if summary["complete"]:
+        beat(config.output, config.run)  # the last look: another run may have taken the output for a dead run's
         put(layout.success, text)
-
-
-def _sweep(
-    layout: Layout, before: Mapping[str, Receipt], state: Mapping[str, Receipt], pending: Mapping[str, Receipt]
-) -> None:
-    """Drop outputs that no unit has any more, and receipts that the manifest now holds."""
-    store = store_for(layout.output)
-    current = _names(state.values())
-    for name in sorted(_names(before.values()) - current):
-        store.delete(layout.at(name))
-    for unit in pending:
-        store.delete(layout.receipt(unit))
 
 
 def _names(receipts: Iterable[Receipt]) -> set[str]:

@@ -73,6 +73,23 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """The second chance of a record that the job's own options reject.
+
+    target: the policies that it is decoded by then.
+    max_record_bytes: that it may have then.
+    """
+
+    target: Target
+    max_record_bytes: int
+
+    def options(self) -> dict[str, Any]:
+        """As JSON values."""
+        value: dict[str, Any] = _json(asdict(self))
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobConfig:
     """Everything a worker needs to know besides its unit.
 
@@ -81,6 +98,8 @@ class JobConfig:
     variance: the latent table has the latents' variances too.
     reference: roots of the clean images that denoised ones are compared with.
     reject_bytes: how many of a rejected record's original bytes ``rejects/`` keeps.
+    retry: of a run that tries rejected records again. Says nothing of the output as a whole, so a unit's fingerprint
+      is the same with it.
     threads: pool threads of a worker process; None: its cores. Never changes a byte of output.
     """
 
@@ -98,6 +117,7 @@ class JobConfig:
     variance: bool = False
     reference: "Reference | None" = None
     reject_bytes: int = 1 << 20
+    retry: Retry | None = None
     threads: int | None = None
 
     def options(self) -> dict[str, Any]:
@@ -133,7 +153,13 @@ class JobConfig:
             "latentlake.preprocessing": json.dumps(self.options()["target"], sort_keys=True),
             "latentlake.unit": unit.id,
             "latentlake.fingerprint": fingerprint(unit, self),
+            **({} if self.retry is None else {"latentlake.retried": self.retried}),
         }
+
+    @property
+    def retried(self) -> str:
+        """Under which options rejected records have a second chance, as JSON; "" where they have none."""
+        return "" if self.retry is None else json.dumps(self.retry.options(), sort_keys=True)
 
 
 def fingerprint(unit: Unit, config: JobConfig) -> str:

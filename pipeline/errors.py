@@ -8,6 +8,8 @@ LatentlakeError                 1   anything else
 ├── UnfinishedError             3   finished, but failed units or the gate keep _SUCCESS back
 ├── ImageError                      one image cannot be used: its record is rejected (pipeline.images.base)
 ├── ShardError                      damage to a container: its unit fails, the job goes on
+│   └── UnreadableError                 its store failed, or it changed under the job's hands: reading again may help
+├── HeldError                   4   another run holds this output
 └── VerifyError                 3   an output that is not what its manifest says
 
 The number is the exit status of the process that the error ends.
@@ -44,6 +46,12 @@ class UnfinishedError(LatentlakeError):
     exit_status = 3
 
 
+class HeldError(LatentlakeError):
+    """Another run holds this output; a run that died lets go of it by itself."""
+
+    exit_status = 4
+
+
 class VerifyError(LatentlakeError):
     """An output is not what its manifest says."""
 
@@ -66,3 +74,10 @@ class ShardError(LatentlakeError):
 
     def __reduce__(self) -> tuple[type["ShardError"], tuple[str, str, int | None]]:
         return type(self), (self.shard, self.problem, self.offset)
+
+
+class UnreadableError(ShardError):
+    """A shard's bytes could not be had: the store failed, or the object is gone or another than was planned.
+
+    Says nothing of what the shard holds, so nothing of it is given up as lost; reading it again may help.
+    """

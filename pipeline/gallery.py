@@ -58,7 +58,7 @@ class Pictures:
         return None
 
     def images(self, positions: Array) -> Any:
-        """The images of these records as the dataset's writer takes them."""
+        """The images of these records as the dataset's writer takes them; None where there are none."""
         return self._render(positions, self._images)
 
     def error_maps(self, positions: Array) -> Any:
@@ -66,6 +66,8 @@ class Pictures:
         return self._render(positions, self._maps) if self._gallery.error_map else None
 
     def _render(self, positions: Array, found: Mapping[int, Image]) -> Any:
+        if not len(positions):
+            return None
         chosen = [found[position] for position in positions.tolist()]
         return self._gallery.format.render(Results(records=self._records, positions=positions, images=chosen))
 

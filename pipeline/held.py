@@ -1,12 +1,14 @@
-"""What an output holds, in its ``_job.json``: the options it was made with, and the columns that were settled then."""
+"""What an output holds, in its ``_job.json``: how it was asked for, and the columns that were settled then."""
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline import checked
 from pipeline.config import JobConfig, options_digest
 from pipeline.errors import OutputError
 from pipeline.layout import Layout
@@ -22,21 +24,23 @@ def read_held(output: str) -> Held | None:
 
     Raises:
       OutputError: something is there that is no output of this job.
+      VerifyError: what it says of itself is damaged.
     """
     layout, store = Layout(output), store_for(output)
     if store.stat(output) is not None:
         raise OutputError(f"{output} is a file; name a directory")
     if store.stat(layout.job) is None:
-        if store.is_directory(output) and next(iter(store.list(output)), None) is not None:
+        there = store.list(output) if store.is_directory(output) else iter(())
+        if any(stat.uri != layout.hold for stat in there):
             raise OutputError(f"{output} is not empty and not an output of this job; name another directory")
         return None
     with store.open(layout.job) as file:
-        held: Held = json.loads(file.read())
+        held: Held = checked.loads(file.read(), layout.job)
     return held
 
 
-def write_held(config: JobConfig, request: Request) -> None:
-    """Say what the output is about to hold."""
+def write_held(config: JobConfig, request: Request, settings: Mapping[str, Any]) -> None:
+    """Say what the output is about to hold, and by which settings it can be made again."""
     carry = base64.b64encode(config.columns.carry.serialize().to_pybytes()).decode()
     plain = {name: getattr(config.columns, name) for name in _PLAIN}
     columns = {**plain, "carry": carry}
@@ -45,8 +49,9 @@ def write_held(config: JobConfig, request: Request) -> None:
         "options": config.options(),
         "request": _request(request),
         "columns": columns,
+        "settings": settings,
     }
-    put(Layout(config.output).job, (json.dumps(held, indent=2) + "\n").encode())
+    put(Layout(config.output).job, checked.dumps(held))
 
 
 def held_columns(held: Held | None, request: Request) -> Columns | None:
@@ -55,7 +60,8 @@ def held_columns(held: Held | None, request: Request) -> Columns | None:
         return None
     columns = held["columns"]
     carry = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(columns["carry"])))
-    return Columns(carry=carry, whole=request.whole, **{name: columns[name] for name in _PLAIN})
+    plain = {name: columns[name] for name in _PLAIN}
+    return Columns(carry=carry, whole=request.whole, salvage=request.salvage, **plain)
 
 
 def check_held(held: Held | None, config: JobConfig, overwrite: bool) -> None:
@@ -76,6 +82,7 @@ def check_held(held: Held | None, config: JobConfig, overwrite: bool) -> None:
 
 def _request(request: Request) -> dict[str, Any]:
     value = asdict(request)
+    del value["salvage"]  # of an intact shard everything is kept with or without
     whole = {"whole": True} if value.pop("whole") else {}
     return {**value, **whole, "carry": None if request.carry is None else list(request.carry)}
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from model.calls import Failed
 from pipeline.images.base import Decoded
 from pipeline.records import NON_FINITE, Array, Fault, Reason, Records, Stage
+from pipeline.verbs.base import model_faults
 from pipeline.worker import Worker
 
 Item = tuple[Any, bytes | Array]
@@ -60,7 +62,10 @@ def _columns(images: Sequence[bytes | Array]) -> Iterator[tuple[list[int], Recor
 def _outcomes(decoded: Decoded, worker: Worker) -> Iterator[tuple[int, Array | Fault]]:
     yield from decoded.faults.items()
     for group in decoded.groups:
-        latents = worker.runtime.encode(group.pixels)
+        failed: Failed = {}
+        latents = worker.runtime.encode(group.pixels, failed)
         finite: Array = np.logical_and.reduce(np.isfinite(latents), axis=1)
-        for position, latent, good in zip(group.positions.tolist(), latents, finite, strict=True):
-            yield position, latent if good else NON_FINITE
+        faults = dict.fromkeys(group.positions[~finite].tolist(), NON_FINITE)
+        faults |= model_faults(group.positions, failed)
+        for position, latent in zip(group.positions.tolist(), latents, strict=True):
+            yield position, faults.get(position, latent)

@@ -1,84 +1,63 @@
 """A job before it runs: everything is checked and planned here, at launch, and nothing is written until it is."""
 
-import json
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline.choices import check_level, check_variance, drawn_latents, images_out, noise_level, with_level
-from pipeline.commit import Gate, Run
-from pipeline.config import Drawn, JobConfig, NoiseLevel, Verb
+from pipeline.commit import Run
+from pipeline.config import Drawn, JobConfig, NoiseLevel, Retry, Verb
 from pipeline.drawn import FORMAT as DRAWN
 from pipeline.errors import InputError, ShardError
+from pipeline.expected import find_expected
 from pipeline.gallery import gallery_for
 from pipeline.held import Held, check_held, held_columns, read_held, write_held
-from pipeline.images.base import Color, Orientation, Resize, Target
+from pipeline.hold import check_free, release, take
+from pipeline.images.base import Target
 from pipeline.layout import Layout
+from pipeline.lines import as_line
 from pipeline.listing import Found, check_apart, find_shards
 from pipeline.plan import Plan, make_plan
 from pipeline.readers import Columns, Request, reader_for
-from pipeline.receipts import read_manifest, read_receipts
-from pipeline.records import Shard, Unit
+from pipeline.receipts import Receipt, read_state, write_receipt
 from pipeline.reference import find_reference
-from pipeline.storage import join, put, store_for
+from pipeline.settings import Settings, kept
+from pipeline.storage import Stat, join, store_for
+from pipeline.sweep import plan_parts
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
     from model.spec import Spec
 
 _UNITS_PER_PART = 1000
+_SUCCESS = 2  # of ``Job.state``
 _LOOKED_AT = 10  # shards that are tried for the columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a user asks for. See ``pipeline.options`` for the meaning of each."""
-
-    verb: Verb
-    model: str
-    output: str
-    input: Sequence[str] = ()
-    format: str = "auto"
-    image: str | None = None
-    key: str | None = None
-    carry: Sequence[str] | None = None
-    resize: Resize | None = None
-    orientation: Orientation = Orientation.APPLY
-    color: Color = Color.STRICT
-    max_pixels: int = Target(shape=()).max_pixels
-    max_record_bytes: int = Request().max_record_bytes
-    reject_bytes: int = 1 << 20
-    overwrite: bool = False
-    threads: int | None = None
-    gate: Gate = field(default_factory=Gate)
-    variance: bool = False
-    images: bool = True
-    output_format: str | None = None
-    image_format: str = "lossless"
-    quality: int = 90
-    error_map: bool = False
-    noise_level: str | None = None
-    reference: Sequence[str] | None = None
-    count: int | None = None
-    seed: int = 0
-    interpolate: Sequence[str] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A checked and planned job."""
+    """A checked and planned job.
 
+    state: of the output when it was planned; another one means that the plan is out of date.
+    """
+
+    settings: Settings
     config: JobConfig
-    gate: Gate
     run: Run
     plan: Plan
     found: Found
     bundle: "Bundle"
     request: Request
+    state: tuple[Stat | None, ...]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether the output is complete as it stands."""
+        complete = self.state[_SUCCESS] is not None
+        return complete and not self.plan.todo and not self.plan.obsolete and self.run.expected is None
 
     @property
     def parts(self) -> list[str]:
@@ -87,8 +66,12 @@ class Job:
         return [join(Layout(self.config.output).plan(self.config.run), f"part-{i:05d}.jsonl") for i in range(count)]
 
 
-def prepare(settings: Settings) -> Job:
+def prepare(settings: Settings, run: str | None = None) -> Job:
     """Check everything and make the plan. Writes nothing.
+
+    Args:
+      settings: what is asked for.
+      run: id of the run; None for a new one.
 
     Raises:
       UsageError: with the value that is wrong and what to do.
@@ -100,8 +83,9 @@ def prepare(settings: Settings) -> Job:
     bundle.spec.require("decode" if settings.verb is Verb.GENERATE else settings.verb)
     check_variance(settings, bundle.spec)
     check_apart(settings.input, settings.output)
-    output = settings.output.rstrip("/")
-    held = read_held(output)
+    layout = Layout(settings.output.rstrip("/"))
+    state = _state(layout)
+    held = read_held(layout.output)
     drawn = drawn_latents(settings, bundle.spec)
     found = Found(root="", format=DRAWN, shards=()) if drawn else find_shards(settings.input, settings.format)
     images = images_out(settings, bundle.spec, None if drawn else found)
@@ -109,47 +93,87 @@ def prepare(settings: Settings) -> Job:
     request = _request(settings, bundle, whole=images is not None and images.again)
     columns = _columns(held, found, request, noise, drawn)
     reference = find_reference(settings.reference, found, request) if settings.reference else None
-    config = replace(_config(settings, bundle, columns), images=images, noise=noise, drawn=drawn, reference=reference)
+    config = replace(
+        _config(settings, bundle, columns, run or _new_run()),
+        images=images,
+        noise=noise,
+        drawn=drawn,
+        reference=reference,
+    )
     gallery_for(config)  # a format may refuse the columns
     check_held(held, config, settings.overwrite)
-    layout = Layout(output)
-    plan = make_plan(found, config, {**read_manifest(layout), **read_receipts(layout)})
-    run = Run(
-        units=len(plan.units),
-        todo=len(plan.todo),
-        obsolete=plan.obsolete,
-        passed_over=found.passed_over,
-        started=started,
+    expected = find_expected(settings.expect_records, found) if settings.expect_records else None
+    plan = make_plan(found, config, read_state(layout), settings.scope, expected)
+    return Job(
+        settings=settings,
+        config=config,
+        run=Run(
+            units=len(plan.units),
+            todo=len(plan.todo),
+            obsolete=plan.obsolete,
+            passed_over=found.passed_over,
+            started=started,
+            expected=expected.total if expected else None,
+        ),
+        plan=plan,
+        found=found,
+        bundle=bundle,
+        request=request,
+        state=state,
     )
-    return Job(config=config, gate=settings.gate, run=run, plan=plan, found=found, bundle=bundle, request=request)
+
+
+def begin(settings: Settings, *, ends_here: bool) -> Job:
+    """Plan a job, hold its output, and stage it, unless there is nothing to do.
+
+    Args:
+      settings: what is asked for.
+      ends_here: the run ends with this process.
+
+    Raises:
+      UsageError: as ``prepare`` does; nothing was written.
+      HeldError: another run holds the output.
+    """
+    job = prepare(settings)
+    if check_free(job.config.output) and job.nothing_to_do and not settings.scope.tidy:
+        return job
+    tidy = take(job.config.output, job.config.run, ends_here=ends_here)
+    try:
+        if _state(Layout(job.config.output)) != job.state:  # a run has ended since
+            job = prepare(settings, job.config.run)
+        tidy = tidy or settings.scope.tidy or bool(plan_parts(Layout(job.config.output)))
+        job = replace(job, run=replace(job.run, tidy=tidy))
+        stage(job)
+    except BaseException:
+        release(job.config.output, job.config.run)
+        raise
+    return job
 
 
 def stage(job: Job) -> None:
     """Write what workers need below the output: the model, the plan, and what the output will hold."""
     layout = Layout(job.config.output)
-    store = store_for(layout.output)
-    if job.plan.todo or job.plan.obsolete:
-        store.delete(layout.success)
-    write_held(job.config, job.request)
+    store_for(layout.output).delete(layout.success)
+    if job.settings.second is None:
+        write_held(job.config, job.request, kept(job.settings))
     job.bundle.copy(job.config.model)
+    for name in job.settings.scope.redo:
+        write_receipt(layout, Receipt(unit=name, fingerprint="", error="to be done again"))
     for number, uri in enumerate(job.parts):
         units = job.plan.todo[number * _UNITS_PER_PART : (number + 1) * _UNITS_PER_PART]
-        put(uri, "".join(json.dumps(asdict(unit)) + "\n" for unit in units).encode())
+        with store_for(uri).create(uri) as sink:
+            for unit in units:
+                sink.write(as_line(unit))
 
 
-def read_units(part: str) -> Iterator[Unit]:
-    """The units of one part of a plan."""
-    with store_for(part).open(part) as file:
-        for line in file:
-            value = json.loads(line)
-            shards, clean = (tuple(Shard(**shard) for shard in value.pop(name)) for name in ("shards", "clean"))
-            yield Unit(shards=shards, clean=clean, **value)
+def _state(layout: Layout) -> tuple[Stat | None, ...]:
+    """What changes when another run ends."""
+    store = store_for(layout.output)
+    return tuple(store.stat(uri) for uri in (layout.job, layout.manifest, layout.success))
 
 
-def drop_plan(job: Job) -> None:
-    """Remove the parts of a plan that has run; its summary stays."""
-    for part in job.parts:
-        store_for(part).delete(part)
+def _new_run() -> str:
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}"
 
 
 def _columns(
@@ -173,7 +197,7 @@ def _shape(verb: Verb, spec: "Spec") -> tuple[int | None, ...]:
     return (None, None, spec.input.shape[2]) if spec.input.any_size else spec.input.shape
 
 
-def _config(settings: Settings, bundle: "Bundle", columns: Columns) -> JobConfig:
+def _config(settings: Settings, bundle: "Bundle", columns: Columns, run: str) -> JobConfig:
     target = Target(
         shape=_shape(settings.verb, bundle.spec),
         resize=settings.resize,
@@ -184,7 +208,7 @@ def _config(settings: Settings, bundle: "Bundle", columns: Columns) -> JobConfig
     return JobConfig(
         verb=settings.verb,
         output=settings.output.rstrip("/"),
-        run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}",
+        run=run,
         model=Layout(settings.output.rstrip("/")).model(bundle.digest),
         model_digest=bundle.digest,
         latent_layer=bundle.spec.latent.layer if bundle.spec.latent else "",
@@ -192,8 +216,17 @@ def _config(settings: Settings, bundle: "Bundle", columns: Columns) -> JobConfig
         columns=columns,
         variance=settings.variance,
         reject_bytes=settings.reject_bytes,
+        retry=_retry(settings, target),
         threads=settings.threads,
     )
+
+
+def _retry(settings: Settings, target: Target) -> Retry | None:
+    if settings.second is None:
+        return None
+    policies = {**settings.second}
+    most = policies.pop("max_record_bytes", settings.max_record_bytes)
+    return Retry(target=replace(target, **policies), max_record_bytes=most)
 
 
 def _request(settings: Settings, bundle: "Bundle", whole: bool) -> Request:
@@ -206,6 +239,7 @@ def _request(settings: Settings, bundle: "Bundle", whole: bool) -> Request:
         length=_shape(settings.verb, bundle.spec)[0] if numeric else None,
         max_record_bytes=settings.max_record_bytes,
         whole=whole,
+        salvage=settings.on_damage == "reject",
     )
 
 

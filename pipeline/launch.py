@@ -1,7 +1,6 @@
 """From a planned job to its summary: stage, run on Beam, read what the commit left."""
 
 import gc
-import json
 import logging
 import threading
 import time
@@ -9,16 +8,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from pipeline import checked
 from pipeline.commit import commit
 from pipeline.config import JobConfig
 from pipeline.errors import LatentlakeError
-from pipeline.job import Job, drop_plan, stage
+from pipeline.hold import beating
+from pipeline.job import Job, begin
 from pipeline.layout import Layout
+from pipeline.settings import Settings
 from pipeline.storage import store_for
 from pipeline.terminal import Progress
 
 
-def launch(job: Job, beam_arguments: Sequence[str]) -> dict[str, Any]:
+def launch(settings: Settings, beam_arguments: Sequence[str]) -> dict[str, Any]:
     """Run a job to its end.
 
     With no ``--runner`` it runs in this process: every core, no network, no download.
@@ -29,22 +31,19 @@ def launch(job: Job, beam_arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
       LatentlakeError: the job could not be finished; what units finished is kept for the next run.
     """
-    if not job.plan.todo:
+    job = begin(settings, ends_here=_ends_here(beam_arguments))
+    if job.nothing_to_do and not job.run.tidy:
         return _nothing_to_do(job)
-    stage(job)
-    with Progress(job) if _runs_here(beam_arguments) else nullcontext():
-        _run(job, beam_arguments)
-    drop_plan(job)
+    with beating(job.config.output, job.config.run):
+        if not job.plan.todo:  # at most a commit is missing, so neither Beam nor the model is loaded
+            return commit(job.config, settings.gate, job.run, [])
+        with Progress(job) if _runs_here(beam_arguments) else nullcontext():
+            _run(job, beam_arguments)
     return _read(Layout(job.config.output).summary(job.config.run))
 
 
 def _nothing_to_do(job: Job) -> dict[str, Any]:
-    """No unit to run: at most a commit is missing, so neither Beam nor the model is loaded."""
-    layout = Layout(job.config.output)
-    if job.plan.obsolete or store_for(layout.output).stat(layout.success) is None:
-        stage(job)
-        return commit(job.config, job.gate, job.run, [])
-    summary = _read(layout.success)
+    summary = _read(Layout(job.config.output).success)
     zero = {"units": 0, "kept_units": job.run.units, "failed_units": 0, "read": 0, "results": 0, "rejects": 0}
     zero["passed_over_files"] = job.run.passed_over
     now = {"started": job.run.started, "ended": time.time(), "seconds": round(time.time() - job.run.started, 3)}
@@ -82,6 +81,20 @@ def _runner(beam_arguments: Sequence[str]) -> Any:
     return FnApiRunner()
 
 
+def _ends_here(beam_arguments: Sequence[str]) -> bool:
+    """Whether nothing of a run is left when this process ends."""
+    local = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner")
+    named = [value for argument, value in _pairs(beam_arguments) if argument == "--runner"]
+    return all(value.rpartition(".")[2] in local for value in named)
+
+
+def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Options with their values, both ``--name=value`` and ``--name value``."""
+    for argument, following in zip(arguments, (*arguments, "")[1:], strict=True):
+        name, equals, value = argument.partition("=")
+        yield name, value if equals else following
+
+
 def _runs_here(beam_arguments: Sequence[str]) -> bool:
     """Whether units run in this very process."""
     return not _names(beam_arguments, "--runner") and not _names(beam_arguments, "--direct_running_mode")
@@ -116,7 +129,7 @@ def _warm(config: JobConfig) -> None:
     from pipeline.worker import worker_for
 
     try:
-        worker_for(config.model, config.model_digest, config.target, config.threads)
+        worker_for(config.model, config.model_digest, config.target, config.threads, config.retry)
     except Exception as error:
         logging.getLogger(__name__).debug("warming up failed and is tried again by the first unit: %s", error)
 
@@ -133,5 +146,4 @@ def _cause(error: BaseException) -> BaseException:
 
 def _read(uri: str) -> dict[str, Any]:
     with store_for(uri).open(uri) as file:
-        value: dict[str, Any] = json.loads(file.read())
-    return value
+        return checked.loads(file.read(), uri)

@@ -6,6 +6,7 @@
 <output>/error_maps/<shard>          the same, on request
 <output>/rejects/<unit>.parquet      only where the unit has rejects
 <output>/_model/<digest>/            the bundle that made the latents
+<output>/_hold                       the run that writes to this output, while there is one
 <output>/_job.json                   what the output holds: verb, model, options
 <output>/_plan/<run>/                the run's units (while it lasts) and its summary
 <output>/_receipts/<unit>.json       units finished since the last commit
@@ -37,6 +38,11 @@ class Layout:
         return self.at("_job.json")
 
     @property
+    def hold(self) -> str:
+        """The run that writes to this output."""
+        return self.at("_hold")
+
+    @property
     def manifest(self) -> str:
         """All units of the current state."""
         return self.at("_manifest.parquet")
@@ -59,9 +65,14 @@ class Layout:
         """Directory of the bundle with this digest."""
         return self.at(f"_model/{digest}")
 
+    @property
+    def plans(self) -> str:
+        """Directory of the runs' plans and summaries."""
+        return self.at("_plan")
+
     def plan(self, run: str) -> str:
         """Directory of one run's plan and summary."""
-        return self.at(f"_plan/{run}")
+        return join(self.plans, run)
 
     def summary(self, run: str) -> str:
         """Summary of one run."""

@@ -1,14 +1,16 @@
 """From what the user names (files, globs, directories) to shards of one format."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from pipeline.errors import InputError, UsageError
 from pipeline.readers import FORMATS, Reader, reader_for
+from pipeline.readers.idx import labels_of
 from pipeline.records import Shard
-from pipeline.storage import Stat, store_for
+from pipeline.shards import Builder
+from pipeline.storage import Stat, Store, store_for
 
 _HEAD = 1024  # bytes that tell a format
 _MAGIC = re.compile(r"[*?\[]")
@@ -25,11 +27,11 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Listing:
+class _Place:
     """Files below one base; a ``named`` one must be a shard, others are passed over where they are none."""
 
     base: str
-    files: list[Stat] = field(default_factory=list)
+    files: Callable[[], Iterator[Stat]]
     named: bool
 
 
@@ -43,32 +45,89 @@ def find_shards(inputs: Sequence[str], format: str = "auto") -> Found:
     Raises:
       InputError: an input matches nothing, a file is of no known format, or formats are mixed.
     """
-    listings = [_list(uri) for uri in inputs]
-    root = _common([listing.base for listing in listings])
-    told = _tell(listings, format)
-    only = _only_format(told)
-    files = {stat.uri: stat for name, stat in told if name == only}
-    shards = [_shard(stat, root) for stat in files.values()]
-    shards.sort(key=lambda shard: shard.path)
-    passed = sum(name is None for name, _ in told)
-    return Found(root=root, format=only, shards=shards, passed_over=passed)
+    places = [_place(uri) for uri in inputs]
+    root = _common([place.base for place in places])
+    catalog = _Catalog(root, format)
+    for place in places:
+        catalog.add(place)
+    only = catalog.only_format()
+    return Found(root=root, format=only, shards=catalog.shards[only].build(root), passed_over=catalog.passed_over)
 
 
-def _list(uri: str) -> _Listing:
+def list_files(uri: str) -> list[str]:
+    """URIs of all files that one input names.
+
+    Raises:
+      InputError: there is none.
+    """
+    return [stat.uri for stat in _place(uri).files()]
+
+
+class _Catalog:
+    """Shards by format, as their names or their content tell it."""
+
+    def __init__(self, root: str, format: str) -> None:
+        self._root, self._format = root, format
+        self._readers = {name: reader_for(name) for name in (FORMATS if format == "auto" else (format,))}
+        self.shards: defaultdict[str, Builder] = defaultdict(Builder)
+        self.passed_over = 0
+
+    def add(self, place: _Place) -> None:
+        """Add a place's files: by their names, or where no name tells anything by content."""
+        if place.named or not self._add(place, by_content=False):
+            self._add(place, by_content=True)
+
+    def _add(self, place: _Place, *, by_content: bool) -> bool:
+        told, passed = False, 0
+        for stat in place.files():
+            name = _by_name(stat.uri, self._readers) or (_by_content(stat, self._readers) if by_content else None)
+            told, passed = told or name is not None, passed + (name is None)
+            if name is not None:
+                self._keep(name, stat)
+            elif place.named:
+                wanted = _wanted(self._format)
+                raise InputError(f"{stat.uri}: of no known format ({wanted}); its content does not tell one")
+        if told or by_content:
+            self.passed_over += passed
+        return told
+
+    def _keep(self, format: str, stat: Stat) -> None:
+        identity = _with_labels(stat) if format == "array" else stat.identity
+        self.shards[format].add(_path(stat, self._root), stat.size, identity)
+
+    def only_format(self) -> str:
+        """The one format of all shards.
+
+        Raises:
+          InputError: there are several, or none.
+        """
+        counts = Counter({name: builder.count for name, builder in self.shards.items()})
+        if not counts:
+            raise InputError(f"no shard of a known format ({', '.join(FORMATS)}) among {self.passed_over} files")
+        if len(counts) > 1:
+            mixed = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+            most = counts.most_common()[0][0]
+            raise InputError(f"the input mixes formats ({mixed}); choose one with --format={most}")
+        return next(iter(counts))
+
+
+def _place(uri: str) -> _Place:
     store = store_for(uri)
     glob = _MAGIC.search(uri.rpartition("://")[2])
     if glob is None:
         if (stat := store.stat(uri)) is not None:
-            return _Listing(base=uri.rpartition("/")[0] or ".", files=[stat], named=True)
+            return _Place(base=uri.rpartition("/")[0] or ".", files=lambda: iter((stat,)), named=True)
         if store.is_directory(uri):
-            return _Listing(base=uri.rstrip("/") or "/", files=list(_visible(uri, store.list(uri))), named=False)
+            return _Place(base=uri.rstrip("/") or "/", files=lambda: _visible(uri, store.list(uri)), named=False)
         raise InputError(f"{uri}: no such file or directory")
     base, pattern = _split_glob(uri)
-    found = store.list(base) if store.is_directory(base) else iter(())
-    files = [stat for stat in _visible(base, found) if pattern.fullmatch(_below(stat.uri, base))]
-    if not files:
+    if not store.is_directory(base) or next(_matching(store, base, pattern), None) is None:
         raise InputError(f"{uri}: the glob matches no file (quote it, and use ** to cross directories)")
-    return _Listing(base=base, files=files, named=False)
+    return _Place(base=base, files=lambda: _matching(store, base, pattern), named=False)
+
+
+def _matching(store: Store, base: str, pattern: re.Pattern[str]) -> Iterator[Stat]:
+    return (stat for stat in _visible(base, store.list(base)) if pattern.fullmatch(_below(stat.uri, base)))
 
 
 def _visible(base: str, files: Iterable[Stat]) -> Iterator[Stat]:
@@ -127,20 +186,6 @@ def _while_equal(columns: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]
         yield names
 
 
-def _tell(listings: Sequence[_Listing], format: str) -> list[tuple[str | None, Stat]]:
-    """Every file with its format; None for one in a directory that is not a shard."""
-    readers = {name: reader_for(name) for name in (FORMATS if format == "auto" else (format,))}
-    told: list[tuple[str | None, Stat]] = []
-    for listing in listings:
-        names = [_by_name(stat.uri, readers) for stat in listing.files]
-        by_content = listing.named or not any(names)
-        for name, stat in zip(names, listing.files, strict=True):
-            told.append((name or (_by_content(stat, readers) if by_content else None), stat))
-            if told[-1][0] is None and listing.named:
-                raise InputError(f"{stat.uri}: of no known format ({_wanted(format)}); its content does not tell one")
-    return told
-
-
 def _wanted(format: str) -> str:
     return f"one of {', '.join(FORMATS)}" if format == "auto" else f"asked for: {format}"
 
@@ -157,21 +202,18 @@ def _by_content(stat: Stat, readers: dict[str, Reader]) -> str | None:
     return next((format for format, reader in readers.items() if reader.recognises(name, head)), None)
 
 
-def _only_format(told: Sequence[tuple[str | None, Stat]]) -> str:
-    counts = Counter(name for name, _ in told if name is not None)
-    if not counts:
-        raise InputError(f"no shard of a known format ({', '.join(FORMATS)}) among {len(told)} files of the input")
-    if len(counts) > 1:
-        mixed = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-        raise InputError(f"the input mixes formats ({mixed}); choose one with --format={counts.most_common()[0][0]}")
-    return next(iter(counts))
+def _with_labels(stat: Stat) -> str:
+    """The identity of a shard of images with that of MNIST's file of labels beside it, which is read too."""
+    folder, slash, name = stat.uri.rpartition("/")
+    found = (store_for(stat.uri).stat(folder + slash + other) for other in labels_of(name))
+    return "+".join([stat.identity, *(labels.identity for labels in found if labels is not None)])
 
 
-def _shard(stat: Stat, root: str) -> Shard:
+def _path(stat: Stat, root: str) -> str:
     path = _below(stat.uri, root) if root != "." or stat.uri.startswith("./") else stat.uri
     if any(part in ("", ".", "..") for part in path.split("/")) or "\0" in path or not _is_text(path):
         raise InputError(f"{stat.uri!r}: this name cannot be mirrored in the output; rename it")
-    return Shard(uri=stat.uri, path=path, size=stat.size, identity=stat.identity)
+    return path
 
 
 def _is_text(path: str) -> bool:

@@ -152,7 +152,7 @@ INPUT = (
         type=size,
         default=256 << 20,
         metavar="N",
-        help="a record with more bytes is a reject; a TFRecord whose length claims more fails its shard (default 256M)",
+        help="a record with more bytes is a reject (default 256M)",
     ),
 )
 
@@ -168,6 +168,26 @@ RUN = (
         switch=True,
         default=False,
         help="replace what an output made with another model or other options holds, unit by unit",
+    ),
+    Option(
+        flag="--on-damage",
+        field="on_damage",
+        default="fail",
+        choices=("fail", "reject"),
+        help="of a damaged shard: it fails by name, or what is intact is kept and a reject says what is lost",
+    ),
+    Option(
+        flag="--expect-records",
+        field="expect_records",
+        metavar="N|URI",
+        help="records that the input must have in all, or JSON files that count them by shard",
+    ),
+    Option(
+        flag="--prune",
+        field="prune",
+        switch=True,
+        default=False,
+        help="drop what the output holds of shards that are gone (default: it is kept)",
     ),
     Option(
         flag="--reject-bytes",
@@ -288,6 +308,35 @@ GENERATE = (
 
 _LATENTS = tuple(
     option for option in INPUT if option.flag not in ("--resize", "--color", "--exif-orientation", "--max-pixels")
+)
+_SECOND = ("--resize", "--color", "--exif-orientation", "--max-pixels", "--max-record-bytes")
+_AS_BEFORE = ("--on-damage", "--max-reject-fraction", "--max-failed-units", "--threads")
+RETRY = (
+    *(replace(option, default=None) for option in INPUT if option.flag in _SECOND),
+    *(option for option in RUN if option.flag in _AS_BEFORE),
+    Option(
+        flag="--input",
+        field="input",
+        many=True,
+        metavar="URI",
+        help="where the shards are now (default: where they were)",
+    ),
+)
+VERIFY = (
+    Option(
+        flag="--deep",
+        field="deep",
+        switch=True,
+        default=False,
+        help="read every byte and every row again (default: names, sizes, footers and counts)",
+    ),
+    Option(
+        flag="--repair",
+        field="repair",
+        switch=True,
+        default=False,
+        help="do the units again whose files are wrong, and remove files that belong to none",
+    ),
 )
 JOBS: dict[str, tuple[Option, ...]] = {
     "encode": (*MODEL, *INPUT, VARIANCE, *RUN),

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from pipeline import __version__
 from pipeline.errors import UsageError
-from pipeline.options import JOBS, Option
+from pipeline.options import JOBS, RETRY, VERIFY, Option
 
 COMMANDS = {
     "encode": (
@@ -35,12 +35,16 @@ COMMANDS = {
         "python -m pipeline plan encode --input 'shards/*.tar' --model bundle --output latents",
     ),
     "verify": (
-        "prove an output: every file, checksum and count against its manifest",
-        "python -m pipeline verify latents",
+        "prove an output: every file and count against its manifest, and on request every byte",
+        "python -m pipeline verify latents --deep",
+    ),
+    "retry": (
+        "rejected records and failed units of an output once more, also under other policies",
+        "python -m pipeline retry latents --resize crop --on-damage reject",
     ),
 }
 VERBS = tuple(JOBS)
-_OURS = {option.flag for options in JOBS.values() for option in options} | {
+_OURS = {option.flag for options in (*JOBS.values(), RETRY, VERIFY) for option in options} | {
     "--json",
     "--verbose",
     "--help",
@@ -84,9 +88,10 @@ def _build() -> argparse.ArgumentParser:
     verbs = plan.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for verb in VERBS:
         _add_options(_subparser(verbs, verb, f"what {verb} would do", f"plan {verb}"), JOBS[verb])
-    verify = _command(commands, "verify")
-    verify.add_argument("output", metavar="OUTPUT", help="directory that a job wrote")
-    add_common(verify)
+    for name, options in (("verify", VERIFY), ("retry", RETRY)):
+        command = _command(commands, name)
+        command.add_argument("output", metavar="OUTPUT", help="directory that a job wrote")
+        _add_options(command, options)
     return top
 
 

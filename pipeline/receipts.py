@@ -26,10 +26,16 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a unit leaves: of a finished one its counts and outputs, of a failed one the error."""
+    """What a unit leaves: of a finished one its counts and outputs, of a failed one the error.
+
+    options: digest of the options that change output bytes, the same for all units of a whole output.
+    retried: the options, as JSON, under which rejected records had a second chance; "" where they had none.
+    """
 
     unit: str
     fingerprint: str
+    options: str = ""
+    retried: str = ""
     read: int = 0
     results: int = 0
     rejects: Mapping[str, int] = field(default_factory=dict)  # reason -> records
@@ -62,6 +68,8 @@ _SCHEMA = pa.schema(
     [
         ("unit", pa.string()),
         ("fingerprint", pa.string()),
+        ("options", pa.string()),
+        ("retried", pa.string()),
         ("read", pa.int64()),
         ("results", pa.int64()),
         ("rejects", pa.map_(pa.string(), pa.int64())),
@@ -128,28 +136,58 @@ def _parse_manifest(data: bytes) -> list[Receipt]:
 
 def _row(receipt: Receipt) -> dict[str, Any]:
     value = asdict(replace(receipt, rejects={}))
-    row = {name: value[name] for name in ("unit", "fingerprint", "read", "results", "outputs")}
+    row = {name: value[name] for name in ("unit", "fingerprint", "options", "retried", "read", "results", "outputs")}
     return {**row, "rejects": sorted(receipt.rejects.items()), "check": _check(receipt)}
 
 
 def _check(receipt: Receipt) -> str:
-    untimed = replace(receipt, seconds=0.0, first=None)
-    return f"{google_crc32c.value(untimed.to_json().encode()):08x}"
+    return _crc32c(replace(receipt, seconds=0.0, first=None))
+
+
+def _crc32c(receipt: Receipt) -> str:
+    return f"{google_crc32c.value(receipt.to_json().encode()):08x}"
+
+
+def read_state(layout: Layout) -> dict[str, Receipt]:
+    """Receipts of all units that are done, by unit: the manifest's, and those that were left since the last commit.
+
+    Raises:
+      VerifyError: the manifest or a receipt is damaged.
+    """
+    state = {**read_manifest(layout), **read_receipts(layout)}
+    return {unit: receipt for unit, receipt in state.items() if receipt.error is None}
 
 
 def write_receipt(layout: Layout, receipt: Receipt) -> None:
     """Leave the receipt of a finished unit where the next plan and the commit find it."""
-    put(layout.receipt(receipt.unit), receipt.to_json().encode())
+    text = json.dumps({**asdict(receipt), "check": _crc32c(receipt)}, sort_keys=True)
+    put(layout.receipt(receipt.unit), text.encode())
 
 
 def read_receipts(layout: Layout) -> dict[str, Receipt]:
-    """Receipts that finished units left since the last commit, by unit."""
+    """Receipts left since the last commit, by unit: of finished ones, and of those whose files were being replaced.
+
+    Raises:
+      VerifyError: one is damaged.
+    """
     store = store_for(layout.output)
     if not store.is_directory(layout.receipts):
         return {}
     found: dict[str, Receipt] = {}
     for stat in store.list(layout.receipts):
         with store.open(stat.uri) as file:
-            receipt = Receipt.from_json(file.read())
+            receipt = _parse_receipt(file.read(), stat.uri)
         found[receipt.unit] = receipt
     return found
+
+
+def _parse_receipt(data: bytes, uri: str) -> Receipt:
+    try:
+        value = json.loads(data)
+        check = value.pop("check")
+        receipt = Receipt._of(value)
+        if check != _crc32c(receipt):
+            raise ValueError("it is not what was written")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise VerifyError(f"{uri}: the receipt is damaged ({error}); remove it and run the job again") from error
+    return receipt

@@ -5,7 +5,7 @@ on the unit's own thread); ``records()`` turns one into ``Records`` on a thread 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
@@ -27,6 +27,8 @@ class Stage(StrEnum):
 class Reason(StrEnum):
     """Why a record was rejected. The list is closed; ``docs/formats.md`` explains each."""
 
+    DAMAGED_SHARD = "damaged_shard"  # all that follows in the shard is lost (--on-damage reject): one row for it
+    CORRUPT_RECORD = "corrupt_record"  # its checksum does not match, and the shard can be read on (--on-damage reject)
     INVALID_RECORD = "invalid_record"  # the record's own framing (Example, sample) does not parse
     MISSING_IMAGE = "missing_image"  # no image or vector where the format keeps it, or null
     EMPTY_IMAGE = "empty_image"  # zero bytes
@@ -41,6 +43,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"  # a value of another type than its feature or column
     NON_FINITE_INPUT = "non_finite_input"  # NaN or infinity in the input
     NON_FINITE_LATENT = "non_finite_latent"  # NaN or infinity out of the model
+    MODEL_FAILED = "model_failed"  # the model raises an error for this record, alone
     UNWRITABLE_IMAGE = (
         "unwritable_image"  # the image format asked for cannot keep the result (16 bits or alpha in JPEG)
     )
@@ -77,10 +80,12 @@ class Unit:
 
     id: str  # stable; the outputs are named after it: <output>/latents/<id>.parquet
     format: str
-    shards: tuple[Shard, ...]
+    shards: Sequence[Shard]
     start: int = 0
     stop: int | None = None  # None: to the end
-    clean: tuple[Shard, ...] = ()  # of each shard the one that it is compared with, where there is a reference
+    clean: Sequence[Shard] = ()  # of each shard the one that it is compared with, where there is a reference
+    expected: int | None = None  # records, where the source says so
+    again: bool = False  # done before, and now only the records that were rejected are tried once more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +118,40 @@ class Records:
         """Already parsed: a reader whose columns cost nothing yields these directly."""
         return self
 
+    def take(self, positions: Array) -> "Records":
+        """The records at some positions, int64 ``[m]``, ascending, without their ``source``."""
+        at = {position: number for number, position in enumerate(positions.tolist())}
+        payload = self.payload
+        return replace(
+            self,
+            shard=self.shard if isinstance(self.shard, str) else [self.shard[position] for position in at],
+            index=self.index[positions],
+            key=pick(self.key, positions),
+            payload=payload[positions] if isinstance(payload, np.ndarray) else pick(payload, positions),
+            carried={name: pick(column, positions) for name, column in self.carried.items()},
+            faults={at[position]: fault for position, fault in self.faults.items() if position in at},
+            source=None,
+        )
+
 
 class RawBatch(Protocol):
     """A batch that is framed but not parsed."""
 
+    def __len__(self) -> int:
+        """How many records there are."""
+        ...
+
     def records(self) -> Records:
         """Parse; called once, on any thread. Bad records become faults, never exceptions."""
         ...
+
+
+def pick(column: pa.Array, positions: Array) -> pa.Array:
+    """The values of a column at some positions, int64 ``[m]``."""
+    if not (pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type)):
+        return column.take(pa.array(positions))
+    runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)  # Arrow cannot take from views
+    return pa.concat_arrays([column.slice(int(run[0]) if len(run) else 0, len(run)) for run in runs])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,9 +36,9 @@ class Reference:
     only: str | None = None
 
     def options(self) -> dict[str, Any]:
-        """What names it, as JSON values."""
+        """How it is read, as JSON values; which files it is, every unit's fingerprint says."""
         only = {} if self.only is None else {"only": self.only}
-        return {"root": self.root, "format": self.format, "image": self.columns.image, **only}
+        return {"format": self.format, "image": self.columns.image, **only}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,9 @@ class Paired:
 
     read: Records
     clean: Sequence[tuple[int, Records]]
+
+    def __len__(self) -> int:
+        return len(self.read)
 
     def records(self) -> Records:
         """The batch."""

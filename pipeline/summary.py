@@ -7,7 +7,7 @@ from typing import Any
 def describe(summary: Mapping[str, Any]) -> str:
     """What the run did, what the output holds, and how to open it."""
     run = summary["run"]
-    lines = [_run_line(run), _total_line(summary), *_reasons(summary["total"]), *_failed(summary)]
+    lines = [_run_line(run), _total_line(summary), *_reasons(summary), *_failed(summary)]
     if run["passed_over_files"]:
         lines.append(f"  passed over: {run['passed_over_files']:,} files of the input are of no known format")
     return "\n".join(lines + _open(summary))
@@ -39,12 +39,26 @@ def _total_line(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _reasons(total: Mapping[str, Any]) -> list[str]:
-    return [f"  rejected: {count:,} {reason}" for reason, count in total["reasons"].items()]
+def _reasons(summary: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for reason, count in summary["total"]["reasons"].items():
+        lines.append(f"  rejected: {count:,} {reason}")
+        lines += [f"    {_example(example)}" for example in summary["examples"].get(reason, [])[:1]]
+    return lines
+
+
+def _example(example: Mapping[str, Any]) -> str:
+    where = f"{example['shard']}[{example['index']}] {example['key']!r}: " if "shard" in example else ""
+    return f"such as {_printable(where + example['detail'])}"
+
+
+def _printable(text: str) -> str:
+    """Text from data on one line: what would move the cursor, or turn the direction of writing, is spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def _failed(summary: Mapping[str, Any]) -> list[str]:
-    lines = [f"  failed: {failed['error']}" for failed in summary["failed"]]
+    lines = [f"  failed: {_printable(failed['error'])}" for failed in summary["failed"]]
     more = summary["run"]["failed_units"] - len(lines)
     return lines + ([f"  and {more:,} more failed units"] if more > 0 else [])
 

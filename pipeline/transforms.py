@@ -16,9 +16,11 @@ from pipeline.commit import Gate, Run, commit
 from pipeline.config import JobConfig, Verb
 from pipeline.images.base import Target
 from pipeline.items import Item, RejectedItem, encode_items
-from pipeline.job import Job, Settings, prepare, read_units, stage
+from pipeline.job import Job
+from pipeline.job import begin as begin_job
+from pipeline.lines import packed_units, unpacked
 from pipeline.receipts import Receipt
-from pipeline.records import Unit
+from pipeline.settings import Settings
 from pipeline.unit import run_unit
 from pipeline.worker import UNITS_AT_ONCE, worker_for
 
@@ -30,13 +32,13 @@ class RunJob(beam.PTransform):
 
     def __init__(self, job: Job) -> None:
         super().__init__()
-        self._parts, self._config, self._gate, self._run = job.parts, job.config, job.gate, job.run
+        self._parts, self._config, self._gate, self._run = job.parts, job.config, job.settings.gate, job.run
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
         return (
             begin
             | "Plan parts" >> beam.Create(self._parts, reshuffle=False)
-            | "Read units" >> beam.FlatMap(read_units)
+            | "Read units" >> beam.FlatMap(packed_units)
             | "Spread" >> beam.Reshuffle()
             | "Run units" >> beam.ParDo(_RunUnits(self._config))
             | "Fold receipts" >> beam.CombineGlobally(_FoldReceipts())
@@ -55,9 +57,7 @@ class _Shards(beam.PTransform):
         self._settings = Settings(verb=verb, input=tuple(input), model=model, output=output, **settings)
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
-        job = prepare(self._settings)
-        stage(job)
-        return begin | "Run job" >> RunJob(job)
+        return begin | "Run job" >> RunJob(begin_job(self._settings, ends_here=False))
 
 
 class EncodeShards(_Shards):
@@ -72,7 +72,7 @@ class EncodeShards(_Shards):
       input: URIs of shards: files, globs, directories.
       model: URI of a bundle.
       output: URI of the directory to write; ``reconstruct=True`` adds the error columns and the images.
-      settings: further fields of ``pipeline.job.Settings``.
+      settings: further fields of ``pipeline.settings.Settings``.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class DenoiseShards(_Shards):
       input: URIs of shards: files, globs, directories.
       model: URI of a bundle that can denoise.
       output: URI of the directory to write.
-      settings: further fields of ``pipeline.job.Settings``.
+      settings: further fields of ``pipeline.settings.Settings``.
     """
 
     def __init__(self, *, input: Iterable[str], model: str, output: str, **settings: Any) -> None:
@@ -167,9 +167,9 @@ class _RunUnits(beam.DoFn):
         self._flight: deque[_Flight] = deque()
 
     def process(
-        self, unit: Unit, time: Timestamp = beam.DoFn.TimestampParam, window: BoundedWindow = beam.DoFn.WindowParam
+        self, unit: bytes, time: Timestamp = beam.DoFn.TimestampParam, window: BoundedWindow = beam.DoFn.WindowParam
     ) -> Iterator[WindowedValue]:
-        self._flight.append((self._pool.submit(run_unit, unit, self._config), time, window))
+        self._flight.append((self._pool.submit(run_unit, unpacked(unit), self._config), time, window))
         if len(self._flight) >= UNITS_AT_ONCE:
             yield self._land()
 

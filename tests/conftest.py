@@ -1,8 +1,9 @@
 """Data that tests share: real digits as images, shards of them, and a small model."""
 
 import io
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,14 @@ import pytest
 from PIL import Image
 
 Pixels = np.ndarray
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """The command line quiets the logs of its process, which tests share."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)
 
 
 @pytest.fixture(scope="session")

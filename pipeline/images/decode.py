@@ -45,21 +45,21 @@ class Decoder:
         plain, singles = self._sorted(column, files, faults)
         parts = []
         for kind, positions in plain.items():
-            pixels, good = self._bulk.decode(kind, files[positions])
-            parts.append((positions, pixels) if good.all() else (positions[good], pixels[good]))
-            singles.update((position, None) for position in positions[~good].tolist())
+            good, pixels = self._bulk.decode(kind, files[positions])
+            parts.append((positions[good], pixels))
+            singles.update(dict.fromkeys(np.delete(positions, good).tolist(), self._bulk.header(kind)))
         parts += self._one_by_one(singles, files, faults)
         return Decoded(groups=joined(parts), faults=faults)
 
     def _sorted(
         self, column: pa.Array, files: Array, faults: dict[int, Fault]
-    ) -> tuple[dict[Format, Array], dict[int, Header | None]]:
+    ) -> tuple[dict[Format, Array], dict[int, Header]]:
         """Positions for ``bulk`` by format, and for ``exact`` with their headers; what has no image becomes a fault."""
         here = present(column, faults)
         pngs = self._bulk.plain_pngs(column) & here
         rest = np.flatnonzero(here & ~pngs)
         plain: defaultdict[Format, list[int]] = defaultdict(list)
-        singles: dict[int, Header | None] = {}
+        singles: dict[int, Header] = {}
         known, most = None, self._bulk.most_bytes
         for position, data in zip(rest.tolist(), files[rest].tolist(), strict=True):
             if known and data.startswith(known) and len(data) <= most:  # mostly, one encoder wrote them all
@@ -81,13 +81,11 @@ class Decoder:
             return None
 
     def _one_by_one(
-        self, singles: dict[int, Header | None], files: Array, faults: dict[int, Fault]
+        self, singles: dict[int, Header], files: Array, faults: dict[int, Fault]
     ) -> Iterable[tuple[Array, Array]]:
         for position, header in singles.items():
-            data = files[position]
             try:
-                header = header or sniff(data, self._target.max_pixels)
-                yield np.array([position], np.int64), exact.decode(data, header, self._target)[None]
+                yield np.array([position], np.int64), exact.decode(files[position], header, self._target)[None]
             except ImageError as error:
                 faults[position] = error.fault()
 

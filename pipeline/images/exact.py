@@ -19,7 +19,6 @@ _MOST_TEXT = 200  # characters of a decoder's message
 # The classes themselves: Image.open would also look at global limits, and at formats inside formats (MPO).
 _PLUGINS = {
     Format.PNG: ("PIL.PngImagePlugin", "PngImageFile"),
-    Format.JPEG: ("PIL.JpegImagePlugin", "JpegImageFile"),
     Format.WEBP: ("PIL.WebPImagePlugin", "WebPImageFile"),
     Format.TIFF: ("PIL.TiffImagePlugin", "TiffImageFile"),
     Format.BMP: ("PIL.BmpImagePlugin", "BmpImageFile"),
@@ -99,18 +98,35 @@ def _planes(data: bytes, header: Header, target: Target) -> "tuple[list[Image], 
 def _load(data: bytes, header: Header) -> "Image":
     essence = _ESSENCE[header.format](data) if header.format in _ESSENCE else data
     factor = tiff.flattened(data) if _is_wide(header) else 1
-    module, name = _PLUGINS[header.format]
-    plugin = getattr(import_module(module), name)
+    size = header.width * factor, header.height
     try:
-        image: Image = plugin(BytesIO(essence))
-        if image.size != (size := (header.width * factor, header.height)):
-            raise ValueError(f"decodes to {image.size}, its header says {size}")
-        image.load()
+        return _jpeg(essence, header, size) if header.format is Format.JPEG else _opened(essence, header, size)
     except MemoryError:  # says nothing about the image
         raise
     except Exception as error:  # whatever a parser of hostile bytes may raise: one bad image costs one record
         raise _corrupt(header, error) from error
+
+
+def _opened(essence: bytes, header: Header, size: tuple[int, int]) -> "Image":
+    module, name = _PLUGINS[header.format]
+    image: Image = getattr(import_module(module), name)(BytesIO(essence))
+    if image.size != size:
+        raise ValueError(f"decodes to {image.size}, its header says {size}")
+    image.load()
     return image
+
+
+def _jpeg(essence: bytes, header: Header, size: tuple[int, int]) -> "Image":
+    """By libjpeg alone, without the plugin's own parser of markers, which takes longer than a small image.
+
+    libjpeg writes as many pixels as the frame header says, whatever there is room for. That it finds the one frame
+    header that ``jpeg.header`` saw, and so ``size``, is what ``jpeg.essence`` lays the segments out anew for.
+    """
+    from PIL import Image
+
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[header.channels]
+    # As the plugin does: CMYK is stored inverted, as Adobe began it.
+    return Image.frombytes(mode, size, essence, "jpeg", "CMYK;I" if header.cmyk else mode, "")
 
 
 def _converted(image: "Image", header: Header, convert: "Callable[[Image], Image]") -> "Image":

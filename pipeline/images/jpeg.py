@@ -13,6 +13,9 @@ _PROFILE = b"ICC_PROFILE\x00"  # then the number of the part, of how many, and t
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..15 without DHT, JPG and DAC
 _READ = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # sequential and progressive, Huffman and arithmetic
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0..7, SOI: no length follows
+_RESERVED = frozenset({0x00, *range(0x02, 0xC0)})  # no markers: decoders skip them byte by byte, or refuse them
+# SOS, a scan with stuffed bytes and RST0..7 in it, and EOI.
+_WHOLE_SCAN = re.compile(rb"\xff\xda[^\xff]*+(?:\xff++[\x00\xd0-\xd7][^\xff]*+)*+\xff++\xd9")
 _FILL = re.compile(rb"\xff+(?=\xff)")
 _MOST_SEGMENTS = 1 << 14  # before the first scan; bounds time and memory
 # Sampling factors of the components, as H << 4 | V: 4:4:4, 4:2:2 and 4:2:0, and any grey.
@@ -45,7 +48,7 @@ def essence(data: bytes) -> bytes:
     """The same image without the application segments and comments that have no part in its pixels.
 
     Profiles, EXIF, previews and texts need not pass through any parser. JFIF's APP0 and Adobe's APP14 stay: they say
-    how colours are coded.
+    how colours are coded. Up to the first scan nothing stands between the segments, where parsers could differ.
 
     Raises:
       ImageError: CORRUPT_IMAGE.
@@ -55,6 +58,14 @@ def essence(data: bytes) -> bytes:
         if marker in (_APP0, _APP14) or not (0xE0 <= marker <= 0xEF or marker == _COM):
             parts += (bytes((0xFF, marker)), data[start - 2 : end])
     return b"".join((*parts, data[end:]))
+
+
+def intact(data: bytes) -> bool:
+    """Whether the first scan is followed by the end of the image, as in each baseline file that is whole.
+
+    Takes less than 1 us for a small image.
+    """
+    return _WHOLE_SCAN.search(data) is not None
 
 
 def profile(data: bytes) -> bytes:
@@ -81,7 +92,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             position = fill.end()
         if position + 4 > size:
             break
-        if data[position] != 0xFF:
+        if data[position] != 0xFF or data[position + 1] in _RESERVED:
             raise ImageError(Reason.CORRUPT_IMAGE, f"JPEG: no marker at byte {position}")
         marker = data[position + 1]
         if marker in _BARE:

@@ -161,8 +161,8 @@ class NativeDecoder:
         some = np.array(positions[: len(positions) - (rest if 2 * rest < CHUNK else 0)], np.int64)
         if not len(some):
             return []
-        pixels, good = bulk.decode(kind.bulk, column.take(pa.array(some)).to_numpy(zero_copy_only=False))
-        return [(some, pixels) if good.all() else (some[good], pixels[good])]
+        good, pixels = bulk.decode(kind.bulk, column.take(pa.array(some)).to_numpy(zero_copy_only=False))
+        return [(some[good], pixels)]
 
     def _one_by_one(
         self, positions: Iterable[int], headers: dict[int, Header], column: pa.Array, faults: dict[int, Fault]

@@ -56,6 +56,23 @@ def essence(data: bytes) -> bytes:
     return b"".join(parts)
 
 
+def intact(data: bytes) -> bool:
+    """Whether the CRC of each IDAT is right, of a file whose other chunks are known to be good.
+
+    In 1 us for a small image, which ``essence`` takes several for.
+    """
+    position, end = len(SIGNATURE), len(data)
+    while position + _OVERHEAD <= end:
+        start, stop = position + 4, position + 8 + int.from_bytes(data[position : position + 4])
+        if data.startswith(b"IDAT", start):
+            if zlib.crc32(memoryview(data)[start:stop]) != int.from_bytes(data[stop : stop + 4]):
+                return False
+        elif data.startswith(b"IEND", start):
+            break
+        position = stop + 4
+    return True
+
+
 def transparent(data: bytes) -> tuple[int, ...]:
     """The samples of the one colour that tRNS makes transparent in a grey or RGB image; () where there is none."""
     found = content(data, b"tRNS")

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import InputError, ShardError
+from pipeline.errors import InputError, ShardError, UnreadableError
 from pipeline.readers import idx, npy
 from pipeline.readers.base import BATCH_BYTES, Columns, Request
+from pipeline.readers.damage import as_planned
 from pipeline.readers.layout import Layout
-from pipeline.readers.members import Member, Members, has_rows, is_packed, members
+from pipeline.readers.members import Member, Members, beside, has_rows, is_packed, members
 from pipeline.readers.text import text
 from pipeline.records import Array, Records, Shard, Unit
 
@@ -60,6 +61,7 @@ class ArrayReader:
                 max_record_bytes=request.max_record_bytes,
                 length=layout.shape[1] if len(layout.shape) == 2 else None,
                 whole=request.whole,
+                salvage=request.salvage,
             )
 
     def rows(self, shard: Shard) -> Sequence[int] | None:
@@ -73,10 +75,14 @@ class ArrayReader:
         return (part,) * whole + (rest,) * (rest > 0)
 
     def read(self, unit: Unit, columns: Columns, size: int, room: int = BATCH_BYTES) -> Iterator[Records]:
-        """Records of rows ``[unit.start, unit.stop)``."""
+        """Records of rows ``[unit.start, unit.stop)``.
+
+        Numbers have no framing that would tell where damage begins: of an array all is given or, where damage is to
+        be salvaged, nothing of it. For that a packed array is read twice.
+        """
         (shard,) = unit.shards
-        with ExitStack() as stack:
-            found = members(shard, stack)
+        with as_planned(shard, *beside(shard)), ExitStack() as stack:
+            found = members(shard, stack, proven=columns.salvage)
             image = _opened(shard, found, columns.image)
             problem = _problem(image.layout, columns.max_record_bytes)
             if problem:
@@ -234,7 +240,7 @@ def _records(unit: Unit, columns: Columns, size: int, arrays: _Arrays) -> Iterat
     shard, rows = unit.shards[0], arrays.opened[columns.image].layout.rows
     stop = rows if unit.stop is None else unit.stop
     if not 0 <= unit.start <= stop <= rows:
-        raise ShardError(shard.path, f"no rows {unit.start} to {stop}; it changed since it was planned")
+        raise UnreadableError(shard.path, f"no rows {unit.start} to {stop}; it changed since it was planned")
     readers = [member.blocks(unit.start, stop, size) for member in arrays.opened.values()]
     for at, parts in zip(range(unit.start, stop, size), zip(*readers, strict=True), strict=True):
         blocks = dict(zip(arrays.opened, parts, strict=True))

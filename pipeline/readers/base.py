@@ -19,6 +19,7 @@ class Request:
     length: numbers in a vector, where the model that takes vectors is known.
     max_record_bytes: a record with more is a reject (or, where framing is at stake, a damaged shard).
     whole: keep all of every record, so that its shard can be written again with other images.
+    salvage: of a damaged shard keep what is intact (``--on-damage reject``).
     """
 
     image: str | None = None
@@ -28,6 +29,7 @@ class Request:
     max_record_bytes: int = 256 << 20
     length: int | None = None
     whole: bool = False
+    salvage: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class Columns:
     """What a job reads from every shard: a request, settled by looking at the first shard.
 
     whole: every ``Records.source`` is filled; ``carry`` says all the same what becomes a column of a table.
+    salvage: a record whose own checksum is wrong is a fault, CORRUPT_RECORD, where the framing lets reading go on.
     """
 
     image: str
@@ -44,6 +47,7 @@ class Columns:
     max_record_bytes: int
     length: int | None = None
     whole: bool = False
+    salvage: bool = False
 
 
 BATCH_BYTES = 64 << 20  # of encoded records: several batches are in flight
@@ -81,6 +85,8 @@ class Reader(Protocol):
         size of the shard. A record that is bad by itself becomes a fault of its batch and the next one follows.
 
         Raises:
-          ShardError: the container is damaged, its schema differs from ``columns``, or the store failed.
+          ShardError: the container is damaged, or its schema differs from ``columns``. All intact records before the
+            damage have been given by then, also those of a batch that it cut short.
+          UnreadableError: the store failed, or the shard is not the one that was planned.
         """
         ...

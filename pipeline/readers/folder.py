@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import InputError, ShardError
+from pipeline.errors import InputError, UnreadableError
 from pipeline.readers.base import BATCH_BYTES, Columns, Request
 from pipeline.records import Fault, Reason, Records, Shard, Stage, Unit
 from pipeline.storage import Store, store_for
@@ -58,6 +58,7 @@ class FolderReader:
             numeric=False,
             max_record_bytes=request.max_record_bytes,
             whole=request.whole,
+            salvage=request.salvage,
         )
 
     def rows(self, shard: Shard) -> Sequence[int] | None:  # noqa: ARG002
@@ -68,7 +69,7 @@ class FolderReader:
         """Records of the unit's files in order. They have no ``source``: their paths say where they are written again.
 
         Raises:
-          ShardError: a file is gone, unreadable or of another size than when it was listed.
+          UnreadableError: a file is gone, unreadable or of another size than when it was listed.
         """
         files = _read_ahead(unit.shards, columns.max_record_bytes)
         while batch := _take(files, size, room):
@@ -133,9 +134,9 @@ def _read(store: Store, shard: Shard) -> bytes:
         with store.open(shard.uri) as stream:
             data = stream.read(shard.size + 1)
     except OSError as error:
-        raise ShardError(shard.path, f"cannot be read: {error}") from error
+        raise UnreadableError(shard.path, f"cannot be read: {error}") from error
     if len(data) != shard.size:
-        raise ShardError(shard.path, f"has no longer the {shard.size} bytes it was listed with; plan again")
+        raise UnreadableError(shard.path, f"has no longer the {shard.size} bytes it was listed with; run again")
     return data
 
 

@@ -61,7 +61,7 @@ def _layout(words: str, offset: int) -> Layout:
 def _literal(words: str) -> object:
     try:
         return ast.literal_eval(words)
-    except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
+    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError) as error:
         raise ValueError(f"not a .npy header: {words[:100]!r}") from error
 
 

@@ -5,23 +5,19 @@ Arrow cannot read a null in a fixed-size list out of Parquet: such a shard is re
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import accumulate, pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError, ShardError
+from pipeline.errors import InputError, ShardError, UnreadableError
 from pipeline.readers import lists, schemas, text
 from pipeline.readers.base import BATCH_BYTES, Columns, Request
 from pipeline.readers.blocks import Blocks
-from pipeline.readers.damage import damage
+from pipeline.readers.damage import as_planned, damage
+from pipeline.readers.footer import chosen_groups, opened, row_counts
 from pipeline.records import Array, Fault, Reason, Records, Shard, Stage, Unit
-from pipeline.storage import store_for
-
-_READ_AHEAD = 1 << 20  # bytes of each column that are held; without it a whole row group would be
 
 
 class ParquetReader:
@@ -36,7 +32,7 @@ class ParquetReader:
 
     def settle(self, shard: Shard, request: Request) -> Columns:
         """Choose columns by the footer's schema; of vectors also their length, from the type or the first rows."""
-        with _opened(shard) as file:
+        with opened(shard, names=True) as file:
             schema = file.schema_arrow
             image = schemas.choose_image(shard, schema, request)
             return Columns(
@@ -47,32 +43,40 @@ class ParquetReader:
                 max_record_bytes=request.max_record_bytes,
                 length=_length(shard, file, image, request) if request.numeric else None,
                 whole=request.whole,
+                salvage=request.salvage,
             )
 
     def rows(self, shard: Shard) -> Sequence[int]:
         """Rows of each row group."""
-        with _opened(shard) as file:
-            return _sizes(shard, file.metadata)
+        with opened(shard) as file:
+            return row_counts(shard, file.metadata)
 
     def read(self, unit: Unit, columns: Columns, size: int, room: int = BATCH_BYTES) -> Iterator[Records]:
         """Records of the row groups between ``unit.start`` and ``unit.stop``; checksums of pages are verified.
+
+        Headers of pages have none. One that is wrong may shift a column against the others and not show before the
+        row group's end, so where damage is to be salvaged a row group is given whole or not at all; to know that
+        beforehand it is decoded twice.
 
         The ``source`` of whole records is a ``pa.RecordBatch`` of the file's schema and metadata, where only the
         image files are null; what it keeps counts for ``room`` too.
         """
         (shard,) = unit.shards
-        with _opened(shard) as file:
+        with as_planned(shard), opened(shard, names=columns.whole) as file:
             schemas.check(shard, file.schema_arrow, columns)
-            groups, stop = _groups(shard, file.metadata, unit)
+            groups, stop = chosen_groups(shard, file.metadata, unit)
             at, faults = unit.start, dict[int, Fault]()
             step = _step(size, room, file.metadata, groups)
-            for batch in _exactly(size, room, _flat(file, groups, columns, step, unit.start, faults)):
+            intact, lost = _proof(shard, file, groups, columns, step, at) if columns.salvage else (groups, None)
+            for batch in _exactly(size, room, _named(shard, file, intact, columns, step, at, faults)):
                 yield _records(shard, batch, columns, at, faults, file.schema_arrow)
                 at += batch.num_rows
-        if at != stop:
-            raise ShardError(
-                shard.path, f"{at - unit.start} rows read, {stop - unit.start} in its footer; it is damaged"
-            )
+            if lost is not None:
+                raise lost
+            if at != stop:
+                raise ShardError(
+                    shard.path, f"{at - unit.start} rows read, {stop - unit.start} in its footer; it is damaged"
+                )
 
 
 def schema_of(shard: Shard) -> pa.Schema:
@@ -81,32 +85,8 @@ def schema_of(shard: Shard) -> pa.Schema:
     Raises:
       ShardError: its footer cannot be read.
     """
-    with _opened(shard) as file:
+    with opened(shard) as file:
         return file.schema_arrow
-
-
-@contextmanager
-def _opened(shard: Shard) -> Iterator[pq.ParquetFile]:
-    with damage(shard), store_for(shard.uri).open(shard.uri) as stream:
-        yield pq.ParquetFile(stream, buffer_size=_READ_AHEAD, pre_buffer=False, page_checksum_verification=True)
-
-
-def _sizes(shard: Shard, metadata: pq.FileMetaData) -> tuple[int, ...]:
-    sizes = tuple(metadata.row_group(at).num_rows for at in range(metadata.num_row_groups))
-    if sum(sizes) != metadata.num_rows:  # nothing else tells of a flipped bit there
-        raise ShardError(
-            shard.path, f"{sum(sizes)} rows in its row groups and {metadata.num_rows} in all; it is damaged"
-        )
-    return sizes
-
-
-def _groups(shard: Shard, metadata: pq.FileMetaData, unit: Unit) -> tuple[list[int], int]:
-    """The row groups of the unit, and the row that it ends before."""
-    edges = [0, *accumulate(_sizes(shard, metadata))]
-    stop = edges[-1] if unit.stop is None else unit.stop
-    if unit.start not in edges or stop not in edges:
-        raise ShardError(shard.path, f"no row groups at rows {unit.start} to {stop}; it changed since it was planned")
-    return [at for at, (a, b) in enumerate(pairwise(edges)) if unit.start <= a < b <= stop], stop
 
 
 def _length(shard: Shard, file: pq.ParquetFile, image: str, request: Request) -> int | None:
@@ -139,12 +119,56 @@ def _step(size: int, room: int, metadata: pq.FileMetaData, groups: list[int]) ->
     return min(size, max(1, int(room / max(largest, 1))))
 
 
+def _named(
+    shard: Shard,
+    file: pq.ParquetFile,
+    groups: list[int],
+    columns: Columns,
+    step: int,
+    at: int,
+    faults: dict[int, Fault],
+) -> Iterator[pa.RecordBatch]:
+    """All rows of row groups; an error names the first row group that cannot be read."""
+    try:
+        with damage(shard):
+            yield from _flat(file, groups, columns, step, at, faults)
+    except UnreadableError:
+        raise
+    except ShardError as error:
+        raise _proof(shard, file, groups, columns, step, at)[1] or error from error
+
+
+def _proof(
+    shard: Shard, file: pq.ParquetFile, groups: list[int], columns: Columns, step: int, at: int
+) -> tuple[list[int], ShardError | None]:
+    """The row groups before the first that cannot be read, and the error that says so; their rows begin at ``at``."""
+    for number, group in enumerate(groups):
+        rows = file.metadata.row_group(group).num_rows
+        try:
+            with damage(shard):
+                found = sum(batch.num_rows for batch in _batches(file, [group], columns, step))
+            problem = None if found == rows else f"it has {found} rows"
+        except UnreadableError:
+            raise
+        except ShardError as error:
+            problem = error.problem
+        if problem is not None:
+            lost = f"rows {at} to {at + rows - 1} (row group {group}) and what follows cannot be read: {problem}"
+            return groups[:number], ShardError(shard.path, lost)
+        at += rows
+    return groups, None
+
+
+def _batches(file: pq.ParquetFile, groups: list[int], columns: Columns, size: int) -> Iterator[pa.RecordBatch]:
+    leaves = None if columns.whole else _leaves(file.schema_arrow, columns)
+    return file.iter_batches(size, row_groups=groups, columns=leaves, use_threads=False) if groups else iter(())
+
+
 def _flat(
     file: pq.ParquetFile, groups: list[int], columns: Columns, size: int, at: int, faults: dict[int, Fault]
 ) -> Iterator[pa.RecordBatch]:
     """Batches of payload, key, carried columns and the source's; ``faults`` is filled by row number."""
-    leaves = None if columns.whole else _leaves(file.schema_arrow, columns)
-    for batch in file.iter_batches(size, row_groups=groups, columns=leaves, use_threads=False) if groups else ():
+    for batch in _batches(file, groups, columns, size):
         payload, bad = _payload(batch.column(columns.image), columns)
         carried = [_carried(batch.column(field.name), field, bad) for field in columns.carry]
         faults.update((at + row, fault) for row, fault in bad.items())
@@ -226,10 +250,14 @@ def _carried(values: pa.Array, field: pa.Field, bad: dict[int, Fault]) -> pa.Arr
 
 
 def _exactly(size: int, room: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of ``size``, or of ``room`` bytes where these are fewer rows."""
+    """The same rows in batches of ``size``, or of ``room`` bytes where these are fewer rows, up to the damage."""
     blocks = Blocks(size, room)
-    for batch in batches:
-        yield from blocks.add(batch, _bytes(batch))
+    try:
+        for batch in batches:
+            yield from blocks.add(batch, _bytes(batch))
+    except ShardError:
+        yield from blocks.rest()
+        raise
     yield from blocks.rest()
 
 

@@ -11,6 +11,9 @@ from pipeline.readers.stream import Window
 from pipeline.readers.tar import BLOCK, Member, members
 from pipeline.records import Fault, Reason, Shard, Stage
 
+_LONG_NAMES = ~0xFFF  # names count for what is held only where they are longer than any file system's paths
+_SHOWN = 500  # bytes of a name that an error shows
+
 # Name, extension in lower case, and data of a member.
 WholeMember: TypeAlias = tuple[bytes, bytes, bytes]
 
@@ -33,17 +36,35 @@ class Sample(NamedTuple):
 
 
 class Samples:
-    """The samples of one shard, in order."""
+    """The samples of one shard, in order.
 
-    def __init__(self, shard: Shard, wanted: Collection[bytes] | None, limit: int, whole: bool = False) -> None:
-        self._window = Window(shard)
+    Args:
+      shard: a tar archive, plain or gzip.
+      wanted: extensions of the members that are kept; None for all.
+      limit: bytes that a member may have.
+      whole: keep every member.
+      salvage: what is given stays, even if damage follows: so nothing that the checksum of gzip contradicts is given.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        wanted: Collection[bytes] | None,
+        limit: int,
+        *,
+        whole: bool = False,
+        salvage: bool = False,
+    ) -> None:
+        self._window = Window(shard, proven=salvage)
         self._samples = _grouped(members(self._window, limit), wanted, limit, whole)
 
     def batches(self, size: int, room: int) -> Iterator[list[Sample]]:
         """All samples, ``size`` at once or fewer that reach ``room`` bytes.
 
         Raises:
-          ShardError: the shard is damaged, after all samples before the damage were given.
+          ShardError: the shard is damaged, after all samples before the damage were given. A sample ends where the
+            next one begins: the one before a member that cannot be read is not known to be complete, and lost too.
+          UnreadableError: the store failed.
         """
         damage = None
         while damage is None:
@@ -93,6 +114,7 @@ def _grouped(found: Iterator[Member], wanted: Collection[bytes] | None, limit: i
             if current is not None:
                 yield Sample(current, kept, fault, held, every)
             current, kept, fault, held, every = key, {}, None, 0, []
+        held += len(name) & _LONG_NAMES
         is_wanted = wanted is None or extension in wanted
         if data is None:
             if fault is None and (other or is_wanted or whole):
@@ -128,5 +150,5 @@ def fault_of(reason: Reason, detail: str) -> Fault:
 
 
 def shown(name: bytes) -> str:
-    """A name for people, quoted."""
-    return repr(name.decode(errors="backslashreplace"))
+    """A name for people, quoted; of a very long one the beginning."""
+    return repr(name[:_SHOWN].decode(errors="backslashreplace")) + "..." * (len(name) > _SHOWN)

@@ -22,6 +22,7 @@ _REGULAR = (b"0", b"\0", b"7")  # 7: contiguous, treated as regular
 _DIRECTORY = (b"5", b"D")
 _EXTENSIONS = (b"x", b"X", b"g", b"L", b"K", b"V")  # say something of what follows, or (V) of the archive
 _EMPTY = (b"1", b"2", b"3", b"4", b"6")  # no data follows, whatever their size field says
+_SPARSE, _SPARSE_NAME = b"GNU.sparse", b"GNU.sparse.name"
 _KINDS = {
     b"1": "a hard link",
     b"2": "a symbolic link",
@@ -42,6 +43,7 @@ def members(window: Window, limit: int) -> Iterator[Member]:
     Raises:
       ShardError: a header's checksum or a size does not hold, the archive is cut (its end is marked by a block of
         zeros), or something follows the end.
+      UnreadableError: the store failed.
     """
     told: dict[bytes, bytes] = {}  # what extension headers have said of the next member
     always: dict[bytes, bytes] = {}  # and global ones of all that follow
@@ -71,9 +73,9 @@ def _member(
         return None
     said = always | told
     told.clear()
-    name = said.get(b"path") or _name(header)
+    name = said.get(_SPARSE_NAME) or said.get(b"path") or _name(header)
     size = _size(window, said[b"size"], decimal=True) if b"size" in said else size
-    if kind in _REGULAR and not any(key.startswith(b"GNU.sparse") for key in said):
+    if kind in _REGULAR and _SPARSE not in said:
         data = _data(window, size, limit)
         return None if kind == b"\0" and name.endswith(b"/") else (name, size, data, "")
     _pass_over(window, header, kind, size)
@@ -194,13 +196,17 @@ def _extension(window: Window, size: int) -> bytes:
 
 
 def _pax(window: Window, data: bytes) -> dict[bytes, bytes]:
-    """The records "length key=value" of a pax header."""
-    found, pos = {}, 0
+    """The records "length key=value" of a pax header that say something of where a member is; others may be many."""
+    found, pos = dict[bytes, bytes](), 0
     while pos < len(data):
         digits = data[pos : pos + 20].partition(b" ")[0]
         end = pos + int(digits) if digits.isdigit() else 0
         key, equals, value = data[pos + len(digits) + 1 : end].partition(b"=")
         if not equals or end > len(data) or data[end - 1] != ord("\n"):
             raise window.damage("a pax header is malformed")
-        found[key], pos = value[:-1], end
+        if key in (b"path", b"size", _SPARSE_NAME):
+            found[key] = value[:-1]
+        if key.startswith(_SPARSE):
+            found[_SPARSE] = b""
+        pos = end
     return found

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import InputError
 from pipeline.readers.base import BATCH_BYTES, Columns, Request
+from pipeline.readers.damage import as_planned
 from pipeline.readers.example import BYTES, FLOAT, INT64, Ragged, features, message, parse
 from pipeline.readers.framing import HEADER, Frames, record_length
 from pipeline.readers.stream import decompressed
@@ -44,7 +45,7 @@ class TFRecordReader:
         return bool(_NAME.search(name)) or record_length(decompressed(head)[:HEADER]) is not None
 
     def settle(self, shard: Shard, request: Request) -> Columns:
-        seen = _seen(shard, request.max_record_bytes)
+        seen = _seen(shard, request.max_record_bytes, request.salvage)
         if not seen:
             raise InputError(f"{shard.path}: no tf.train.Example with a feature among the first {_SAMPLE} records")
         image = _image(shard, seen, request)
@@ -56,6 +57,7 @@ class TFRecordReader:
             max_record_bytes=request.max_record_bytes,
             length=_length(shard, seen, image, request) if request.numeric else None,
             whole=request.whole,
+            salvage=request.salvage,
         )
 
     def rows(self, shard: Shard) -> Sequence[int] | None:  # noqa: ARG002
@@ -64,14 +66,14 @@ class TFRecordReader:
     def read(self, unit: Unit, columns: Columns, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
         """Records in order. The ``source`` of whole ones is the serialized Examples."""
         for shard in unit.shards:
-            kinds = _kinds(shard, columns)
-            with closing(Frames(shard, columns.max_record_bytes)) as frames:
+            with as_planned(shard), closing(Frames(shard, columns.max_record_bytes, salvage=columns.salvage)) as frames:
+                kinds = _kinds(shard, columns)
                 start, damage = 0, None
                 while damage is None:
-                    examples, damage = frames.take(size, room)
+                    examples, faults, damage = frames.take(size, room)
                     if examples:
                         yield ExampleBatch(
-                            shard=shard.path, start=start, examples=examples, kinds=kinds, columns=columns
+                            shard=shard.path, start=start, examples=examples, bad=faults, kinds=kinds, columns=columns
                         )
                     elif damage is None:
                         break
@@ -82,16 +84,24 @@ class TFRecordReader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleBatch:
-    """Serialized Examples that follow one another in a shard, the first at position ``start``."""
+    """Serialized Examples that follow one another in a shard, the first at position ``start``.
+
+    bad: position in the batch of those that framing has found bad -> what is wrong; they are empty.
+    """
 
     shard: str
     start: int
     examples: Sequence[bytes]
+    bad: Mapping[int, Fault]
     kinds: Mapping[str, str]
     columns: Columns
 
+    def __len__(self) -> int:
+        return len(self.examples)
+
     def records(self) -> Records:
         parsed, faults = parse(self.examples, self.kinds)
+        faults.update(self.bad)
         if self.columns.whole:
             self._blame_unwritable(faults)
         carried = {f.name: self._column(parsed[f.name], f, faults) for f in self.columns.carry}
@@ -186,10 +196,10 @@ class _Seen:
         return pa.field(name, type if max(self.counts) == 1 else pa.list_(type))
 
 
-def _seen(shard: Shard, limit: int) -> dict[str, _Seen]:
+def _seen(shard: Shard, limit: int, salvage: bool) -> dict[str, _Seen]:
     """The features of the shard's first records that are Examples, by name."""
-    with closing(Frames(shard, limit)) as frames:
-        examples, damage = frames.take(_SAMPLE)
+    with closing(Frames(shard, limit, salvage=salvage)) as frames:
+        examples, _, damage = frames.take(_SAMPLE)
     if damage is not None and not examples:
         raise damage
     seen: dict[str, _Seen] = {}
@@ -212,7 +222,7 @@ def _kinds(shard: Shard, columns: Columns) -> dict[str, str]:
     kinds = {field.name: _kind(field.type) for field in columns.carry}
     if columns.key is not None:
         kinds[columns.key] = BYTES
-    seen = _seen(shard, columns.max_record_bytes) if columns.numeric else {}
+    seen = _seen(shard, columns.max_record_bytes, columns.salvage) if columns.numeric else {}
     kinds[columns.image] = seen[columns.image].kind if columns.image in seen else (FLOAT if columns.numeric else BYTES)
     return kinds
 

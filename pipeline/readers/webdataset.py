@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.errors import InputError
 from pipeline.readers.base import BATCH_BYTES, Columns, Request
+from pipeline.readers.damage import as_planned
 from pipeline.readers.samples import Sample, Samples, WholeSample, fault_of, shown
 from pipeline.readers.stream import decompressed
 from pipeline.readers.tar import BLOCK, is_header
@@ -43,7 +44,7 @@ class WebDatasetReader:
         return name.lower().endswith(self.suffixes) or is_header(decompressed(head)[:BLOCK])
 
     def settle(self, shard: Shard, request: Request) -> Columns:
-        samples, damage = Samples(shard, None, request.max_record_bytes).only(_SAMPLE)
+        samples, damage = Samples(shard, None, request.max_record_bytes, salvage=request.salvage).only(_SAMPLE)
         if damage is not None and not samples:
             raise damage
         if request.key is not None:
@@ -57,6 +58,7 @@ class WebDatasetReader:
             max_record_bytes=request.max_record_bytes,
             length=_length(shard, samples, image, request) if request.numeric else None,
             whole=request.whole,
+            salvage=request.salvage,
         )
 
     def rows(self, shard: Shard) -> Sequence[int] | None:  # noqa: ARG002
@@ -66,7 +68,8 @@ class WebDatasetReader:
         """Samples in order. The ``source`` of whole ones is a ``WholeSample`` each."""
         wanted = {extension.encode() for extension in (*columns.image.split(";"), *columns.carry.names)}
         for shard in unit.shards:
-            with closing(Samples(shard, wanted, columns.max_record_bytes, columns.whole)) as source:
+            source = Samples(shard, wanted, columns.max_record_bytes, whole=columns.whole, salvage=columns.salvage)
+            with as_planned(shard), closing(source):
                 start = 0
                 for samples in source.batches(size, room):
                     yield SampleBatch(shard=shard.path, start=start, samples=samples, columns=columns)
@@ -81,6 +84,9 @@ class SampleBatch:
     start: int
     samples: Sequence[Sample]
     columns: Columns
+
+    def __len__(self) -> int:
+        return len(self.samples)
 
     def records(self) -> Records:
         faults = {i: sample.fault for i, sample in enumerate(self.samples) if sample.fault}

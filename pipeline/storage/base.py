@@ -1,6 +1,7 @@
 """The interface of a store, and the checksum that every store keeps while bytes pass."""
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import RawIOBase
 from typing import BinaryIO, Protocol
@@ -40,6 +41,16 @@ class Store(Protocol):
         """A stream whose bytes appear under ``uri`` whole when it is published, or never."""
         ...
 
+    def swap(self, uri: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        """Replace a small object by what ``change`` makes of it, and no other writer comes in between.
+
+        Args:
+          uri: of the object.
+          change: takes its bytes, None where there is none, and gives the new ones, None for none. What it raises
+            leaves the object as it was. It may be called again, where another writer was faster.
+        """
+        ...
+
     def delete(self, uri: str) -> None:
         """Remove an object; one that is already gone is no error."""
         ...
@@ -52,7 +63,7 @@ class Store(Protocol):
 class Sink(RawIOBase):
     """Bytes on their way to a store: nothing is visible before ``publish``, and nothing is left after ``abort``.
 
-    As a context manager it publishes at the end of the block and aborts when the block raises. ``close`` alone does
+    As a context manager it finishes at the end of the block and aborts when the block raises. ``close`` alone does
     not publish, so a library that closes what it writes to (or a garbage collector) cannot make a partial object.
     """
 
@@ -93,11 +104,34 @@ class Sink(RawIOBase):
     def __enter__(self) -> "Sink":
         return self
 
+    def finish(self) -> None:
+        """Publish, and read back what stands there: a store that cuts or spoils what it is given is found out.
+
+        Raises:
+          OSError: EIO, where it is not what was written. The object is removed.
+        """
+        self.publish()
+        from pipeline.storage import store_for  # which imports this module
+
+        store = store_for(self.uri)
+        with store.open(self.uri) as file:
+            if (self.size, self.crc32c) == _measure(file):
+                return
+        store.delete(self.uri)
+        raise OSError(errno.EIO, "reads back as other bytes than were written", self.uri)
+
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is None:
-            self.publish()
+            self.finish()
         else:
             self.abort()
+
+
+def _measure(file: BinaryIO) -> tuple[int, str]:
+    size = crc = 0
+    while chunk := file.read(1 << 20):
+        size, crc = size + len(chunk), google_crc32c.extend(crc, chunk)
+    return size, f"{crc:08x}"
 
 
 def join(base: str, *parts: str) -> str:

@@ -1,12 +1,14 @@
 """The local disk: atomic publish by write, fsync, rename and fsync of the directory."""
 
+import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from io import BufferedReader, FileIO
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -20,19 +22,22 @@ class LocalStore:
     """Files below a path or a ``file://`` URI."""
 
     def list(self, prefix: str) -> Iterator[Stat]:
-        # Sorted as whole URIs, as object stores list: 'a-b/x' comes before 'a/x'.
+        # Sorted as whole URIs, as object stores list: 'a-b/x' comes before 'a/x'. Names alone are held.
         with os.scandir(_path(prefix)) as entries:
-            found = [entry for entry in entries if not entry.name.startswith(_TEMPORARY)]
-        for entry in sorted(found, key=lambda e: e.name + "/" * e.is_dir()):
-            uri = f"{prefix.rstrip('/')}/{entry.name}"
-            if entry.is_dir():
-                yield from self.list(uri)
-            elif entry.is_file():
-                yield _stat(uri, entry.stat())
+            names = sorted(e.name + "/" * e.is_dir() for e in entries if not e.name.startswith(_TEMPORARY))
+        for name in names:
+            uri = f"{prefix.rstrip('/')}/{name}"
+            if name.endswith("/"):
+                yield from self.list(uri.rstrip("/"))
+            elif stat := self.stat(uri):
+                yield stat
 
     def stat(self, uri: str) -> Stat | None:
-        path = _path(uri)
-        return _stat(uri, path.stat()) if path.is_file() else None
+        try:
+            status = _path(uri).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return _stat(uri, status) if S_ISREG(status.st_mode) else None
 
     def is_directory(self, uri: str) -> bool:
         return _path(uri).is_dir()
@@ -42,6 +47,15 @@ class LocalStore:
 
     def create(self, uri: str) -> Sink:
         return LocalSink(uri)
+
+    def swap(self, uri: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        with _locked(_path(uri)) as file:
+            before = file.read() or None
+            if (after := change(before)) != before:
+                file.truncate(0)
+                file.write(after or b"")
+                file.flush()
+                os.fsync(file.fileno())
 
     def delete(self, uri: str) -> None:
         _path(uri).unlink(missing_ok=True)
@@ -74,7 +88,7 @@ class LocalSink(Sink):
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
         self._final = _path(uri)
-        self._final.parent.mkdir(parents=True, exist_ok=True)
+        _make_directory(self._final.parent)
         handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix="~", dir=self._final.parent)
         self._temporary: Path | None = Path(name)
         self._file = os.fdopen(handle, "wb")
@@ -118,6 +132,40 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    """A file that no other process has locked, at its start; one that is empty afterwards is removed."""
+    _make_directory(path.parent)
+    while True:
+        with path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, path):  # removed by the process that had it locked
+                continue
+            file.seek(0)
+            try:
+                yield file
+            finally:
+                if not os.fstat(file.fileno()).st_size:
+                    path.unlink()
+            return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory that lasts: the names of new ones are synced too."""
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync_directory(path.parent)
 
 
 def _sync_directory(path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipeline.records import Array, Fault, RawBatch, Records, Reject
+from pipeline.records import Array, Fault, RawBatch, Reason, Records, Reject, Stage
 
 if TYPE_CHECKING:
     from pipeline.gallery import Pictures
@@ -65,6 +65,19 @@ def batch_result(
         images=pictures.images(positions) if pictures else None,
         error_maps=pictures.error_maps(positions) if pictures else None,
     )
+
+
+def model_faults(positions: Array, failed: Mapping[int, str]) -> dict[int, Fault]:
+    """The faults of records for which the model raised an error, by position in the batch.
+
+    Args:
+      positions: of the records that the model was given, int64 ``[m]``.
+      failed: which of them it failed for, and why.
+    """
+    return {
+        int(positions[row]): Fault(stage=Stage.MODEL, reason=Reason.MODEL_FAILED, detail=why)
+        for row, why in failed.items()
+    }
 
 
 def surviving(positions: Array, faults: Mapping[int, Fault]) -> Array:

@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from model.calls import Failed
 from model.pixels import to_pixels
 from pipeline.config import JobConfig
 from pipeline.gallery import Pictures, gallery_for
 from pipeline.images.base import Group
 from pipeline.readers.base import BATCH_BYTES
 from pipeline.records import NON_FINITE, Fault, RawBatch
-from pipeline.verbs.base import BatchResult, batch_result
+from pipeline.verbs.base import BatchResult, batch_result, model_faults
 from pipeline.worker import Worker
 
 
@@ -34,10 +35,12 @@ class Decode:
         return batch_result(records, positions, faults, None, pictures)
 
     def _add(self, group: Group, pictures: Pictures, faults: dict[int, Fault]) -> None:
-        output = self._worker.runtime.decode(group.pixels)
-        finite = np.isfinite(output).reshape(len(output), -1).all(axis=1)
+        failed: Failed = {}
+        output = self._worker.runtime.decode(group.pixels, failed)
+        finite = np.isfinite(output).all(axis=tuple(range(1, output.ndim)))
         images = to_pixels(output[finite], self._worker.runtime.spec.input.value_range, np.dtype(np.uint8))
         faults.update(dict.fromkeys(group.positions[~finite].tolist(), NON_FINITE))
+        faults.update(model_faults(group.positions, failed))
         for position, image in zip(group.positions[finite].tolist(), images, strict=True):
             if fault := pictures.add(position, image):
                 faults[position] = fault

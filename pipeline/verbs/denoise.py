@@ -9,19 +9,20 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from model.calls import Failed
 from model.denoise import Denoiser
 from pipeline.config import JobConfig
 from pipeline.errors import ShardError
 from pipeline.gallery import Pictures, gallery_for
 from pipeline.images.base import Group, ImageError
 from pipeline.images.headers import sniff
-from pipeline.images.native import NativeDecoder
+from pipeline.images.second import native_decoder
 from pipeline.metrics import compare, psnr
 from pipeline.noise import estimate
 from pipeline.readers.base import BATCH_BYTES
 from pipeline.records import NON_FINITE, Array, Fault, RawBatch, Reason, Records, Stage
 from pipeline.reference import Paired
-from pipeline.verbs.base import BatchResult, batch_result, table_rows
+from pipeline.verbs.base import BatchResult, batch_result, model_faults, table_rows
 from pipeline.worker import Worker
 from pipeline.writers.metrics import metrics_schema
 
@@ -60,7 +61,7 @@ class Denoise:
     def __init__(self, config: JobConfig, worker: Worker) -> None:
         self._config, self._worker = config, worker
         self._denoiser = Denoiser(worker.runtime)
-        self._decoder = NativeDecoder(config.target)
+        self._decoder = native_decoder(config.target, config.retry.target if config.retry else None)
         self._gallery = gallery_for(config)
         any_size = worker.runtime.spec.input.any_size
         self.size = _FEW if any_size else worker.runtime.batch_size
@@ -86,9 +87,12 @@ class Denoise:
         positions, pixels = group.positions[told], group.pixels[told] if not told.all() else group.pixels
         if not len(positions):
             return
-        made = self._denoiser.denoise(pixels, None if levels is None else levels[told] / np.float32(_WHITE))
+        failed: Failed = {}
+        made = self._denoiser.denoise(pixels, None if levels is None else levels[told] / np.float32(_WHITE), failed)
+        faults = dict.fromkeys(positions[~np.isfinite(made.mse)].tolist(), NON_FINITE)
+        faults |= model_faults(positions, failed)
         for at, position in enumerate(positions.tolist()):
-            fault = None if np.isfinite(made.mse[at]) else NON_FINITE
+            fault = faults.get(position)
             if fault := fault or batch.pictures.add(position, made.pixels[at], pixels[at]):
                 batch.faults[position] = fault
                 continue

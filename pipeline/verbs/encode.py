@@ -1,11 +1,12 @@
 """Latents of every record, and what the model makes of it again."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
+from model.calls import Failed
 from model.pixels import to_pixels
 from pipeline.config import JobConfig
 from pipeline.gallery import Pictures, gallery_for
@@ -13,7 +14,7 @@ from pipeline.images.base import Group
 from pipeline.metrics import psnr
 from pipeline.readers.base import BATCH_BYTES
 from pipeline.records import NON_FINITE, Array, Fault, RawBatch, Records
-from pipeline.verbs.base import BatchResult, batch_result, surviving, table_rows
+from pipeline.verbs.base import BatchResult, batch_result, model_faults, surviving, table_rows
 from pipeline.worker import Worker
 from pipeline.writers.latents import latent_column, latent_schema
 
@@ -25,11 +26,13 @@ class Made:
     positions: int64 ``[m]``, ascending.
     columns: latents float32 ``[m, D]``, then variances ``[m, D]`` or errors ``[m]``, as the verb has them.
     output: float32 ``[m, H, W, C]`` in the model's value range, of a verb that gives images.
+    faults: of the positions that the model fails for; what stands there in the columns and the output is NaN.
     """
 
     positions: Array
     columns: Sequence[Array]
     output: Array | None = None
+    faults: Mapping[int, Fault] = field(default_factory=dict)
 
 
 class Encode:
@@ -53,15 +56,18 @@ class Encode:
         parts = [self.made(group) for group in decoded.groups]
         made = self._joined(parts)
         faults.update({int(p): NON_FINITE for p in made.positions[~_finite(made.columns)]})
+        for part in parts:
+            faults.update(part.faults)
         pictures = self._pictures(records, zip(decoded.groups, parts, strict=True), faults)
         good = surviving(made.positions, faults)
         return batch_result(records, made.positions[good], faults, self._rows(records, made, good), pictures)
 
     def made(self, group: Group) -> Made:
         """What the model gives for one group."""
-        runtime = self.worker.runtime
-        columns = runtime.encode_variance(group.pixels) if self._variance else [runtime.encode(group.pixels)]
-        return Made(positions=group.positions, columns=columns)
+        runtime, pixels = self.worker.runtime, group.pixels
+        failed: Failed = {}
+        columns = runtime.encode_variance(pixels, failed) if self._variance else [runtime.encode(pixels, failed)]
+        return Made(positions=group.positions, columns=columns, faults=model_faults(group.positions, failed))
 
     def arrow(self, columns: Sequence[Array]) -> list[pa.Array]:
         """The model's numbers as columns of the table."""
@@ -109,9 +115,14 @@ class Reconstruct(Encode):
     errors = True
 
     def made(self, group: Group) -> Made:
-        made = self.worker.runtime.reconstruct(group.pixels)
-        output = made.output if self.gallery else None
-        return Made(positions=group.positions, columns=[made.latents, made.mse], output=output)
+        failed: Failed = {}
+        made = self.worker.runtime.reconstruct(group.pixels, failed)
+        return Made(
+            positions=group.positions,
+            columns=[made.latents, made.mse],
+            output=made.output if self.gallery else None,
+            faults=model_faults(group.positions, failed),
+        )
 
     def arrow(self, columns: Sequence[Array]) -> list[pa.Array]:
         latents, mse = columns
@@ -120,6 +131,6 @@ class Reconstruct(Encode):
 
 def _finite(columns: Sequence[Array]) -> Array:
     """Where all numbers of a record are finite, bool ``[m]``."""
-    finite = [np.isfinite(column).reshape(len(column), -1).all(axis=1) for column in columns]
+    finite = [np.isfinite(column).all(axis=tuple(range(1, column.ndim))) for column in columns]
     every: Array = np.logical_and.reduce(finite)
     return every

@@ -136,7 +136,7 @@ class _Pixels:
         """Make the files visible; the rows of one are counted, since they are the images."""
         rows = self._images.rows if self._images else 0
         for sink in self._sinks.values():
-            sink.publish()
+            sink.finish()
         self._spools.close()
         return tuple(
             Output(name=name, size=sink.size, rows=rows if name == counted else 0, crc32c=sink.crc32c)

@@ -61,7 +61,7 @@ class TableWriter:
         """Write the footer and make the file visible."""
         self._flush()
         self._writer.close()
-        self._sink.publish()
+        self._sink.finish()
         return Output(name=self._name, size=self._sink.size, rows=self.rows, crc32c=self._sink.crc32c)
 
     def abort(self) -> None:

@@ -81,7 +81,7 @@ class TarWriter:
     def publish(self) -> tuple[Output, ...]:
         """End the archive and make it visible."""
         self._sink.write(END)
-        self._sink.publish()
+        self._sink.finish()
         return (Output(name=self._name, size=self._sink.size, rows=self._rows, crc32c=self._sink.crc32c),)
 
     def abort(self) -> None:

@@ -116,7 +116,7 @@ class TFRecordWriter:
     def publish(self) -> tuple[Output, ...]:
         """Make the shard visible, also without records."""
         sink = self._opened()
-        sink.publish()
+        sink.finish()
         return (Output(name=self._name, size=sink.size, rows=self._rows, crc32c=sink.crc32c),)
 
     def abort(self) -> None:

@@ -1,4 +1,7 @@
 import hashlib
+import json
+import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 
 from model.backend import keras
+from model.compute import Compute
 from model.export import Preprocessing, export
 from model.networks import build_autoencoder, build_dense_autoencoder
 from model.runtime import Runtime, runtime_for
@@ -42,6 +46,17 @@ def test_bits_do_not_depend_on_the_rest_of_the_batch(runtime, images, n):
     few = runtime.reconstruct(images[-n:])
     assert np.array_equal(few.output, result.output[-n:])
     assert np.array_equal(few.mse, result.mse[-n:])
+
+
+@pytest.mark.parametrize("rows", [512, 64, 16])
+def test_bits_do_not_depend_on_the_rows_of_a_call(runtime, network, images, rows):
+    """What is computed where memory is short is what would have been computed."""
+    result, few = runtime.reconstruct(images), Compute(network, runtime.spec).trace("reconstruct", "uint8", rows)
+    for start in (0, 512):
+        latents, output, mse = few(images[start : start + rows])
+        assert np.array_equal(latents, result.latents[start : start + rows])
+        assert np.array_equal(output, result.output[start : start + rows])
+        assert np.array_equal(mse, result.mse[start : start + rows])
 
 
 def test_no_records(runtime):
@@ -97,6 +112,98 @@ def test_bits_do_not_depend_on_cores_and_threads(runtime, bundle, images, tmp_pa
     result = runtime.reconstruct(images)
     together = result.latents.tobytes() + result.output.tobytes() + result.mse.tobytes()
     assert one.stdout.strip() == hashlib.sha256(together).hexdigest()
+
+
+def test_a_batch_is_padded_with_its_own(layers, save, tmp_path):
+    """A model that fails for a black image fails for no other, however few come with it."""
+    image = layers.Input((8, 8, 1))
+    number = layers.Rescaling(255.0, -257.0)(layers.GlobalAveragePooling2D()(image))  # counts from the table's end
+    output = layers.Add(name="encoded")([layers.Flatten()(image), layers.Flatten()(layers.Embedding(255, 64)(number))])
+    model = keras().Model(image, output)
+    runtime = Runtime.load(export(save(model), "encoded", str(tmp_path / "b")))
+    pixels = np.random.default_rng(0).integers(9, 256, (70, 8, 8, 1), np.uint8)
+    whole = runtime.encode(pixels)
+    np.testing.assert_allclose(whole, model(pixels / np.float32(255)), rtol=1e-6)
+    assert np.array_equal(runtime.encode(pixels[:3]), whole[:3])
+    pixels[[1, 69]] = 0
+    failed = {}
+    made = runtime.encode(pixels, failed)
+    assert list(failed) == [1, 69] and np.isnan(made[[1, 69]]).all()
+    assert np.array_equal(np.delete(made, [1, 69], 0), np.delete(whole, [1, 69], 0))
+
+
+def test_a_batch_that_fails_only_as_a_whole_is_halved(layers, save, tmp_path):
+    """Brightness, added up over the batch, must stay below 600: no image fails alone, and 512 do not together."""
+    image = layers.Input((8, 8, 1))
+    total = keras().ops.sum(layers.GlobalAveragePooling2D()(image), axis=0, keepdims=True)
+    output = layers.Add(name="encoded")([layers.Flatten()(image), layers.Flatten()(layers.Embedding(600, 64)(total))])
+    model = keras().Model(image, output)
+    runtime = Runtime.load(export(save(model), "encoded", str(tmp_path / "b")))
+    pixels = np.random.default_rng(0).integers(220, 256, (1024, 8, 8, 1), np.uint8)
+    failed = {}
+    made = runtime.encode(pixels, failed)
+    assert failed == {}
+    halves = [model(half / np.float32(255)) for half in (pixels[:512], pixels[512:])]
+    np.testing.assert_allclose(made, np.concatenate(halves), rtol=1e-5)
+
+
+_SHORT_OF_MEMORY = """
+import json, logging, resource, sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from model.bundle import Bundle
+from model.denoise import Denoiser
+from model.runtime import Runtime
+
+def leave(mebibytes):
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (mebibytes << 20), resource.RLIM_INFINITY))
+
+small, large, free = (Runtime.load(Bundle.open(uri)) for uri in sys.argv[1:])
+rng, denoiser = np.random.default_rng(0), Denoiser(free)
+images, photos, pages = (rng.integers(0, 256, s, np.uint8) for s in [(1024, 16, 16), (64, 64, 64), (4, 512, 512)])
+images, photos, pages = images[..., None], photos[..., None], pages[..., None]
+with ThreadPoolExecutor(2) as pool:
+    latents, pixels = list(pool.map(small.encode, [images] * 2))[0], denoiser.denoise(photos).pixels
+    assert np.isfinite(large.encode(pages)).all()
+    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    leave(220)
+    made = [small.encode(images), *pool.map(small.encode, [images] * 3), small.encode(images[:1000])]
+    same = [np.array_equal(some, latents[:len(some)]) for some in made]
+    leave(110)
+    same.append(np.array_equal(denoiser.denoise(photos).pixels, pixels))
+    leave(40)
+    failed = {}
+    assert np.isnan(large.encode(pages, failed)).all()
+print(json.dumps([same, failed]))
+"""
+
+
+def test_out_of_memory(layers, save, tmp_path):
+    """Allocations that really fail: fewer records at once give the same bits, and one that needs too much fails."""
+    uris = []
+    for name, side, factor in [("small", 16, 23), ("large", 512, 8)]:  # 529 KiB and 64 MiB for a record
+        image = layers.Input((side, side, 1))
+        most = layers.GlobalMaxPooling2D()(layers.UpSampling2D(factor)(image))
+        encoded = layers.Dense(24, name="encoded")(layers.Concatenate()([most, layers.Flatten()(image)[:, :200]]))
+        uris.append(export(save(keras().Model(image, encoded), name + ".keras"), "encoded", str(tmp_path / name)).uri)
+    image = layers.Input((None, None, 1))
+    mean = layers.AveragePooling2D(16)(layers.UpSampling2D(16)(image))  # 4 MiB for 64 x 64 pixels
+    uris.append(export(save(keras().Model(image, mean), "free.keras"), None, str(tmp_path / "free")).uri)
+    # Without oneDNN, whose allocator keeps what it once had, and whose convolutions crash where an allocation fails.
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0", "MALLOC_ARENA_MAX": "1"}
+    command = [sys.executable, "-c", _SHORT_OF_MEMORY, *uris]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=_ROOT, env=environment)
+    same, failed = json.loads(done.stdout)
+    assert same == [True] * 6
+    assert list(failed) == ["0", "1", "2", "3"]
+    why = re.compile(r"out of memory at \S+: OOM when allocating tensor with shape\[1,")
+    assert all(map(why.match, failed.values()))
+    steps = re.findall(r"fails for (\d+ \w+) at once, and is given (\d+) from now on.*: out of memory at", done.stderr)
+    assert steps[:2] == [("1024 records", "512"), ("512 records", "256")]
+    assert ("262144 pixels", "131072") in steps and steps[-2:] == [("4 records", "2"), ("2 records", "1")]
+    assert len(set(steps)) == len(steps) == done.stderr.count("\n")
 
 
 def test_errors_of_large_images_are_summed_carefully(layers, save, tmp_path):

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from pipeline.config import Verb
-from pipeline.job import Settings, prepare
 from pipeline.launch import launch
+from pipeline.settings import Settings
 from tests.conftest import Model
 
 
 def run_job(verb: Verb, source: object, bundle: str, output: object, **settings: Any) -> dict[str, Any]:
     """Run a job in this process and give its summary."""
     chosen = Settings(verb=verb, input=(str(source),), model=bundle, output=str(output), **settings)
-    return launch(prepare(chosen), [])
+    return launch(chosen, [])
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ from PIL import Image
 
 from pipeline.config import Verb
 from pipeline.errors import UsageError
-from pipeline.job import Settings, prepare
+from pipeline.job import prepare
+from pipeline.settings import Settings
 from pipeline.verify import verify
 from tests.conftest import Model, Pixels, png
 from tests.pipeline.conftest import run_job

@@ -11,9 +11,10 @@ from PIL import Image
 from pipeline import drawn
 from pipeline.config import Drawn, Verb
 from pipeline.errors import BundleError, InputError, UsageError
-from pipeline.job import Settings, prepare
+from pipeline.job import prepare
 from pipeline.launch import launch
 from pipeline.records import Unit
+from pipeline.settings import Settings
 from pipeline.verify import verify
 from tests.conftest import Model, Pixels
 from tests.pipeline.conftest import run_job
@@ -34,7 +35,7 @@ def vae(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def generate(bundle: str, output: Path, **settings: object) -> list[dict]:
-    launch(prepare(Settings(verb=Verb.GENERATE, model=bundle, output=str(output), **settings)), [])
+    launch(Settings(verb=Verb.GENERATE, model=bundle, output=str(output), **settings), [])
     files = sorted((output / "images").rglob("*.parquet"))
     return [row for file in files for row in pq.read_table(file).to_pylist()]
 

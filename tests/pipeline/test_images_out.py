@@ -11,7 +11,8 @@ from PIL import Image
 
 from pipeline.config import Verb
 from pipeline.errors import UsageError
-from pipeline.job import Settings, prepare
+from pipeline.job import prepare
+from pipeline.settings import Settings
 from pipeline.verify import verify
 from tests.conftest import Model, Pixels, png, write_parquet
 from tests.pipeline.conftest import run_job
@@ -154,4 +155,4 @@ def test_a_flipped_byte_of_an_image_file_is_found(shards: Path, model: Model, tm
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert [p.name for p in verify(str(tmp_path / "out")).problems] == ["images/train-2.tar"]
+    assert [p.name for p in verify(str(tmp_path / "out"), deep=True).problems] == ["images/train-2.tar"]

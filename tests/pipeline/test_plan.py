@@ -1,3 +1,4 @@
+import zlib
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,30 @@ def test_files_of_a_directory_are_grouped(monkeypatch: pytest.MonkeyPatch) -> No
     names = ["a/1.png", "a/2.png", "a/3.png", "a/b/4.png", "c.png"]
     units = list(make_units(found("folder", *map(shard, names))))
     assert {u.id: [s.path for s in u.shards] for u in units} == {
-        "part-00000": ["c.png"],
-        "a/part-00000": ["a/1.png", "a/2.png"],
-        "a/part-00001": ["a/3.png"],
-        "a/b/part-00000": ["a/b/4.png"],
+        "part-00000000": ["c.png"],
+        "a/part-00000000": ["a/1.png", "a/2.png"],
+        "a/part-00000000-1": ["a/3.png"],
+        "a/b/part-00000000": ["a/b/4.png"],
     }
+
+
+def groups(names: list[str]) -> dict[str, list[str]]:
+    return {u.id: [s.path for s in u.shards] for u in make_units(found("folder", *map(shard, names)))}
+
+
+def test_a_new_file_changes_one_group_and_leaves_the_others() -> None:
+    names = [f"{number:06d}.png" for number in range(0, 40000, 2)]
+    before = groups(names)
+    assert [path for paths in before.values() for path in paths] == names
+    assert 8 < len(before) < 40
+    assert max(map(len, before.values())) <= planning.GROUP_FILES
+    # Nothing of the group but its one file is new, and only it is named after an end of which the checksum says so.
+    ends = [int(zlib.crc32(paths[-1].encode())) % 1024 == 0 for paths in before.values()]
+    assert sum(ends) >= len(before) - 3
+    after = groups(sorted([*names, "020001.png"]))
+    changed = {unit for unit in before if before[unit] != after.get(unit)}
+    assert len(changed) == 1
+    assert set(after) == set(before)
 
 
 def test_large_files_make_smaller_groups(monkeypatch: pytest.MonkeyPatch) -> None:

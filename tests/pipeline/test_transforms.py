@@ -11,8 +11,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline import EncodeImages, EncodeShards
 from pipeline.config import Verb
-from pipeline.job import Settings, prepare, stage
+from pipeline.job import begin
 from pipeline.records import Reason
+from pipeline.settings import Settings
 from pipeline.transforms import RunJob
 from tests.conftest import Model, Pixels, write_parquet
 
@@ -54,10 +55,10 @@ def test_encode_images_over_records_of_ones_own(model: Model, digits: Pixels, di
 def test_counters_equal_receipts(tmp_path: Path, model: Model, digit_files: list[bytes]) -> None:
     write_parquet(tmp_path / "in/a.parquet", [*digit_files[:300], b"junk"], range(301))
     write_parquet(tmp_path / "in/b.parquet", [*digit_files[:20], b""], range(21))
-    job = prepare(
-        Settings(verb=Verb.ENCODE, input=(str(tmp_path / "in"),), model=model.bundle, output=str(tmp_path / "out"))
+    settings = Settings(
+        verb=Verb.ENCODE, input=(str(tmp_path / "in"),), model=model.bundle, output=str(tmp_path / "out")
     )
-    stage(job)
+    job = begin(settings, ends_here=True)
     pipeline = beam.Pipeline(runner=FnApiRunner())
     _ = pipeline | RunJob(job)
     result = pipeline.run()

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images.base import Color, Resize, Target
+from pipeline.images import exact
+from pipeline.images.base import Color, ImageError, Resize, Target
 from pipeline.images.decode import Decoder
+from pipeline.images.headers import sniff
 from pipeline.records import Fault, Reason, Stage
 
 SHAPE = (12, 10, 3)
@@ -60,6 +62,44 @@ def test_neighbours_of_bad_records_stay_as_they_are(rng, photo, encode, records,
         assert sorted(decoded.faults) == bads
         (group,) = decoded.groups
         np.testing.assert_array_equal(group.pixels, alone[group.positions])
+
+
+def outcome(data, target):
+    """Pixels, or reason and detail, by the path that decodes one image at a time."""
+    try:
+        return exact.decode(data, sniff(data, target.max_pixels), target)
+    except ImageError as error:
+        return error.reason, error.detail
+
+
+def mixed(rng, data, share):
+    """A share of them bad: no bytes, a web page, cut off anywhere, a bit flipped anywhere, five bytes overwritten."""
+    data = list(data)
+    for n, position in enumerate(rng.permutation(len(data))[: round(len(data) * share)].tolist()):
+        torn = bytearray(data[position])
+        end = int(rng.integers(len(torn)))
+        torn[end] ^= 1 << rng.integers(8)
+        kinds = b"", b"<html>", data[position][:end], bytes(torn), bytes(torn[:-30]) + rng.bytes(5) + bytes(torn[-25:])
+        data[position] = kinds[n % 5]
+    return data
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+@pytest.mark.parametrize("share", [0.05, 0.5])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3)])
+def test_many_bad_ones_end_as_each_alone_would(rng, photo, encode, records, format, share, shape) -> None:
+    data = mixed(rng, [encode(photo(*shape), format) for _ in range(600)], share)
+    decoder, batch = Decoder(Target(shape=shape)), records(data)
+    for decoded in (decoder.decode(batch), decoder.decode(batch)):
+        found = {p: row for group in decoded.groups for p, row in zip(group.positions, group.pixels, strict=True)}
+        assert sorted([*found, *decoded.faults]) == list(range(600))
+        for position, file in enumerate(data):
+            alone = outcome(file, Target(shape=shape))
+            if isinstance(alone, tuple):
+                fault = decoded.faults[position]
+                assert (fault.reason, fault.detail) == alone
+            else:
+                np.testing.assert_array_equal(found[position], alone)
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.readers.idx import labels_of
 from pipeline.records import Records, Shard
+from pipeline.storage import store_for
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
@@ -19,7 +21,13 @@ def shard_of(path: Path, data: bytes | None = None) -> Shard:
         with path.open("r+b") as file:  # emptying a file first can cost milliseconds, and some tests write thousands
             file.write(data)
             file.truncate()
-    return Shard(uri=str(path), path=path.name, size=path.stat().st_size, identity="1")
+    return Shard(uri=str(path), path=path.name, size=path.stat().st_size, identity=identity_of(path))
+
+
+def identity_of(path: Path) -> str:
+    """What the listing says of a file, and of MNIST's labels beside it."""
+    found = (store_for("").stat(str(path.with_name(name))) for name in (path.name, *labels_of(path.name)))
+    return "+".join(stat.identity for stat in found if stat is not None)
 
 
 def write(path: Path, records: Sequence[bytes], compression: str = "") -> Shard:

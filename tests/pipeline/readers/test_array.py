@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import InputError, ShardError
+from pipeline.errors import InputError, ShardError, UnreadableError
 from pipeline.readers import Request, reader_for
 from pipeline.readers.base import Columns
 from pipeline.records import Array, Records, Shard, Unit
+from tests.pipeline.readers.support import identity_of
 
 READER = reader_for("array")
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 4, 3), np.uint8)
@@ -48,7 +49,7 @@ def npz(compressed: bool = True, **arrays: Array) -> bytes:
 def shard_of(path: Path, data: bytes | None = None) -> Shard:
     if data is not None:
         path.write_bytes(data)
-    return Shard(uri=str(path), path=path.name, size=path.stat().st_size, identity="1")
+    return Shard(uri=str(path), path=path.name, size=path.stat().st_size, identity=identity_of(path))
 
 
 def batches(shard: Shard, columns: Columns, size: int = 7, start: int = 0, stop: int | None = None) -> list[Records]:
@@ -220,14 +221,17 @@ def test_labels_that_are_lost_or_too_few_are_named(tmp_path: Path) -> None:
     labels.write_bytes(idx(LABELS))
     shard = shard_of(tmp_path / "train-images-idx3-ubyte", idx(PIXELS))
     columns = READER.settle(shard, Request())
+    path = tmp_path / "train-images-idx3-ubyte"
     labels.write_bytes(idx(LABELS[:49]))
     with pytest.raises(ShardError, match=r"^train-labels-idx1-ubyte: .* not 50 values"):
-        batches(shard, columns)
+        batches(shard_of(path), columns)
     labels.write_bytes(idx(LABELS)[:-1])
     with pytest.raises(ShardError, match=r"^train-labels-idx1-ubyte: its header asks for 58 bytes and there are 57"):
-        batches(shard, columns)
+        batches(shard_of(path), columns)
     labels.unlink()
     with pytest.raises(ShardError, match="no array 'label' as in the first shard"):
+        batches(shard_of(path), columns)
+    with pytest.raises(UnreadableError, match="train-images-idx3-ubyte: changed since it was planned"):
         batches(shard, columns)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import ShardError
+from pipeline.errors import ShardError, UnreadableError
 from pipeline.readers.framing import Frames
-from pipeline.records import Shard
+from pipeline.records import Fault, Reason, Shard
 from tests.pipeline.readers.support import shard_of, write
 
 LIMIT = 3 << 20
@@ -30,7 +30,7 @@ def intact(shard: Shard) -> tuple[list[bytes], ShardError | None]:
     found: list[bytes] = []
     with closing(Frames(shard, LIMIT)) as frames:
         while True:
-            records, damage = frames.take(1)
+            records, _, damage = frames.take(1)
             if damage or not records:
                 return found, damage
             found += records
@@ -82,7 +82,7 @@ def test_a_gzip_shard_cut_or_changed_anywhere_never_loses_a_record_in_silence(tm
 
 def test_intact_records_of_a_batch_come_before_the_damage(tmp_path: Path) -> None:
     data = Path(write(tmp_path / "a.tfrecord", [b"%d" % i for i in range(10)]).uri).read_bytes()
-    found, damage = Frames(shard_of(tmp_path / "b", data[:-5] + b"x" + data[-4:]), LIMIT).take(256)
+    found, _, damage = Frames(shard_of(tmp_path / "b", data[:-5] + b"x" + data[-4:]), LIMIT).take(256)
     assert str(damage) == "b: the checksum of a record's data does not match at byte 153"
     assert found == [b"%d" % i for i in range(9)]
 
@@ -90,7 +90,7 @@ def test_intact_records_of_a_batch_come_before_the_damage(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("tail", "words"),
     [
-        (b"garbage", "gzip stream is damaged"),
+        (b"garbage", "data after the gzip stream's end"),
         (b"\0" * 700, None),
         (gzip.compress(b""), None),
         (gzip.compress(b"abc"), "truncated within a record's header"),
@@ -121,26 +121,77 @@ def framed(length: int) -> bytes:
 
 
 @pytest.mark.parametrize("length", [LIMIT + 1, 1 << 40, (1 << 64) - 1])
-def test_a_length_over_the_limit_is_damage(tmp_path: Path, length: int) -> None:
+def test_a_length_beyond_the_end_is_damage(tmp_path: Path, length: int) -> None:
     data = Path(write(tmp_path / "a.tfrecord", RECORDS).uri).read_bytes() + framed(length) + bytes(100)
     found, error = intact(shard_of(tmp_path / "b.tfrecord", data))
     assert found == RECORDS
-    assert error is not None
-    assert (error.offset, f"a record of {length} bytes" in error.problem) == (EDGES[-1], True)
+    assert str(error) == f"b.tfrecord: truncated within a record of {length} bytes at byte {EDGES[-1]}"
 
 
-def test_a_record_over_the_limit_is_damage(tmp_path: Path) -> None:
-    found, damage = Frames(write(tmp_path / "a.tfrecord", [b"12345", b"123456", b"1"]), 5).take(3)
-    assert found == [b"12345"]
-    assert str(damage) == "a.tfrecord: a record of 6 bytes, and at most 5 are allowed, at byte 21"
+@pytest.mark.parametrize("count", [1, 2, 256])
+def test_a_record_over_the_limit_is_a_fault_of_its_own(tmp_path: Path, count: int) -> None:
+    records = [b"12345", b"123456", b"1", bytes(3 << 20), b"", bytes(6), b"last"]
+    found, faults = all_of(Frames(write(tmp_path / "a.tfrecord", records), 5), count)
+    assert found == [b"12345", b"", b"1", b"", b"", b"", b"last"]
+    assert {at: fault.detail for at, fault in faults.items()} == {
+        at: f"{len(records[at])} bytes; the most is 5" for at in (1, 3, 5)
+    }
+    assert {fault.reason for fault in faults.values()} == {Reason.RECORD_TOO_LARGE}
+
+
+def all_of(frames: Frames, count: int) -> tuple[list[bytes], dict[int, Fault]]:
+    """Records and faults of a shard without damage, by their position in it."""
+    found: list[bytes] = []
+    faults: dict[int, Fault] = {}
+    with closing(frames):
+        while (part := frames.take(count)).records:
+            assert part.damage is None
+            faults |= {len(found) + at: fault for at, fault in part.faults.items()}
+            found += part.records
+    return found, faults
+
+
+@pytest.mark.parametrize("count", [1, 3, 256])
+def test_the_data_of_any_record_may_be_salvaged_around(tmp_path: Path, count: int) -> None:
+    records = [b"first", bytes(9), b"third", b"4", b"the fifth one"]
+    data = Path(write(tmp_path / "a.tfrecord", records).uri).read_bytes()
+    for at in (b"first", b"third"):
+        data = data.replace(at, at.upper())
+    found, faults = all_of(Frames(shard_of(tmp_path / "a.tfrecord", data), 8, salvage=True), count)
+    assert found == [b"", b"", b"", b"4", b""]
+    assert {at: (fault.reason, fault.data, fault.detail) for at, fault in faults.items()} == {
+        0: (Reason.CORRUPT_RECORD, b"FIRST", "the checksum of the record's data does not match at byte 0"),
+        1: (Reason.RECORD_TOO_LARGE, None, "9 bytes; the most is 8"),
+        2: (Reason.CORRUPT_RECORD, b"THIRD", "the checksum of the record's data does not match at byte 46"),
+        4: (Reason.RECORD_TOO_LARGE, None, "13 bytes; the most is 8"),
+    }
+
+
+def test_damage_behind_a_record_over_the_limit_is_found_where_it_is(tmp_path: Path) -> None:
+    data = Path(write(tmp_path / "a.tfrecord", [b"1", bytes(99), b"good", b"evil"]).uri).read_bytes()
+    shard = shard_of(tmp_path / "b", data.replace(b"evil", b"devl"))
+    found, faults, damage = Frames(shard, 8).take(256)
+    assert (found, list(faults)) == ([b"1", b"", b"good"], [1])
+    assert str(damage) == "b: the checksum of a record's data does not match at byte 152"
 
 
 def test_a_store_that_fails_is_named(tmp_path: Path) -> None:
     shard = Shard(uri=str(tmp_path / "none"), path="p/none", size=1, identity="1")
-    found, damage = Frames(shard, LIMIT).take(1)
+    found, _, damage = Frames(shard, LIMIT).take(1)
     assert found == []
     assert str(damage).startswith("p/none: the store failed")
+    assert isinstance(damage, UnreadableError)
     assert isinstance(damage.__cause__, FileNotFoundError)
+
+
+def test_a_record_over_the_limit_is_never_held(tmp_path: Path) -> None:
+    shard = write(tmp_path / "a.tfrecord", [b"a", bytes(100 << 20), b"b"], "GZIP")
+    tracemalloc.start()
+    try:
+        assert all_of(Frames(shard, 1 << 20), 8)[0] == [b"a", b"", b"b"]
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("compression", ["", "GZIP"])

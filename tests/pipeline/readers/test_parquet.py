@@ -15,17 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import InputError, ShardError
+from pipeline.errors import InputError, ShardError, UnreadableError
 from pipeline.readers import Request, reader_for
 from pipeline.readers.base import BATCH_BYTES, Columns
 from pipeline.records import Fault, Reason, Records, Shard, Unit
+from tests.pipeline.readers.support import identity_of
 
 READER = reader_for("parquet")
 STRUCT = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
 def shard_of(path: Path) -> Shard:
-    return Shard(uri=str(path), path=path.name, size=path.stat().st_size, identity="1")
+    return Shard(uri=str(path), path=path.name, size=path.stat().st_size, identity=identity_of(path))
 
 
 def written(path: Path, table: pa.Table, **options: Any) -> Shard:
@@ -137,7 +138,7 @@ def test_slices_between_row_groups_make_the_whole(tmp_path: Path) -> None:
     parts = [part for a, b in pairwise(edges) for part in batches(shard, columns, 8, a, b)]
     assert rows_of(parts) == expected(table)
     assert rows_of(batches(shard, columns, 8, 30, 90)) == expected(table)[30:90]
-    with pytest.raises(ShardError, match="no row groups at rows 30 to 80"):
+    with pytest.raises(UnreadableError, match="no row groups at rows 30 to 80"):
         batches(shard, columns, 8, 30, 80)
 
 
@@ -332,7 +333,10 @@ def test_a_null_in_a_fixed_size_list_is_reported(tmp_path: Path) -> None:
     column = pa.array([[1, 2], None, [3, 4]], pa.list_(pa.float32(), 2))
     shard = written(tmp_path / "a.parquet", pa.table({"x": column}))
     columns = READER.settle(shard, Request(numeric=True, length=2))
-    with pytest.raises(ShardError, match=r"a\.parquet: Expected all lists to be of size=2"):
+    words = (
+        r"a\.parquet: rows 0 to 2 \(row group 0\) and what follows cannot be read: Expected all lists to be of size=2"
+    )
+    with pytest.raises(ShardError, match=words):
         batches(shard, columns)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import ShardError
+from pipeline.errors import ShardError, UnreadableError
 from pipeline.readers.stream import Window
 from pipeline.readers.tar import members
 from pipeline.records import Shard
@@ -196,7 +196,7 @@ def test_a_gzip_archive_cut_or_changed_anywhere_never_loses_a_member_in_silence(
         (SMALL + SMALL, "data after the archive's end .* at byte 10240"),
         (SMALL[:2560] + bytes(512) + b"x", "data after the archive's end .* at byte 3072"),
         (b"no tar at all" * 100, "the checksum of a member's header does not match at byte 0"),
-        (gzip.compress(SMALL) + b"garbage", "gzip stream is damaged"),
+        (gzip.compress(SMALL) + b"garbage", f"data after the gzip stream's end at byte {len(gzip.compress(SMALL))}"),
     ],
 )
 def test_a_damaged_archive_is_named(tmp_path: Path, data: bytes, words: str) -> None:
@@ -245,7 +245,7 @@ def test_a_store_that_fails_is_named(tmp_path: Path) -> None:
     found, error = intact(Shard(uri=str(tmp_path / "none"), path="p/none", size=1, identity="1"))
     assert found == []
     assert str(error).startswith("p/none: the store failed")
-    assert error is not None
+    assert isinstance(error, UnreadableError)
     assert isinstance(error.__cause__, FileNotFoundError)
 
 

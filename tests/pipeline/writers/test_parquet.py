@@ -13,7 +13,7 @@ import pytest
 from pipeline.errors import ShardError
 from pipeline.readers import Request, reader_for
 from pipeline.receipts import Output
-from pipeline.records import Shard, Unit
+from pipeline.records import Unit
 from pipeline.writers import dataset_format
 from pipeline.writers import table as tables
 from pipeline.writers.base import ImageFile
@@ -322,7 +322,7 @@ def test_anew_without_records(tmp_path: Path) -> None:
     some = write(tmp_path / "a.tfrecord", [example(image=b"i", label=1)])
     columns = reader_for("tfrecord").settle(some, Request())
     (tmp_path / "b.tfrecord").write_bytes(b"")
-    empty = Shard(uri=str(tmp_path / "b.tfrecord"), path="b.tfrecord", size=0, identity="")
+    empty = shard_of(tmp_path / "b.tfrecord")
     rewrite("tfrecord", empty, columns, tmp_path / "out", made, to="parquet")
     found = pq.read_table(tmp_path / "out/b.parquet")
     assert (found.num_rows, found.column_names) == (0, ["key", "shard", "index", "image", "label"])

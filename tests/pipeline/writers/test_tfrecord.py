@@ -15,7 +15,7 @@ from pipeline.records import Reason, Shard, Unit
 from pipeline.writers import dataset_format
 from pipeline.writers.base import ImageFile
 from tests.conftest import png, write_parquet
-from tests.pipeline.readers.support import write
+from tests.pipeline.readers.support import shard_of, write
 from tests.pipeline.readers.test_tfrecord import example
 from tests.pipeline.writers.rewriting import create_in, feed, rewrite
 
@@ -185,7 +185,7 @@ def test_a_shard_without_records_stays_one(tmp_path: Path, packed: bool) -> None
     some = write(tmp_path / "a.tfrecord", [example(image=b"i")])
     columns = READER.settle(some, Request(whole=True))
     (tmp_path / "b.tfrecord").write_bytes(gzip.compress(b"") if packed else b"")
-    empty = Shard(uri=str(tmp_path / "b.tfrecord"), path="b.tfrecord", size=0, identity="")
+    empty = shard_of(tmp_path / "b.tfrecord")
     assert rewrite("tfrecord", empty, columns, tmp_path / "out", made).rows == 0
     data = (tmp_path / "out/b.tfrecord").read_bytes()
     assert (gzip.decompress(data) if packed else data) == b""
@@ -218,7 +218,7 @@ def test_a_shard_that_is_gone_is_named_and_leaves_nothing(tmp_path: Path) -> Non
 def test_anew(tmp_path: Path) -> None:
     images = [b"x"] * 5
     write_parquet(tmp_path / "in/a.parquet", images, [3, 1, 4, 1, 5])
-    shard = Shard(uri=str(tmp_path / "in/a.parquet"), path="a.parquet", size=1, identity="")
+    shard = shard_of(tmp_path / "in/a.parquet")
     columns = reader_for("parquet").settle(shard, Request())
     suffixes = ["png", "jpg", "webp", "tif", "png"]
     output = rewrite(
@@ -258,7 +258,7 @@ def test_carried_columns_become_features(tmp_path: Path, name: str) -> None:
 
     column, expected = CARRIED[name]
     pq.write_table(pa.table({"image": [b"i", b"j"], name: column}), tmp_path / "a.parquet")
-    shard = Shard(uri=str(tmp_path / "a.parquet"), path="a.parquet", size=1, identity="")
+    shard = shard_of(tmp_path / "a.parquet")
     columns = reader_for("parquet").settle(shard, Request(carry=(name,)))
     rewrite("parquet", shard, columns, tmp_path / "out", made, to="tfrecord")
     feature = "source_image/format" if name == "image/format" else name

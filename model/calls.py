@@ -1,0 +1,201 @@
+"""How a model's functions are called: padded, in parts where memory is short, and without the rows they fail for."""
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from math import isqrt, prod
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+
+from model.backend import tensorflow
+from model.compute import Compute
+from model.pixels import Floats, Pixels
+from model.spec import Shape, Spec
+
+T = TypeVar("T")
+Failed: TypeAlias = dict[int, str]  # row -> why the model fails for it
+
+_LOG = logging.getLogger(__name__)
+_MAX_TRACED = 32  # functions that are kept
+_SAME_BITS = 16  # rows of a call: with fewer, some kernels take another way
+_MAX_REASON = 500  # characters
+_PROCESS = re.compile(r"^\s*\(\d+\) \w+: +|\{\{function_node [^}]*\}\} ?| \[Op:\w+\]$")
+
+
+class Calls:
+    """Calls the functions of a model; thread-safe.
+
+    A function is compiled for one number of rows, ``batch_size``, and fewer are padded, so that the bits of a row do
+    not depend on how many came with it. A model of any size is compiled for any number.
+
+    Where memory runs out, the rows of a call are halved for good. Where the model raises another error, the rows that
+    cause it are found: each of some parts is called without the others, then each row of those that fail. A part
+    has the square root of the rows, so a batch costs three times itself at the worst, and two more sizes are compiled.
+    All other rows are then computed together again, as if those had never been there.
+    """
+
+    def __init__(self, model: Any, spec: Spec) -> None:
+        self.size_by_size = False  # images of each size have a function of their own
+        self._spec, self._any_size = spec, spec.input.any_size
+        self._compute = Compute(model, spec)
+        self._lock = threading.Lock()
+        self._traced: dict[tuple[str, str, int | None, Shape], Callable[..., Any]] = {}
+        self._most: int | None = None if self._any_size else spec.batch_size  # rows, or pixels of any size, of a call
+
+    def run(self, name: str, failed: Failed | None, *arrays: Pixels) -> list[Floats]:
+        """What a function gives for n rows, each float32 [n, ...].
+
+        Args:
+          name: of a function that ``Compute`` traces.
+          failed: receives the rows that the model fails for; their results are NaN.
+          arrays: what the function takes, [n, ...] each.
+
+        Raises:
+          tf.errors.OpError: the model fails, and ``failed`` is None.
+        """
+        n = len(arrays[0])
+        if not n:
+            return self._missing(name, arrays)
+        size = self._size(arrays[0])
+        parts = in_parts(lambda part, found: self._part(name, found, size, _cut(arrays, part)), n, size, failed)
+        return parts[0] if len(parts) == 1 else [np.concatenate(some) for some in zip(*parts, strict=True)]
+
+    def _part(self, name: str, failed: Failed | None, size: int, arrays: Sequence[Pixels]) -> list[Floats]:
+        """What a function gives for as many rows as one call takes."""
+        try:
+            return self._call(name, size, arrays)
+        except tensorflow().errors.OpError as error:
+            alone, why = self._culprits(error, name, size, arrays, failed is not None), reason(error)
+        if not alone or failed is None:  # it is the size that fails
+            self._halve(size, arrays[0], why)
+            return self.run(name, failed, *arrays)
+        return self._without(alone, name, failed, arrays)
+
+    def _culprits(self, error: Exception, name: str, size: int, arrays: Sequence[Pixels], wanted: bool) -> Failed:
+        """The rows that a call failed for; none where fewer rows at once may help."""
+        if size > 1 and isinstance(error, tensorflow().errors.ResourceExhaustedError):
+            return {}
+        if not wanted:
+            raise error
+        return self._alone(name, size, arrays) if size > 1 else {0: reason(error)}
+
+    def _without(self, alone: Failed, name: str, failed: Failed, arrays: Sequence[Pixels]) -> list[Floats]:
+        """What a function gives for the other rows, as if they had come without those that fail."""
+        failed.update(alone)
+        rest = np.delete(np.arange(len(arrays[0])), list(alone))
+        found: Failed = {}
+        results = self._missing(name, arrays)
+        for result, values in zip(results, self.run(name, found, *(array[rest] for array in arrays)), strict=True):
+            result[rest] = values
+        failed.update({int(rest[row]): why for row, why in found.items()})
+        return results
+
+    def _alone(self, name: str, size: int, arrays: Sequence[Pixels]) -> Failed:
+        """The rows that fail by themselves."""
+        n, length = len(arrays[0]), size
+        suspects = {0: ""}  # first row of each part that fails
+        for step in (isqrt(size), 1):
+            starts = [i for start in suspects for i in range(start, min(start + length, n), step)]
+            found = ((i, self._problem(name, step, _cut(arrays, slice(i, i + step)))) for i in starts)
+            suspects, length = {i: problem for i, problem in found if problem}, step
+        return suspects
+
+    def _problem(self, name: str, size: int, arrays: Sequence[Pixels]) -> str | None:
+        try:
+            self._call(name, size, arrays)
+        except tensorflow().errors.OpError as error:
+            return reason(error)
+        return None
+
+    def _call(self, name: str, size: int, arrays: Sequence[Pixels]) -> list[Floats]:
+        n, function = len(arrays[0]), self._function(name, size, arrays[0])
+        outputs = function(*(arrays if self._any_size else (_padded(array, size) for array in arrays)))
+        return [output.numpy()[:n] for output in outputs]
+
+    def _size(self, array: Pixels) -> int:
+        """Rows of one call."""
+        if not self._any_size:
+            assert self._most is not None
+            return self._most
+        return len(array) if self._most is None else min(len(array), max(1, self._most // prod(array.shape[1:3])))
+
+    def _halve(self, size: int, array: Pixels, why: str) -> None:
+        """Let calls be half of what one was that failed, unless they are so already."""
+        of_one, unit = (prod(array.shape[1:3]), "pixels") if self._any_size else (1, "records")
+        now = size * of_one // 2
+        with self._lock:
+            if self._most is not None and self._most <= now:
+                return
+            self._most = now
+        bits = "" if now >= _SAME_BITS else "; the last bits of what it gives may differ"
+        _LOG.warning(
+            "the model fails for %d %s at once, and is given %d from now on%s: %s", size * of_one, unit, now, bits, why
+        )
+
+    def _missing(self, name: str, arrays: Sequence[Pixels]) -> list[Floats]:
+        """Results that are NaN."""
+        latent, image = (self._spec.dimension,), self._spec.input.shape
+        shapes: dict[str, list[Shape]] = {
+            "encode": [latent],
+            "encode_variance": [latent, latent],
+            "reconstruct": [latent, image, ()],
+            "decode": [image],
+            "restore": [arrays[0].shape[1:]],
+        }
+        return [np.full((len(arrays[0]), *shape), np.nan, np.float32) for shape in shapes[name]]
+
+    def _function(self, name: str, size: int, array: Pixels) -> Callable[..., Any]:
+        if not self._any_size:
+            return self._compiled(name, array.dtype.name, size, ())
+        if not self.size_by_size:
+            try:
+                return self._compiled(name, array.dtype.name, None, ())
+            except TypeError:  # a layer decides something by the sides, as UpSampling2D does to interpolate
+                self.size_by_size = True
+        return self._compiled(name, array.dtype.name, None, array.shape[1:3])
+
+    def _compiled(self, *key: Any) -> Callable[..., Any]:
+        function = self._traced.get(key)
+        if function is None:
+            with self._lock:
+                function = self._traced.get(key) or self._compute.trace(*key)
+                self._traced[key] = function
+                if len(self._traced) > _MAX_TRACED:
+                    del self._traced[next(iter(self._traced))]
+        return function
+
+
+def in_parts(run: Callable[[slice, Failed | None], T], n: int, step: int, failed: Failed | None) -> list[T]:
+    """What ``run`` gives for each slice of ``step`` of n rows; it counts failed rows from the slice's start."""
+    results = []
+    for start in range(0, n, step):
+        found: Failed | None = None if failed is None else {}
+        results.append(run(slice(start, start + step), found))
+        if failed is not None and found:
+            failed.update({start + row: why for row, why in found.items()})
+    return results
+
+
+def reason(error: Any) -> str:
+    """What an error of TensorFlow says, in one line that does not depend on what else the process has done."""
+    text, _, place = str(error.message).partition("\n\t [[")
+    line = _PROCESS.sub("", (text.strip().splitlines() or [""])[-1])  # what comes before introduces it
+    node = re.match(r"\{\{node ([^}]*)\}\}", place)
+    short = isinstance(error, tensorflow().errors.ResourceExhaustedError)
+    what = "out of memory" if short else type(error).__name__
+    return f"{what}{f' at {node[1]}' if node else ''}: {line}"[:_MAX_REASON]
+
+
+def _cut(arrays: Iterable[Pixels], part: slice) -> list[Pixels]:
+    return [array[part] for array in arrays]
+
+
+def _padded(rows: Pixels, size: int) -> Pixels:
+    """The rows, and the first one again up to ``size``: nothing that the model may fail for is added."""
+    if len(rows) == size:
+        return rows
+    padded = np.empty((size, *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)], padded[len(rows) :] = rows, rows[0]
+    return padded

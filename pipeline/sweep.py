@@ -1,0 +1,53 @@
+"""After a commit: what nothing names any more goes."""
+
+from pipeline.layout import DATA, Layout
+from pipeline.storage import store_for
+
+
+def sweep(layout: Layout, superseded: set[str], current: set[str], *, started: float, tidy: bool) -> None:
+    """Drop outputs that no unit has any more, receipts that the manifest holds now, plans, and dead writers' leavings.
+
+    Args:
+      layout: of the output.
+      superseded: names of files that units had before, relative to the output.
+      current: names that they have now.
+      started: when this run began; what was touched since is not a killed writer's.
+      tidy: also look for files that no receipt names; a run that ended before its receipts leaves them.
+    """
+    store = store_for(layout.output)
+    for name in sorted(superseded - current):
+        store.delete(layout.at(name))
+    if tidy:
+        for name in unnamed(layout, current):
+            store.delete(layout.at(name))
+    for uri in [*_below(layout.receipts), *plan_parts(layout)]:
+        store.delete(uri)
+    store.sweep(layout.output, started)
+
+
+def plan_parts(layout: Layout) -> list[str]:
+    """URIs of the parts of plans: they last as long as their run, so what is there when none runs was not finished."""
+    return [uri for uri in _below(layout.plans) if not uri.endswith("/summary.json")]
+
+
+def unnamed(layout: Layout, current: set[str]) -> list[str]:
+    """Files in the directories of data that no unit has, relative to the output.
+
+    These directories are the job's own, but for names that begin with ``_`` or ``.``: engines keep indexes under such.
+    """
+    store = store_for(layout.output)
+    found = []
+    for directory in DATA:
+        if store.is_directory(layout.at(directory)):
+            names = (stat.uri[len(layout.output) + 1 :] for stat in store.list(layout.at(directory)))
+            found += [name for name in names if name not in current and not _is_index(name)]
+    return found
+
+
+def _below(directory: str) -> list[str]:
+    store = store_for(directory)
+    return [stat.uri for stat in store.list(directory)] if store.is_directory(directory) else []
+
+
+def _is_index(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(("_", "."))
