@@ -63,7 +63,9 @@ class Calls:
         return parts[0] if len(parts) == 1 else [np.concatenate(some) for some in zip(*parts, strict=True)]
 
     def _part(self, name: str, failed: Failed | None, size: int, arrays: Sequence[Pixels]) -> list[Floats]:
-        """What a function gives for as many rows as one call takes."""
+        """What a function gives for as many rows as one call takes, or fewer."""
+        if self._any_size:
+            size = len(arrays[0])  # nothing is padded
         try:
             return self._call(name, size, arrays)
         except tensorflow().errors.OpError as error:

@@ -48,7 +48,7 @@ def attempt(name: str, work: Callable[[int], T]) -> T:
 
 def _pause(error: Exception, number: int) -> float | None:
     """Seconds to wait after an attempt; None where another one cannot help."""
-    if isinstance(error, UnreadableError):
+    if isinstance(error, UnreadableError) and not isinstance(error.__cause__, MemoryError):
         return _pause_of_store(error.__cause__, number)
     if isinstance(error, OSError):
         return _pause_of_store(error, number)
@@ -56,6 +56,7 @@ def _pause(error: Exception, number: int) -> float | None:
 
 
 def _pause_of_store(error: BaseException | None, number: int) -> float | None:
-    if not isinstance(error, OSError) or error.errno not in _PASSING or number + 1 >= _TIMES:
+    passes = isinstance(error, (ConnectionError, TimeoutError)) or getattr(error, "errno", None) in _PASSING
+    if not passes or number + 1 >= _TIMES:
         return None
     return min(_MOST, _FIRST * 2.0**number) * random.uniform(0.5, 1.0)

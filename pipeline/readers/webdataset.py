@@ -44,7 +44,7 @@ class WebDatasetReader:
         return name.lower().endswith(self.suffixes) or is_header(decompressed(head)[:BLOCK])
 
     def settle(self, shard: Shard, request: Request) -> Columns:
-        samples, damage = Samples(shard, None, request.max_record_bytes, salvage=request.salvage).only(_SAMPLE)
+        samples, damage = Samples(shard, None, request.max_record_bytes).only(_SAMPLE)
         if damage is not None and not samples:
             raise damage
         if request.key is not None:

@@ -2,15 +2,18 @@
 
 import gzip
 import io
+import struct
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from pipeline.errors import ShardError
 from pipeline.readers import Columns, Request, reader_for
@@ -20,6 +23,9 @@ from tests.pipeline.readers.support import archive, shard_of
 from tests.pipeline.readers.test_tfrecord import example
 
 COUNT = 40  # records of every container here
+
+MODES = pytest.mark.parametrize("salvage", [False, True], ids=["fail", "reject"])
+SIZES = pytest.mark.parametrize("size", [1, 7, 16, 256])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,3 +198,31 @@ def containers(digits: Any) -> dict[str, Container]:
         "idx.gz": ("array", "a.idx3-ubyte.gz", gzip.compress(idx(pixels), mtime=0)),
     }
     return {kind: Container(format=format, name=name, data=data) for kind, (format, name, data) in made.items()}
+
+
+# ---- what is checked
+
+
+def begin(outcome: Outcome, count: int) -> dict[int, tuple[Any, ...]]:
+    """The first records of a clean run."""
+    return {at: values for at, values in outcome.good.items() if at < count}
+
+
+def check(found: Outcome, clean: Outcome, count: int, says: str) -> None:
+    """The first ``count`` records as in a clean run, nothing after them, and an error that ends in these words."""
+    assert (found.good, found.bad) == (begin(clean, count), {})
+    assert type(found.error) is ShardError
+    assert str(found.error).endswith(says)
+
+
+def starts(data: bytes) -> list[int]:
+    """Where the records of an intact shard begin, and where the last one ends."""
+    found = [0]
+    while found[-1] < len(data):
+        found.append(found[-1] + 16 + struct.unpack_from("<Q", data, found[-1])[0])
+    return found
+
+
+def masked(data: bytes) -> bytes:
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

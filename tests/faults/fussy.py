@@ -1,4 +1,4 @@
-"""Models that fail for some images: an embedding of a number that is no row of its table."""
+"""Models that fail for some images, by an embedding of a number that is no row of its table, or that overflow."""
 
 from pathlib import Path
 from typing import Any
@@ -47,3 +47,29 @@ def denoiser(place: Path) -> str:
     keras().Model(image, x).save(place / "any.keras")
     export(place / "any.keras", None, str(place / "any"))
     return str(place / "any")
+
+
+def overflowing(place: Path, where: str) -> str:
+    """The bundle of a variational autoencoder of 8 x 8 grey images whose 'mean', 'variance' or 'output' is infinite
+    for a white image, or whose 'decoder' gives infinite images for large latents; or of a denoiser of any size ('any').
+    """
+    from model.layers import Sampling
+
+    layers = keras().layers
+    keras().utils.set_random_seed(4)
+    image = layers.Input((None, None, 1) if where == "any" else (8, 8, 1))
+    bright = layers.ReLU()(layers.Rescaling(1.0, -0.999)(layers.GlobalAveragePooling2D(keepdims=True)(image)))
+    infinite = layers.Activation("exponential")(layers.Rescaling(1e6)(bright))  # [n, 1, 1, 1]: 1 for any other image
+    if where == "any":
+        model, names = keras().Model(image, layers.Add()([image, infinite])), {}
+    else:
+        flat, number = layers.Flatten()(image), layers.Reshape((1,))(infinite)
+        mean, log_variance = (layers.Dense(3)(flat) for _ in range(2))
+        mean = layers.Add(name="z_mean")([mean, number] if where == "mean" else [mean, mean])
+        log_variance = layers.Add(name="z_log_var")([log_variance, number if where == "variance" else log_variance])
+        output = layers.Reshape((8, 8, 1))(layers.Dense(64)(Sampling(name="z")([mean, log_variance])))
+        output = layers.Add()([output, infinite]) if where == "output" else layers.Activation("exponential")(output)
+        model, names = keras().Model(image, output), {"latent": "z_mean", "variance": "z_log_var"}
+    model.save(place / f"{where}.keras")
+    bundle = export(place / f"{where}.keras", names.get("latent"), str(place / where), variance=names.get("variance"))
+    return bundle.uri

@@ -5,13 +5,12 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 from pipeline.errors import InputError, ShardError
-from tests.faults.damaged import COUNT, Container, Outcome, containers, flip, member, read, settle
+from tests.faults.damaged import COUNT, MODES, Container, Outcome, flip, member, read, settle
 
 FLIPS = 300
 CHECKED = ("tfrecord", "tfrecord.gz", "tar.gz", "parquet", "parquet plain", "npz", "npz stored", "npy.gz", "idx.gz")
@@ -52,12 +51,7 @@ def judged(clean: Outcome, found: Outcome, *, salvage: bool) -> str:
     return "fault" if found.bad else "harmless"
 
 
-@pytest.fixture(scope="module")
-def intact(digits: Any) -> dict[str, Container]:
-    return containers(digits)
-
-
-@pytest.mark.parametrize("salvage", [False, True], ids=["fail", "reject"])
+@MODES
 @pytest.mark.parametrize("kind", CHECKED)
 def test_every_flip_is_found_where_there_are_checksums(
     tmp_path: Path, intact: dict[str, Container], kind: str, salvage: bool

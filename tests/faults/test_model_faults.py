@@ -198,6 +198,46 @@ def test_encode_images(bundle: str, digits: Pixels) -> None:
     assert len(made) == 27 and all(np.array_equal(made[i], wanted[i]) for i in made)
 
 
+@pytest.mark.parametrize(
+    ("where", "verb", "settings"),
+    [
+        ("mean", Verb.ENCODE, {}),
+        ("variance", Verb.ENCODE, {"variance": True}),
+        ("output", Verb.RECONSTRUCT, {}),
+        ("output", Verb.RECONSTRUCT, {"images": False}),
+        ("output", Verb.DENOISE, {}),
+        ("any", Verb.DENOISE, {}),
+    ],
+)
+def test_infinite_numbers(where: str, verb: Verb, settings: dict[str, Any], digits: Pixels, tmp_path: Path) -> None:
+    pixels = digits[:20].copy()
+    pixels[[2, 19]] = 255
+    np.save(tmp_path / "x.npy", pixels)
+    bundle = fussy.overflowing(tmp_path, where)
+    run_job(verb, tmp_path / "x.npy", bundle, tmp_path / "out", gate=OPEN, **settings)
+    assert add_up(tmp_path / "out") == (20, 18, 2)
+    rejects = rows(tmp_path / "out", "rejects")
+    assert [(row["index"], row["stage"], row["reason"]) for row in rejects] == [
+        (i, "model", "non_finite_latent") for i in (2, 19)
+    ]
+
+
+def test_an_infinite_variance_matters_where_it_is_asked_for(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.full((3, 8, 8), 255, np.uint8))
+    run_job(Verb.ENCODE, tmp_path / "x.npy", fussy.overflowing(tmp_path, "variance"), tmp_path / "out")
+    assert add_up(tmp_path / "out") == (3, 3, 0)
+
+
+def test_infinite_images_of_latents(tmp_path: Path) -> None:
+    bundle = fussy.overflowing(tmp_path, "decoder")
+    latents = np.zeros((5, 3), np.float32)
+    latents[3] = 1e6
+    pq.write_table(pa.table({"key": list("abcde"), "latent": list(latents)}), tmp_path / "x.parquet")
+    run_job(Verb.DECODE, tmp_path / "x.parquet", bundle, tmp_path / "out", gate=OPEN)
+    assert [(row["key"], row["reason"]) for row in rows(tmp_path / "out", "rejects")] == [("d", "non_finite_latent")]
+    assert len(images(tmp_path / "out")) == 4
+
+
 def test_when_all_fail_the_gate_names_the_reason(bundle: str, tmp_path: Path) -> None:
     np.save(tmp_path / "white.npy", np.full((40, 8, 8), 255, np.uint8))
     summary = run_job(Verb.RECONSTRUCT, tmp_path / "white.npy", bundle, tmp_path / "out")
