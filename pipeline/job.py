@@ -26,7 +26,7 @@ from pipeline.receipts import Receipt, read_state, write_receipt
 from pipeline.reference import find_reference
 from pipeline.settings import Settings, kept
 from pipeline.storage import Stat, join, store_for
-from pipeline.sweep import plan_parts
+from pipeline.sweep import unfinished
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -56,7 +56,7 @@ class Job:
     @property
     def nothing_to_do(self) -> bool:
         """Whether the output is complete as it stands."""
-        complete = self.state[_SUCCESS] is not None
+        complete = self.state[_SUCCESS] is not None and not self.run.tidy
         return complete and not self.plan.todo and not self.plan.obsolete and self.run.expected is None
 
     @property
@@ -114,6 +114,7 @@ def prepare(settings: Settings, run: str | None = None) -> Job:
             passed_over=found.passed_over,
             started=started,
             expected=expected.total if expected else None,
+            tidy=settings.scope.tidy or next(unfinished(layout), None) is not None,
         ),
         plan=plan,
         found=found,
@@ -135,14 +136,16 @@ def begin(settings: Settings, *, ends_here: bool) -> Job:
       HeldError: another run holds the output.
     """
     job = prepare(settings)
-    if check_free(job.config.output) and job.nothing_to_do and not settings.scope.tidy:
+    if check_free(job.config.output) and job.nothing_to_do:
         return job
-    tidy = take(job.config.output, job.config.run, ends_here=ends_here)
+    died = take(job.config.output, job.config.run, ends_here=ends_here)
     try:
         if _state(Layout(job.config.output)) != job.state:  # a run has ended since
             job = prepare(settings, job.config.run)
-        tidy = tidy or settings.scope.tidy or bool(plan_parts(Layout(job.config.output)))
-        job = replace(job, run=replace(job.run, tidy=tidy))
+        job = replace(job, run=replace(job.run, tidy=job.run.tidy or died))
+        if job.nothing_to_do:
+            release(job.config.output, job.config.run)
+            return job
         stage(job)
     except BaseException:
         release(job.config.output, job.config.run)

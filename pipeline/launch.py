@@ -32,7 +32,7 @@ def launch(settings: Settings, beam_arguments: Sequence[str]) -> dict[str, Any]:
       LatentlakeError: the job could not be finished; what units finished is kept for the next run.
     """
     job = begin(settings, ends_here=_ends_here(beam_arguments))
-    if job.nothing_to_do and not job.run.tidy:
+    if job.nothing_to_do:
         return _nothing_to_do(job)
     with beating(job.config.output, job.config.run):
         if not job.plan.todo:  # at most a commit is missing, so neither Beam nor the model is loaded

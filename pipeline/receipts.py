@@ -167,8 +167,7 @@ def write_receipt(layout: Layout, receipt: Receipt) -> None:
 def read_receipts(layout: Layout) -> dict[str, Receipt]:
     """Receipts left since the last commit, by unit: of finished ones, and of those whose files were being replaced.
 
-    Raises:
-      VerifyError: one is damaged.
+    A damaged one says nothing, so its unit is as one that is not done: its receipt has an error.
     """
     store = store_for(layout.output)
     if not store.is_directory(layout.receipts):
@@ -176,18 +175,18 @@ def read_receipts(layout: Layout) -> dict[str, Receipt]:
     found: dict[str, Receipt] = {}
     for stat in store.list(layout.receipts):
         with store.open(stat.uri) as file:
-            receipt = _parse_receipt(file.read(), stat.uri)
-        found[receipt.unit] = receipt
+            unit = stat.uri[len(layout.receipts) + 1 :].removesuffix(".json")
+            found[unit] = _parse_receipt(file.read(), unit)
     return found
 
 
-def _parse_receipt(data: bytes, uri: str) -> Receipt:
+def _parse_receipt(data: bytes, unit: str) -> Receipt:
     try:
         value = json.loads(data)
         check = value.pop("check")
         receipt = Receipt._of(value)
-        if check != _crc32c(receipt):
+        if check != _crc32c(receipt) or receipt.unit != unit:
             raise ValueError("it is not what was written")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise VerifyError(f"{uri}: the receipt is damaged ({error}); remove it and run the job again") from error
+        return Receipt(unit=unit, fingerprint="", error=f"its receipt is damaged ({error}); run the job again")
     return receipt

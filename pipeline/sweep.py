@@ -1,5 +1,7 @@
 """After a commit: what nothing names any more goes."""
 
+from collections.abc import Iterator
+
 from pipeline.layout import DATA, Layout
 from pipeline.storage import store_for
 
@@ -20,14 +22,15 @@ def sweep(layout: Layout, superseded: set[str], current: set[str], *, started: f
     if tidy:
         for name in unnamed(layout, current):
             store.delete(layout.at(name))
-    for uri in [*_below(layout.receipts), *plan_parts(layout)]:
-        store.delete(uri)
     store.sweep(layout.output, started)
+    for uri in [*unfinished(layout)]:  # last: while there are any, the next run looks for leavings
+        store.delete(uri)
 
 
-def plan_parts(layout: Layout) -> list[str]:
-    """URIs of the parts of plans: they last as long as their run, so what is there when none runs was not finished."""
-    return [uri for uri in _below(layout.plans) if not uri.endswith("/summary.json")]
+def unfinished(layout: Layout) -> Iterator[str]:
+    """URIs of plans and receipts: they last as long as their run, so where none runs one did not come to its end."""
+    yield from (uri for uri in _below(layout.plans) if not uri.endswith("/summary.json"))
+    yield from _below(layout.receipts)
 
 
 def unnamed(layout: Layout, current: set[str]) -> list[str]:
@@ -44,9 +47,9 @@ def unnamed(layout: Layout, current: set[str]) -> list[str]:
     return found
 
 
-def _below(directory: str) -> list[str]:
+def _below(directory: str) -> Iterator[str]:
     store = store_for(directory)
-    return [stat.uri for stat in store.list(directory)] if store.is_directory(directory) else []
+    return (stat.uri for stat in store.list(directory)) if store.is_directory(directory) else iter(())
 
 
 def _is_index(name: str) -> bool:

@@ -238,7 +238,7 @@ def jpeg_scan(dice: Dice, data: bytes) -> bytes:
         marker = bytes((255, dice.choice((0, 255, 0xD0, 0xD7, 0xD8, 0xD9, 0xDA, 0xC0, 0xC4, 0xDB, 0xDD, 1, 0x80))))
         rest = rest[:at] + marker * dice.choice((1, 1, 300)) + rest[at:]
     scan = bytes((255, 0xDA)) + b"\x00\x08\x01\x01\x00\x00\x3f\x00" + rest[: dice.randrange(len(rest) + 1)]
-    return _jpeg(segments, rest + scan * dice.choice((0, 0, 1, 2000)))
+    return _jpeg(segments, rest + scan * min(dice.choice((0, 0, 1, 2000)), _MOST // max(len(scan), 1) + 1))
 
 
 # ---- TIFF

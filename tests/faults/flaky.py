@@ -1,0 +1,205 @@
+"""A store that fails, stalls, cuts, spoils, or ends its process, at calls that are chosen."""
+
+import errno
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader, RawIOBase
+from typing import Any, BinaryIO
+
+from pipeline import attempts, storage
+from pipeline.cli import main as run
+from pipeline.storage import Sink, Stat
+from pipeline.storage.local import LocalStore
+
+SCHEME = "flaky"
+READS = ("open", "read", "list", "stat")
+WRITES = ("create", "write", "publish", "swap", "delete")
+STALL = 0.02  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaw:
+    """What goes wrong, and when.
+
+    what: ``fail`` (EIO instead of the call), ``late`` (EIO after it was done), ``stall``, ``cut`` (half of the bytes of
+      a read or write, and no more), ``flip`` (one bit of them), ``kill`` (the process ends before the call).
+    calls: names of the calls that are counted, of ``READS`` and ``WRITES``.
+    where: part of the URIs whose calls are counted.
+    every: each so many-th of them goes wrong ...
+    first: ... or this one alone.
+    """
+
+    @classmethod
+    def kill(cls, number: int) -> "Flaw":
+        """The process ends before the so many-th call that writes."""
+        return cls(what="kill", calls=WRITES, first=number)
+
+    what: str
+    calls: Sequence[str]
+    where: str = ""
+    every: int = 0
+    first: int = 0
+
+    def meets(self, number: int) -> bool:
+        """Whether the call of this number, counted from 1, goes wrong."""
+        return number == self.first if self.first else number % self.every == 0
+
+
+class FlakyStore:
+    """The local disk, under ``flaky://`` and a path, with a flaw."""
+
+    flaw: Flaw | None = None
+    count = 0  # calls that the flaw counted
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self._store = LocalStore()
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        with _call("list", prefix):
+            found = [*self._store.list(_path(prefix))]
+        return (_named(stat, prefix) for stat in found)
+
+    def stat(self, uri: str) -> Stat | None:
+        with _call("stat", uri):
+            stat = self._store.stat(_path(uri))
+        return stat and _named(stat, uri)
+
+    def is_directory(self, uri: str) -> bool:
+        return self._store.is_directory(_path(uri))
+
+    def open(self, uri: str) -> BinaryIO:
+        with _call("open", uri):
+            return BufferedReader(_FlakyFile(uri, self._store.open(_path(uri))), 1 << 13)
+
+    def create(self, uri: str) -> Sink:
+        with _call("create", uri):
+            return _FlakySink(uri, self._store.create(_path(uri)))
+
+    def swap(self, uri: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        with _call("swap", uri):
+            self._store.swap(_path(uri), change)
+
+    def delete(self, uri: str) -> None:
+        with _call("delete", uri):
+            self._store.delete(_path(uri))
+
+    def sweep(self, prefix: str, before: float) -> None:
+        self._store.sweep(_path(prefix), before)
+
+
+class _FlakyFile(RawIOBase):
+    def __init__(self, uri: str, file: BinaryIO) -> None:
+        self._uri, self._file, self._cut = uri, file, False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        with _call("read", self._uri) as what:
+            data = b"" if self._cut else self._file.read(len(buffer))
+        self._cut |= what == "cut"
+        data = _spoilt(data, what)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _FlakySink(Sink):
+    def __init__(self, uri: str, sink: Sink) -> None:
+        super().__init__(uri)
+        self._sink = sink
+
+    def _put(self, view: memoryview) -> None:
+        with _call("write", self.uri) as what:
+            self._sink.write(_spoilt(bytes(view), what))
+
+    def publish(self) -> None:
+        with _call("publish", self.uri):
+            self._sink.publish()
+
+    def abort(self) -> None:
+        self._sink.abort()
+
+
+@contextmanager
+def flawed(flaw: Flaw | None) -> Iterator[type[FlakyStore]]:
+    """In this block the store has the flaw."""
+    FlakyStore.flaw, FlakyStore.count = flaw, 0
+    try:
+        yield FlakyStore
+    finally:
+        FlakyStore.flaw = None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``python -m pipeline`` over paths and ``flaky://`` with a flaw, which comes first, as JSON."""
+    flaw, *command = arguments
+    storage._STORES |= dict.fromkeys(("", SCHEME), (__name__, FlakyStore.__name__))
+    storage._open.cache_clear()
+    attempts._FIRST = 0.01  # there are many such runs, and their stores have no need of time
+    with flawed(Flaw(**json.loads(flaw))) as store:
+        status = run(command)
+        print(f"calls {store.count}", file=sys.stderr)
+    return status
+
+
+@contextmanager
+def _call(name: str, uri: str) -> Iterator[str]:
+    """One call; gives what is to go wrong with its bytes. As with the system's own, errors of streams name no file."""
+    what, at = _met(name, uri), None if name in ("read", "write") else uri
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "stall":
+        time.sleep(STALL)
+    if what == "fail":
+        raise OSError(errno.EIO, os.strerror(errno.EIO), at)
+    yield what
+    if what == "late":
+        raise OSError(errno.EIO, os.strerror(errno.EIO), at)
+
+
+def _met(name: str, uri: str) -> str:
+    flaw = FlakyStore.flaw
+    if flaw is None or name not in flaw.calls or flaw.where not in uri:
+        return ""
+    with FlakyStore._lock:
+        FlakyStore.count += 1
+        return flaw.what if flaw.meets(FlakyStore.count) else ""
+
+
+def _spoilt(data: bytes, what: str) -> bytes:
+    if what == "cut":
+        return data[: len(data) // 2]
+    if what == "flip" and data:
+        at = len(data) * 2 // 3
+        return data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :]
+    return data
+
+
+def _path(uri: str) -> str:
+    return uri.removeprefix(f"{SCHEME}://")
+
+
+def _named(stat: Stat, uri: str) -> Stat:
+    prefix = f"{SCHEME}://" if uri.startswith(f"{SCHEME}://") else ""
+    return Stat(uri=prefix + stat.uri, size=stat.size, identity=stat.identity)
