@@ -26,11 +26,9 @@ def joins(unit: Unit, config: JobConfig) -> bool:
 class Rejected:
     """The records of a unit that were rejected, by shard.
 
-    rows: how many rows they have in ``rejects/``.
     lost: shard -> index from which on all was lost, and must be looked at again.
     """
 
-    rows: int
     indices: Mapping[str, Array]
     lost: Mapping[str, int]
 
@@ -59,7 +57,7 @@ def read_rejected(unit: Unit, output: str) -> Rejected:
     lost = reasons == str(Reason.DAMAGED_SHARD)
     by_shard = {shard: indices[shards == shard].astype(np.int64) for shard in set(shards.tolist())}
     first = {shard: int(index) for shard, index in zip(shards[lost], indices[lost], strict=True)}
-    return Rejected(rows=table.num_rows, indices=by_shard, lost=first)
+    return Rejected(indices=by_shard, lost=first)
 
 
 def only_rejected(batches: Iterator[RawBatch], rejected: Rejected) -> Iterator[RawBatch]:

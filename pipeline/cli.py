@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from pipeline.parser import VERBS, check_rest, parse
 if TYPE_CHECKING:
     from pipeline.job import Job
     from pipeline.settings import Settings
+    from pipeline.verify import Report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,18 +92,23 @@ def _plan_value(job: "Job") -> dict[str, Any]:
 
 def _verify(options: Namespace, rest: Sequence[str]) -> int:
     from pipeline.mend import mend_settings
-    from pipeline.verify import verify
 
     if rest and not options.repair:
         raise UsageError(f"verify runs here, so it takes no option of Beam ({rest[0]})")
-    report = verify(options.output, deep=options.deep)
-    _say(json.dumps(report.to_value(), indent=2) if options.json else report.describe())
+    report = _checked(options)
     if options.repair and report.problems:
         _launch(mend_settings(report), options, rest)
-        report = verify(options.output, deep=options.deep)
-        _say(json.dumps(report.to_value(), indent=2) if options.json else report.describe())
+        report = _checked(options)
     report.raise_for_problems()
     return 0
+
+
+def _checked(options: Namespace) -> "Report":
+    from pipeline.verify import verify
+
+    report = verify(options.output, deep=options.deep)
+    _say(json.dumps(report.to_value(), indent=2) if options.json else report.describe())
+    return report
 
 
 def _retry(options: Namespace, rest: Sequence[str]) -> int:
@@ -127,19 +133,13 @@ def settings(options: Namespace, verb: str) -> "Settings":
     """What the options ask for."""
     from pipeline.commit import Gate
     from pipeline.config import Verb
-    from pipeline.images.base import Color, Orientation, Resize
     from pipeline.plan import Scope
-    from pipeline.settings import Settings
+    from pipeline.settings import Settings, typed
 
-    named = {f.name: getattr(options, f.name) for f in fields(Settings) if hasattr(options, f.name)}
-    made: dict[str, Callable[[Any], Any]] = {
-        "carry": _carry,
-        "resize": lambda value: Resize(value) if value else None,
-        "orientation": Orientation,
-        "color": Color,
-        "input": lambda value: value or (),
-    }
-    named |= {name: make(named[name]) for name, make in made.items() if name in named}
+    named = typed({f.name: getattr(options, f.name) for f in fields(Settings) if hasattr(options, f.name)})
+    if "carry" in named:
+        named["carry"] = _carry(named["carry"])
+    named["input"] = named["input"] or ()
     named["scope"] = Scope(prune=options.prune)
     gate = Gate(max_reject_fraction=options.max_reject_fraction, max_failed_units=options.max_failed_units)
     return Settings(**{**named, "verb": Verb(verb), "gate": gate})

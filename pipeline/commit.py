@@ -2,7 +2,6 @@
 
 import platform
 import time
-from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from pipeline.errors import LatentlakeError
 from pipeline.examples import examples
 from pipeline.hold import beat, release
 from pipeline.layout import Layout
-from pipeline.receipts import Output, Receipt, read_manifest, read_receipts, write_manifest
+from pipeline.receipts import Output, Receipt, counts, names, read_manifest, read_receipts, write_manifest
 from pipeline.storage import put
 from pipeline.sweep import sweep
 
@@ -64,8 +63,8 @@ def commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) ->
     manifest = attempt("the manifest", lambda _: write_manifest(layout, state.values()))
     summary = _summary(config, run, state, new, manifest, refused)
     _publish(layout, config, summary)
-    superseded = _names([*before.values(), *pending.values()])
-    sweep(layout, superseded, _names(state.values()), started=run.started, tidy=run.tidy)
+    superseded = names([*before.values(), *pending.values()])
+    sweep(layout, superseded, names(state.values()), started=run.started, tidy=run.tidy)
     release(config.output, config.run)
     return summary
 
@@ -120,7 +119,7 @@ def _summary(
     refused: Sequence[str],
 ) -> dict[str, Any]:
     failed = sorted((r for r in new.values() if r.error is not None), key=lambda r: r.unit)
-    total = _counts(state.values())
+    total = counts(state.values())
     return {
         "complete": not refused,
         "refused": refused,
@@ -135,7 +134,7 @@ def _summary(
             "kept_units": run.units - run.todo,
             "passed_over_files": run.passed_over,
             "failed_units": len(failed),
-            **_counts(r for r in new.values() if r.error is None),
+            **counts(r for r in new.values() if r.error is None),
             "started": run.started,
             "first_result": min((r.first for r in new.values() if r.first), default=None),
             "ended": time.time(),
@@ -147,23 +146,6 @@ def _summary(
         "options": config.options(),
         "version": __version__,
         "python": platform.python_version(),
-    }
-
-
-def _counts(receipts: Iterable[Receipt]) -> dict[str, Any]:
-    read = results = size = 0
-    reasons: Counter[str] = Counter()
-    for receipt in receipts:
-        read += receipt.read
-        results += receipt.results
-        reasons.update(receipt.rejects)
-        size += sum(output.size for output in receipt.outputs)
-    return {
-        "read": read,
-        "results": results,
-        "rejects": reasons.total(),
-        "reasons": dict(reasons.most_common()),
-        "output_bytes": size,
     }
 
 
@@ -188,7 +170,3 @@ def _publish(layout: Layout, config: JobConfig, summary: Mapping[str, Any]) -> N
     if summary["complete"]:
         beat(config.output, config.run)  # the last look: another run may have taken the output for a dead run's
         put(layout.success, text)
-
-
-def _names(receipts: Iterable[Receipt]) -> set[str]:
-    return {output.name for receipt in receipts for output in receipt.outputs}

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -150,7 +150,7 @@ class Pulse:
             if now - self._last.get((output, run), -BEAT) < BEAT:
                 return
             self._last = {(output, run): now}
-        _try(lambda: beat(output, run))
+        _beat_if_possible(output, run)
 
 
 PULSE = Pulse()
@@ -159,15 +159,15 @@ PULSE = Pulse()
 def _keep_beating(output: str, run: str, done: threading.Event) -> None:
     while not done.wait(BEAT):
         try:
-            _try(lambda: beat(output, run))
+            _beat_if_possible(output, run)
         except HeldError:  # the units and the commit look for themselves
             return
 
 
-def _try(act: Callable[[], None]) -> None:
+def _beat_if_possible(output: str, run: str) -> None:
     """A store that fails now and then must not end a run that is well otherwise: there are more beats than needed."""
     try:
-        act()
+        beat(output, run)
     except OSError as error:
         logging.getLogger(__name__).warning("the hold could not be renewed, and will be tried again: %s", error)
 

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline.commit import Gate
 from pipeline.errors import OutputError
 from pipeline.held import Held, read_held
-from pipeline.images.base import Color, Orientation, Resize
 from pipeline.layout import Layout
 from pipeline.plan import Scope
-from pipeline.settings import Settings, kept_settings
+from pipeline.settings import Settings, kept_settings, typed
 
 if TYPE_CHECKING:
     from pipeline.verify import Report
 
-_SECOND = {"resize": Resize, "color": Color, "orientation": Orientation, "max_pixels": int, "max_record_bytes": int}
+_SECOND = ("resize", "color", "orientation", "max_pixels", "max_record_bytes")
 
 
 def retry_settings(output: str, given: Mapping[str, Any]) -> Settings:
@@ -29,7 +28,7 @@ def retry_settings(output: str, given: Mapping[str, Any]) -> Settings:
       OutputError: there is no output, or it does not know how it was made.
     """
     settings = _made_by(output.rstrip("/"))
-    second = {name: kind(given[name]) for name, kind in _SECOND.items() if given[name] is not None}
+    second = typed({name: given[name] for name in _SECOND if given[name] is not None})
     return replace(
         settings,
         input=given["input"] or settings.input,

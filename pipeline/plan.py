@@ -16,7 +16,7 @@ from pipeline.receipts import Receipt
 from pipeline.records import Reason, Shard, Unit
 from pipeline.reference import with_clean
 from pipeline.shards import Builder, Shards
-from pipeline.stems import bare_of
+from pipeline.stems import bare_of, unsliced
 
 SPLIT_BYTES = 256 << 20  # a splittable shard above this is cut into slices of about this size
 GROUP_FILES = 4096  # small files of one directory that make one unit, at most ...
@@ -110,10 +110,9 @@ def _obsolete(
         covered = {_split(unit.id)[0] for unit in units}
         return sorted(others | {u for u in gone if _PART.fullmatch(_split(u)[1]) and _split(u)[0] in covered})
     stems = {bare_of(shard.path, suffixes) for shard in found.shards} if gone else set()
-    return sorted(others | {unit for unit in gone if unit in stems or _SLICE.sub("", unit) in stems})
+    return sorted(others | {unit for unit in gone if unit in stems or unsliced(unit) in stems})
 
 
-_SLICE = re.compile(r"-\d{5}-of-\d{5}$")
 _PART = re.compile(r"part-[0-9a-f-]+")
 
 

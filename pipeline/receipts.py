@@ -1,6 +1,7 @@
 """Receipts and the manifest: what finished units leave, and all of them folded together."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -9,6 +10,7 @@ import google_crc32c
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import checked
 from pipeline.errors import VerifyError
 from pipeline.layout import Layout
 from pipeline.storage import put, store_for
@@ -62,6 +64,29 @@ class Receipt:
     def _of(cls, value: dict[str, Any]) -> "Receipt":
         outputs = tuple(Output(**output) for output in value.pop("outputs"))
         return cls(outputs=outputs, **value)
+
+
+def counts(receipts: Iterable[Receipt]) -> dict[str, Any]:
+    """Sums over some units: records read, results, rejects in all and by reason (the most first), bytes of output."""
+    read = results = size = 0
+    reasons: Counter[str] = Counter()
+    for receipt in receipts:
+        read += receipt.read
+        results += receipt.results
+        reasons.update(receipt.rejects)
+        size += sum(output.size for output in receipt.outputs)
+    return {
+        "read": read,
+        "results": results,
+        "rejects": reasons.total(),
+        "reasons": dict(reasons.most_common()),
+        "output_bytes": size,
+    }
+
+
+def names(receipts: Iterable[Receipt]) -> set[str]:
+    """Names of all files of some units, relative to the output."""
+    return {output.name for receipt in receipts for output in receipt.outputs}
 
 
 _SCHEMA = pa.schema(
@@ -141,11 +166,8 @@ def _row(receipt: Receipt) -> dict[str, Any]:
 
 
 def _check(receipt: Receipt) -> str:
-    return _crc32c(replace(receipt, seconds=0.0, first=None))
-
-
-def _crc32c(receipt: Receipt) -> str:
-    return f"{google_crc32c.value(receipt.to_json().encode()):08x}"
+    untimed = replace(receipt, seconds=0.0, first=None)
+    return f"{google_crc32c.value(untimed.to_json().encode()):08x}"
 
 
 def read_state(layout: Layout) -> dict[str, Receipt]:
@@ -160,8 +182,7 @@ def read_state(layout: Layout) -> dict[str, Receipt]:
 
 def write_receipt(layout: Layout, receipt: Receipt) -> None:
     """Leave the receipt of a finished unit where the next plan and the commit find it."""
-    text = json.dumps({**asdict(receipt), "check": _crc32c(receipt)}, sort_keys=True)
-    put(layout.receipt(receipt.unit), text.encode())
+    put(layout.receipt(receipt.unit), checked.dumps(asdict(receipt)))
 
 
 def read_receipts(layout: Layout) -> dict[str, Receipt]:
@@ -182,11 +203,9 @@ def read_receipts(layout: Layout) -> dict[str, Receipt]:
 
 def _parse_receipt(data: bytes, unit: str) -> Receipt:
     try:
-        value = json.loads(data)
-        check = value.pop("check")
-        receipt = Receipt._of(value)
-        if check != _crc32c(receipt) or receipt.unit != unit:
-            raise ValueError("it is not what was written")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        receipt = Receipt._of(checked.loads(data, unit))
+        if receipt.unit != unit:
+            raise ValueError(f"of {receipt.unit!r}")
+    except (VerifyError, ValueError, TypeError, KeyError) as error:
         return Receipt(unit=unit, fingerprint="", error=f"its receipt is damaged ({error}); run the job again")
     return receipt

@@ -16,6 +16,7 @@ from pipeline.readers import Request
 # Fields that say how a run goes, not what the output holds.
 _OF_THE_RUN = ("output", "overwrite", "threads", "scope", "second", "on_damage", "expect_records")
 _URIS = ("input", "reference")
+_KINDS: dict[str, Callable[[str], Any]] = {"verb": Verb, "resize": Resize, "orientation": Orientation, "color": Color}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,11 @@ class Settings:
     second: Mapping[str, Any] | None = None
 
 
+def typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields by name whose values came as text, with the values that they stand for."""
+    return {name: _KINDS[name](value) if name in _KINDS and value else value for name, value in values.items()}
+
+
 def kept(settings: Settings) -> dict[str, Any]:
     """The settings as JSON values that an output keeps; relative paths become absolute."""
     value: dict[str, Any] = json.loads(json.dumps(asdict(replace(settings, scope=Scope())), default=str))
@@ -76,16 +82,9 @@ def kept_settings(held: Mapping[str, Any], output: str, model: str) -> Settings:
     Raises:
       OutputError: it does not know them.
     """
-    made: dict[str, Callable[[Any], Any]] = {
-        "verb": Verb,
-        "resize": lambda value: value and Resize(value),
-        "orientation": Orientation,
-        "color": Color,
-        "gate": lambda value: Gate(**value),
-    }
     try:
-        named = {name: made.get(name, lambda v: v)(value) for name, value in held["settings"].items()}
-        return Settings(**{**named, "output": output, "model": model})
+        named = typed(held["settings"])
+        return Settings(**{**named, "gate": Gate(**named["gate"]), "output": output, "model": model})
     except (KeyError, TypeError, ValueError) as error:
         raise OutputError(
             f"{output} does not say how it was made ({error}); run the command that made it again, with --overwrite"

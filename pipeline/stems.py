@@ -1,8 +1,11 @@
 """What the units and outputs of a shard are named after."""
 
+import re
 from collections.abc import Sequence
 
 from pipeline.readers import reader_for
+
+_SLICE = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def stem_of(path: str, format: str) -> str:
@@ -17,3 +20,8 @@ def bare_of(path: str, suffixes: Sequence[str]) -> str:
         if bare.lower().endswith(suffix) and not bare.lower().endswith("/" + suffix):
             return bare[: -len(suffix)]
     return bare
+
+
+def unsliced(unit: str) -> str:
+    """The stem that a unit's id begins with, where it is of a slice of a shard."""
+    return _SLICE.sub("", unit)

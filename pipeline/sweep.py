@@ -1,6 +1,6 @@
 """After a commit: what nothing names any more goes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pipeline.layout import DATA, Layout
 from pipeline.storage import store_for
@@ -20,7 +20,7 @@ def sweep(layout: Layout, superseded: set[str], current: set[str], *, started: f
     for name in sorted(superseded - current):
         store.delete(layout.at(name))
     if tidy:
-        for name in unnamed(layout, current):
+        for name in unnamed(data_sizes(layout), current):
             store.delete(layout.at(name))
     store.sweep(layout.output, started)
     for uri in [*unfinished(layout)]:  # last: while there are any, the next run looks for leavings
@@ -33,24 +33,23 @@ def unfinished(layout: Layout) -> Iterator[str]:
     yield from _below(layout.receipts)
 
 
-def unnamed(layout: Layout, current: set[str]) -> list[str]:
-    """Files in the directories of data that no unit has, relative to the output.
-
-    These directories are the job's own, but for names that begin with ``_`` or ``.``: engines keep indexes under such.
-    """
+def data_sizes(layout: Layout) -> dict[str, int]:
+    """Bytes of every file among the data, by its name relative to the output."""
     store = store_for(layout.output)
-    found = []
-    for directory in DATA:
-        if store.is_directory(layout.at(directory)):
-            names = (stat.uri[len(layout.output) + 1 :] for stat in store.list(layout.at(directory)))
-            found += [name for name in names if name not in current and not _is_index(name)]
-    return found
+    below = (layout.at(directory) for directory in DATA)
+    listings = (store.list(uri) for uri in below if store.is_directory(uri))
+    return {stat.uri[len(layout.output) + 1 :]: stat.size for listing in listings for stat in listing}
+
+
+def unnamed(found: Iterable[str], known: set[str]) -> list[str]:
+    """Names of files among the data that no unit has, sorted.
+
+    These directories are the job's own, but for names that begin with ``_`` or ``.``: engines keep indexes under such,
+    and no reader takes them for data.
+    """
+    return sorted(n for n in found if n not in known and not n.rpartition("/")[2].startswith(("_", ".")))
 
 
 def _below(directory: str) -> Iterator[str]:
     store = store_for(directory)
     return (stat.uri for stat in store.list(directory)) if store.is_directory(directory) else iter(())
-
-
-def _is_index(name: str) -> bool:
-    return name.rpartition("/")[2].startswith(("_", "."))

@@ -78,20 +78,24 @@ class Model:
         return self.autoencoder.predict(pixels[..., None].astype(np.float32) / 255, verbose=0)[..., 0]
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def make_model(path: Path, seed: int) -> Model:
     """An untrained autoencoder of 8 x 8 grey images with latents of 16 dimensions."""
     from model.backend import keras
     from model.export import export
     from model.networks import build_autoencoder
 
-    path = tmp_path_factory.mktemp("model")
-    keras().utils.set_random_seed(7)
+    keras().utils.set_random_seed(seed)
     autoencoder = build_autoencoder((8, 8, 1), 16)
     autoencoder.save(path / "autoencoder.keras")
     export(path / "autoencoder.keras", "encoded", str(path / "bundle"))
     encoder = keras().Model(autoencoder.input, autoencoder.get_layer("encoded").output)
     return Model(bundle=str(path / "bundle"), autoencoder=autoencoder, encoder=encoder)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """What most tests run."""
+    return make_model(tmp_path_factory.mktemp("model"), 7)
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from importlib import import_module
 from urllib.parse import urlsplit
 
 from pipeline.errors import UsageError
-from pipeline.storage.base import Sink, Stat, Store, join
+from pipeline.storage.base import Sink, Stat, Store, join, measured
 
-__all__ = ["Sink", "Stat", "Store", "join", "put", "store_for"]
+__all__ = ["Sink", "Stat", "Store", "join", "measured", "put", "store_for"]
 
 # scheme -> module and class, imported when the first URI of that scheme appears
 _STORES = {"": ("pipeline.storage.local", "LocalStore"), "file": ("pipeline.storage.local", "LocalStore")}

@@ -8,6 +8,8 @@ from typing import BinaryIO, Protocol
 
 import google_crc32c
 
+_CHUNK = 4 << 20  # bytes that are read at once to be measured
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stat:
@@ -115,7 +117,7 @@ class Sink(RawIOBase):
 
         store = store_for(self.uri)
         with store.open(self.uri) as file:
-            if (self.size, self.crc32c) == _measure(file):
+            if (self.size, self.crc32c) == measured(file):
                 return
         store.delete(self.uri)
         raise OSError(errno.EIO, "reads back as other bytes than were written", self.uri)
@@ -127,9 +129,10 @@ class Sink(RawIOBase):
             self.abort()
 
 
-def _measure(file: BinaryIO) -> tuple[int, str]:
+def measured(file: BinaryIO) -> tuple[int, str]:
+    """Bytes that are left in a stream, and their CRC-32C as eight hexadecimal digits."""
     size = crc = 0
-    while chunk := file.read(1 << 20):
+    while chunk := file.read(_CHUNK):
         size, crc = size + len(chunk), google_crc32c.extend(crc, chunk)
     return size, f"{crc:08x}"
 

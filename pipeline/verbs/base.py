@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipeline.records import Array, Fault, RawBatch, Reason, Records, Reject, Stage
+from pipeline.records import Array, Fault, RawBatch, Reason, Records, Reject, Stage, pick
 
 if TYPE_CHECKING:
     from pipeline.gallery import Pictures
@@ -90,9 +90,11 @@ def surviving(positions: Array, faults: Mapping[int, Fault]) -> Array:
 
 def table_rows(records: Records, positions: Array, made: Iterable[pa.Array], schema: pa.Schema) -> pa.RecordBatch:
     """Rows of the results at ``positions``, ascending: who they are, what was made of them, what is carried."""
-    some = None if len(positions) == len(records) else positions
-    identity = [_pick(records.key, some), _shard_column(records, positions), pa.array(records.index[positions])]
-    carried = [_pick(column, some) for column in records.carried.values()]
+    key, *carried = (
+        column if len(positions) == len(records) else pick(column, positions)
+        for column in (records.key, *records.carried.values())
+    )
+    identity = [key, _shard_column(records, positions), pa.array(records.index[positions])]
     return pa.RecordBatch.from_arrays([*identity, *made, *carried], schema=schema)
 
 
@@ -106,15 +108,6 @@ def _original(payload: pa.Array | Array, position: int) -> bytes | None:
         return bytes(payload[position].tobytes())
     data: bytes | None = payload[position].as_py()
     return data
-
-
-def _pick(column: pa.Array, positions: Array | None) -> pa.Array:
-    if positions is None:
-        return column
-    if not (pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type)):
-        return column.take(pa.array(positions))
-    runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)  # Arrow cannot take from views
-    return pa.concat_arrays([column.slice(int(run[0]) if len(run) else 0, len(run)) for run in runs])
 
 
 def _shard_column(records: Records, positions: Array) -> pa.Array:

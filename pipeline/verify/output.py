@@ -7,10 +7,11 @@ from typing import TypeVar
 
 from pipeline.errors import HeldError, OutputError, VerifyError
 from pipeline.hold import check_free
-from pipeline.layout import DATA, Layout
+from pipeline.layout import Layout
 from pipeline.pool import ordered_map
-from pipeline.receipts import Receipt, read_manifest, read_receipts
+from pipeline.receipts import Receipt, names, read_manifest, read_receipts
 from pipeline.storage import store_for
+from pipeline.sweep import data_sizes, unnamed
 from pipeline.verify.files import UnitCheck
 from pipeline.verify.report import Problem, Report
 from pipeline.verify.state import check_model, check_success, read_made
@@ -48,13 +49,13 @@ def verify(output: str, *, deep: bool = False) -> Report:
     if finished := sum(receipt.error is None for receipt in pending.values()):
         lost.add("_receipts", [f"{finished:,} units finished since the last commit; run the job again to commit"])
     receipts = {**manifest, **pending}
-    sizes = _sizes(layout)
+    sizes = data_sizes(layout)
     return Report(
         output=output,
         deep=deep,
         **_totals(receipts.values()),
         damaged=_damaged(UnitCheck(layout, sizes, made, deep=deep), receipts.values()),
-        extra=_extra(sizes, _names(manifest) | _names(pending)),  # old files stay until the commit
+        extra=tuple(unnamed(sizes, names([*manifest.values(), *pending.values()]))),  # old files stay until the commit
         lost=tuple(lost.problems),
         notes=_notes(layout),
     )
@@ -88,23 +89,6 @@ def _manifest(layout: Layout) -> Mapping[str, Receipt]:
             raise OutputError(f"{layout.output}: no _manifest.parquet; name the directory that a finished job wrote")
         raise VerifyError(f"{layout.manifest}: missing: no run has finished, or it was removed; run the job again")
     return read_manifest(layout)
-
-
-def _sizes(layout: Layout) -> dict[str, int]:
-    """Bytes of every file among the data, by its name relative to the output."""
-    store = store_for(layout.output)
-    below = (layout.at(directory) for directory in DATA)
-    listings = (store.list(uri) for uri in below if store.is_directory(uri))
-    return {stat.uri[len(layout.output) + 1 :]: stat.size for listing in listings for stat in listing}
-
-
-def _names(receipts: Mapping[str, Receipt]) -> set[str]:
-    return {output.name for receipt in receipts.values() for output in receipt.outputs}
-
-
-def _extra(found: Iterable[str], known: set[str]) -> tuple[str, ...]:
-    """Files that no unit has; what begins with ``_`` or ``.`` is an engine's index, and no reader takes it for data."""
-    return tuple(sorted(n for n in found if n not in known and not n.rpartition("/")[2].startswith(("_", "."))))
 
 
 def _totals(receipts: Iterable[Receipt]) -> dict[str, int]:

@@ -1,6 +1,5 @@
 """The rows of one table: finite, in order, each once, and of the unit's own shards."""
 
-import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,14 +15,13 @@ from pipeline.layout import LATENTS, METRICS, REJECTS
 from pipeline.readers import FORMATS
 from pipeline.receipts import Receipt
 from pipeline.records import Array
-from pipeline.stems import stem_of
+from pipeline.stems import stem_of, unsliced
 
 Key: TypeAlias = tuple[str, int]  # shard and index of a record
 
 _BUFFER = 1 << 20  # bytes of a column that are read at once
 _ROWS = 4096
 _FINITE = {LATENTS: ("latent", "latent_variance", "mse"), METRICS: ("mse",), REJECTS: ()}
-_SLICE = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def batches(file: BinaryIO, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -140,7 +138,7 @@ def _belongs(shard: str, unit: str) -> bool:
     if name.startswith("part-") and shard.rpartition("/")[0] == directory:
         return True
     stems = {stem_of(shard, format) for format in FORMATS}
-    return unit in stems or _SLICE.sub("", unit) in stems
+    return unit in stems or unsliced(unit) in stems
 
 
 def _not_finite(rows: pa.RecordBatch, directory: str) -> str | None:

@@ -2,20 +2,16 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import google_crc32c
-
 from pipeline import checked
 from pipeline.errors import BundleError, VerifyError
 from pipeline.layout import Layout
-from pipeline.receipts import Receipt
-from pipeline.storage import join, store_for
+from pipeline.receipts import Receipt, counts
+from pipeline.storage import join, measured, store_for
 
-_CHUNK = 4 << 20
 _LARGEST = 64 << 20  # bytes of a file of state
 _COPY = "remove the directory and run the job again, which copies the bundle"
 _COMMIT = "remove _SUCCESS and run the job again"
@@ -85,30 +81,17 @@ def check_success(layout: Layout, manifest: Mapping[str, Receipt], made: Made | 
     if not summary.get("complete"):
         yield f"it is of a run that did not complete this output; {_COMMIT}"
     total = summary.get("total", {})
-    for name, fact in _counts(manifest).items():
+    for name, fact in {"units": len(manifest), **counts(manifest.values())}.items():
         if total.get(name) != fact:
             yield f"{total.get(name)} {name}, but {fact} in fact; {_COMMIT}"
     if made is not None and summary.get("options") != made.options:
         yield f"it was made with other options than _job.json has; {_COMMIT}"
 
 
-def _counts(manifest: Mapping[str, Receipt]) -> dict[str, Any]:
-    reasons = Counter[str]()
-    total = Counter(units=len(manifest), read=0, results=0, output_bytes=0)
-    for receipt in manifest.values():
-        reasons.update(receipt.rejects)
-        size = sum(output.size for output in receipt.outputs)
-        total.update(read=receipt.read, results=receipt.results, output_bytes=size)
-    return {**total, "rejects": reasons.total(), "reasons": dict(reasons)}
-
-
 def checksum(uri: str) -> str:
     """CRC-32C of an object's bytes, as eight hexadecimal digits."""
-    crc = 0
     with store_for(uri).open(uri) as file:
-        while chunk := file.read(_CHUNK):
-            crc = google_crc32c.extend(crc, chunk)
-    return f"{crc:08x}"
+        return measured(file)[1]
 
 
 def _content(uri: str) -> dict[str, Any]:

@@ -27,6 +27,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 MAIN = "pipeline.cli:main"
+_HEAVY = (
+    *("apache_beam.runners.portability.fn_api_runner", "keras", "tensorflow"),
+    *("pipeline.launch", "pipeline.transforms", "pipeline.unit"),
+)
 _CAPABILITY_VERSION = 0x20080522  # capset(2), _LINUX_CAPABILITY_VERSION_3
 _LIMITS = {"file_size": resource.RLIMIT_FSIZE, "open_files": resource.RLIMIT_NOFILE}
 
@@ -125,13 +129,8 @@ def _serve() -> None:
 
 
 def _import() -> None:
-    import apache_beam.runners.portability.fn_api_runner  # noqa: F401
-    import keras  # noqa: F401
-    import tensorflow  # noqa: F401
-
-    import pipeline.launch
-    import pipeline.transforms
-    import pipeline.unit  # noqa: F401
+    for name in _HEAVY:
+        import_module(name)
 
 
 def _fork(request: Mapping[str, Any]) -> int:
@@ -143,7 +142,7 @@ def _fork(request: Mapping[str, Any]) -> int:
 
 def _child(request: Mapping[str, Any]) -> int:
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    with open(os.devnull) as nothing:  # noqa: PTH123
+    with Path(os.devnull).open() as nothing:
         for given, own in ((nothing.fileno(), 0), (log, 1), (log, 2)):
             os.dup2(given, own)
     os.close(log)

@@ -17,6 +17,7 @@ FLAWS = (  # where, what, which calls, every so many-th
     ("/out/", "fail", "write", 40),
     ("/out/", "late", "publish", 5),
     ("/out/", "cut", "write", 4),
+    ("/out/", "flip", "write", 30),  # what was written is read back
     ("/out/", "flip", "read", 7),
     ("/out/", "late", "delete", 2),
     ("/out/", "stall", "swap", 1),

@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.cli import main
 from pipeline.config import Verb
 from pipeline.verify import verify
-from tests.conftest import Model, Pixels, png, write_parquet
+from tests.conftest import Model, Pixels, make_model, png, write_parquet
 from tests.faults.outputs import add_up, files, litter, rows, success
 from tests.pipeline.conftest import run_job
 from tests.pipeline.readers.support import write
@@ -259,13 +259,4 @@ class TestRepair:
 @pytest.fixture(scope="session")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A model of the same shapes as ``model``, with other weights."""
-    from model.backend import keras
-    from model.export import export
-    from model.networks import build_autoencoder
-
-    path = tmp_path_factory.mktemp("other")
-    keras().utils.set_random_seed(8)
-    autoencoder = build_autoencoder((8, 8, 1), 16)
-    autoencoder.save(path / "autoencoder.keras")
-    export(path / "autoencoder.keras", "encoded", str(path / "bundle"))
-    return Model(bundle=str(path / "bundle"), autoencoder=autoencoder, encoder=None)
+    return make_model(tmp_path_factory.mktemp("other"), 8)
