@@ -30,6 +30,9 @@ setup(
         "tensorflow>=2.20",
     ],
     extras_require={
+        "s3": ["boto3>=1.36"],
+        "dataflow": ["google-cloud-dataflow-client>=0.8"],
+        "gpu": ["tensorflow[and-cuda]>=2.20"],
         "demo": ["duckdb>=1.1", "scikit-learn>=1.5"],
         "test": [
             "datasets>=3",

@@ -49,6 +49,7 @@ class Run:
 
     text: str
     seconds: float
+    cpu: float  # seconds, of all cores and its processes that have ended
     peak_mib: float  # of its largest process
 
 
@@ -75,7 +76,8 @@ def spawn(command: Sequence[object], log: Path, cores: Collection[int] | None = 
     process.stdout.close()
     if process.returncode:
         raise RuntimeError(f"{command} ended with {process.returncode}:\n{log.read_text()[-3000:]}")
-    return Run(text=text, seconds=time.time() - started, peak_mib=usage.ru_maxrss / 1024)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Run(text=text, seconds=time.time() - started, cpu=cpu, peak_mib=usage.ru_maxrss / 1024)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

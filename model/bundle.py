@@ -1,6 +1,7 @@
 """A bundle: the directory that a trained model travels in, checked file by file before anything is loaded."""
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -143,10 +144,13 @@ def _no_constant(name: str) -> None:
 
 
 def _stream(where: str, largest: int) -> BinaryIO:
-    store = store_for(where)
-    stat = store.stat(where)
-    if stat is None:
-        raise BundleError(f"{where}: not there; name a directory made by 'python -m model train' or 'export'")
-    if stat.size > largest:
-        raise BundleError(f"{where}: {stat.size} bytes, more than the {largest} it may have; export the model again")
-    return store.open(where)
+    try:
+        stream = store_for(where).open(where)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        remedy = "name a directory made by 'python -m model train' or 'export'"
+        raise BundleError(f"{where}: not there; {remedy}") from error
+    if (size := stream.seek(0, io.SEEK_END)) > largest:
+        stream.close()
+        raise BundleError(f"{where}: {size} bytes, more than the {largest} it may have; export the model again")
+    stream.seek(0)
+    return stream

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from model.parser import parse
 from model.train_cli import bundle_value
 from pipeline.errors import LatentlakeError
+from pipeline.storage import configure
+from pipeline.storage.options import given
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -21,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         options = parse(arguments)
+        configure(given(options))
         return _COMMANDS[options.command](options)
     except (LatentlakeError, OSError) as error:
         if "--verbose" in arguments:

@@ -7,7 +7,8 @@ from typing import Any
 from model.train_options import TRAIN, rate
 from pipeline import __version__
 from pipeline.errors import UsageError
-from pipeline.options import positive
+from pipeline.option import positive
+from pipeline.options import STORES
 from pipeline.parser import Parser, add_common, add_options, unknown
 
 _TRAIN_EXAMPLE = "python -m model train --kind autoencoder --input 'shards/*.tfrecord' --output bundle"
@@ -79,12 +80,14 @@ def _export(commands: Any) -> Parser:
         help="what that input was in training for a standard deviation of all of white: 1 (default), or 255",
     )
     _add_shape(parser, "shape of the input where the model leaves it open, to fix it")
+    add_options(parser, STORES)
     return parser
 
 
 def _check(commands: Any) -> Parser:
     parser = _command(commands, "check", "prove a bundle: digests, safety, golden outputs, speed", _CHECK_EXAMPLE)
     parser.add_argument("bundle", metavar="BUNDLE", help="directory of the bundle")
+    add_options(parser, STORES)
     return parser
 
 

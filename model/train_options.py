@@ -1,6 +1,7 @@
 """The options of ``python -m model train``."""
 
-from pipeline.options import INPUT, Option, fraction, positive
+from pipeline.option import Option, fraction, positive
+from pipeline.options import INPUT, STORES
 
 _NOT_FOR_TRAINING = {"--key", "--carry"}
 PASSES = ("autoencoder", "vae", "dense")  # kinds that are trained in passes over samples of one shape
@@ -124,5 +125,6 @@ TRAIN = (
     ),
     Option(flag="--output", field="output", required=True, metavar="BUNDLE", help="directory to write the bundle to"),
     *(option for option in INPUT if option.flag not in _NOT_FOR_TRAINING),
+    *STORES,
     *COURSE,
 )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import LatentlakeError, UnfinishedError, UsageError
 from pipeline.options import RETRY
 from pipeline.parser import VERBS, check_rest, parse
+from pipeline.storage import configure, configured
+from pipeline.storage.options import given
 
 if TYPE_CHECKING:
     from pipeline.job import Job
@@ -26,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options, rest = parse(arguments)
         quiet_logs(options.verbose)
+        configure(given(options))
         check_rest(rest)
         return _COMMANDS[options.command](options, rest)
     except LatentlakeError as error:
@@ -142,7 +145,7 @@ def settings(options: Namespace, verb: str) -> "Settings":
     named["input"] = named["input"] or ()
     named["scope"] = Scope(prune=options.prune)
     gate = Gate(max_reject_fraction=options.max_reject_fraction, max_failed_units=options.max_failed_units)
-    return Settings(**{**named, "verb": Verb(verb), "gate": gate})
+    return Settings(**{**named, "verb": Verb(verb), "gate": gate, "stores": configured()})
 
 
 def _carry(names: Sequence[str] | None) -> tuple[str, ...] | None:

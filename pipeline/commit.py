@@ -14,7 +14,8 @@ from pipeline.examples import examples
 from pipeline.hold import beat, release
 from pipeline.layout import Layout
 from pipeline.receipts import Output, Receipt, counts, names, read_manifest, read_receipts, write_manifest
-from pipeline.storage import put
+from pipeline.storage import configure, put
+from pipeline.storage.tries import RETRIES
 from pipeline.sweep import sweep
 
 _NAMED = 20  # failed units that the summary names
@@ -49,6 +50,7 @@ def commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) ->
       HeldError: another run holds the output.
       LatentlakeError: a unit of the plan left no receipt, or a receipt contradicts itself.
     """
+    configure(config.stores)
     layout = Layout(config.output)
     beat(config.output, config.run)
     new = {receipt.unit: receipt for receipt in fresh}
@@ -135,6 +137,7 @@ def _summary(
             "passed_over_files": run.passed_over,
             "failed_units": len(failed),
             **counts(r for r in new.values() if r.error is None),
+            "store_retries": RETRIES.take() + sum(r.store_retries for r in new.values()),
             "started": run.started,
             "first_result": min((r.first for r in new.values() if r.first), default=None),
             "ended": time.time(),

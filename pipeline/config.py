@@ -12,6 +12,7 @@ from pipeline import __version__
 from pipeline.images.base import Target
 from pipeline.readers.base import Columns
 from pipeline.records import Unit
+from pipeline.storage.options import DEFAULTS, StoreOptions
 
 if TYPE_CHECKING:
     from pipeline.reference import Reference
@@ -100,6 +101,7 @@ class JobConfig:
     reject_bytes: how many of a rejected record's original bytes ``rejects/`` keeps.
     retry: of a run that tries rejected records again. Says nothing of the output as a whole, so a unit's fingerprint
       is the same with it.
+    stores: how workers reach them. Never changes a byte of output.
     threads: pool threads of a worker process; None: its cores. Never changes a byte of output.
     """
 
@@ -118,6 +120,7 @@ class JobConfig:
     reference: "Reference | None" = None
     reject_bytes: int = 1 << 20
     retry: Retry | None = None
+    stores: StoreOptions = DEFAULTS
     threads: int | None = None
 
     def options(self) -> dict[str, Any]:

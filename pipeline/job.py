@@ -25,7 +25,7 @@ from pipeline.readers import Columns, Request, reader_for
 from pipeline.receipts import Receipt, read_state, write_receipt
 from pipeline.reference import find_reference
 from pipeline.settings import Settings, kept
-from pipeline.storage import Stat, join, store_for
+from pipeline.storage import Stat, configure, join, store_for
 from pipeline.sweep import unfinished
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def prepare(settings: Settings, run: str | None = None) -> Job:
     from model.bundle import Bundle
 
     started = time.time()
+    configure(settings.stores)
     bundle = Bundle.open(settings.model)
     bundle.spec.require("decode" if settings.verb is Verb.GENERATE else settings.verb)
     check_variance(settings, bundle.spec)
@@ -220,6 +221,7 @@ def _config(settings: Settings, bundle: "Bundle", columns: Columns, run: str) ->
         variance=settings.variance,
         reject_bytes=settings.reject_bytes,
         retry=_retry(settings, target),
+        stores=settings.stores,
         threads=settings.threads,
     )
 

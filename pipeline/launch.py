@@ -17,6 +17,7 @@ from pipeline.job import Job, begin
 from pipeline.layout import Layout
 from pipeline.settings import Settings
 from pipeline.storage import store_for
+from pipeline.storage.tries import RETRIES
 from pipeline.terminal import Progress
 
 
@@ -45,7 +46,7 @@ def launch(settings: Settings, beam_arguments: Sequence[str]) -> dict[str, Any]:
 def _nothing_to_do(job: Job) -> dict[str, Any]:
     summary = _read(Layout(job.config.output).success)
     zero = {"units": 0, "kept_units": job.run.units, "failed_units": 0, "read": 0, "results": 0, "rejects": 0}
-    zero["passed_over_files"] = job.run.passed_over
+    zero |= {"passed_over_files": job.run.passed_over, "store_retries": RETRIES.take()}
     now = {"started": job.run.started, "ended": time.time(), "seconds": round(time.time() - job.run.started, 3)}
     return {**summary, "failed": [], "run": {**zero, **now}}
 

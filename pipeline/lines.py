@@ -10,7 +10,7 @@ import google_crc32c
 
 from pipeline.errors import LatentlakeError
 from pipeline.records import Shard, Unit
-from pipeline.storage import store_for
+from pipeline.storage import StoreOptions, configure, store_for
 
 _SHARDS = ("shards", "clean")
 
@@ -27,12 +27,17 @@ def _plain(shard: Shard) -> dict[str, Any]:
     return {"uri": shard.uri, "path": shard.path, "size": shard.size, "identity": shard.identity}
 
 
-def packed_units(part: str) -> Iterator[bytes]:
+def packed_units(part: str, stores: StoreOptions) -> Iterator[bytes]:
     """The units of one part of a plan, compressed: a group of small files has a thousand names.
+
+    Args:
+      part: URI of the part.
+      stores: how this process, which may be a new one, is to reach it.
 
     Raises:
       LatentlakeError: a line is not what was written.
     """
+    configure(stores)
     with store_for(part).open(part) as file:
         for line in file:
             check, _, text = line.rstrip(b"\n").partition(b" ")

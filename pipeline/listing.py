@@ -196,7 +196,7 @@ def _by_name(uri: str, readers: dict[str, Reader]) -> str | None:
 
 
 def _by_content(stat: Stat, readers: dict[str, Reader]) -> str | None:
-    with store_for(stat.uri).open(stat.uri) as file:
+    with store_for(stat.uri).open(stat.uri, sparse=True) as file:
         head = file.read(_HEAD)
     name = stat.uri.rpartition("/")[2]
     return next((format for format, reader in readers.items() if reader.recognises(name, head)), None)

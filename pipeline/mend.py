@@ -10,6 +10,7 @@ from pipeline.held import Held, read_held
 from pipeline.layout import Layout
 from pipeline.plan import Scope
 from pipeline.settings import Settings, kept_settings, typed
+from pipeline.storage import configured
 
 if TYPE_CHECKING:
     from pipeline.verify import Report
@@ -54,4 +55,5 @@ def _made_by(output: str) -> Settings:
     held: Held | None = read_held(output)
     if held is None:
         raise OutputError(f"{output}: no output of this job; name the directory that one wrote")
-    return kept_settings(held, output, Layout(output).model(held["options"]["model_digest"]))
+    settings = kept_settings(held, output, Layout(output).model(held["options"]["model_digest"]))
+    return replace(settings, stores=configured())

@@ -1,87 +1,8 @@
 """The options of the command line, as one table: parsers, help and launcher templates are made from it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One option of the job. ``field`` names the field of ``Settings`` that it sets."""
-
-    flag: str
-    field: str
-    help: str
-    type: Callable[[str], Any] = str
-    default: Any = None
-    choices: tuple[str, ...] | None = None
-    metavar: str | None = None
-    required: bool = False
-    many: bool = False
-    switch: bool = False  # sets the field to the opposite of its default
-    arity: int | None = None  # exactly so many values
-
-
-def size(text: str) -> int:
-    """A number of bytes or pixels, with an optional K, M or G (powers of 1,024).
-
-    Raises:
-      ValueError: the text is not such a number, or not positive.
-    """
-    scale = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:].upper(), 1)
-    value = int(float(text[:-1]) * scale) if scale > 1 else int(text)
-    if value <= 0:
-        raise ValueError(text)
-    return value
-
-
-def fraction(text: str) -> float:
-    """A number from 0 to 1.
-
-    Raises:
-      ValueError: it is not.
-    """
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError(text)
-    return value
-
-
-def count(text: str) -> int:
-    """A number from 0 on.
-
-    Raises:
-      ValueError: it is not.
-    """
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
-
-
-def positive(text: str) -> int:
-    """A number from 1 on.
-
-    Raises:
-      ValueError: it is not.
-    """
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
-def percent(text: str) -> int:
-    """A number from 1 to 100.
-
-    Raises:
-      ValueError: it is not.
-    """
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise ValueError(text)
-    return value
-
+from pipeline.option import Option, count, fraction, percent, positive, size
 
 INPUT = (
     Option(
@@ -222,6 +143,34 @@ RUN = (
     ),
 )
 
+STORES = (
+    Option(
+        flag="--gcs-endpoint",
+        field="gcs_endpoint",
+        metavar="URL",
+        help="server of gs:// (default: Google's); over plain http no credentials are sent to it",
+    ),
+    Option(
+        flag="--s3-endpoint",
+        field="s3_endpoint",
+        metavar="URL",
+        help="server of s3:// (default: Amazon's, or what the client's configuration names)",
+    ),
+    Option(
+        flag="--requester-pays",
+        field="requester_pays",
+        metavar="PROJECT",
+        help="project that pays for requests to buckets whose owners do not",
+    ),
+    Option(
+        flag="--anonymous",
+        field="anonymous",
+        switch=True,
+        default=False,
+        help="use no credentials: for public buckets",
+    ),
+)
+
 VARIANCE = Option(
     flag="--latent-variance",
     field="variance",
@@ -321,6 +270,7 @@ RETRY = (
         metavar="URI",
         help="where the shards are now (default: where they were)",
     ),
+    *STORES,
 )
 VERIFY = (
     Option(
@@ -337,11 +287,12 @@ VERIFY = (
         default=False,
         help="do the units again whose files are wrong, and remove files that belong to none",
     ),
+    *STORES,
 )
 JOBS: dict[str, tuple[Option, ...]] = {
-    "encode": (*MODEL, *INPUT, VARIANCE, *RUN),
-    "reconstruct": (*MODEL, *INPUT, *IMAGES, NO_IMAGES, ERROR_MAP, *RUN),
-    "denoise": (*MODEL, *INPUT, *DENOISE, *IMAGES, ERROR_MAP, *RUN),
-    "decode": (*MODEL, *_LATENTS, *IMAGES, *RUN),
-    "generate": (*MODEL, *GENERATE, *IMAGES, *RUN),
+    "encode": (*MODEL, *INPUT, VARIANCE, *RUN, *STORES),
+    "reconstruct": (*MODEL, *INPUT, *IMAGES, NO_IMAGES, ERROR_MAP, *RUN, *STORES),
+    "denoise": (*MODEL, *INPUT, *DENOISE, *IMAGES, ERROR_MAP, *RUN, *STORES),
+    "decode": (*MODEL, *_LATENTS, *IMAGES, *RUN, *STORES),
+    "generate": (*MODEL, *GENERATE, *IMAGES, *RUN, *STORES),
 }

@@ -17,6 +17,7 @@ from pipeline.progress import TALLY
 from pipeline.receipts import Receipt, write_receipt
 from pipeline.records import Reject, Unit
 from pipeline.storage import Sink, store_for
+from pipeline.storage.tries import RETRIES
 from pipeline.verbs.base import BatchResult
 from pipeline.writers.base import DatasetWriter
 from pipeline.writers.rejects import REJECT_SCHEMA, reject_rows
@@ -86,6 +87,7 @@ class UnitOutputs:
             outputs=tuple(sorted(outputs, key=lambda output: output.name)),
             seconds=round(time.monotonic() - started, 3),
             first=self._first,
+            store_retries=RETRIES.take(),
         )
 
     def _receipt(self, **more: Any) -> Receipt:

@@ -7,7 +7,8 @@ from typing import Any, NoReturn
 
 from pipeline import __version__
 from pipeline.errors import UsageError
-from pipeline.options import JOBS, RETRY, VERIFY, Option
+from pipeline.option import Option
+from pipeline.options import JOBS, RETRY, VERIFY
 
 COMMANDS = {
     "encode": (

@@ -1,13 +1,15 @@
-"""One pool of threads per process, and a bounded number of tasks in flight whose results keep their order."""
+"""A bounded number of tasks in flight on a pool of threads, whose results keep their order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_REQUESTS = 16  # to a store, at once
 
 
 def ordered_map(pool: Executor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
@@ -28,6 +30,12 @@ def ordered_map(pool: Executor, work: Callable[[T], R], items: Iterable[T], ahea
     finally:
         for future in flight:
             future.cancel()
+
+
+def requested(request: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """``map(request, items)`` for what waits for a store far away most of the time: several at once."""
+    with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="request") as pool:
+        yield from ordered_map(pool, request, items, 2 * _REQUESTS)
 
 
 def _submit(pool: Executor, work: Callable[[T], R], item: T | BaseException) -> Future[R]:

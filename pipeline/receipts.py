@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import google_crc32c
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from pipeline import checked
 from pipeline.errors import VerifyError
 from pipeline.layout import Layout
+from pipeline.pool import requested
 from pipeline.storage import put, store_for
 
 
@@ -44,6 +46,7 @@ class Receipt:
     outputs: tuple[Output, ...] = ()
     seconds: float = 0.0
     first: float | None = None  # when the first batch had passed the model, in seconds since the epoch
+    store_retries: int = 0  # requests to stores that the process made again since its last receipt
     error: str | None = None
 
     @property
@@ -166,7 +169,7 @@ def _row(receipt: Receipt) -> dict[str, Any]:
 
 
 def _check(receipt: Receipt) -> str:
-    untimed = replace(receipt, seconds=0.0, first=None)
+    untimed = replace(receipt, seconds=0.0, first=None, store_retries=0)
     return f"{google_crc32c.value(untimed.to_json().encode()):08x}"
 
 
@@ -193,12 +196,13 @@ def read_receipts(layout: Layout) -> dict[str, Receipt]:
     store = store_for(layout.output)
     if not store.is_directory(layout.receipts):
         return {}
-    found: dict[str, Receipt] = {}
-    for stat in store.list(layout.receipts):
-        with store.open(stat.uri) as file:
-            unit = stat.uri[len(layout.receipts) + 1 :].removesuffix(".json")
-            found[unit] = _parse_receipt(file.read(), unit)
-    return found
+    uris = (stat.uri for stat in store.list(layout.receipts))
+    return {receipt.unit: receipt for receipt in requested(partial(_read_receipt, layout), uris)}
+
+
+def _read_receipt(layout: Layout, uri: str) -> Receipt:
+    with store_for(uri).open(uri) as file:
+        return _parse_receipt(file.read(), uri[len(layout.receipts) + 1 :].removesuffix(".json"))
 
 
 def _parse_receipt(data: bytes, unit: str) -> Receipt:

@@ -12,9 +12,10 @@ from pipeline.errors import OutputError
 from pipeline.images.base import Color, Orientation, Resize, Target
 from pipeline.plan import Scope
 from pipeline.readers import Request
+from pipeline.storage.options import DEFAULTS, StoreOptions
 
 # Fields that say how a run goes, not what the output holds.
-_OF_THE_RUN = ("output", "overwrite", "threads", "scope", "second", "on_damage", "expect_records")
+_OF_THE_RUN = ("output", "overwrite", "threads", "scope", "second", "on_damage", "expect_records", "stores")
 _URIS = ("input", "reference")
 _KINDS: dict[str, Callable[[str], Any]] = {"verb": Verb, "resize": Resize, "orientation": Orientation, "color": Color}
 
@@ -24,6 +25,7 @@ class Settings:
     """What a user asks for. See ``pipeline.options`` for the meaning of each.
 
     scope: units that are done again, for ``retry`` and ``verify --repair``.
+    stores: how they are reached.
     second: of a retry the policies that differ: fields of ``Target``, and ``max_record_bytes``.
     """
 
@@ -59,6 +61,7 @@ class Settings:
     expect_records: str | None = None
     scope: Scope = field(default_factory=Scope)
     second: Mapping[str, Any] | None = None
+    stores: StoreOptions = DEFAULTS
 
 
 def typed(values: Mapping[str, Any]) -> dict[str, Any]:

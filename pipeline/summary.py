@@ -10,6 +10,8 @@ def describe(summary: Mapping[str, Any]) -> str:
     lines = [_run_line(run), _total_line(summary), *_reasons(summary), *_failed(summary)]
     if run["passed_over_files"]:
         lines.append(f"  passed over: {run['passed_over_files']:,} files of the input are of no known format")
+    if run["store_retries"]:
+        lines.append(f"  {run['store_retries']:,} requests to the stores failed and were made again")
     return "\n".join(lines + _open(summary))
 
 

@@ -1,8 +1,10 @@
 """After a commit: what nothing names any more goes."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from pipeline.layout import DATA, Layout
+from pipeline.pool import requested
 from pipeline.storage import store_for
 
 
@@ -16,15 +18,11 @@ def sweep(layout: Layout, superseded: set[str], current: set[str], *, started: f
       started: when this run began; what was touched since is not a killed writer's.
       tidy: also look for files that no receipt names; a run that ended before its receipts leaves them.
     """
-    store = store_for(layout.output)
-    for name in sorted(superseded - current):
-        store.delete(layout.at(name))
+    _delete(layout.at(name) for name in sorted(superseded - current))
     if tidy:
-        for name in unnamed(data_sizes(layout), current):
-            store.delete(layout.at(name))
-    store.sweep(layout.output, started)
-    for uri in [*unfinished(layout)]:  # last: while there are any, the next run looks for leavings
-        store.delete(uri)
+        _delete(layout.at(name) for name in unnamed(data_sizes(layout), current))
+    store_for(layout.output).sweep(layout.output, started)
+    _delete([*unfinished(layout)])  # last: while there are any, the next run looks for leavings
 
 
 def unfinished(layout: Layout) -> Iterator[str]:
@@ -48,6 +46,10 @@ def unnamed(found: Iterable[str], known: set[str]) -> list[str]:
     and no reader takes them for data.
     """
     return sorted(n for n in found if n not in known and not n.rpartition("/")[2].startswith(("_", ".")))
+
+
+def _delete(uris: Iterable[str]) -> None:
+    deque(requested(lambda uri: store_for(uri).delete(uri), uris), maxlen=0)
 
 
 def _below(directory: str) -> Iterator[str]:

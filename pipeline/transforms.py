@@ -21,6 +21,7 @@ from pipeline.job import begin as begin_job
 from pipeline.lines import packed_units, unpacked
 from pipeline.receipts import Receipt
 from pipeline.settings import Settings
+from pipeline.storage import StoreOptions, configure, configured
 from pipeline.unit import run_unit
 from pipeline.worker import UNITS_AT_ONCE, worker_for
 
@@ -38,7 +39,7 @@ class RunJob(beam.PTransform):
         return (
             begin
             | "Plan parts" >> beam.Create(self._parts, reshuffle=False)
-            | "Read units" >> beam.FlatMap(packed_units)
+            | "Read units" >> beam.FlatMap(packed_units, self._config.stores)
             | "Spread" >> beam.Reshuffle()
             | "Run units" >> beam.ParDo(_RunUnits(self._config))
             | "Fold receipts" >> beam.CombineGlobally(_FoldReceipts())
@@ -132,14 +133,19 @@ class EncodeImages(beam.PTransform):
             items
             | "Batch" >> beam.BatchElements(min_batch_size=min(64, self._batch), max_batch_size=self._batch)
             | "Encode"
-            >> beam.ParDo(_EncodeItems(self._model, bundle.digest, target)).with_outputs("rejects", main="latents")
+            >> beam.ParDo(_EncodeItems(self._model, bundle.digest, target, configured())).with_outputs(
+                "rejects", main="latents"
+            )
         )
         return EncodedImages(latents=split.latents, rejects=split.rejects)
 
 
 class _EncodeItems(beam.DoFn):
-    def __init__(self, model: str, digest: str, target: Target) -> None:
-        self._worker = model, digest, target
+    def __init__(self, model: str, digest: str, target: Target, stores: StoreOptions) -> None:
+        self._worker, self._stores = (model, digest, target), stores
+
+    def setup(self) -> None:
+        configure(self._stores)
 
     def process(self, items: list[Item]) -> Iterator[Any]:
         for outcome in encode_items(items, worker_for(*self._worker)):

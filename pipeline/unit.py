@@ -20,6 +20,8 @@ from pipeline.receipts import Receipt, write_receipt
 from pipeline.records import RawBatch, Unit
 from pipeline.reference import paired
 from pipeline.salvage import counted, salvaged
+from pipeline.storage import configure
+from pipeline.storage.tries import RETRIES
 from pipeline.verbs import task_for
 from pipeline.verbs.base import Task
 from pipeline.worker import Worker, unit_slot, worker_for
@@ -38,6 +40,7 @@ def run_unit(unit: Unit, config: JobConfig) -> Receipt:
       BundleError: the model is not the one that was planned.
       HeldError: another run holds the output.
     """
+    configure(config.stores)
     worker = worker_for(config.model, config.model_digest, config.target, config.threads, config.retry)
     with unit_slot():
         try:
@@ -53,7 +56,13 @@ def _failed(unit: Unit, config: JobConfig, error: Exception) -> Receipt:
     if isinstance(error, OSError) and error.errno not in _OF_ITS_NAME:
         raise error
     text = f"{unit.id}: out of memory; use fewer --threads" if isinstance(error, MemoryError) else str(error)
-    return Receipt(unit=unit.id, fingerprint=fingerprint(unit, config), options=options_digest(config), error=text)
+    return Receipt(
+        unit=unit.id,
+        fingerprint=fingerprint(unit, config),
+        options=options_digest(config),
+        store_retries=RETRIES.take(),
+        error=text,
+    )
 
 
 def _run(unit: Unit, config: JobConfig, worker: Worker, number: int) -> Receipt:

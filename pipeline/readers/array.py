@@ -268,6 +268,8 @@ def _payload(rows: Array) -> Array:
 def _values(shard: Shard, rows: Array) -> pa.Array:
     native = np.ascontiguousarray(rows.reshape(-1), rows.dtype.newbyteorder("="))
     try:
+        if native.dtype.kind in "US":  # of an array, Arrow takes text up to its first NUL only
+            return pa.array(native.tolist(), pa.string() if native.dtype.kind == "U" else pa.binary())
         return pa.array(native)
     except ValueError as error:  # code points that are none
         raise ShardError(shard.path, f"text that is not Unicode: {error}") from error

@@ -21,18 +21,19 @@ _TAIL = 8  # bytes behind the footer: its length and the magic number
 
 
 @contextmanager
-def opened(shard: Shard, *, names: bool = False) -> Iterator[pq.ParquetFile]:
+def opened(shard: Shard, *, names: bool = False, sparse: bool = False) -> Iterator[pq.ParquetFile]:
     """An open file that verifies the checksums of pages and reads only what is asked for.
 
     Args:
       shard: what is opened; errors in the block name it.
       names: make sure of the columns' names too, for whoever does not know them beforehand.
+      sparse: only the footer and few rows are read.
 
     Raises:
       ShardError: the footer cannot be read or contradicts itself.
       UnreadableError: the store failed.
     """
-    with damage(shard), store_for(shard.uri).open(shard.uri) as stream:
+    with damage(shard), store_for(shard.uri).open(shard.uri, sparse=sparse) as stream:
         file = pq.ParquetFile(stream, buffer_size=_READ_AHEAD, pre_buffer=False, page_checksum_verification=True)
         if names:
             _check_names(shard, file, stream)

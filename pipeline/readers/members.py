@@ -85,13 +85,13 @@ def has_rows(layout: Layout, images: Layout) -> bool:
 
 def is_packed(shard: Shard) -> bool:
     """Whether a shard can only be read from its start: gzip or zip, by its first bytes."""
-    with damage(shard), store_for(shard.uri).open(shard.uri) as stream:
+    with damage(shard), store_for(shard.uri).open(shard.uri, sparse=True) as stream:
         return _begins(stream, _GZIP) or _begins(stream, _ZIP)
 
 
 def is_archive(shard: Shard) -> bool:
     """Whether a shard is zip, as ``.npz`` is, by its first bytes."""
-    with damage(shard), store_for(shard.uri).open(shard.uri) as stream:
+    with damage(shard), store_for(shard.uri).open(shard.uri, sparse=True) as stream:
         return _begins(stream, _ZIP)
 
 

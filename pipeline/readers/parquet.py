@@ -32,7 +32,7 @@ class ParquetReader:
 
     def settle(self, shard: Shard, request: Request) -> Columns:
         """Choose columns by the footer's schema; of vectors also their length, from the type or the first rows."""
-        with opened(shard, names=True) as file:
+        with opened(shard, names=True, sparse=True) as file:
             schema = file.schema_arrow
             image = schemas.choose_image(shard, schema, request)
             return Columns(
@@ -48,7 +48,7 @@ class ParquetReader:
 
     def rows(self, shard: Shard) -> Sequence[int]:
         """Rows of each row group."""
-        with opened(shard) as file:
+        with opened(shard, sparse=True) as file:
             return row_counts(shard, file.metadata)
 
     def read(self, unit: Unit, columns: Columns, size: int, room: int = BATCH_BYTES) -> Iterator[Records]:
@@ -85,7 +85,7 @@ def schema_of(shard: Shard) -> pa.Schema:
     Raises:
       ShardError: its footer cannot be read.
     """
-    with opened(shard) as file:
+    with opened(shard, sparse=True) as file:
         return file.schema_arrow
 
 

@@ -91,7 +91,7 @@ def is_gzip(shard: Shard) -> bool:
     Raises:
       UnreadableError: the store failed.
     """
-    with reading(shard), store_for(shard.uri).open(shard.uri) as stream:
+    with reading(shard), store_for(shard.uri).open(shard.uri, sparse=True) as stream:
         return stream.read(len(_GZIP)) == _GZIP
 
 

@@ -117,9 +117,10 @@ class ExampleBatch:
         )
 
     def _blame_unwritable(self, faults: dict[int, Fault]) -> None:
-        """TensorFlow's op accepts names that are not UTF-8, which nothing else reads or writes."""
+        """TensorFlow's op accepts what nothing else reads or writes: names that are not UTF-8, and PNG files."""
         which = np.array([message(example) is None for example in self.examples])
-        self._blame(faults, which, Reason.INVALID_RECORD, "the name of a feature is not UTF-8")
+        detail = "protobuf cannot parse the record, as where the name of a feature is not UTF-8"
+        self._blame(faults, which, Reason.INVALID_RECORD, detail)
 
     def _images(self, parsed: Mapping[str, Ragged], faults: dict[int, Fault]) -> pa.Array:
         name = self.columns.image

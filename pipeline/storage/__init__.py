@@ -6,11 +6,30 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import UsageError
 from pipeline.storage.base import Sink, Stat, Store, join, measured
+from pipeline.storage.failures import clean
+from pipeline.storage.options import DEFAULTS, StoreOptions
 
-__all__ = ["Sink", "Stat", "Store", "join", "measured", "put", "store_for"]
+__all__ = ["Sink", "Stat", "Store", "StoreOptions", "configure", "configured", "join", "measured", "put", "store_for"]
 
 # scheme -> module and class, imported when the first URI of that scheme appears
-_STORES = {"": ("pipeline.storage.local", "LocalStore"), "file": ("pipeline.storage.local", "LocalStore")}
+_STORES = {
+    "": ("pipeline.storage.local", "LocalStore"),
+    "file": ("pipeline.storage.local", "LocalStore"),
+    "gs": ("pipeline.storage.gcs", "GcsStore"),
+    "s3": ("pipeline.storage.s3", "S3Store"),
+}
+_options = DEFAULTS
+
+
+def configure(options: StoreOptions) -> None:
+    """Reach stores in this way from now on, in this process; a worker process serves one job."""
+    global _options
+    _options = options
+
+
+def configured() -> StoreOptions:
+    """How this process reaches stores."""
+    return _options
 
 
 def store_for(uri: str) -> Store:
@@ -22,8 +41,8 @@ def store_for(uri: str) -> Store:
     scheme = urlsplit(uri).scheme if "://" in uri else ""
     if scheme not in _STORES:
         known = ", ".join(f"{name}://" for name in _STORES if name)
-        raise UsageError(f"{uri!r}: no store for the scheme {scheme!r}; use a path or one of {known}")
-    return _open(scheme)
+        raise UsageError(f"{clean(uri)!r}: no store for the scheme {scheme!r}; use a path or one of {known}")
+    return _open(scheme, _options)
 
 
 def put(uri: str, data: bytes) -> None:
@@ -33,7 +52,7 @@ def put(uri: str, data: bytes) -> None:
 
 
 @cache
-def _open(scheme: str) -> Store:
+def _open(scheme: str, options: StoreOptions) -> Store:
     module, name = _STORES[scheme]
-    store: Store = getattr(import_module(module), name)()
+    store: Store = getattr(import_module(module), name)(options)
     return store

@@ -35,8 +35,8 @@ class Store(Protocol):
         """Whether ``uri`` is a prefix that can be listed."""
         ...
 
-    def open(self, uri: str) -> BinaryIO:
-        """A seekable stream over one object's bytes."""
+    def open(self, uri: str, *, sparse: bool = False) -> BinaryIO:
+        """A seekable stream over one object's bytes; ``sparse`` says that only few places of it are read."""
         ...
 
     def create(self, uri: str) -> "Sink":
@@ -107,12 +107,16 @@ class Sink(RawIOBase):
         return self
 
     def finish(self) -> None:
-        """Publish, and read back what stands there: a store that cuts or spoils what it is given is found out.
+        """Publish, and prove that what stands there is what was written."""
+        self.publish()
+        self.prove()
+
+    def prove(self) -> None:
+        """Read back what stands there: a store that cuts or spoils what it is given is found out.
 
         Raises:
           OSError: EIO, where it is not what was written. The object is removed.
         """
-        self.publish()
         from pipeline.storage import store_for  # which imports this module
 
         store = store_for(self.uri)

@@ -14,12 +14,16 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.progress import TALLY
 from pipeline.storage.base import Sink, Stat
+from pipeline.storage.options import DEFAULTS, StoreOptions
 
 _TEMPORARY = ".latentlake-"
 
 
 class LocalStore:
-    """Files below a path or a ``file://`` URI."""
+    """Files below a path or a ``file://`` URI. No option of a job is about them."""
+
+    def __init__(self, options: StoreOptions = DEFAULTS) -> None:
+        del options
 
     def list(self, prefix: str) -> Iterator[Stat]:
         # Sorted as whole URIs, as object stores list: 'a-b/x' comes before 'a/x'. Names alone are held.
@@ -42,7 +46,8 @@ class LocalStore:
     def is_directory(self, uri: str) -> bool:
         return _path(uri).is_dir()
 
-    def open(self, uri: str) -> BinaryIO:
+    def open(self, uri: str, *, sparse: bool = False) -> BinaryIO:
+        del sparse  # a disk reads no more than it is asked for
         return BufferedReader(_CountedFile(_path(uri)), 1 << 16)
 
     def create(self, uri: str) -> Sink:

@@ -103,9 +103,15 @@ def _rejects(records: Records, faults: Mapping[int, Fault]) -> list[Reject]:
     return [_reject(records, position, faults[position]) for position in sorted(faults)]
 
 
-def _original(payload: pa.Array | Array, position: int) -> bytes | None:
+# Of a record with one of these a reader has no numbers, and the row that stands for them is not the source's.
+_NO_NUMBERS = frozenset((Reason.MISSING_IMAGE, Reason.INVALID_RECORD, Reason.RECORD_TOO_LARGE))
+
+
+def _original(payload: pa.Array | Array, position: int, fault: Fault) -> bytes | None:
+    if fault.data is not None:
+        return fault.data
     if isinstance(payload, np.ndarray):
-        return bytes(payload[position].tobytes())
+        return None if fault.reason in _NO_NUMBERS else bytes(payload[position].tobytes())
     data: bytes | None = payload[position].as_py()
     return data
 
@@ -126,5 +132,5 @@ def _reject(records: Records, position: int, fault: Fault) -> Reject:
         stage=fault.stage,
         reason=fault.reason,
         detail=fault.detail,
-        data=fault.data if fault.data is not None else _original(records.payload, position),
+        data=_original(records.payload, position, fault),
     )

@@ -129,7 +129,7 @@ class UnitCheck:
 
 
 def _read_footer(uri: str, size: int) -> pq.FileMetaData:
-    with store_for(uri).open(uri) as file:
+    with store_for(uri).open(uri, sparse=True) as file:
         file.seek(max(0, size - _TAIL))
         tail = file.read(_TAIL)
         length = int.from_bytes(tail[-8:-4], "little") + 8

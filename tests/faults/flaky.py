@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 
 from pipeline import attempts, storage
 from pipeline.cli import main as run
-from pipeline.storage import Sink, Stat
+from pipeline.storage import Sink, Stat, StoreOptions
 from pipeline.storage.local import LocalStore
+from pipeline.storage.options import DEFAULTS
 
 SCHEME = "flaky"
 READS = ("open", "read", "list", "stat")
@@ -59,8 +60,8 @@ class FlakyStore:
     count = 0  # calls that the flaw counted
     _lock = threading.Lock()
 
-    def __init__(self) -> None:
-        self._store = LocalStore()
+    def __init__(self, options: StoreOptions = DEFAULTS) -> None:
+        self._store = LocalStore(options)
 
     def list(self, prefix: str) -> Iterator[Stat]:
         with _call("list", prefix):
@@ -75,7 +76,7 @@ class FlakyStore:
     def is_directory(self, uri: str) -> bool:
         return self._store.is_directory(_path(uri))
 
-    def open(self, uri: str) -> BinaryIO:
+    def open(self, uri: str, *, sparse: bool = False) -> BinaryIO:
         with _call("open", uri):
             return BufferedReader(_FlakyFile(uri, self._store.open(_path(uri))), 1 << 13)
 

@@ -86,6 +86,16 @@ def test_half_a_hold_is_a_dead_runs(tmp_path: Path) -> None:
     assert take(str(tmp_path), "two", ends_here=True)
 
 
+def test_a_fresh_beat_is_not_written_again(tmp_path: Path) -> None:
+    take(str(tmp_path), "one", ends_here=True)
+    before = held(tmp_path)
+    beat(str(tmp_path), "one")
+    assert held(tmp_path) == before
+    write(tmp_path, beat=time.time() - hold.BEAT)
+    beat(str(tmp_path), "one")
+    assert time.time() - float(str(held(tmp_path)["beat"])) < hold.BEAT / 2
+
+
 def test_beats_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hold, "BEAT", 0.05)
     take(str(tmp_path), "one", ends_here=False)
