@@ -38,7 +38,7 @@ COPY --from=launcher /opt/google/dataflow/python_template_launcher /opt/google/d
 ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/app/pipeline/main.py
 # Dataflow mounts directories of root's into its containers, and its launcher writes its log below /var/log
 # hadolint ignore=DL3002
-USER root
+USER 0
 
 FROM base AS worker
 RUN useradd --uid 1000 --create-home latentlake

@@ -62,17 +62,20 @@ class Bundle:
         return data
 
     def copy(self, uri: str) -> "Bundle":
-        """Copy to another directory, ``model.json`` last. What stands there already with the same digest is kept.
+        """Copy to another directory, ``model.json`` last. A whole copy that stands there already is kept.
 
         Raises:
           BundleError: a file changed since the bundle was opened.
         """
-        if store_for(uri).stat(join(uri, DESCRIPTION)) is None:
+        if not self._is_at(uri):
             _write(uri, {name: self.read(name) for name in self.spec.files}, self.spec)
-        copied = Bundle.open(uri)
-        if copied.digest != self.digest:
-            raise BundleError(f"{uri}: holds the bundle {copied.digest}, not {self.digest}; remove it")
-        return copied
+        return Bundle.open(uri)
+
+    def _is_at(self, uri: str) -> bool:
+        try:
+            return Bundle.open(uri).digest == self.digest
+        except BundleError:  # nothing is there, or a copy that was damaged since
+            return False
 
     def _check(self, name: str) -> None:
         sha256, size = hashlib.sha256(), 0

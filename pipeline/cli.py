@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import LatentlakeError, UnfinishedError, UsageError
+from pipeline.errors import LatentlakeError, UsageError
 from pipeline.options import RETRY
 from pipeline.parser import VERBS, check_rest, parse
 from pipeline.storage import configure, configured
@@ -53,12 +53,11 @@ def _run(options: Namespace, rest: Sequence[str]) -> int:
 
 def _launch(wanted: "Settings", options: Namespace, rest: Sequence[str]) -> int:
     from pipeline.launch import launch
-    from pipeline.summary import describe
+    from pipeline.summary import check_complete, describe
 
-    summary = launch(wanted, rest)
+    summary = launch(wanted, rest, detach=getattr(options, "detach", False))
     _say(json.dumps(summary, indent=2) if options.json else describe(summary))
-    if not summary["complete"]:
-        raise UnfinishedError(f"{wanted.output} has no _SUCCESS: {'; '.join(summary['refused'])}")
+    check_complete(summary)
     return 0
 
 

@@ -13,6 +13,7 @@ from pipeline.config import JobConfig, options_digest
 from pipeline.errors import OutputError
 from pipeline.layout import Layout
 from pipeline.readers import Columns, Request
+from pipeline.receipts import Receipt
 from pipeline.storage import put, store_for
 
 Held = dict[str, Any]
@@ -20,7 +21,7 @@ _PLAIN = ("image", "key", "numeric", "length", "max_record_bytes")  # fields of 
 
 
 def read_held(output: str) -> Held | None:
-    """What an output was made with; None for an empty or new one.
+    """What an output was made with; None for a new one, and for one that has lost it.
 
     Raises:
       OutputError: something is there that is no output of this job.
@@ -30,6 +31,8 @@ def read_held(output: str) -> Held | None:
     if store.stat(output) is not None:
         raise OutputError(f"{output} is a file; name a directory")
     if store.stat(layout.job) is None:
+        if store.stat(layout.manifest) is not None:
+            return None
         there = store.list(output) if store.is_directory(output) else iter(())
         if any(stat.uri != layout.hold for stat in there):
             raise OutputError(f"{output} is not empty and not an output of this job; name another directory")
@@ -78,6 +81,19 @@ def check_held(held: Held | None, config: JobConfig, overwrite: bool) -> None:
         f"{config.output} was made with other options ({', '.join(differing)}); name another --output, or replace what "
         "it holds with --overwrite"
     )
+
+
+def check_receipts(receipts: Mapping[str, Receipt], config: JobConfig) -> None:
+    """Refuse to mix in an output that does not say any more what it was made with.
+
+    Raises:
+      OutputError: its units were made with other options.
+    """
+    if other := next((r.unit for r in receipts.values() if r.options != options_digest(config)), None):
+        raise OutputError(
+            f"{config.output} has lost its _job.json, and unit {other!r} was made with another model or other options; "
+            "run the command that made it, or replace what it holds with --overwrite"
+        )
 
 
 def _request(request: Request) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pipeline.storage import store_for
 
 BEAT = 10.0  # seconds between two beats
 EXPIRY = 60.0  # seconds after the last one, when the hold is a dead run's
+STARTUP = 1800.0  # seconds that workers have until their first beat, where the launcher has left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,19 @@ def beat(output: str, run: str) -> None:
         hold, now = _own(output, run, data), time.time()
         fresh = 0 <= now - hold.beat < BEAT / 2  # by another worker: stores allow few writes to one object
         return data if fresh else _dump(replace(hold, beat=now))
+
+    store_for(output).swap(Layout(output).hold, change)
+
+
+def await_workers(output: str, run: str) -> None:
+    """Hold an output for workers that have yet to begin: the launcher leaves, and a cluster takes minutes to start.
+
+    Raises:
+      HeldError: the run lost its hold.
+    """
+
+    def change(data: bytes | None) -> bytes:
+        return _dump(replace(_own(output, run, data), beat=time.time() + STARTUP))
 
     store_for(output).swap(Layout(output).hold, change)
 
@@ -183,11 +197,17 @@ def _own(output: str, run: str, data: bytes | None) -> Hold:
 
 
 def _held_by(output: str, holder: Hold) -> str:
-    age = max(0.0, time.time() - holder.beat)
     return (
-        f"{output} is in use by run {holder.run} (process {holder.pid} on {holder.host}, last heard of {age:.0f} s ago)"
+        f"{output} is in use by run {holder.run} (process {holder.pid} on {holder.host}, {_heard(holder)})"
         f"; wait for its end, or {EXPIRY:.0f} s after it was killed, or name another --output"
     )
+
+
+def _heard(holder: Hold) -> str:
+    age = time.time() - holder.beat
+    if age < -EXPIRY:  # more than clocks differ
+        return f"whose workers have {EXPIRY - age:.0f} s to begin"
+    return f"last heard of {max(0.0, age):.0f} s ago"
 
 
 def _dump(hold: Hold) -> bytes:

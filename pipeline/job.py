@@ -14,7 +14,7 @@ from pipeline.drawn import FORMAT as DRAWN
 from pipeline.errors import InputError, ShardError
 from pipeline.expected import find_expected
 from pipeline.gallery import gallery_for
-from pipeline.held import Held, check_held, held_columns, read_held, write_held
+from pipeline.held import Held, check_held, check_receipts, held_columns, read_held, write_held
 from pipeline.hold import check_free, release, take
 from pipeline.images.base import Target
 from pipeline.layout import Layout
@@ -104,7 +104,10 @@ def prepare(settings: Settings, run: str | None = None) -> Job:
     gallery_for(config)  # a format may refuse the columns
     check_held(held, config, settings.overwrite)
     expected = find_expected(settings.expect_records, found) if settings.expect_records else None
-    plan = make_plan(found, config, read_state(layout), settings.scope, expected)
+    receipts = read_state(layout)
+    if held is None and not settings.overwrite:
+        check_receipts(receipts, config)
+    plan = make_plan(found, config, receipts, settings.scope, expected)
     return Job(
         settings=settings,
         config=config,
@@ -115,7 +118,9 @@ def prepare(settings: Settings, run: str | None = None) -> Job:
             passed_over=found.passed_over,
             started=started,
             expected=expected.total if expected else None,
-            tidy=settings.scope.tidy or next(unfinished(layout), None) is not None,
+            tidy=settings.scope.tidy
+            or next(unfinished(layout), None) is not None
+            or (bool(receipts) and _lacks(held, config)),
         ),
         plan=plan,
         found=found,
@@ -168,6 +173,13 @@ def stage(job: Job) -> None:
         with store_for(uri).create(uri) as sink:
             for unit in units:
                 sink.write(as_line(unit))
+
+
+def _lacks(held: Held | None, config: JobConfig) -> bool:
+    """Whether an output has lost what does not belong to a unit; what is there but damaged is found by ``verify``."""
+    from model.bundle import DESCRIPTION
+
+    return held is None or store_for(config.model).stat(join(config.model, DESCRIPTION)) is None
 
 
 def _state(layout: Layout) -> tuple[Stat | None, ...]:

@@ -11,35 +11,56 @@ from typing import Any
 from pipeline import checked
 from pipeline.commit import commit
 from pipeline.config import JobConfig
-from pipeline.errors import LatentlakeError
+from pipeline.errors import LatentlakeError, UsageError
 from pipeline.hold import beating
 from pipeline.job import Job, begin
 from pipeline.layout import Layout
 from pipeline.settings import Settings
 from pipeline.storage import store_for
 from pipeline.storage.tries import RETRIES
+from pipeline.submit import leaves, makes_template, names, runner, submit, submit_nothing, with_processes
 from pipeline.terminal import Progress
 
 
-def launch(settings: Settings, beam_arguments: Sequence[str]) -> dict[str, Any]:
+def launch(settings: Settings, beam_arguments: Sequence[str], *, detach: bool = False) -> dict[str, Any]:
     """Run a job to its end.
 
     With no ``--runner`` it runs in this process: every core, no network, no download.
 
+    Args:
+      settings: what is asked for.
+      beam_arguments: options of Beam.
+      detach: leave once the runner has the job; the launcher of a template always does.
+
     Returns:
-      The summary, as ``_SUCCESS`` has it.
+      The summary, as ``_SUCCESS`` has it; of a launcher that leaves, what ``pipeline.submit.submit`` gives.
 
     Raises:
       LatentlakeError: the job could not be finished; what units finished is kept for the next run.
     """
+    leaving = leaves(beam_arguments, detach)
+    beam_arguments = with_processes(beam_arguments, settings.threads)
+    pipeline = None if _runs_here(beam_arguments) else _empty(beam_arguments)  # its options are checked at once
     job = begin(settings, ends_here=_ends_here(beam_arguments))
+    if not leaving or not job.plan.todo:
+        summary = _finish(job, pipeline, beam_arguments)
+        if makes_template(beam_arguments):
+            submit_nothing(pipeline)
+        return summary
+    try:
+        return submit(job, pipeline, beam_arguments)
+    except Exception as error:
+        raise _cause(error) from error
+
+
+def _finish(job: Job, pipeline: Any, beam_arguments: Sequence[str]) -> dict[str, Any]:
     if job.nothing_to_do:
         return _nothing_to_do(job)
     with beating(job.config.output, job.config.run):
         if not job.plan.todo:  # at most a commit is missing, so neither Beam nor the model is loaded
-            return commit(job.config, settings.gate, job.run, [])
-        with Progress(job) if _runs_here(beam_arguments) else nullcontext():
-            _run(job, beam_arguments)
+            return commit(job.config, job.settings.gate, job.run, [])
+        with Progress(job) if pipeline is None else nullcontext():
+            _run(job, pipeline, beam_arguments)
     return _read(Layout(job.config.output).summary(job.config.run))
 
 
@@ -51,31 +72,38 @@ def _nothing_to_do(job: Job) -> dict[str, Any]:
     return {**summary, "failed": [], "run": {**zero, **now}}
 
 
-def _run(job: Job, beam_arguments: Sequence[str]) -> None:
-    with _loading(job.config if _runs_here(beam_arguments) else None):
-        pipeline = _pipeline(job, beam_arguments)
+def _run(job: Job, pipeline: Any, beam_arguments: Sequence[str]) -> None:
+    with _loading(job.config if pipeline is None else None):
+        pipeline = _empty(beam_arguments) if pipeline is None else pipeline
+        from pipeline.transforms import RunJob
+
+        pipeline | "Job" >> RunJob(job)
     try:
         pipeline.run().wait_until_finish()
     except Exception as error:
         raise _cause(error) from error
 
 
-def _pipeline(job: Job, beam_arguments: Sequence[str]) -> Any:
+def _empty(beam_arguments: Sequence[str]) -> Any:
+    """A pipeline without a step.
+
+    Raises:
+      UsageError: the runner refuses its options.
+    """
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-    from pipeline.transforms import RunJob
-
     options = PipelineOptions(list(beam_arguments))
     options.view_as(SetupOptions).save_main_session = False
-    pipeline = beam.Pipeline(runner=_runner(beam_arguments), options=options)
-    pipeline | "Job" >> RunJob(job)
-    return pipeline
+    try:
+        return beam.Pipeline(runner=_runner(beam_arguments), options=options)
+    except ValueError as error:
+        raise UsageError(f"Beam refuses its options: {' '.join(str(error).split())}") from error
 
 
 def _runner(beam_arguments: Sequence[str]) -> Any:
     """FnApiRunner by default: DirectRunner would try to download another runner first."""
-    if _names(beam_arguments, "--runner"):
+    if runner(beam_arguments):
         return None
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
@@ -85,24 +113,12 @@ def _runner(beam_arguments: Sequence[str]) -> Any:
 def _ends_here(beam_arguments: Sequence[str]) -> bool:
     """Whether nothing of a run is left when this process ends."""
     local = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner")
-    named = [value for argument, value in _pairs(beam_arguments) if argument == "--runner"]
-    return all(value.rpartition(".")[2] in local for value in named)
-
-
-def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Options with their values, both ``--name=value`` and ``--name value``."""
-    for argument, following in zip(arguments, (*arguments, "")[1:], strict=True):
-        name, equals, value = argument.partition("=")
-        yield name, value if equals else following
+    return runner(beam_arguments) in (None, *local)
 
 
 def _runs_here(beam_arguments: Sequence[str]) -> bool:
     """Whether units run in this very process."""
-    return not _names(beam_arguments, "--runner") and not _names(beam_arguments, "--direct_running_mode")
-
-
-def _names(arguments: Sequence[str], flag: str) -> bool:
-    return any(argument.partition("=")[0] == flag for argument in arguments)
+    return runner(beam_arguments) is None and not names(beam_arguments, "--direct_running_mode")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from pipeline.storage import join
 
+MODELS = "_model"
 LATENTS, METRICS, IMAGES, MAPS, REJECTS = "latents", "metrics", "images", "error_maps", "rejects"
 DATA = (LATENTS, METRICS, IMAGES, MAPS, REJECTS)
 
@@ -63,7 +64,7 @@ class Layout:
 
     def model(self, digest: str) -> str:
         """Directory of the bundle with this digest."""
-        return self.at(f"_model/{digest}")
+        return self.at(f"{MODELS}/{digest}")
 
     @property
     def plans(self) -> str:

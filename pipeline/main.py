@@ -11,24 +11,36 @@ from pipeline.cli import main as command_line
 from pipeline.options import JOBS
 from pipeline.parser import COMMANDS
 
-_LISTS = {option.flag for options in JOBS.values() for option in options if option.many or option.arity}
+_OPTIONS = {option.flag: option for options in JOBS.values() for option in options}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``--mode=COMMAND`` becomes the command; lists are separated by commas (``--input=a,b``)."""
+    """``--mode=COMMAND`` becomes the command.
+
+    Lists are separated by commas (``--input=a,b``), switches are ``--overwrite=true`` or ``=false``, and the options of
+    this project may have underscores (``--max_pixels=1M``) or no value, as of a field that was left empty.
+    """
     modes = [argument.partition("=")[2] for argument in arguments if argument.startswith("--mode=")]
     if len(modes) != 1 or modes[0] not in COMMANDS:
         print(f"error: name one --mode of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    rest = [part for argument in arguments if not argument.startswith("--mode=") for part in _split(argument)]
+    rest = [word for argument in arguments if not argument.startswith("--mode=") for word in _words(argument)]
     return command_line([modes[0], *rest])
 
 
-def _split(argument: str) -> list[str]:
+def _words(argument: str) -> list[str]:
+    """An argument as the command line takes it."""
     name, equals, value = argument.partition("=")
-    if equals and name in _LISTS:
-        return [name, *value.split(",")]
-    return [argument]
+    option = _OPTIONS.get(name.replace("_", "-"))
+    if option is None or not equals:
+        return [argument]
+    if not value or (option.switch and value == "false"):
+        return []
+    if option.switch and value == "true":
+        return [option.flag]
+    if option.many or option.arity:
+        return [option.flag, *value.split(",")]
+    return [f"{option.flag}={value}"]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.commit import Gate
 from pipeline.errors import OutputError
 from pipeline.held import Held, read_held
-from pipeline.layout import Layout
+from pipeline.layout import MODELS, Layout
 from pipeline.plan import Scope
 from pipeline.settings import Settings, kept_settings, typed
 from pipeline.storage import configured
@@ -48,7 +48,11 @@ def mend_settings(report: "Report") -> Settings:
       OutputError: there is no output, or it does not know how it was made.
     """
     output = report.output.rstrip("/")
-    return replace(_made_by(output), scope=Scope(redo=frozenset(report.units_to_redo), tidy=True))
+    settings = _made_by(output)
+    if any(problem.name.startswith(f"{MODELS}/") for problem in report.lost):  # the copy: the bundle itself may be well
+        held = read_held(output)
+        settings = replace(settings, model=held["settings"]["model"] if held else settings.model)
+    return replace(settings, scope=Scope(redo=frozenset(report.units_to_redo), tidy=True))
 
 
 def _made_by(output: str) -> Settings:

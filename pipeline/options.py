@@ -141,6 +141,13 @@ RUN = (
         metavar="N",
         help="threads of a worker process (default: its cores); never changes a byte of output",
     ),
+    Option(
+        flag="--detach",
+        field="detach",
+        switch=True,
+        default=False,
+        help="leave once the runner has the job (status 0 says submitted): its pipeline commits, or fails",
+    ),
 )
 
 STORES = (

@@ -76,6 +76,7 @@ def kept(settings: Settings) -> dict[str, Any]:
         del value[name]
     for name in _URIS:
         value[name] = None if value[name] is None else [_absolute(uri) for uri in value[name]]
+    value["model"] = _absolute(value["model"])
     return value
 
 

@@ -3,9 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.errors import UnfinishedError
+
+
+def check_complete(summary: Mapping[str, Any]) -> None:
+    """Refuse an output without ``_SUCCESS``.
+
+    Raises:
+      UnfinishedError: it says why.
+    """
+    if summary["complete"] is False:
+        raise UnfinishedError(f"{summary['output']} has no _SUCCESS: {'; '.join(summary['refused'])}")
+
 
 def describe(summary: Mapping[str, Any]) -> str:
-    """What the run did, what the output holds, and how to open it."""
+    """What the run did, what the output holds, and how to open it; or which job goes on without this process."""
+    if "submitted" in summary:
+        return _submitted(summary)
     run = summary["run"]
     lines = [_run_line(run), _total_line(summary), *_reasons(summary), *_failed(summary)]
     if run["passed_over_files"]:
@@ -13,6 +27,15 @@ def describe(summary: Mapping[str, Any]) -> str:
     if run["store_retries"]:
         lines.append(f"  {run['store_retries']:,} requests to the stores failed and were made again")
     return "\n".join(lines + _open(summary))
+
+
+def _submitted(summary: Mapping[str, Any]) -> str:
+    submitted, output = summary["submitted"], summary["output"]
+    job = f" as {submitted['job']}" if submitted["job"] else ""
+    return (
+        f"submitted: run {submitted['run']}, {submitted['units']:,} units, to {submitted['runner']}{job}\n"
+        f"its pipeline ends with {output}/_SUCCESS, or fails and says why"
+    )
 
 
 def _run_line(run: Mapping[str, Any]) -> str:

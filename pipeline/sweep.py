@@ -1,5 +1,6 @@
 """After a commit: what nothing names any more goes."""
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -8,20 +9,20 @@ from pipeline.pool import requested
 from pipeline.storage import store_for
 
 
-def sweep(layout: Layout, superseded: set[str], current: set[str], *, started: float, tidy: bool) -> None:
+def sweep(layout: Layout, superseded: set[str], current: set[str], *, tidy: bool) -> None:
     """Drop outputs that no unit has any more, receipts that the manifest holds now, plans, and dead writers' leavings.
 
     Args:
       layout: of the output.
       superseded: names of files that units had before, relative to the output.
       current: names that they have now.
-      started: when this run began; what was touched since is not a killed writer's.
       tidy: also look for files that no receipt names; a run that ended before its receipts leaves them.
     """
     _delete(layout.at(name) for name in sorted(superseded - current))
     if tidy:
         _delete(layout.at(name) for name in unnamed(data_sizes(layout), current))
-    store_for(layout.output).sweep(layout.output, started)
+    # All units are done: who still writes was given up for dead by its engine, and must not publish any more.
+    store_for(layout.output).sweep(layout.output, time.time())
     _delete([*unfinished(layout)])  # last: while there are any, the next run looks for leavings
 
 

@@ -22,6 +22,7 @@ from pipeline.lines import packed_units, unpacked
 from pipeline.receipts import Receipt
 from pipeline.settings import Settings
 from pipeline.storage import StoreOptions, configure, configured
+from pipeline.summary import check_complete
 from pipeline.unit import run_unit
 from pipeline.worker import UNITS_AT_ONCE, worker_for
 
@@ -45,6 +46,16 @@ class RunJob(beam.PTransform):
             | "Fold receipts" >> beam.CombineGlobally(_FoldReceipts())
             | "Commit" >> beam.Map(_commit, self._config, self._gate, self._run)
         )
+
+
+class FailUnlessComplete(beam.PTransform):
+    """Fails the pipeline where its commit has kept ``_SUCCESS`` back: of a launcher that has left, nobody else says so.
+
+    The commit is done and kept before, so that an engine tries this step alone again.
+    """
+
+    def expand(self, summaries: beam.PCollection[dict[str, Any]]) -> beam.PCollection[None]:
+        return summaries | "Committed" >> beam.Reshuffle() | "Complete" >> beam.Map(check_complete)
 
 
 class _Shards(beam.PTransform):

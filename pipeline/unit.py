@@ -55,7 +55,9 @@ def _failed(unit: Unit, config: JobConfig, error: Exception) -> Receipt:
     """What a unit leaves that cannot be done, unless others cannot be done either."""
     if isinstance(error, OSError) and error.errno not in _OF_ITS_NAME:
         raise error
-    text = f"{unit.id}: out of memory; use fewer --threads" if isinstance(error, MemoryError) else str(error)
+    text = str(error)
+    if not isinstance(error, ShardError):
+        text = f"{unit.id}: {'out of memory; use fewer --threads' if isinstance(error, MemoryError) else error}"
     return Receipt(
         unit=unit.id,
         fingerprint=fingerprint(unit, config),

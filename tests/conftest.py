@@ -18,12 +18,15 @@ from PIL import Image
 Pixels = np.ndarray
 
 
-@pytest.fixture(autouse=True)
-def log_level() -> Iterator[None]:
+def _log_level() -> Iterator[None]:
     """The command line quiets the logs of its process, which tests share."""
     level = logging.getLogger().level
     yield
     logging.getLogger().setLevel(level)
+
+
+log_level = pytest.fixture(autouse=True)(_log_level)
+log_level_of_fixtures = pytest.fixture(autouse=True, scope="module")(_log_level)
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +83,7 @@ class Model:
 
 def make_model(path: Path, seed: int) -> Model:
     """An untrained autoencoder of 8 x 8 grey images with latents of 16 dimensions."""
+    path.mkdir(parents=True, exist_ok=True)
     from model.backend import keras
     from model.export import export
     from model.networks import build_autoencoder

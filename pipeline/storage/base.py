@@ -107,24 +107,30 @@ class Sink(RawIOBase):
         return self
 
     def finish(self) -> None:
-        """Publish, and prove that what stands there is what was written."""
+        """Prove that the store holds what was written, and publish."""
+        try:
+            self.prove()
+        except BaseException:
+            self.abort()
+            raise
         self.publish()
-        self.prove()
 
     def prove(self) -> None:
-        """Read back what stands there: a store that cuts or spoils what it is given is found out.
+        """Read back what the store holds, before it is visible: one that cuts or spoils what it is given is found out.
+
+        Not afterwards, when a twin of this writer, with other times in its receipt, may have replaced it.
 
         Raises:
-          OSError: EIO, where it is not what was written. The object is removed.
+          OSError: EIO, where it is not what was written.
         """
-        from pipeline.storage import store_for  # which imports this module
-
-        store = store_for(self.uri)
-        with store.open(self.uri) as file:
+        with self.written() as file:
             if (self.size, self.crc32c) == measured(file):
                 return
-        store.delete(self.uri)
         raise OSError(errno.EIO, "reads back as other bytes than were written", self.uri)
+
+    def written(self) -> BinaryIO:
+        """A stream over what the store holds of the bytes that were written."""
+        raise NotImplementedError
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is None:

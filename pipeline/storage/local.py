@@ -54,12 +54,11 @@ class LocalStore:
         return LocalSink(uri)
 
     def swap(self, uri: str, change: Callable[[bytes | None], bytes | None]) -> None:
-        with _locked(_path(uri)) as file:
+        with _locked(_path(uri)) as file, _naming(uri):
             before = file.read() or None
             if (after := change(before)) != before:
                 file.truncate(0)
                 file.write(after or b"")
-                file.flush()
                 os.fsync(file.fileno())
 
     def delete(self, uri: str) -> None:
@@ -94,21 +93,31 @@ class LocalSink(Sink):
         super().__init__(uri)
         self._final = _path(uri)
         _make_directory(self._final.parent)
+        with suppress(FileNotFoundError):
+            self._final.lstat()  # a name that cannot be had is found out before anything else is published
         handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix="~", dir=self._final.parent)
         self._temporary: Path | None = Path(name)
         self._file = os.fdopen(handle, "wb")
+        os.fchmod(handle, 0o666 & ~_umask())
 
     def _put(self, view: memoryview) -> None:
-        self._file.write(view)
+        with _naming(self.uri):
+            self._file.write(view)
+
+    def written(self) -> BinaryIO:
+        with _naming(self.uri):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return (self._temporary or self._final).open("rb")
 
     def publish(self) -> None:
         if self._temporary is None:
             return
         try:
-            self._file.flush()
-            os.fchmod(self._file.fileno(), 0o666 & ~_umask())
-            os.fsync(self._file.fileno())
-            self._file.close()
+            with _naming(self.uri):
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
             self._temporary.replace(self._final)
         except OSError:
             self.abort()
@@ -118,9 +127,21 @@ class LocalSink(Sink):
 
     def abort(self) -> None:
         if self._temporary is not None:
-            self._file.close()
+            with suppress(OSError):  # what is still in the buffer may not fit, and is to go anyway
+                self._file.close()
             self._temporary.unlink(missing_ok=True)
             self._temporary = None
+
+
+@contextmanager
+def _naming(uri: str) -> Iterator[None]:
+    """Errors of an open file, such as that its disk is full, do not say which file it is: here they do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, uri) from error
 
 
 def _path(uri: str) -> Path:
@@ -140,11 +161,11 @@ def _umask() -> int:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
+def _locked(path: Path) -> Iterator[FileIO]:
     """A file that no other process has locked, at its start; one that is empty afterwards is removed."""
     _make_directory(path.parent)
     while True:
-        with path.open("a+b") as file:
+        with path.open("a+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if not _is_at(file, path):  # removed by the process that had it locked
                 continue
@@ -157,7 +178,7 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
             return
 
 
-def _is_at(file: BinaryIO, path: Path) -> bool:
+def _is_at(file: FileIO, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

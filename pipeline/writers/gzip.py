@@ -36,12 +36,19 @@ class GzipSink(Sink):
         del self._waiting[:whole]
         return view.nbytes
 
+    def finish(self) -> None:
+        self._end()
+        self._sink.finish()
+
     def publish(self) -> None:
-        self._pass_on(self._deflate.compress(self._waiting) + self._deflate.flush())
+        self._end()
         self._sink.publish()
 
     def abort(self) -> None:
         self._sink.abort()
+
+    def _end(self) -> None:
+        self._pass_on(self._deflate.compress(self._waiting) + self._deflate.flush())
 
     def _pass_on(self, data: bytes) -> None:
         self._sink.write(data)

@@ -134,6 +134,9 @@ class _FlakySink(Sink):
         with _call("write", self.uri) as what:
             self._sink.write(_spoilt(bytes(view), what))
 
+    def written(self) -> BinaryIO:
+        return BufferedReader(_FlakyFile(self.uri, self._sink.written()), 1 << 13)
+
     def publish(self) -> None:
         with _call("publish", self.uri):
             self._sink.publish()

@@ -1,0 +1,168 @@
+"""Sections of ``scripts/torture`` that are large: many files, a huge shard, many shards, many bad records."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from benchmarks.process import Place, Run, run_job, spawn
+from tests.conftest import make_model, png, write_parquet
+
+FILES, PER_FOLDER = 1_000_000, 1_000
+SIDE, SPARSE = 256, 20 << 30  # of an image in pixels, of a shard in bytes
+SHARDS, NEW = 10_000, 10
+RECORDS = 100_000
+MOST_PLAN = 500  # MiB
+MOST_NIGHT = 5.0  # seconds
+_WIDE = """
+import pathlib, sys
+from model.backend import keras
+from model.export import export
+side, layers = int(sys.argv[2]), keras().layers
+keras().utils.set_random_seed(0)
+image = layers.Input((side, side, 1))
+latent = layers.Dense(8, name="latent")(layers.Flatten()(layers.AveragePooling2D(32)(image)))
+made = layers.Reshape((side // 32, side // 32, 1))(layers.Dense((side // 32) ** 2)(latent))
+keras().Model(image, layers.UpSampling2D(32)(made)).save(sys.argv[1] + ".keras")
+export(pathlib.Path(sys.argv[1] + ".keras"), "latent", sys.argv[1])
+"""
+
+Rows: TypeAlias = list[tuple[str, str]]
+
+
+def files(place: Path) -> Rows:
+    """A folder tree of many tiny images: planned, and encoded."""
+    images = [png(image) for image in np.random.default_rng(3).integers(0, 256, (64, 8, 8), np.uint8)]
+    for folder in range(FILES // PER_FOLDER):
+        directory = place / "in" / f"{folder:04d}"
+        directory.mkdir(parents=True)
+        for number in range(PER_FOLDER):
+            (directory / f"{number:04d}.png").write_bytes(images[(folder + number) % len(images)])
+    bundle = make_model(place / "model", seed=1).bundle
+    plan = job(place, "plan", "encode", "--input", place / "in", "--model", bundle, "--output", place / "out")
+    run = job(place, "encode", "--input", place / "in", "--model", bundle, "--output", place / "out")
+    state = json.loads(run.text)["run"]
+    assert (state["read"], state["rejects"]) == (FILES, 0)
+    assert plan.peak_mib <= MOST_PLAN, plan.peak_mib
+    rate = state["read"] / (state["ended"] - state["first_result"])
+    return [
+        (f"{FILES:,} files, planned", f"{plan.seconds:.0f} s, {plan.peak_mib:.0f} MiB at most (wanted {MOST_PLAN})"),
+        (f"{FILES:,} files, encoded", f"{run.seconds:.0f} s ({rate:,.0f} a second), {run.peak_mib:.0f} MiB at most"),
+    ]
+
+
+def sparse(place: Path) -> Rows:
+    """One shard that is a large sparse file, beside one of a sixteenth of it."""
+    spawn([sys.executable, "-c", _WIDE, place / "bundle", SIDE], place / "log")
+    peaks = dict[int, Run]()
+    for size in (SPARSE // 16, SPARSE):
+        shard, count = place / f"{size}.npy", size // SIDE**2
+        with shard.open("wb") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE)}
+            )
+            file.truncate(file.tell() + count * SIDE**2)
+        run = job(place, "encode", "--input", shard, "--model", place / "bundle", "--output", place / f"out{size}")
+        assert json.loads(run.text)["run"]["results"] == count
+        peaks[size] = run
+    one, all_ = peaks.values()
+    rate = SPARSE / all_.seconds / (1 << 20)
+    found = f"{all_.peak_mib:.0f} MiB at most; {one.peak_mib:.0f} with a sixteenth; {rate:.0f} MiB/s"
+    return [(f"a sparse shard of {SPARSE >> 30} GiB (.npy), encoded", found)]
+
+
+def nightly(place: Path) -> Rows:
+    """Ten new shards over ten thousand that are unchanged, beside the ten alone."""
+    bundle = make_model(place / "model", seed=1).bundle
+    more = 3 * NEW
+    arrays = np.random.default_rng(5).integers(0, 256, (SHARDS + more, 4, 8, 8), np.uint8)
+    put(place / "in", arrays, range(SHARDS))
+    first = job(place, "encode", "--input", place / "in", "--model", bundle, "--output", place / "out")
+    over, alone = list[float](), list[float]()
+    for night in range(3):
+        new = range(SHARDS + night * NEW, SHARDS + (night + 1) * NEW)
+        put(place / "in", arrays, new)
+        put(place / f"new{night}", arrays, new)
+        for source, output, seconds in (("in", "out", over), (f"new{night}", f"alone{night}", alone)):
+            run = job(place, "encode", "--input", place / source, "--model", bundle, "--output", place / output)
+            assert json.loads(run.text)["run"]["units"] == NEW
+            seconds.append(run.seconds)
+    more_by = statistics.median(one - other for one, other in zip(over, alone, strict=True))
+    assert more_by < MOST_NIGHT, more_by
+    found = (
+        f"{more_by:.1f} s more than the {NEW} alone (wanted {MOST_NIGHT:.0f}); {spread(over)} against {spread(alone)}"
+    )
+    return [
+        (f"{SHARDS:,} small shards, the first run", f"{first.seconds:.0f} s, {first.peak_mib:.0f} MiB at most"),
+        (f"{NEW} new shards over {SHARDS:,} unchanged", found),
+    ]
+
+
+def bad(place: Path) -> Rows:
+    """Shares of records that are no images, through the job."""
+    room = Place(data=place, work=place)
+    rng = np.random.default_rng(9)
+    smooth = rng.integers(0, 256, (512, 8, 8, 3), np.uint8).repeat(4, 1).repeat(4, 2)
+    images = [png(image) for image in smooth]
+    broken = [b"", b"<!DOCTYPE html><title>404</title>".ljust(900), images[0][:-200]]
+    rates, peaks = dict[float, list[float]](), dict[float, float]()
+    for share in (0.0, 0.05, 0.5):
+        wrong = rng.random(RECORDS) < share
+        records = [broken[at % 3] if wrong[at] else images[at % len(images)] for at in range(RECORDS)]
+        for shard in range(4):
+            part = slice(shard * RECORDS // 4, (shard + 1) * RECORDS // 4)
+            write_parquet(place / f"{share}/{shard}.parquet", records[part], range(RECORDS)[part])
+    for _ in range(5):
+        for share in (0.0, 0.05, 0.5):
+            run = run_job(room, place / str(share), "cifar", "--max-reject-fraction", 1)
+            rates.setdefault(share, []).append(run["rate_steady"])
+            peaks[share] = max(peaks.get(share, 0), run["peak_mib"])
+    return [
+        (
+            f"{share:.0%} of PNG records of 32x32x3 are bad, through the job",
+            compared(rates[share], rates[0.0]) + f"; {peaks[share]:.0f} MiB at most, clean {peaks[0.0]:.0f}",
+        )
+        for share in (0.05, 0.5)
+    ]
+
+
+def compared(rates: Sequence[float], clean: Sequence[float]) -> str:
+    """Rates against those of the same rounds."""
+    share = statistics.median(rate / other for rate, other in zip(rates, clean, strict=True))
+    return f"{share:.2f} of the clean rate (wanted 0.9; {statistics.median(rates):,.0f} records a second)"
+
+
+def wait_for(output: Path, pattern: str, child: "subprocess.Popen[bytes]") -> None:
+    """Until a file of a glob is in an output, or its job has ended."""
+    while child.poll() is None and next(output.glob(pattern), None) is None:
+        time.sleep(0.01)
+
+
+def machine() -> str:
+    """What figures are of."""
+    return f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, Linux {platform.release()}"
+
+
+def job(place: Path, *arguments: object) -> Run:
+    """One command, whose result is JSON."""
+    return spawn([sys.executable, "-m", "pipeline", *arguments, "--json"], place / "log")
+
+
+def put(directory: Path, arrays: Any, numbers: Sequence[int]) -> None:
+    """Small shards of some numbers."""
+    directory.mkdir(exist_ok=True)
+    for number in numbers:
+        np.save(directory / f"{number:06d}.npy", arrays[number])
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Some times, from the least to the most."""
+    return f"{min(seconds):.1f} to {max(seconds):.1f} s"
