@@ -15,10 +15,11 @@ from pipeline.errors import LatentlakeError, UsageError
 from pipeline.hold import beating
 from pipeline.job import Job, begin
 from pipeline.layout import Layout
+from pipeline.quoted import quoted
 from pipeline.settings import Settings
 from pipeline.storage import store_for
 from pipeline.storage.tries import RETRIES
-from pipeline.submit import leaves, makes_template, names, runner, submit, submit_nothing, with_processes
+from pipeline.submit import announce, leaves, makes_template, names, runner, submit, submit_nothing, with_processes
 from pipeline.terminal import Progress
 
 
@@ -79,7 +80,9 @@ def _run(job: Job, pipeline: Any, beam_arguments: Sequence[str]) -> None:
 
         pipeline | "Job" >> RunJob(job)
     try:
-        pipeline.run().wait_until_finish()
+        result = pipeline.run()
+        announce(result)
+        result.wait_until_finish()
     except Exception as error:
         raise _cause(error) from error
 
@@ -158,7 +161,7 @@ def _cause(error: BaseException) -> BaseException:
         if isinstance(link, (LatentlakeError, OSError)):
             return link
         link = link.__cause__ or link.__context__
-    return LatentlakeError(f"the pipeline failed: {error}")
+    return quoted(str(error))
 
 
 def _read(uri: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A job whose launcher leaves: its pipeline commits, and fails where nobody else would say that it is not complete."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -82,6 +83,7 @@ def submit(job: Job, pipeline: Any, arguments: Sequence[str]) -> dict[str, Any]:
     except BaseException:
         release(job.config.output, job.config.run)
         raise
+    announce(result)
     known = {"run": job.config.run, "units": job.run.todo, "runner": runner(arguments), "job": _job_id(result)}
     return {"complete": None, "output": job.config.output, "submitted": known}
 
@@ -92,6 +94,12 @@ def submit_nothing(pipeline: Any) -> None:
 
     pipeline | "Nothing to do" >> beam.Create([])
     pipeline.run()
+
+
+def announce(result: Any) -> None:
+    """Say which job Dataflow has made of it, in the words that schedulers look for in what a launcher prints."""
+    if getattr(result, "has_job", False):
+        print(f"Created job with id: [{result.job_id()}]", file=sys.stderr, flush=True)
 
 
 def _job_id(result: Any) -> str | None:

@@ -14,6 +14,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.commit import Gate, Run, commit
 from pipeline.config import JobConfig, Verb
+from pipeline.fold import Folded
 from pipeline.images.base import Target
 from pipeline.items import Item, RejectedItem, encode_items
 from pipeline.job import Job
@@ -214,21 +215,23 @@ def _count(receipt: Receipt) -> None:
 
 
 class _FoldReceipts(beam.CombineFn):
-    """Receipts to one list, in a tree and in any order."""
+    """Receipts to one value, in a tree and in any order."""
 
-    def create_accumulator(self) -> list[str]:
-        return []
+    def create_accumulator(self) -> Folded:
+        return Folded()
 
-    def add_input(self, folded: list[str], receipt: str) -> list[str]:
-        folded.append(receipt)
+    def add_input(self, folded: Folded, receipt: str) -> Folded:
+        folded.add(receipt)
         return folded
 
-    def merge_accumulators(self, parts: Iterable[list[str]]) -> list[str]:
-        return [receipt for part in parts for receipt in part]
+    def merge_accumulators(self, parts: Iterable[Folded]) -> Folded:
+        whole = Folded()
+        whole.join(parts)
+        return whole
 
-    def extract_output(self, folded: list[str]) -> list[str]:
-        return sorted(folded)
+    def extract_output(self, folded: Folded) -> Folded:
+        return folded
 
 
-def _commit(receipts: list[str], config: JobConfig, gate: Gate, run: Run) -> dict[str, Any]:
-    return commit(config, gate, run, (Receipt.from_json(receipt) for receipt in receipts))
+def _commit(folded: Folded, config: JobConfig, gate: Gate, run: Run) -> dict[str, Any]:
+    return commit(config, gate, run, folded.receipts())

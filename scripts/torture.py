@@ -8,6 +8,7 @@ shown in ``torture.md``. A disk that fills up needs the right to mount one.
 
 import argparse
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -16,29 +17,36 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 from scripts import torture_large as large
 from tests.conftest import make_model
 from tests.faults.damaged import containers
-from tests.faults.nursery import Nursery
+from tests.faults.nursery import Child, Nursery
 from tests.faults.test_flips import CHECKED, flips
 from tests.faults.torture import (
     FOUR_WORKERS,
+    Kill,
     Work,
     check_halfway,
     check_said,
+    check_whole,
     finish,
     instants,
     log_of,
     make_shards,
+    marks,
     race,
+    session,
     survive,
+    unchanged,
     undisturbed,
 )
 
-KILLS, KILLS_OF_WORKERS, RACES, FILLS, FLIPS = 50, 6, 10, 20, 300
+KILLS, KILLS_OF_WORKERS, RACES, FILLS, FLIPS = 50, 15, 10, 20, 300
+WHOM = ("all", "launcher", "worker")
 DISK = 160  # KiB: what the undisturbed run needs, and less than a run needs on its way
 
 Rows: TypeAlias = list[tuple[str, str]]
@@ -58,21 +66,36 @@ def kill(place: Path) -> Rows:
 
 
 def kill_workers(place: Path) -> Rows:
-    """Kills of a job with two worker processes, and of all that it started."""
+    """Kills in a job with two worker processes, which is run again at once, also beside workers that are left over."""
+    ends, dice = Counter[str](), random.Random(2)
     with working(place) as (nursery, work):
+        several = replace(work, options=(*work.options, *FOUR_WORKERS))
+        started = time.monotonic()
+        finish(nursery, several, place / "whole")
+        seconds = time.monotonic() - started
         for number in range(KILLS_OF_WORKERS):
-            output = place / f"workers{number}"
-            command = [sys.executable, "-m", "pipeline", *work.command(output), *FOUR_WORKERS]
-            child = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-            )
-            large.wait_for(output, "_receipts/*/*.json" if number % 2 else "_plan/*/*.jsonl", child)
-            time.sleep(number * 0.7)
-            subprocess.run(["pkill", "-9", "-s", str(child.pid)], check=False)
-            child.wait()
-            check_halfway(work, output)
+            output, whom = place / f"workers{number}", WHOM[number % len(WHOM)]
+            instant = dice.uniform(0, seconds)
+            print(f"  {whom} after {instant:.2f} of {seconds:.2f} s", file=sys.stderr)
+            child = Kill.of_several(instant, whom)(nursery, several, output)
+            ends[f"{whom} {'killed' if child.wait() else 'had ended before'}"] += 1
+            done = marks(output)
             finish(nursery, work, output)
-    return [(f"kill -9 of a job and its 2 workers, {KILLS_OF_WORKERS} times", "all to the same bytes")]
+            unchanged(output, done)
+            outlast(child)
+            check_whole(work, output)
+    said = ", ".join(f"{count} {name}" for name, count in ends.items())
+    return [
+        (f"kill -9 in a job of 2 workers, {KILLS_OF_WORKERS} times, and run again", f"all to the same bytes ({said})")
+    ]
+
+
+def outlast(child: Child) -> None:
+    """Wait until nothing is left of what a child started."""
+    end = time.monotonic() + 60
+    while (left := session(child.pid)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not left, left
 
 
 def races(place: Path) -> Rows:

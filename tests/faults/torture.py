@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -106,6 +107,22 @@ class Kill:
 
         return harm
 
+    @staticmethod
+    def of_several(seconds: float, whom: str) -> "Harm":
+        """SIGKILL at an instant, in a job with workers of its own: of ``all``, the ``launcher`` or one ``worker``."""
+
+        def harm(nursery: Nursery, work: Work, output: Path) -> Child:
+            child = nursery.start(work.command(output), log_of(output))
+            time.sleep(seconds)
+            members = [] if child.ended else session(child.pid)
+            hit = {"all": members, "launcher": [child.pid], "worker": members[-1:]}[whom]
+            for pid in hit:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return child
+
+        return harm
+
 
 Harm: TypeAlias = Callable[[Nursery, Work, Path], Child]
 
@@ -180,6 +197,16 @@ def assert_same(found: dict[str, bytes], wanted: dict[str, bytes]) -> None:
     """Equal names and bytes; an error names the files rather than showing them."""
     differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     assert not differing
+
+
+def session(leader: int) -> list[int]:
+    """Ids of the processes that a child and all that it started are, of those that still run."""
+    found = list[int]()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _, _, group = path.read_text().rpartition(")")[2].split()[:4]
+            found += [int(path.parent.name)] * (int(group) == leader and state not in "ZX")
+    return sorted(found)
 
 
 def instants(work: Work, count: int, seed: int) -> Iterator[tuple[str, Harm]]:
