@@ -10,7 +10,7 @@ import numpy as np
 from demo import digits_as_pixels, run, to_png, write_parquet
 from sklearn.datasets import load_digits
 
-from tests.engines.cluster import running
+from tests.engines.flink import running
 
 SHARDS = 16
 MODEL = "model/zoo/mnist-autoencoder"

@@ -134,7 +134,8 @@ def flip(place: Path) -> Rows:
     for kind in (*CHECKED, "tar", "npy"):
         tally = flips(made[kind], place, FLIPS, seed=7, salvage=True)
         assert kind not in CHECKED or not tally.silent, (kind, tally.silent)
-        rows.append((f"{FLIPS} flipped bits, {kind}", f"{len(tally.silent)} silent; {dict(tally.outcomes)}"))
+        kinds = ", ".join(f"{name}: {count}" for name, count in tally.outcomes.most_common())
+        rows.append((f"{FLIPS} flipped bits, {kind}", f"{len(tally.silent)} silent; {kinds}"))
     return rows
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import Pixels, png, write_parquet
-from tests.engines.cluster import Cluster, running
+from tests.engines.flink import Flink, running
 from tests.engines.jobs import run
 from tests.engines.processes import ROOT
 from tests.faults.outputs import files
@@ -42,13 +42,13 @@ def work(tmp_path_factory: pytest.TempPathFactory, digits: Pixels) -> Work:
 
 
 @pytest.fixture(scope="session")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flink]:
     with running(tmp_path_factory.mktemp("flink")) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def flink(started: Cluster) -> Cluster:
+def flink(started: Flink) -> Flink:
     """A Flink cluster of two machines, both well."""
     for node in started.nodes:
         if node.manager.process.poll() is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.engines.processes import Part, start
 
-SECONDS = 240  # that a job may take, with what befalls it
+SECONDS = 300  # that a job may take, with what befalls it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

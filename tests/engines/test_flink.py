@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.cluster import Cluster
 from tests.engines.conftest import SHARDS, TRUTH
+from tests.engines.flink import Flink
 from tests.engines.jobs import SECONDS, begun, run
 from tests.engines.processes import until
 from tests.faults.outputs import add_up, litter, rows, success
@@ -17,8 +17,8 @@ from tests.faults.torture import Work, check_whole
 from tests.stores import gcs_server
 from tests.stores.gcs_server import GcsServer
 
-pytestmark = pytest.mark.timeout(400)
-Harm = Callable[[Cluster], None]
+pytestmark = pytest.mark.timeout(600)
+Harm = Callable[[Flink], None]
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +31,18 @@ def done(output: Path) -> int:
     return len([*output.glob("_receipts/*/*.json")])
 
 
-def task_manager(flink: Cluster) -> None:
+def task_manager(flink: Flink) -> None:
     """Killed, while its Python worker lives on: a zombie that goes on to write."""
     flink.nodes[0].manager.kill()
 
 
-def worker(flink: Cluster) -> None:
+def worker(flink: Flink) -> None:
     """Killed, its TaskManager lives on."""
     for pid in flink.nodes[0].workers:
         os.kill(pid, signal.SIGKILL)
 
 
-def frozen(flink: Cluster) -> None:
+def frozen(flink: Flink) -> None:
     """All of a machine stands still, is given up for dead, and comes back while others do its work."""
     lost, other = flink.nodes
     before = set(other.workers)
@@ -53,7 +53,7 @@ def frozen(flink: Cluster) -> None:
 
 
 @pytest.mark.parametrize("harm", [task_manager, worker, frozen])
-def test_what_dies_or_freezes_on_the_way_is_not_seen(flink: Cluster, work: Work, tmp_path: Path, harm: Harm) -> None:
+def test_what_dies_or_freezes_on_the_way_is_not_seen(flink: Flink, work: Work, tmp_path: Path, harm: Harm) -> None:
     """Half of what is there works on; what was done there is done again."""
     output = tmp_path / "out"
     with begun([*work.command(output), *flink.options], tmp_path) as job:
@@ -67,7 +67,7 @@ def test_what_dies_or_freezes_on_the_way_is_not_seen(flink: Cluster, work: Work,
     assert success(output)["run"]["read"] == TRUTH["records_read"]
 
 
-def test_who_submitted_the_job_may_die(flink: Cluster, work: Work, tmp_path: Path) -> None:
+def test_who_submitted_the_job_may_die(flink: Flink, work: Work, tmp_path: Path) -> None:
     """The cluster goes on, and the commit is the job's own last step."""
     output = tmp_path / "out"
     with begun([*work.command(output), *flink.options], tmp_path) as job:
@@ -77,7 +77,7 @@ def test_who_submitted_the_job_may_die(flink: Cluster, work: Work, tmp_path: Pat
     check_whole(work, output)
 
 
-def test_from_bucket_to_bucket(flink: Cluster, work: Work, gcs: GcsServer, tmp_path: Path) -> None:
+def test_from_bucket_to_bucket(flink: Flink, work: Work, gcs: GcsServer, tmp_path: Path) -> None:
     """Rows and counts of a local run over a disk; workers learn of the store from the job alone."""
     bucket = gcs.bucket()
     bucket.upload(work.source, "in")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.cluster import ENGINES
 from tests.engines.conftest import TRUTH
 from tests.engines.jobs import begun, run
+from tests.engines.machines import ENGINES
 from tests.engines.processes import ROOT, until
 from tests.faults.torture import Work, check_whole
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,12 @@
-"""A Flink cluster on this machine: a JobManager, TaskManagers and a pool of Beam's Python workers, each a real process.
+"""A Flink cluster on this machine: a JobManager, and TaskManagers with a pool of Python workers beside each.
 
     with running(folder) as cluster:
         subprocess.run([sys.executable, "-m", "pipeline", "encode", ..., *cluster.options])
 
-All that was started ends with the block.
+All that was started ends with the block. The output of each process is in the folder.
 """
 
 import json
-import socket
-import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,21 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.engines.processes import ROOT, Part, answers, children, free_ports, start, until
+from tests.engines.machines import ENGINES, java, pool, workers
+from tests.engines.processes import Part, free_ports, start, until
 
-ENGINES = ROOT / ".engines"
-_JOB_SERVER = ENGINES / "flink/flink-job-server-1.jar"
-_OPENED = (  # to Flink 1.19, which looks into what Java 17 closes
-    *("java.lang", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.text", "java.time", "java.util"),
-    *("java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks", "sun.nio.ch"),
-)
-_JAVA = (
-    *("java", "-Xmx512m", "-XX:MaxDirectMemorySize=512m", "-XX:+UseSerialGC"),
-    "-XX:TieredStopAtLevel=1",  # there in half the time, and what it does for a job is little
-    "-Dorg.slf4j.simpleLogger.showDateTime=true",
-    *(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in _OPENED),
-    *("-cp", f"{ENGINES}/flink/*"),
-)
+_JOB_SERVER = ENGINES / "flink/job-server.jar"
 _MASTER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _CONFIG = """\
@@ -87,11 +74,11 @@ class Node:
     @property
     def workers(self) -> list[int]:
         """Processes that run units."""
-        return children(self.pool.pid)
+        return workers(self.pool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
+class Flink:
     """A running cluster."""
 
     rest: int
@@ -99,18 +86,14 @@ class Cluster:
     nodes: list[Node]
 
     @property
-    def flink(self) -> list[str]:
-        """Options of a job that runs here, without those that say how its Python workers are started."""
+    def options(self) -> list[str]:
+        """Options of a job that runs here."""
         return [
             *("--runner=FlinkRunner", "--flink_version=1.19", f"--flink_master=localhost:{self.rest}"),
-            *(f"--flink_job_server_jar={_JOB_SERVER}", f"--files_to_stage={_JOB_SERVER}"),
-            *(f"--parallelism={len(self.nodes)}", "--environment_cache_millis=0"),
+            *(f"--flink_job_server_jar={_JOB_SERVER}", f"--files_to_stage={_JOB_SERVER}"),  # the cluster has the others
+            *("--environment_type=EXTERNAL", f"--environment_config={self.pool}", "--environment_cache_millis=0"),
+            f"--parallelism={len(self.nodes)}",
         ]
-
-    @property
-    def options(self) -> list[str]:
-        """Options of a job whose units run in the pools."""
-        return [*self.flink, "--environment_type=EXTERNAL", f"--environment_config={self.pool}"]
 
     def ask(self, path: str) -> Any:
         """What Flink's REST interface answers."""
@@ -130,7 +113,7 @@ class Cluster:
 
 
 @contextmanager
-def running(folder: Path, nodes: int = 2, *, pinned: bool = False) -> Iterator[Cluster]:
+def running(folder: Path, nodes: int = 2, *, pinned: bool = False) -> Iterator[Flink]:
     """A cluster in this block.
 
     Args:
@@ -138,31 +121,24 @@ def running(folder: Path, nodes: int = 2, *, pinned: bool = False) -> Iterator[C
       nodes: machines with a TaskManager and a pool of workers.
       pinned: each of them has one core, and no other.
     """
-    assert _JOB_SERVER.exists(), f"{_JOB_SERVER} is not there: run scripts/engines"
     folder.mkdir(parents=True, exist_ok=True)
     rpc, rest, port = free_ports(3)
     (folder / "config.yaml").write_text(_CONFIG.format(rpc=rpc, rest=rest, folder=folder))
     with ExitStack() as stack:
-        stack.callback(start([*_JAVA, _MASTER, "--configDir", folder], folder / "master.log").kill)
+        stack.callback(start(java("flink", _MASTER, "--configDir", folder), folder / "master.log").kill)
         cores = [["taskset", "-c", number] if pinned else [] for number in range(nodes)]
-        begun = [stack.enter_context(_node(folder, f"127.0.0.{i + 2}", port, core)) for i, core in enumerate(cores)]
-        cluster = Cluster(rest=rest, pool=f"pool:{port}", nodes=begun)
+        begun = [stack.enter_context(_node(folder, number, port, core)) for number, core in enumerate(cores)]
+        cluster = Flink(rest=rest, pool=f"pool:{port}", nodes=begun)
         cluster.await_managers(nodes)
         yield cluster
 
 
 @contextmanager
-def _node(folder: Path, address: str, port: int, core: Sequence[object]) -> Iterator[Node]:
-    """A machine of its own, as far as its TaskManager sees: the same name leads each to another pool."""
-    hosts = folder / f"{address}.hosts"
-    hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n{address} pool\n")
-    java = [*core, *_JAVA, f"-Djdk.net.hosts.file={hosts}", _MANAGER, "--configDir", folder]
-    python = [*core, sys.executable, "-m", "tests.engines.pool", f"{address}:{port}"]
-    pool = start(python, folder / f"{address}.pool.log")
-    node = Node(command=java, manager=start(java, folder / f"{address}.manager.log"), pool=pool)
-    try:
-        until(lambda: answers(port, address), "a pool of workers", pool)
-        yield node
-    finally:
-        node.manager.kill()
-        pool.kill()
+def _node(folder: Path, number: int, port: int, core: Sequence[object]) -> Iterator[Node]:
+    with pool(folder, number, port, core) as (part, option):
+        command = [*core, *java("flink", _MANAGER, "--configDir", folder, options=[option])]
+        node = Node(command=command, manager=start(command, folder / f"{number}.manager.log"), pool=part)
+        try:
+            yield node
+        finally:
+            node.manager.kill()
