@@ -1,9 +1,13 @@
 """The demo of Flink: a cluster is started, digits are encoded on it, the output is proven, and all is stopped again."""
 
 import argparse
+import os
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +34,7 @@ def main() -> None:
     with running(root.resolve() / "cluster") as cluster:
         print(f"Flink's page: http://localhost:{cluster.rest}")
         job = ["--model", MODEL, "--resize", "stretch", "--output", root / "latents", *cluster.options]
-        run("pipeline encode --input", root / "shards", *job)
+        submit("encode", "--input", root / "shards", *job)
     run("pipeline verify --deep", root / "latents")
 
 
@@ -42,6 +46,19 @@ def write_shards(folder: Path) -> None:
         chosen = [(i, files[i], labels[i]) for i in rows.tolist()]
         write_parquet(folder / f"digits-{shard:05d}.parquet", chosen)
     print(f"wrote {len(files):,} digits as {SHARDS} Parquet shards below {folder}")
+
+
+def submit(*words: object) -> None:
+    """Run ``python -m pipeline WORDS`` and show it; with it the job server ends that Beam has started for it."""
+    command = ["python", "-m", "pipeline", *map(str, words)]
+    print(f"\n$ {shlex.join(command)}", flush=True)
+    process = subprocess.Popen([sys.executable, *command[1:]], start_new_session=True)
+    try:
+        if process.wait():
+            sys.exit(process.returncode)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
