@@ -177,3 +177,4 @@ def _drop_capabilities() -> None:
 
 if __name__ == "__main__":
     _serve()
+    os._exit(0)  # to take TensorFlow down takes seconds, on a busy machine many
