@@ -70,7 +70,8 @@ def _started(training: bool) -> Any:
 
 
 def _import(training: bool) -> Any:
-    module = import_module("tensorflow")
+    with _home_of_its_own():
+        module = import_module("tensorflow")
     _set_threads(module.config, cores() if training else 1, cores())
     module.config.list_logical_devices()  # starts it: where there is no GPU, native code prints that too
     return module
@@ -102,9 +103,24 @@ def _set_threads(config: Any, intra_threads: int, inter_threads: int) -> None:
             )
 
 
+@contextmanager
+def _home_of_its_own() -> Iterator[None]:
+    # While Keras is imported: ~/.keras/keras.json could change what numbers it computes with, and it writes one itself.
+    given = os.environ.get("KERAS_HOME")
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["KERAS_HOME"] = home
+        try:
+            yield
+        finally:
+            del os.environ["KERAS_HOME"]
+            if given is not None:
+                os.environ["KERAS_HOME"] = given
+
+
 @cache
 def _keras() -> Any:
-    module = import_module("keras")
+    with _home_of_its_own():
+        module = import_module("keras")
     if module.config.backend() != "tensorflow":
         raise LatentlakeError(
             f"Keras was imported here on {module.config.backend()!r}; set KERAS_BACKEND=tensorflow before that"
