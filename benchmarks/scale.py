@@ -33,7 +33,7 @@ OVERHEAD = 0.15  # seconds of a small shard's requests that nothing else covers,
 ASKED = 16  # requests of the commit at once ...
 LATENCY = 0.05  # ... and seconds of each
 WRITES, READS = 1_000, 5_000  # a second that Cloud Storage takes below one prefix before it has spread it
-A, B = 0.005e-3, 0.0004e-3  # dollars of a request of class A (2 for a shard) and B (3)
+A, B = 0.005e-3, 0.0004e-3  # dollars of a request of class A (2 for a shard) and B (2)
 CORE_HOUR = 0.05  # dollars
 _UNITS = {"seconds": " s", "mib": " MiB"}
 
@@ -74,11 +74,11 @@ def reckon(measured: Sequence[dict[str, Any]]) -> str:
 def row(shards: int, workers: int, one: dict[str, float]) -> str:
     """One line: of a launcher here, workers of ``CORES`` cores, and shards of ``RECORDS`` records in a store."""
     run = shards * (RECORDS / (RATE * CORES) + OVERHEAD / 2) / workers
-    commit = shards * (one["commit"] + LATENCY * 2 / ASKED)  # each receipt is read and removed
+    commit = shards * (one["commit"] + LATENCY / ASKED)  # each receipt is removed
     graph = shards / 1_000 * 150
     hours = run * workers * CORES / 3600  # of cores
-    cost = (shards * (2 * A + 3 * B) + hours * CORE_HOUR) / (shards * RECORDS)
-    asked = 5 * shards / run
+    cost = (shards * (2 * A + 2 * B) + hours * CORE_HOUR) / (shards * RECORDS)
+    asked = 4 * shards / run
     cells = [
         f"{shards:,}",
         f"{workers:,}",
@@ -131,7 +131,7 @@ def plot(measured: Sequence[dict[str, Any]], path: Path) -> None:
     one = slopes(measured)
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     for shards in RECKONED:
-        commit = shards * (one["commit"] + LATENCY * 2 / ASKED)
+        commit = shards * (one["commit"] + LATENCY / ASKED)
         runs = [shards * (RECORDS / (RATE * CORES) + OVERHEAD / 2) / workers + commit for workers in WORKERS]
         axes.loglog(WORKERS, [run / 3600 for run in runs], "o-", label=f"{shards:,} shards")
         axes.axhline(commit / 3600, color=axes.lines[-1].get_color(), linestyle=":")

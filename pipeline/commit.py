@@ -58,7 +58,7 @@ def commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) ->
         return done
     new = {receipt.unit: receipt for receipt in fresh}
     _check(new, run)
-    before, pending = read_manifest(layout), read_receipts(layout)
+    before, pending = read_manifest(layout), read_receipts(layout, known=_finished(new))
     state = _state({**before, **pending}, new, run.obsolete)
     failed = [receipt for receipt in new.values() if receipt.error is not None]
     stale = _stale(state, failed)
@@ -96,6 +96,11 @@ def _state(known: Mapping[str, Receipt], new: Mapping[str, Receipt], obsolete: S
     state = {**known, **{unit: receipt for unit, receipt in new.items() if receipt.error is None}}
     gone = set(obsolete)
     return {unit: receipt for unit, receipt in state.items() if receipt.error is None and unit not in gone}
+
+
+def _finished(new: Mapping[str, Receipt]) -> set[str]:
+    """Units of this run whose receipts need not be read again: they came here by themselves."""
+    return {unit for unit, receipt in new.items() if receipt.error is None}
 
 
 def _stale(state: Mapping[str, Receipt], failed: Iterable[Receipt]) -> set[str]:
@@ -152,6 +157,7 @@ def _summary(
         "total": {"units": len(state), **total},
         "run": {
             "id": config.run,
+            "retry": config.retry is not None,
             "units": run.todo,
             "kept_units": run.units - run.todo,
             "passed_over_files": run.passed_over,

@@ -38,10 +38,10 @@ PHASES = {
     "read": (Fault(what="", method="GET", target="alt=media", name=r"^in/.*parquet$"), (*READS, "flip")),
     "publish": (Fault(what="", method="POST", name="^out/(latents|images|rejects|_receipts)/"), WRITES),
     "manifest": (Fault(what="", method="POST", name=r"^out/_manifest\.parquet"), WRITES),
-    "receipts": (Fault(what="", method="GET", target="alt=media", name="^out/_receipts/"), (*READS, "flip")),
     "success": (Fault(what="", method="POST", name=r"^out/(_SUCCESS|_plan/.*summary\.json)$"), WRITES),
     "sweep": (Fault(what="", method="DELETE", name="^out/(?!_hold)"), (503, "reset", "lost", "stall")),
 }
+RECEIPTS = Fault(what="", method="GET", target="alt=media", name="^out/_receipts/")  # of a run that did not commit
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +116,46 @@ def test_a_fault_changes_nothing(stocked: GcsBucket, gcs: GcsServer, clean: Clea
         with gcs.proxy.doing(replace(wanted, what=what, skip=skip, seconds=1.2 * STALL)):
             reconstruct(stocked, gcs)
         clean.check(f"after {skip}")
+
+
+def test_a_commit_does_not_read_receipts_that_came_to_it_by_themselves(clean: Clean) -> None:
+    assert [request for request in clean.seen if replace(RECEIPTS, times=1 << 30).meets(request)] == []
+
+
+@pytest.mark.parametrize("what", [*READS, "flip"])
+def test_a_fault_at_receipts_that_were_left_changes_nothing(
+    stocked: GcsBucket, gcs: GcsServer, clean: Clean, monkeypatch: pytest.MonkeyPatch, what: int | str
+) -> None:
+    """The run after one that did not come to its commit reads them twice: as it plans, and as it commits."""
+    for skip in (0, SHARDS, 2 * SHARDS - 1):
+        leave_receipts(stocked, gcs, monkeypatch)
+        with gcs.proxy.doing(replace(RECEIPTS, what=what, skip=skip, seconds=1.2 * STALL)):
+            reconstruct(stocked, gcs)
+        clean.check(f"after {skip}")
+
+
+@pytest.mark.parametrize("what", [503, "reset", "flip"])
+def test_receipts_that_cannot_be_read_are_a_named_failure(
+    stocked: GcsBucket, gcs: GcsServer, clean: Clean, monkeypatch: pytest.MonkeyPatch, what: int | str
+) -> None:
+    for skip in (0, SHARDS, 2 * SHARDS - 1):
+        leave_receipts(stocked, gcs, monkeypatch)
+        monkeypatch.setattr(tries, "PATIENCE", HASTY)
+        with gcs.proxy.doing(always(replace(RECEIPTS, what=what, skip=skip))):
+            assert f"{stocked.uri}/out/_receipts/" in failure(stocked, gcs)
+        clean.check_halfway(f"half {skip}")
+        monkeypatch.setattr(tries, "PATIENCE", CALM)
+        reconstruct(stocked, gcs)
+        clean.check(f"after {skip}")
+
+
+def leave_receipts(gs: GcsBucket, gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose units are done, and that ends before its manifest."""
+    monkeypatch.setattr(tries, "PATIENCE", HASTY)
+    with gcs.proxy.doing(always(replace(PHASES["manifest"][0], what=503))):
+        failure(gs, gcs)
+    monkeypatch.setattr(tries, "PATIENCE", CALM)
+    assert len(gs.names("out/_receipts/")) == SHARDS
 
 
 @pytest.mark.parametrize("what", [503, "reset", "lost", "spoil", "part", 410])
