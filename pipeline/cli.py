@@ -154,8 +154,12 @@ def _carry(names: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def quiet_logs(verbose: bool) -> None:
-    """Keep libraries from writing over the progress bar; what goes wrong comes as an exception all the same."""
+    """Keep libraries from writing over the progress bar; what goes wrong comes as an exception all the same.
+
+    What this project itself warns of is shown: a store that does not answer is waited for.
+    """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
+    logging.getLogger("pipeline").setLevel(logging.INFO if verbose else logging.WARNING)
     if not verbose:  # Beam logs the trace of every error that it passes on
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)

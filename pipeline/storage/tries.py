@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
 
+from pipeline.storage.failures import clean
+
 T = TypeVar("T")
 
 
@@ -30,6 +32,7 @@ class Patience:
 PATIENCE = Patience()
 
 _STEPS = 32  # a pause grows no more after so many
+_SILENT = 4  # failures of one request that nobody hears of: about three seconds
 
 
 class Retries:
@@ -69,7 +72,9 @@ def persist(name: str, request: Callable[[], T], passes: Callable[[Exception], b
             pause = min(PATIENCE.most, PATIENCE.first * 2.0 ** min(number, _STEPS)) * random.uniform(0.5, 1.0)
             if not passes(error) or time.monotonic() + pause > end:
                 raise
-            logging.getLogger(__name__).info("%s is tried again in %.1f s: %s", name, pause, error)
+            left = end - time.monotonic()
+            level = logging.WARNING if number == _SILENT else logging.INFO
+            logging.getLogger(__name__).log(level, "%s fails, is tried for %.0f s: %s", name, left, clean(str(error)))
         RETRIES.add()
         time.sleep(pause)
     raise AssertionError  # count() does not end
