@@ -104,6 +104,25 @@ def _cores(result: Result) -> list[list[str]]:
     return [["1 core to 2 cores", f"{result['speedup']:.2f}x", ">= 1.8x", f"{sides} records/s"]]
 
 
+def _modes(result: Result) -> list[list[str]]:
+    def of(runs: Sequence[Result]) -> str:
+        first, all_of_it, peak = (
+            median(run[key] for run in runs) for key in ("seconds_startup", "seconds_total", "peak_mib")
+        )
+        return f"{_rates(runs)} records/s, first after {first:.1f} s, {all_of_it:.0f} s in all, {peak:,.0f} MiB each"
+
+    return [
+        [
+            f"two processes of one thread against one of all threads, {name}",
+            f"{value['ratio']:.2f}x",
+            "",
+            "; ".join(f"{side}: {of(runs)}" for side, runs in value["runs"].items()),
+        ]
+        for name, value in result.items()
+        if isinstance(value, dict) and "ratio" in value
+    ]
+
+
 def _memory(result: Result) -> list[list[str]]:
     return [
         [
@@ -169,6 +188,7 @@ _ROWS: dict[str, Callable[[Result], list[list[str]]]] = {
     "peers": _peers,
     "limits": _limits,
     "cores": _cores,
+    "modes": _modes,
     "memory": _memory,
     "same_bytes": _same_bytes,
     "startup": _startup,

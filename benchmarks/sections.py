@@ -135,6 +135,21 @@ def cores(plan: Plan) -> dict[str, Any]:
     return {"runs": runs, "speedup": ratio(runs, "2 cores", "1 core")}
 
 
+def modes(plan: Plan) -> dict[str, Any]:
+    """Threads of one process, the default, against a process with one thread for each of two cores."""
+    processes = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    found = {}
+    for name, suffix in (("mnist-parquet", "mnist"), ("cifar-tar", "cifar")):
+        source = plan.shards(name)
+        sides: dict[str, Side] = {
+            "threads": partial(run_job, plan.place, source, suffix),
+            "processes": partial(run_job, plan.place, source, suffix, *processes, "--threads", 1),
+        }
+        runs = alternate(plan.rounds, sides)
+        found[name] = {"runs": runs, "ratio": ratio(runs, "processes", "threads")}
+    return found
+
+
 def same_bytes(plan: Plan) -> dict[str, Any]:
     """Digest of every output file under 1, 2 and 4 threads, workers and processes, and on one core."""
     source = plan.shards("mnist-tfrecord", 60_000)
@@ -184,6 +199,7 @@ SECTIONS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "peers": peers,
     "limits": limits,
     "cores": cores,
+    "modes": modes,
     "memory": memory,
     "same_bytes": same_bytes,
 }
