@@ -22,6 +22,8 @@ _MAX_TRACED = 32  # functions that are kept
 _SAME_BITS = 16  # rows of a call: with fewer, some kernels take another way
 _MAX_REASON = 500  # characters
 _PROCESS = re.compile(r"^\s*\(\d+\) \w+: +|\{\{function_node [^}]*\}\} ?| \[Op:\w+\]$")
+_BOLD = re.compile(r"\x1b\[\d+m")  # where a layer is called by itself, Keras adds this, and ...
+_ARGUMENTS = "\n\nArguments received by "
 
 
 class Calls:
@@ -182,7 +184,8 @@ def in_parts(run: Callable[[slice, Failed | None], T], n: int, step: int, failed
 
 def reason(error: Any) -> str:
     """What an error of TensorFlow says, in one line that does not depend on what else the process has done."""
-    text, _, place = str(error.message).partition("\n\t [[")
+    text = _BOLD.sub("", str(error.message)).partition(_ARGUMENTS)[0]
+    text, _, place = text.partition("\n\t [[")
     line = _PROCESS.sub("", (text.strip().splitlines() or [""])[-1])  # what comes before introduces it
     node = re.match(r"\{\{node ([^}]*)\}\}", place)
     short = isinstance(error, tensorflow().errors.ResourceExhaustedError)

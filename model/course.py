@@ -15,6 +15,17 @@ def side_at(step: int, steps: int) -> int:
     return _PHASES[int(np.searchsorted(ends[:-1], step, side="right"))][1]
 
 
+def share_done(done: int, steps: int) -> float:
+    """Share of all work in the first steps: one costs as much as its pieces have pixels."""
+    work, before = [0.0, 0.0], 0.0
+    for share, side in _PHASES:
+        length = share * steps / STEPS
+        work[0] += min(max(done - before, 0.0), length) * side**2
+        work[1] += length * side**2
+        before += length
+    return work[0] / work[1]
+
+
 def rate_at(step: int, steps: int, rate: float) -> float:
     """Learning rate in this step: it rises at the very beginning, then falls as a cosine does, to nearly 0."""
     warm_up = max(1, _WARM_UP * steps // STEPS)

@@ -10,6 +10,7 @@ import numpy as np
 
 from model.backend import keras, tensorflow
 from model.bundle import GOLDEN, MODEL, Bundle, refuse_existing, write_bundle
+from model.calls import reason
 from model.golden import COUNT, golden_inputs, pack
 from model.graph import depends_on_latent_alone, find_latent, layer_shapes
 from model.inputs import Takes, sides, what_it_takes
@@ -77,7 +78,8 @@ def export(
       training: provenance to keep in the bundle.
 
     Raises:
-      BundleError: the file is unsafe or damaged, its inputs or outputs are others, or it has no such layer.
+      BundleError: the file is unsafe or damaged, its inputs or outputs are others, it has no such layer, or fails for
+        plain inputs.
       OutputError: there is a bundle at ``output`` already.
       UsageError: the preprocessing does not fit the model.
     """
@@ -89,6 +91,11 @@ def export(
         golden = _golden(Runtime(model, spec))
     except UsageError as error:
         raise type(error)(f"{where}: {error}") from error
+    except tensorflow().errors.OpError as error:
+        raise BundleError(
+            f"{where}: the model fails for its golden inputs ({reason(error)}); see that it takes any image of its "
+            f"--value-range, or train it again"
+        ) from error
     return write_bundle(output, spec, {MODEL: data, GOLDEN: golden})
 
 

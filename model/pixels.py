@@ -28,10 +28,10 @@ def to_pixels(values: Floats, value_range: tuple[float, float], dtype: npt.DType
     if to.name not in FULL:
         raise ValueError(f"pixels of dtype {to.name}; they are one of {', '.join(FULL)}")
     low, high = value_range
-    unit = values if (low, high) == (0.0, 1.0) else (values - np.float32(low)) / np.float32(high - low)
-    if to == np.float32:
-        return unit
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        unit = values if (low, high) == (0.0, 1.0) else (values - np.float32(low)) / np.float32(high - low)
+        if to == np.float32:
+            return unit
         whole = np.multiply(unit, np.float32(FULL[to.name]))
         return np.rint(np.clip(whole, 0, FULL[to.name], out=whole), out=whole).astype(to)
 

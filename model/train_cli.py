@@ -140,7 +140,9 @@ def _denoiser(options: Namespace) -> tuple[dict[str, object], list[str]]:
 
 
 def _say_step(report: "Report", steps: int) -> None:
-    left = int(report.seconds / report.step * (steps - report.step))
+    from model.course import share_done
+
+    left = int(report.seconds * (1 / share_done(report.step, steps) - 1))
     parts = [
         f"step {report.step:,} of {steps:,}",
         f"loss {report.loss:.2f} (PSNR {-report.loss:.2f} dB)",

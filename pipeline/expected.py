@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.listing import Found, list_files
+from pipeline.readers import reader_for
 from pipeline.records import Unit
 from pipeline.stems import stem_of
 from pipeline.storage import store_for
@@ -48,12 +49,17 @@ def find_expected(asked: str, found: Found) -> Expected:
       found: the shards.
 
     Raises:
-      InputError: it is none of these, names a shard that is not there, or leaves one out.
+      InputError: it is none of these, names a shard that is not there, leaves one out, or counts an image
+        file as other than one record.
     """
     if asked.isdigit():
         return Expected(total=int(asked))
     counts = {name: count for uri in list_files(asked) for name, count in _counts(uri)}
     shards = dict(_matched(counts, found, asked))
+    if reader_for(found.format).grouped and (
+        wrong := next((path for path, count in shards.items() if count != 1), None)
+    ):
+        raise InputError(f"{asked} counts {shards[wrong]} records of {wrong!r}, and an image file is one")
     if lacking := next((shard.path for shard in found.shards if shard.path not in shards), None):
         raise InputError(f"{asked} does not say how many records {lacking} has; leave the shard out, or count it there")
     return Expected(shards=shards)

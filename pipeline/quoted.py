@@ -7,6 +7,7 @@ from pipeline.errors import LatentlakeError
 
 _OURS = re.compile(r"^pipeline\.errors\.(\w+): (.+)$", re.MULTILINE)
 _OTHERS = re.compile(r"^(?!java|org\.|io\.)[A-Za-z_][\w.]*(?:Error|Exception): .+$", re.MULTILINE)
+_ENDED = "Channel closed prematurely"  # Beam's words where the connection to a worker process broke
 _WHERE = re.compile(r" \[while running '.*")
 
 
@@ -16,5 +17,10 @@ def quoted(text: str) -> LatentlakeError:
         error = LatentlakeError(_WHERE.sub("", ours[2]))
         error.exit_status = getattr(errors, ours[1], LatentlakeError).exit_status
         return error
+    if _ENDED in text:
+        return LatentlakeError(
+            "a worker process ended: it was probably killed, or out of memory; what it had finished is kept, and the "
+            "same command goes on from there, with fewer --direct_num_workers if memory is short (--verbose shows all)"
+        )
     lines = _OTHERS.findall(text) or text.strip().splitlines() or ["it does not say why"]
     return LatentlakeError(f"the pipeline failed: {_WHERE.sub('', lines[-1])} (--verbose shows all)")

@@ -29,7 +29,7 @@ def salvaged(batches: Iterator[RawBatch], unit: Unit, columns: Columns) -> Itera
 
 
 def counted(batches: Iterator[RawBatch], unit: Unit) -> Iterator[RawBatch]:
-    """The batches of a unit, which must hold as many records as are expected.
+    """The batches of a unit, whose shard must hold as many records as are expected; a file of a group is always one.
 
     Raises:
       ShardError: they do not.
@@ -40,7 +40,7 @@ def counted(batches: Iterator[RawBatch], unit: Unit) -> Iterator[RawBatch]:
         yield batch
     if unit.expected not in (None, found):
         problem = f"{found} records, and {unit.expected} are expected (--expect-records)"
-        raise ShardError(unit.shards[0].path if len(unit.shards) == 1 else unit.id, problem)
+        raise ShardError(unit.shards[0].path, problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

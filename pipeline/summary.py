@@ -5,6 +5,8 @@ from typing import Any
 
 from pipeline.errors import UnfinishedError
 
+_SIZES = ((10**3, "kB"), (10**6, "MB"), (10**9, "GB"))  # bytes
+
 
 def check_complete(summary: Mapping[str, Any]) -> None:
     """Refuse an output without ``_SUCCESS``.
@@ -23,9 +25,10 @@ def describe(summary: Mapping[str, Any]) -> str:
     run = summary["run"]
     lines = [_run_line(run), _total_line(summary), *_reasons(summary), *_failed(summary)]
     if run["passed_over_files"]:
-        lines.append(f"  passed over: {run['passed_over_files']:,} files of the input are of no known format")
+        files = _counted(run["passed_over_files"], "file")
+        lines.append(f"  passed over, since they are of no known format: {files} of the input")
     if run["store_retries"]:
-        lines.append(f"  {run['store_retries']:,} requests to the stores failed and were made again")
+        lines.append(f"  made again, since they failed: {_counted(run['store_retries'], 'request')} to the stores")
     return "\n".join(lines + _open(summary))
 
 
@@ -33,19 +36,37 @@ def _submitted(summary: Mapping[str, Any]) -> str:
     submitted, output = summary["submitted"], summary["output"]
     job = f" as {submitted['job']}" if submitted["job"] else ""
     return (
-        f"submitted: run {submitted['run']}, {submitted['units']:,} units, to {submitted['runner']}{job}\n"
+        f"submitted: run {submitted['run']}, {_counted(submitted['units'], 'unit')}, to {submitted['runner']}{job}\n"
         f"its pipeline ends with {output}/_SUCCESS, or fails and says why"
     )
 
 
 def _run_line(run: Mapping[str, Any]) -> str:
     if not run["units"]:
-        return f"nothing to do: all {run['kept_units']:,} units are done and unchanged"
+        units = "the one unit is" if run["kept_units"] == 1 else f"all {run['kept_units']:,} units are"
+        return f"nothing to do: {units} done and unchanged"
     kept = f", {run['kept_units']:,} kept" if run["kept_units"] else ""
-    return (
-        f"{run['read']:,} records in {run['units']:,} units{kept}: {run['results']:,} results, "
-        f"{run['rejects']:,} rejects, in {run['seconds']:.1f} s{_rate(run)}"
-    )
+    units, records = _counted(run["units"], "unit"), _counted(run["read"], "record")
+    # Counts are of whole units; a retry takes most records of one as they are.
+    what = f"tried again: {units} of {records}" if run.get("retry") else f"{records} in {units}"
+    rate = "" if run.get("retry") else _rate(run)
+    return f"{what}{kept}: {_outcome(run)}, in {run['seconds']:.1f} s{rate}"
+
+
+def _outcome(run: Mapping[str, Any]) -> str:
+    return f"{_counted(run['results'], 'result')}, {_counted(run['rejects'], 'reject')}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _size(count: int) -> str:
+    """Bytes, in the unit in which there are 1 to 1,000; of the largest, more."""
+    if count < 1000:
+        return _counted(count, "byte")
+    unit, name = next(((unit, name) for unit, name in _SIZES if round(count / unit, 1) < 1000), _SIZES[-1])
+    return f"{count / unit:,.1f} {name}"
 
 
 def _rate(run: Mapping[str, Any]) -> str:
@@ -59,8 +80,8 @@ def _total_line(summary: Mapping[str, Any]) -> str:
     total = summary["total"]
     state = "complete" if summary["complete"] else "NOT complete"
     return (
-        f"{summary['output']}: {state}, {total['units']:,} units, {total['results']:,} results, "
-        f"{total['output_bytes'] / 1e6:,.1f} MB"
+        f"{summary['output']}: {state}, {_counted(total['units'], 'unit')}, {_counted(total['results'], 'result')}, "
+        f"{_size(total['output_bytes'])}"
     )
 
 
@@ -85,7 +106,7 @@ def _printable(text: str) -> str:
 def _failed(summary: Mapping[str, Any]) -> list[str]:
     lines = [f"  failed: {_printable(failed['error'])}" for failed in summary["failed"]]
     more = summary["run"]["failed_units"] - len(lines)
-    return lines + ([f"  and {more:,} more failed units"] if more > 0 else [])
+    return lines + ([f"  and {_counted(more, 'more failed unit')}"] if more > 0 else [])
 
 
 def _open(summary: Mapping[str, Any]) -> list[str]:

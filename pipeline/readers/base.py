@@ -17,7 +17,8 @@ class Request:
     carry: names of the columns to carry; None for the format's usual labels, () for none.
     numeric: the model takes vectors or the source keeps numbers, not encoded image files.
     length: numbers in a vector, where the model that takes vectors is known.
-    max_record_bytes: a record with more is a reject (or, where framing is at stake, a damaged shard).
+    max_record_bytes: a record with more is a reject. Rows of an array are all of one size: with more, the array is
+      refused on the first shard, and on another one is damage. Parquet's vectors and carried columns have no limit.
     whole: keep all of every record, so that its shard can be written again with other images.
     salvage: of a damaged shard keep what is intact (``--on-damage reject``).
     """

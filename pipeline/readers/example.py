@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.records import Array, Fault, Reason, Stage
 
 BYTES, FLOAT, INT64 = "bytes", "float", "int64"  # the three kinds of a feature, named after their lists
-_NO_EXAMPLE = (Reason.INVALID_RECORD, "the record is not a tf.train.Example")
+NO_EXAMPLE = (Reason.INVALID_RECORD, "the record is not a tf.train.Example")
 _DTYPES = {BYTES: "string", FLOAT: "float32", INT64: "int64"}
 
 
@@ -78,7 +78,7 @@ def _faults(bulk: Bulk, examples: Sequence[bytes], kinds: Mapping[str, str]) -> 
     refused = [i for i in wrong if bulk([examples[i]]) is None]
     # Protobuf passes over some wire types that the op refuses; halving finds what is left.
     refused += _refused(bulk, [b"" if i in wrong else example for i, example in enumerate(examples)], 0)
-    return {i: _fault(examples[i], *wrong.get(i, _NO_EXAMPLE)) for i in sorted(refused)}
+    return {i: _fault(examples[i], *wrong.get(i, NO_EXAMPLE)) for i in sorted(refused)}
 
 
 def _refused(bulk: Bulk, examples: Sequence[bytes], start: int) -> list[int]:
@@ -93,7 +93,7 @@ def _refused(bulk: Bulk, examples: Sequence[bytes], start: int) -> list[int]:
 def _wrong(example: bytes, kinds: Mapping[str, str]) -> tuple[Reason, str] | None:
     found = features(example)
     if found is None:
-        return _NO_EXAMPLE
+        return NO_EXAMPLE
     other = [(name, found[name][0], kind) for name, kind in kinds.items() if name in found and found[name][0] != kind]
     detail = "; ".join(f"feature {name!r} holds {has}, not {kind}" for name, has, kind in other)
     return (Reason.WRONG_TYPE, detail) if other else None

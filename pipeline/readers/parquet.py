@@ -1,7 +1,6 @@
 """Parquet: image files in a binary or ``struct<bytes, path>`` column, or vectors in a list column.
 
 The struct is what Hugging Face ``datasets`` writes for its ``Image`` feature; ``schemas`` says how columns are chosen.
-Arrow cannot read a null in a fixed-size list out of Parquet: such a shard is refused, and a plain list is the remedy.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from pipeline.readers import lists, schemas, text
 from pipeline.readers.base import BATCH_BYTES, Columns, Request
 from pipeline.readers.blocks import Blocks
 from pipeline.readers.damage import as_planned, damage
-from pipeline.readers.footer import chosen_groups, opened, row_counts
+from pipeline.readers.footer import Opened, chosen_groups, opened, row_counts
 from pipeline.records import Array, Fault, Reason, Records, Shard, Stage, Unit
 
 
@@ -33,7 +32,7 @@ class ParquetReader:
     def settle(self, shard: Shard, request: Request) -> Columns:
         """Choose columns by the footer's schema; of vectors also their length, from the type or the first rows."""
         with opened(shard, names=True, sparse=True) as file:
-            schema = file.schema_arrow
+            schema = file.schema
             image = schemas.choose_image(shard, schema, request)
             return Columns(
                 image=image,
@@ -63,13 +62,13 @@ class ParquetReader:
         """
         (shard,) = unit.shards
         with as_planned(shard), opened(shard, names=columns.whole) as file:
-            schemas.check(shard, file.schema_arrow, columns)
+            schemas.check(shard, file.schema, columns)
             groups, stop = chosen_groups(shard, file.metadata, unit)
             at, faults = unit.start, dict[int, Fault]()
             step = _step(size, room, file.metadata, groups)
             intact, lost = _proof(shard, file, groups, columns, step, at) if columns.salvage else (groups, None)
             for batch in _exactly(size, room, _named(shard, file, intact, columns, step, at, faults)):
-                yield _records(shard, batch, columns, at, faults, file.schema_arrow)
+                yield _records(shard, batch, columns, at, faults, file.schema)
                 at += batch.num_rows
             if lost is not None:
                 raise lost
@@ -86,11 +85,11 @@ def schema_of(shard: Shard) -> pa.Schema:
       ShardError: its footer cannot be read.
     """
     with opened(shard, sparse=True) as file:
-        return file.schema_arrow
+        return file.schema
 
 
-def _length(shard: Shard, file: pq.ParquetFile, image: str, request: Request) -> int | None:
-    kind = file.schema_arrow.field(image).type
+def _length(shard: Shard, file: Opened, image: str, request: Request) -> int | None:
+    kind = file.schema.field(image).type
     if not pa.types.is_fixed_size_list(kind):
         return request.length or _first_length(file, image)
     if request.length not in (None, kind.list_size):
@@ -101,8 +100,8 @@ def _length(shard: Shard, file: pq.ParquetFile, image: str, request: Request) ->
     return int(kind.list_size)
 
 
-def _first_length(file: pq.ParquetFile, image: str) -> int | None:
-    for batch in file.iter_batches(1024, columns=[image], use_threads=False):
+def _first_length(file: Opened, image: str) -> int | None:
+    for batch in file.batches(1024, columns=[image]):
         sizes = lists.lengths(batch.column(image))
         if (sizes > 0).any():
             return int(sizes[sizes > 0][0])
@@ -121,7 +120,7 @@ def _step(size: int, room: int, metadata: pq.FileMetaData, groups: list[int]) ->
 
 def _named(
     shard: Shard,
-    file: pq.ParquetFile,
+    file: Opened,
     groups: list[int],
     columns: Columns,
     step: int,
@@ -139,7 +138,7 @@ def _named(
 
 
 def _proof(
-    shard: Shard, file: pq.ParquetFile, groups: list[int], columns: Columns, step: int, at: int
+    shard: Shard, file: Opened, groups: list[int], columns: Columns, step: int, at: int
 ) -> tuple[list[int], ShardError | None]:
     """The row groups before the first that cannot be read, and the error that says so; their rows begin at ``at``."""
     for number, group in enumerate(groups):
@@ -159,13 +158,13 @@ def _proof(
     return groups, None
 
 
-def _batches(file: pq.ParquetFile, groups: list[int], columns: Columns, size: int) -> Iterator[pa.RecordBatch]:
-    leaves = None if columns.whole else _leaves(file.schema_arrow, columns)
-    return file.iter_batches(size, row_groups=groups, columns=leaves, use_threads=False) if groups else iter(())
+def _batches(file: Opened, groups: list[int], columns: Columns, size: int) -> Iterator[pa.RecordBatch]:
+    leaves = None if columns.whole else _leaves(file.schema, columns)
+    return file.batches(size, columns=leaves, groups=groups) if groups else iter(())
 
 
 def _flat(
-    file: pq.ParquetFile, groups: list[int], columns: Columns, size: int, at: int, faults: dict[int, Fault]
+    file: Opened, groups: list[int], columns: Columns, size: int, at: int, faults: dict[int, Fault]
 ) -> Iterator[pa.RecordBatch]:
     """Batches of payload, key, carried columns and the source's; ``faults`` is filled by row number."""
     for batch in _batches(file, groups, columns, size):

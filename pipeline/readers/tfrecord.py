@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pipeline.errors import InputError
 from pipeline.readers.base import BATCH_BYTES, Columns, Request
 from pipeline.readers.damage import as_planned
-from pipeline.readers.example import BYTES, FLOAT, INT64, Ragged, features, message, parse
+from pipeline.readers.example import BYTES, FLOAT, INT64, NO_EXAMPLE, Ragged, features, message, parse
 from pipeline.readers.framing import HEADER, Frames, record_length
 from pipeline.readers.stream import decompressed
 from pipeline.readers.text import text
@@ -102,6 +102,7 @@ class ExampleBatch:
     def records(self) -> Records:
         parsed, faults = parse(self.examples, self.kinds)
         faults.update(self.bad)
+        self._blame_no_examples(faults, parsed[self.columns.image].counts == 0)
         if self.columns.whole:
             self._blame_unwritable(faults)
         carried = {f.name: self._column(parsed[f.name], f, faults) for f in self.columns.carry}
@@ -116,8 +117,15 @@ class ExampleBatch:
             source=self.examples if self.columns.whole else None,
         )
 
+    def _blame_no_examples(self, faults: dict[int, Fault], missing: Array) -> None:
+        """TensorFlow's op takes some bytes, as those of a PNG file, for an Example without features."""
+        which = np.array(
+            [bool(lacks) and message(example) is None for example, lacks in zip(self.examples, missing, strict=True)]
+        )
+        self._blame(faults, which, *NO_EXAMPLE)
+
     def _blame_unwritable(self, faults: dict[int, Fault]) -> None:
-        """TensorFlow's op accepts what nothing else reads or writes: names that are not UTF-8, and PNG files."""
+        """TensorFlow's op accepts what nothing else reads or writes: names that are not UTF-8."""
         which = np.array([message(example) is None for example in self.examples])
         detail = "protobuf cannot parse the record, as where the name of a feature is not UTF-8"
         self._blame(faults, which, Reason.INVALID_RECORD, detail)

@@ -124,6 +124,7 @@ def _own_examples() -> Iterator[Record]:
         ("floating label", Reason.WRONG_TYPE, f"{label} holds float, not int64", example(**image, label=1.0)),
         ("no Example", Reason.INVALID_RECORD, "the record is not a tf.train.Example", b"\x0a\xff\xff<html>"),
         ("only an image", Reason.INVALID_RECORD, "the record is not a tf.train.Example", saved(draw(31), "JPEG")),
+        ("only a PNG", Reason.INVALID_RECORD, "the record is not a tf.train.Example", GOOD),
         ("nothing", Reason.MISSING_IMAGE, f"no value in {encoded}", b""),
     ):
         yield own(name, reason, says, raw, raw, keyed=False)

@@ -132,10 +132,22 @@ def _own_samples() -> Iterator[Record]:
         yield own(name, reason, says, [(f"{name}.npy", data), (f"{name}.cls", b"1")], data)
 
 
-def _write_parquet(place: Path, records: Sequence[Record]) -> None:
+def _write_lists(place: Path, records: Sequence[Record]) -> None:
+    _write_parquet(place, records, pa.list_(pa.float64()))
+
+
+def _write_fixed_lists(place: Path, records: Sequence[Record]) -> None:
+    _write_parquet(place, records, pa.list_(pa.float64(), LENGTH))
+
+
+def _write_large_lists(place: Path, records: Sequence[Record]) -> None:
+    _write_parquet(place, records, pa.large_list(pa.float64()))
+
+
+def _write_parquet(place: Path, records: Sequence[Record], kind: pa.DataType) -> None:
     vectors = [numbers(record).tolist() if record.raw is None else record.raw["vector"] for record in records]
     columns = {
-        "vector": pa.array(vectors, pa.list_(pa.float64())),
+        "vector": pa.array(vectors, kind),
         "key": [record.key for record in records],
         "label": [record.label for record in records],
     }
@@ -144,9 +156,14 @@ def _write_parquet(place: Path, records: Sequence[Record]) -> None:
 
 def _own_rows() -> Iterator[Record]:
     half = [0.5] * LENGTH
-    yield own("null", Reason.MISSING_IMAGE, "the vector is null", {"vector": None}, None)
+    yield from _own_fixed_rows()
     yield own("short", Reason.WRONG_LENGTH, "5 numbers, not 6", {"vector": half[:5]}, np.array(half[:5]).tobytes())
     yield own("none", Reason.WRONG_LENGTH, "0 numbers, not 6", {"vector": []}, b"")
+
+
+def _own_fixed_rows() -> Iterator[Record]:
+    half = [0.5] * LENGTH
+    yield own("null", Reason.MISSING_IMAGE, "the vector is null", {"vector": None}, None)
     for name, value, seen in (("null inside", None, np.nan), ("beyond float32", 1e300, np.inf)):
         data = np.array([*half[:5], seen], np.float32).tobytes()
         yield Record(name=name, key=name, data=data, raw={"vector": [*half[:5], value]}, bad=NOT_FINITE)
@@ -160,6 +177,8 @@ ARRAYS = {
 VECTORS = {
     "tfrecord": Cage(shard="v.tfrecord", write=_write_tfrecord, own=_own_examples, **_VECTORS),
     "webdataset": Cage(shard="v.tar", write=_write_tar, own=_own_samples, keys=IN_A_TAR, **_VECTORS),
-    "parquet": Cage(shard="v.parquet", write=_write_parquet, own=_own_rows, **_VECTORS),
+    "parquet": Cage(shard="v.parquet", write=_write_lists, own=_own_rows, **_VECTORS),
+    "parquet, large": Cage(shard="v.parquet", write=_write_large_lists, own=_own_rows, **_VECTORS),
+    "parquet, fixed": Cage(shard="v.parquet", write=_write_fixed_lists, own=_own_fixed_rows, **_VECTORS),
     "npy": Cage(shard="v.npy", write=_write_npy, own=tuple, keys=(), **_VECTORS),
 }

@@ -9,18 +9,12 @@ directories, blocks of GIF, chunks of WebP, headers of BMP.
 import random
 import struct
 import zlib
-from collections.abc import Callable
-from typing import Literal, TypeAlias
 
+from tests.faults.mutations import EXTREMES, OF_BYTES, Dice, Mutation, Order, extreme_number, over, place
 from tests.faults.pictures import SIGNATURE, chunk, pictures
 
-EXTREMES = (0, 1, 2, 7, 8, 255, 256, 32767, 32768, 65535, 65536, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
 _MOST = 1 << 22  # bytes of a mutant
 _SIDES = (0, 1, 2, 27, 28, 29, 31, 32, 33, 64, 255, 2047, 16383, 16384, 65535)
-
-Dice: TypeAlias = random.Random
-Order: TypeAlias = Literal["little", "big"]
-Mutation: TypeAlias = Callable[[Dice, bytes], bytes]
 
 
 def mutant(seed: int) -> tuple[str, bytes]:
@@ -29,73 +23,11 @@ def mutant(seed: int) -> tuple[str, bytes]:
     name = dice.choice(list(pictures()))
     data, steps = pictures()[name], [name]
     for _ in range(dice.choice((1, 1, 1, 2, 3))):
-        kinds = _OF_BYTES if dice.random() < 0.5 else _OF_FORMAT[name.split()[0]]
+        kinds = OF_BYTES if dice.random() < 0.5 else _OF_FORMAT[name.split()[0]]
         mutation = dice.choice(kinds)
         steps.append(mutation.__name__.strip("_"))
         data = mutation(dice, data)[:_MOST]
     return " ".join(steps), data
-
-
-def _place(dice: Dice, data: bytes) -> int:
-    """A position; every other one where headers are."""
-    return dice.randrange(min(len(data), 160) if dice.random() < 0.5 else len(data)) if data else 0
-
-
-def _over(data: bytes, position: int, new: bytes) -> bytes:
-    return data[:position] + new + data[position + len(new) :]
-
-
-def _number(dice: Dice, size: int) -> bytes:
-    """An extreme number, or any, in either byte order."""
-    value = dice.choice(EXTREMES) if dice.random() < 0.8 else dice.getrandbits(32)
-    order: Order = "little" if dice.random() < 0.5 else "big"
-    return (value & (1 << 8 * size) - 1).to_bytes(size, order)
-
-
-# ---- of bytes, whatever they mean
-
-
-def flips(dice: Dice, data: bytes) -> bytes:
-    mutated = bytearray(data)
-    for _ in range(dice.randint(1, 5) if data else 0):
-        mutated[_place(dice, data)] ^= 1 << dice.randrange(8)
-    return bytes(mutated)
-
-
-def overwrites(dice: Dice, data: bytes) -> bytes:
-    size = dice.choice((1, 2, 3, 4, 16, 64))
-    return _over(data, _place(dice, data), dice.choice((dice.randbytes(size), bytes(size), b"\xff" * size)))
-
-
-def extreme_number(dice: Dice, data: bytes) -> bytes:
-    return _over(data, _place(dice, data), _number(dice, dice.choice((1, 2, 4))))
-
-
-def cuts(dice: Dice, data: bytes) -> bytes:
-    return data[: _place(dice, data)]
-
-
-def deletes(dice: Dice, data: bytes) -> bytes:
-    start = _place(dice, data)
-    return data[:start] + data[start + dice.choice((1, 2, 4, 13, 100)) :]
-
-
-def inserts(dice: Dice, data: bytes) -> bytes:
-    start = _place(dice, data)
-    return data[:start] + dice.randbytes(dice.choice((1, 2, 4, 13, 100))) + data[start:]
-
-
-def repeats(dice: Dice, data: bytes) -> bytes:
-    start, end = sorted((_place(dice, data), _place(dice, data)))
-    return data[:end] + data[start:end] * dice.choice((1, 2, 20)) + data[end:]
-
-
-def splices(dice: Dice, data: bytes) -> bytes:
-    other = dice.choice(list(pictures().values()))
-    return data[: _place(dice, data)] + other[_place(dice, other) :]
-
-
-_OF_BYTES: tuple[Mutation, ...] = (flips, overwrites, extreme_number, cuts, deletes, inserts, repeats, splices)
 
 
 # ---- PNG
@@ -120,7 +52,7 @@ def png_header(dice: Dice, data: bytes) -> bytes:
     if chunks and len(head := chunks[0][1]) == 13:
         at = dice.randrange(7)
         new = dice.choice(_SIDES).to_bytes(4) if at < 2 else bytes((dice.choice((0, 1, 2, 3, 4, 6, 8, 16, 255)),))
-        chunks[0] = b"IHDR", _over(head, (0, 4, 8, 9, 10, 11, 12)[at], new)
+        chunks[0] = b"IHDR", over(head, (0, 4, 8, 9, 10, 11, 12)[at], new)
     return _png(chunks)
 
 
@@ -129,7 +61,7 @@ def png_content(dice: Dice, data: bytes) -> bytes:
     chunks = png_chunks(data)
     if chunks:
         at = dice.randrange(len(chunks))
-        chunks[at] = chunks[at][0], dice.choice(_OF_BYTES)(dice, chunks[at][1])
+        chunks[at] = chunks[at][0], dice.choice(OF_BYTES)(dice, chunks[at][1])
     return _png(chunks)
 
 
@@ -152,7 +84,7 @@ def png_rows(dice: Dice, data: bytes) -> bytes:
     chunks = png_chunks(data)
     packed = b"".join(content for kind, content in chunks if kind == b"IDAT")
     rows = zlib.decompressobj().decompress(packed, 1 << 20) if packed[:1] == b"\x78" and _inflates(packed) else b""
-    rows = bytes(1 << 22) if dice.random() < 0.05 else dice.choice(_OF_BYTES)(dice, rows)
+    rows = bytes(1 << 22) if dice.random() < 0.05 else dice.choice(OF_BYTES)(dice, rows)
     others = [(kind, content) for kind, content in chunks if kind not in (b"IDAT", b"IEND")]
     return _png([*others, (b"IDAT", zlib.compress(rows, dice.choice((0, 1, 9)))), (b"IEND", b"")])
 
@@ -185,7 +117,7 @@ def _jpeg(segments: list[tuple[int, bytes]], rest: bytes, lie: int = 0) -> bytes
     parts = [bytes((255, marker)) + (len(content) + 2 & 65535).to_bytes(2) + content for marker, content in segments]
     if parts and lie:
         size = max(int.from_bytes(parts[-1][2:4]) + lie, 0) & 65535
-        parts[-1] = _over(parts[-1], 2, size.to_bytes(2))
+        parts[-1] = over(parts[-1], 2, size.to_bytes(2))
     return b"\xff\xd8" + b"".join(parts) + rest
 
 
@@ -198,7 +130,7 @@ def jpeg_frame(dice: Dice, data: bytes) -> bytes:
         at = dice.choice((0, 1, 3, 5, *range(6, len(content))))
         new = dice.choice(_SIDES).to_bytes(2) if at in (1, 3) else bytes((dice.choice((0, 1, 3, 4, 17, 34, 65, 255)),))
         marker = dice.choice((marker, marker, 0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC9, 0xCA))
-        segments[frames[0]] = marker, _over(content, at, new)
+        segments[frames[0]] = marker, over(content, at, new)
     return _jpeg(segments, rest)
 
 
@@ -207,7 +139,7 @@ def jpeg_content(dice: Dice, data: bytes) -> bytes:
     segments, rest = jpeg_segments(data)
     if segments:
         at = dice.randrange(len(segments))
-        segments[at] = segments[at][0], dice.choice(_OF_BYTES)(dice, segments[at][1])[:60000]
+        segments[at] = segments[at][0], dice.choice(OF_BYTES)(dice, segments[at][1])[:60000]
     return _jpeg(segments, rest)
 
 
@@ -255,7 +187,7 @@ def tiff_entry(dice: Dice, data: bytes) -> bytes:
     small = struct.pack(order + "H", dice.choice((*range(14), 256, 257, 258, 259, 262, 277, 284, 317, 322, 339)))
     large = struct.pack(order + "I", dice.choice((*EXTREMES, *_SIDES, 3, 4, 5, 6, 16, len(data))))
     short = struct.pack(order + "H", dice.choice((*range(10), 16, 32, 64, 32773, 32946, 34712, *_SIDES)))
-    return _over(data, *((at, small), (at + 2, small), (at + 4, large), (at + 8, dice.choice((large, short))))[field])
+    return over(data, *((at, small), (at + 2, small), (at + 4, large), (at + 8, dice.choice((large, short))))[field])
 
 
 def tiff_entries(data: bytes) -> list[int]:
@@ -272,10 +204,10 @@ def tiff_directory(dice: Dice, data: bytes) -> bytes:
     entries = tiff_entries(data)
     if entries and dice.random() < 0.5:
         one, other = dice.choice(entries), dice.choice(entries)
-        return _over(_over(data, one, data[other : other + 12]), other, data[one : one + 12])
+        return over(over(data, one, data[other : other + 12]), other, data[one : one + 12])
     if entries and dice.random() < 0.5:
-        return _over(data, entries[0] - 2, dice.choice((0, 1, len(entries) + 1, 255, 65535)).to_bytes(2, order))
-    return _over(
+        return over(data, entries[0] - 2, dice.choice((0, 1, len(entries) + 1, 255, 65535)).to_bytes(2, order))
+    return over(
         data, 4, dice.choice((0, 2, 8, len(data) - 6, len(data), dice.randrange(len(data) + 1))).to_bytes(4, order)
     )
 
@@ -292,7 +224,7 @@ def webp_chunks(dice: Dice, data: bytes) -> bytes:
         position += 8 + size + size % 2
     for at in sorted(dice.sample(range(len(found)), min(dice.randint(1, 3), len(found))), reverse=True):
         name, content = found[at]
-        damaged = dice.choice(_OF_BYTES)(dice, content)
+        damaged = dice.choice(OF_BYTES)(dice, content)
         other = dice.choice((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
         found[at : at + 1] = dice.choice(([], [(name, damaged)], [(other, content)], [(name, content)] * 3))
     body = b"".join(n + struct.pack("<I", len(c)) + c + b"\x00" * (len(c) % 2) for n, c in found)
@@ -306,20 +238,20 @@ def webp_canvas(dice: Dice, data: bytes) -> bytes:
     if not found:
         return extreme_number(dice, data)
     start, fields = dice.choice(found)
-    return _over(data, start + dice.choice(fields), dice.choice((*_SIDES, 1 << 20)).to_bytes(3, "little"))
+    return over(data, start + dice.choice(fields), dice.choice((*_SIDES, 1 << 20)).to_bytes(3, "little"))
 
 
 def gif_fields(dice: Dice, data: bytes) -> bytes:
     """Screen, flags, place and size of a frame, the width of its codes, lengths of blocks."""
     frame = data.find(b"\x2c", 13)
     sizes = [(6, 2), (8, 2), (10, 1), *((frame + at, 2) for at in (1, 3, 5, 7)), (frame + 9, 1), (frame + 10, 1)]
-    at, size = dice.choice([*sizes, (data.find(b"\x21\xf9") + 3, 1), (frame + 11, 1), (_place(dice, data), 1)])
+    at, size = dice.choice([*sizes, (data.find(b"\x21\xf9") + 3, 1), (frame + 11, 1), (place(dice, data), 1)])
     new = (
         dice.choice(_SIDES).to_bytes(2, "little")
         if size == 2
         else bytes((dice.choice((0, 1, 2, 7, 8, 9, 12, 13, 255)),))
     )
-    return _over(data, max(at, 0), new)
+    return over(data, max(at, 0), new)
 
 
 def bmp_fields(dice: Dice, data: bytes) -> bytes:
@@ -328,7 +260,7 @@ def bmp_fields(dice: Dice, data: bytes) -> bytes:
         ((2, 4), (10, 4), (14, 4), (18, 4), (22, 4), (26, 2), (28, 2), (30, 4), (34, 4), (46, 4), (50, 4))
     )
     value = dice.choice((*EXTREMES, *_SIDES, -1, -28, -32, 3, 4, 12, 16, 24, 40, 52, 56, 64, 108, 124))
-    return _over(data, at, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))
+    return over(data, at, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))
 
 
 _OF_FORMAT: dict[str, tuple[Mutation, ...]] = {

@@ -44,12 +44,17 @@ def mixed(tmp_path: Path, digits: Pixels) -> Path:
 
 
 class TestRetry:
-    def test_what_succeeds_joins_the_others(self, mixed: Path, tmp_path: Path, model: Model) -> None:
+    def test_what_succeeds_joins_the_others(
+        self, mixed: Path, tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         output, clean = tmp_path / "out", tmp_path / "clean"
         assert encode(mixed, model, output) == 3
         assert add_up(output) == (640, 628, 12)
         before, kept = rows(output), (output / "latents/c.parquet").stat().st_mtime_ns
+        capsys.readouterr()
         assert main(["retry", str(output), "--resize", "stretch"]) == 0
+        told = capsys.readouterr().out
+        assert told.startswith("tried again: 2 units of 600 records, 1 kept: 600 results, 0 rejects, in ")
         assert add_up(output) == (640, 640, 0)
         assert encode(mixed, model, clean, "--resize", "stretch") == 0
         assert rows(output) == rows(clean)

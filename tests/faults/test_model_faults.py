@@ -287,5 +287,7 @@ def test_the_reason_is_one_line_of_the_error(message: str) -> None:
 def test_the_reason_is_short() -> None:
     errors = tensorflow().errors
     assert reason(errors.UnknownError(None, None, "no such op [Op:Cast]")) == "UnknownError: no such op"
+    keras_says = "Exception in E.call().\n\n\x1b[1mindex 9 [Op:Cast]\x1b[0m\n\nArguments received by E.call():\n  • x=3"
+    assert reason(errors.UnknownError(None, None, keras_says)) == "UnknownError: index 9"
     assert len(reason(errors.UnknownError(None, None, "x" * 9999))) == 500
     assert reason(errors.ResourceExhaustedError(None, None, "OOM")) == "out of memory: OOM"

@@ -52,6 +52,19 @@ def test_train_check_and_export(digits, tmp_path, capsys):
     assert "8 x 8 x 1 gray, value range -1 to 1" in printed
 
 
+def test_a_model_that_fails_for_plain_inputs_is_refused_in_one_line(layers, save, tmp_path, capsys):
+    image = layers.Input((8, 8, 1))
+    number = layers.Rescaling(255.0)(layers.Reshape((1,))(layers.GlobalAveragePooling2D(keepdims=True)(image)))
+    code = layers.Add(name="code")([layers.Flatten()(image), layers.Flatten()(layers.Embedding(2, 64)(number))])
+    path = save(keras().Model(image, layers.Reshape((8, 8, 1))(code)))
+    assert main(["export", str(path), "--latent", "code", "--output", str(tmp_path / "b")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {path}: the model fails for its golden inputs (InvalidArgumentError: indices[")
+    assert "is not in [0, 2)); see" in line
+    assert line.endswith("see that it takes any image of its --value-range, or train it again")
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_denoiser_is_exported_and_checked(layers, save, tmp_path, capsys):
     path, bundle = str(save(nets.unet())), str(tmp_path / "bundle")
     assert main(["export", path, "--output", bundle, "--noise-input", "noise_level", "--noise-scale", "255"]) == 0

@@ -37,6 +37,15 @@ def test_a_value_that_is_no_number_does_not_stop_the_others():
     assert to_pixels(np.array([np.nan, 1.0], np.float32), (0.0, 1.0), np.uint8)[1] == 255
 
 
+@pytest.mark.parametrize("value_range", [(0.0, 1.0), (-1.0, 0.5), (-0.1, 0.1)])
+def test_a_value_near_the_limit_of_float32_is_black_or_white(value_range):
+    values = np.array([3.4e38, -3.4e38], np.float32)
+    assert to_pixels(values, value_range, np.uint16).tolist() == [65535, 0]
+    with np.errstate(over="ignore"):
+        exact = ((values.astype(np.float64) - value_range[0]) / (value_range[1] - value_range[0])).astype(np.float32)
+    np.testing.assert_allclose(to_pixels(values, value_range, np.float32), exact, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.int16, bool])
 def test_other_dtypes_are_refused(dtype):
     with pytest.raises(ValueError, match="they are one of uint8, uint16, float32"):

@@ -7,7 +7,7 @@ import pytest
 
 from model.bundle import Bundle
 from model.checkpoint import FILE
-from model.course import STEPS, rate_at, side_at
+from model.course import STEPS, rate_at, share_done, side_at
 from model.crops import make_batch
 from model.loading import load_model
 from model.train_denoiser import DenoiserSettings, train_denoiser
@@ -132,6 +132,13 @@ def test_the_bundle_takes_any_size_and_a_noise_level(trained):
     spec = trained.bundle.spec
     assert (spec.kind, spec.latent, spec.functions) == ("denoiser", None, ("denoise",))
     assert (spec.input.any_size, spec.input.multiple, spec.input.color) == (True, 8, "gray")
+
+
+def test_work_is_counted_by_pixels():
+    pixels = np.cumsum([side_at(step, STEPS) ** 2 for step in range(STEPS)])
+    for done in (1, 11_000, 22_000, 25_000, 29_000, 32_999, STEPS):
+        assert share_done(done, STEPS) == pytest.approx(pixels[done - 1] / pixels[-1], rel=1e-12)
+    assert share_done(0, STEPS) == 0
 
 
 def test_the_course_is_the_same_for_any_number_of_steps():

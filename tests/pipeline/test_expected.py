@@ -69,6 +69,14 @@ def test_what_is_refused(tmp_path: Path, value: Any, paths: tuple[str, ...], tex
         expected(tmp_path, value, *paths)
 
 
+def test_a_file_of_a_folder_is_one_record(tmp_path: Path) -> None:
+    files = ("a/1.png", "a/2.png")
+    assert expected(tmp_path, dict.fromkeys(files, 1), *files, format="folder") == dict.fromkeys(files, 1)
+    for count in (0, 2):
+        with pytest.raises(InputError, match=rf"counts {count} records of 'a/2.png', and an image file is one"):
+            expected(tmp_path, {"a/1.png": 1, "a/2.png": count}, *files, format="folder")
+
+
 def test_slices_share_the_records_of_their_shard() -> None:
     (shard,) = found("a.parquet", format="parquet").shards
     units = [

@@ -42,6 +42,13 @@ def test_of_all_others_one_line_is_left(engine: str) -> None:
     assert (str(error), error.exit_status) == (f"the pipeline failed: {text} (--verbose shows all)", 1)
 
 
+def test_a_worker_process_that_ended() -> None:
+    error = quoted(ENGINES["prism"]["before"] + "Channel closed prematurely.")
+    assert str(error).startswith("a worker process ended: it was probably killed, or out of memory")
+    assert "the same command goes on from there" in str(error)
+    assert (error.exit_status, "\n" in str(error)) == (1, False)
+
+
 @pytest.mark.parametrize("text", ["the job server is gone", "\n", "division by zero [while running 'Job/Commit']"])
 def test_text_without_a_trace(text: str) -> None:
     line = text.partition(" [")[0].strip() or "it does not say why"

@@ -329,15 +329,39 @@ def test_bad_vectors_are_faults_and_null_numbers_are_nan(tmp_path: Path, kind: p
     np.testing.assert_array_equal(values, [[1, 2], [0, 0], [0, 0], [4, np.nan], [0, 0], [0, 0], [8, 9]])
 
 
-def test_a_null_in_a_fixed_size_list_is_reported(tmp_path: Path) -> None:
-    column = pa.array([[1, 2], None, [3, 4]], pa.list_(pa.float32(), 2))
-    shard = written(tmp_path / "a.parquet", pa.table({"x": column}))
-    columns = READER.settle(shard, Request(numeric=True, length=2))
-    words = (
-        r"a\.parquet: rows 0 to 2 \(row group 0\) and what follows cannot be read: Expected all lists to be of size=2"
-    )
-    with pytest.raises(ShardError, match=words):
-        batches(shard, columns)
+@pytest.mark.parametrize("number", [pa.float16(), pa.float32(), pa.float64(), pa.int32()], ids=str)
+@pytest.mark.parametrize("salvage", [False, True], ids=["", "salvage"])
+def test_a_null_in_a_fixed_size_list_costs_itself(tmp_path: Path, number: pa.DataType, salvage: bool) -> None:
+    vectors = [None, [1, 2], None, [3, None], [5, 6], None]
+    shard = written(tmp_path / "a.parquet", pa.table({"x": pa.array(vectors, pa.list_(number, 2))}), row_group_size=4)
+    parts = batches(shard, READER.settle(shard, Request(numeric=True, length=2, salvage=salvage)), 3)
+    found = {at: (fault.reason, fault.detail, fault.data) for at, fault in faults_of(parts).items()}
+    assert found == dict.fromkeys((0, 2, 5), (Reason.MISSING_IMAGE, "the vector is null", None))
+    values = np.concatenate([part.payload for part in parts])
+    np.testing.assert_array_equal(values, [[0, 0], [1, 2], [0, 0], [3, np.nan], [5, 6], [0, 0]])
+
+
+def test_fixed_size_lists_beside_images_are_carried_with_their_nulls(tmp_path: Path) -> None:
+    """And what stands beside them keeps the types that only Arrow's own schema knows."""
+    fixed = pa.array([[1, 2], None, [None, 4]], pa.list_(pa.int16(), 2))
+    others = {
+        "label": pa.array(["a", "b", None]).dictionary_encode(),
+        "span": pa.array([1, None, 3], pa.duration("ms")),
+        "when": pa.array([1, 2, None], pa.timestamp("us", "Europe/Berlin")),
+        "long": pa.array(["a", None, "c"], pa.large_string()),
+        "nested": pa.array([[[1, 2]], None, [[3, 4], [5, 6]]], pa.list_(pa.list_(pa.int8(), 2))),
+    }
+    images = pa.array([{"bytes": b"0", "path": "zero"}, None, {"bytes": b"2", "path": "two"}], STRUCT)
+    table = pa.table({"image": images, "fixed": fixed, **others})
+    shard = written(tmp_path / "a.parquet", table)
+    carry = ("fixed", *others)
+    (part,) = batches(shard, READER.settle(shard, Request(carry=carry, key="label")))
+    assert part.payload.to_pylist() == [b"0", None, b"2"]
+    assert [part.carried[name].to_pylist() for name in carry] == [table[name].to_pylist() for name in carry]
+    kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in table.select(carry).schema.types]
+    assert [part.carried[name].type for name in carry] == kinds
+    (part,) = batches(shard, READER.settle(shard, Request(whole=True)))
+    assert part.source.select(carry).equals(table.select(carry).to_batches()[0])
 
 
 def test_a_number_beyond_float32_is_infinite(tmp_path: Path) -> None:
