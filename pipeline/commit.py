@@ -13,6 +13,7 @@ from pipeline.errors import HeldError, LatentlakeError
 from pipeline.examples import examples
 from pipeline.hold import beat, release
 from pipeline.layout import Layout
+from pipeline.lines import read_obsolete
 from pipeline.receipts import Output, Receipt, counts, names, read_manifest, read_receipts, write_manifest
 from pipeline.storage import configure, put, store_for
 from pipeline.storage.tries import RETRIES
@@ -32,11 +33,11 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What the commit must know of the run: how many units it had, and what they make obsolete."""
+    """What the commit must know of the run; small, however many units there are, since it travels in the graph."""
 
     units: int  # in the plan, done before or not
     todo: int
-    obsolete: Sequence[str]
+    obsolete: str  # URI of what the plan wrote of units that they make obsolete; "" for none
     passed_over: int  # files of the input that are no shards
     started: float  # seconds since the epoch
     expected: int | None = None  # records of the whole input, where the user says so
@@ -59,7 +60,7 @@ def commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) ->
     new = {receipt.unit: receipt for receipt in fresh}
     _check(new, run)
     before, pending = read_manifest(layout), read_receipts(layout, known=_finished(new))
-    state = _state({**before, **pending}, new, run.obsolete)
+    state = _state({**before, **pending}, new, read_obsolete(run.obsolete))
     failed = [receipt for receipt in new.values() if receipt.error is not None]
     stale = _stale(state, failed)
     if not (refused := _judge(gate, run, _without(state, stale), len(failed))):
@@ -91,10 +92,9 @@ def _ended(config: JobConfig, layout: Layout) -> dict[str, Any] | None:
     return None
 
 
-def _state(known: Mapping[str, Receipt], new: Mapping[str, Receipt], obsolete: Sequence[str]) -> dict[str, Receipt]:
+def _state(known: Mapping[str, Receipt], new: Mapping[str, Receipt], gone: Container[str]) -> dict[str, Receipt]:
     """What the output holds now."""
     state = {**known, **{unit: receipt for unit, receipt in new.items() if receipt.error is None}}
-    gone = set(obsolete)
     return {unit: receipt for unit, receipt in state.items() if receipt.error is None and unit not in gone}
 
 

@@ -18,7 +18,7 @@ from pipeline.held import Held, check_held, check_receipts, held_columns, read_h
 from pipeline.hold import check_free, release, take
 from pipeline.images.base import Target
 from pipeline.layout import Layout
-from pipeline.lines import as_line
+from pipeline.lines import as_line, write_obsolete
 from pipeline.listing import Found, check_apart, find_shards
 from pipeline.plan import Plan, make_plan
 from pipeline.readers import Columns, Request, reader_for
@@ -114,7 +114,7 @@ def prepare(settings: Settings, run: str | None = None) -> Job:
         run=Run(
             units=len(plan.units),
             todo=len(plan.todo),
-            obsolete=plan.obsolete,
+            obsolete=layout.obsolete(config.run) if plan.obsolete else "",
             passed_over=found.passed_over,
             started=started,
             expected=expected.total if expected else None,
@@ -168,6 +168,8 @@ def stage(job: Job) -> None:
     job.bundle.copy(job.config.model)
     for name in job.settings.scope.redo:
         write_receipt(layout, Receipt(unit=name, fingerprint="", error="to be done again"))
+    if job.run.obsolete:
+        write_obsolete(job.run.obsolete, job.plan.obsolete)
     for number, uri in enumerate(job.parts):
         units = job.plan.todo[number * _UNITS_PER_PART : (number + 1) * _UNITS_PER_PART]
         with store_for(uri).create(uri) as sink:

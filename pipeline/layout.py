@@ -75,6 +75,10 @@ class Layout:
         """Directory of one run's plan and summary."""
         return join(self.plans, run)
 
+    def obsolete(self, run: str) -> str:
+        """Ids of units that one run's commit drops."""
+        return join(self.plan(run), "obsolete.json")
+
     def summary(self, run: str) -> str:
         """Summary of one run."""
         return join(self.plan(run), "summary.json")

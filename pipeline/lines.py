@@ -2,15 +2,16 @@
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
 import google_crc32c
 
+from pipeline import checked
 from pipeline.errors import LatentlakeError
 from pipeline.records import Shard, Unit
-from pipeline.storage import StoreOptions, configure, store_for
+from pipeline.storage import StoreOptions, configure, put, store_for
 
 _SHARDS = ("shards", "clean")
 
@@ -25,6 +26,23 @@ def as_line(unit: Unit) -> bytes:
 
 def _plain(shard: Shard) -> dict[str, Any]:
     return {"uri": shard.uri, "path": shard.path, "size": shard.size, "identity": shard.identity}
+
+
+def write_obsolete(uri: str, units: Sequence[str]) -> None:
+    """Keep the ids of units that the commit drops."""
+    put(uri, checked.dumps({"units": units}))
+
+
+def read_obsolete(uri: str) -> frozenset[str]:
+    """What ``write_obsolete`` kept; nothing where ``uri`` is empty, or where a commit has been here and swept it.
+
+    Raises:
+      VerifyError: it is not what was written.
+    """
+    if not uri or store_for(uri).stat(uri) is None:
+        return frozenset()
+    with store_for(uri).open(uri) as file:
+        return frozenset(checked.loads(file.read(), uri)["units"])
 
 
 def packed_units(part: str, stores: StoreOptions) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from PIL import Image
 
 from pipeline.cli import main
 from pipeline.config import Verb
+from pipeline.job import prepare
+from pipeline.plan import Scope
+from pipeline.settings import Settings
 from pipeline.verify import verify
 from tests.conftest import Model, Pixels, make_model, png, write_parquet
 from tests.faults.outputs import add_up, files, litter, rows, success
@@ -154,6 +158,25 @@ class TestShardsThatGo:
         assert encode(mixed, model, output, "--prune", *wide) == 0
         assert encode(mixed, model, clean, *wide) == 0
         assert files(output) == files(clean)
+
+    def test_what_travels_in_the_graph_does_not_grow_with_them(
+        self, tmp_path: Path, model: Model, digits: Pixels
+    ) -> None:
+        """Names of units that go are in the plan."""
+        source, output = tmp_path / "in", tmp_path / "out"
+        for number in range(30):
+            write_parquet(source / f"{number:02d}.parquet", [png(digits[0])], [0])
+        encode(source, model, output)
+        asked = Settings(
+            verb=Verb.ENCODE, input=(str(source),), model=model.bundle, output=str(output), scope=Scope(prune=True)
+        )
+        sizes = []
+        for gone in (range(1), range(1, 30)):
+            for number in gone:
+                (source / f"{number:02d}.parquet").rename(tmp_path / f"{number:02d}")
+            (source / "new.parquet").write_bytes((tmp_path / "00").read_bytes())
+            sizes.append(len(pickle.dumps(prepare(asked).run)))
+        assert sizes[0] == sizes[1]
 
     def test_another_model_leaves_nothing_of_the_first(
         self, mixed: Path, tmp_path: Path, model: Model, other: Model
