@@ -37,8 +37,8 @@ def _small(plan: Plan, divisor: int = 1) -> Path:
     return plan.shards("cifar-gray-tfrecord", max(2_000, plan.records // 60) // divisor)
 
 
-def _denoise(place: Place, source: Path) -> dict[str, float]:
-    return run_job(place, source, "denoiser", *NOISE, verb="denoise")
+def _denoise(place: Place, source: Path, name: str = "denoiser") -> dict[str, float]:
+    return run_job(place, source, name, *NOISE, verb="denoise")
 
 
 def _with_rate(job: Mapping[str, float], start: Mapping[str, float]) -> dict[str, float]:
@@ -54,6 +54,7 @@ def denoise_peers(plan: Plan) -> dict[str, Any]:
     task = "--task", "denoise", "--expected", f"{images}/*"
     sides: dict[str, Side] = {
         "latentlake": lambda: _kept(_denoise(place, source), place, images),
+        "latentlake, bfloat16": lambda: _denoise(place, source, "denoiser-bfloat16"),
         "tf.data loop": lambda: peer("tfdata_script.py", f"{source}/*", Path(sys.executable), *task),
         **{
             f"Beam RunInference, {mode}": partial(
@@ -64,7 +65,9 @@ def denoise_peers(plan: Plan) -> dict[str, Any]:
         "Ray Data": lambda: peer("ray_data.py", f"{few}/*", python, *task),
     }
     runs = alternate(plan.rounds, sides)
-    return {"runs": runs, "ratios": {name: ratio(runs, "latentlake", name) for name in sides if name != "latentlake"}}
+    own = "latentlake", "latentlake, bfloat16"
+    ratios = {one: {name: ratio(runs, one, name) for name in sides if name not in own} for one in own}
+    return {"runs": runs, "ratios": ratios[own[0]], "ratios_bfloat16": ratios[own[1]]}
 
 
 def _kept(figures: dict[str, float], place: Place, images: Path) -> dict[str, float]:

@@ -30,7 +30,7 @@ from model.networks import build_denoiser
 keras().utils.set_random_seed(0)
 model, told = build_denoiser(), pathlib.Path(sys.argv[1] + "-told.keras")
 model.save(told)
-export(told, None, sys.argv[1], Preprocessing(noise_input="noise_level"))
+export(told, None, sys.argv[1], Preprocessing(noise_input="noise_level"), precision=sys.argv[3])
 image = keras().layers.Input((None, None, 1))
 level = keras().layers.Rescaling(0, int(sys.argv[2]) / 255)(image)
 keras().Model(image, model([image, level])).save(sys.argv[1] + ".keras")
@@ -39,7 +39,8 @@ MODELS: dict[str, tuple[object, ...]] = {
     "mnist": (_MAKE_AUTOENCODER, 28, 28, 1),
     "cifar": (_MAKE_AUTOENCODER, 32, 32, 3),
     "bsd": (_MAKE_AUTOENCODER, 64, 64, 3),
-    "denoiser": (_MAKE_DENOISER, LEVEL),
+    "denoiser": (_MAKE_DENOISER, LEVEL, "float32"),
+    "denoiser-bfloat16": (_MAKE_DENOISER, LEVEL, "bfloat16"),
 }
 
 

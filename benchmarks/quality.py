@@ -10,6 +10,7 @@
 import argparse
 import io
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from benchmarks.report import machine
 from model.bundle import Bundle
 from model.cost import operations
 from model.denoise import Denoiser
+from model.export import Preprocessing, export
 from model.loading import load_model
 from model.runtime import Runtime
 
@@ -66,6 +68,7 @@ def denoise(place: Place) -> dict[str, Any]:
     """White Gaussian noise on grey photographs, neither clipped nor quantised; PSNR of the output clipped to 0..1."""
     bundle = place.bundle("denoiser-gray")
     network, denoiser = load_model(bundle.read("model.keras"), bundle.uri), Denoiser(Runtime.load(bundle))
+    half = Denoiser(Runtime.load(_in_bfloat16(bundle)))
     found: dict[str, Any] = {"mflop_per_pixel": operations(network, (64, 64, 1), (64, 64, 1)) / 64**2 / 1e6}
     for name in PUBLISHED:
         images, _ = place.images(name)
@@ -75,9 +78,20 @@ def denoise(place: Place) -> dict[str, Any]:
                 "noisy": float(np.mean([psnr(noisy, image) for image, (noisy, _) in zip(images, pairs, strict=True)])),
                 "psnr": float(np.mean([psnr(made.clip(0, 1), i) for i, (_, made) in zip(images, pairs, strict=True)])),
             }
+            if level == 25:
+                ratios = [psnr(_denoised(half, i, level, n)[1].clip(0, 1), i) for n, i in enumerate(images)]
+                found[f"{name} in bfloat16"] = float(np.mean(ratios))
             if (name, level) == ("set12", 25):
                 _draw_photograph(images[6][:256, :256], *(part[:256, :256] for part in pairs[6]))
     return found
+
+
+def _in_bfloat16(bundle: Bundle) -> Bundle:
+    """The same denoiser, exported anew with ``--precision bfloat16``."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "model.keras").write_bytes(bundle.read("model.keras"))
+    given = Preprocessing(noise_input="noise_level")
+    return export(folder / "model.keras", None, str(folder / "bundle"), given, precision="bfloat16")
 
 
 def _denoised(denoiser: Denoiser, image: np.ndarray, level: int, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -213,6 +227,8 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
                 value = denoised[f"{name} {level}"]
                 what = f"{name} at noise {level}, mean PSNR in dB (noisy: {value['noisy']:.2f})"
                 yield what, f"{value['psnr']:.2f}", wanted, f"DnCNN {other}"
+            half = denoised[f"{name} in bfloat16"] - denoised[f"{name} 25"]["psnr"]
+            yield f"{name} at noise 25, what `--precision bfloat16` changes, in dB", f"{half:+.3f}", "", ""
     if digits := found.get("mnist"):
         for name, wanted in [("linear probe", "98%"), ("5 nearest neighbours", "97%")]:
             alone = digits[f"{name}, test set alone"]

@@ -161,7 +161,12 @@ def _denoise(result: Result) -> list[list[str]]:
 
 
 def _denoise_peers(result: Result) -> list[list[str]]:
-    return _peers(result, "denoise CIFAR-10 grey TFRecord", _WANTED_IMAGES)
+    what = "denoise CIFAR-10 grey TFRecord"
+    half = {"runs": {**result["runs"], "latentlake": result["runs"]["latentlake, bfloat16"]}}
+    return [
+        *_peers(result, what, _WANTED_IMAGES),
+        *_peers({**half, "ratios": result["ratios_bfloat16"]}, f"{what} in bfloat16", _WANTED_IMAGES),
+    ]
 
 
 def _encoding(result: Result) -> list[list[str]]:

@@ -53,7 +53,14 @@ def _export(options: Namespace) -> int:
         noise_scale=options.noise_scale,
     )
     output = options.output.rstrip("/")
-    bundle = export(Path(options.file), options.latent, output, given, variance=options.log_variance)
+    bundle = export(
+        Path(options.file),
+        options.latent,
+        output,
+        given,
+        variance=options.log_variance,
+        precision=options.precision,
+    )
     value = {**bundle_value(bundle), "functions": list(bundle.spec.functions)}
     print(json.dumps(value, indent=2) if options.json else _export_text(bundle))
     return 0

@@ -16,8 +16,10 @@ from model.graph import depends_on_latent_alone, find_latent, layer_shapes
 from model.inputs import Takes, sides, what_it_takes
 from model.loading import load_model
 from model.pixels import unit
+from model.precision import in_bfloat16
 from model.probe import Probe
 from model.runtime import Runtime
+from model.saving import saved
 from model.spec import CHANNELS, FUNCTIONS, Golden, Input, Json, Latent, Shape, Spec, usual_functions
 from pipeline.errors import BundleError, UsageError
 
@@ -60,6 +62,7 @@ def export(
     *,
     variance: str | None = None,
     kind: str | None = None,
+    precision: str = "float32",
     training: Mapping[str, Json] | None = None,
 ) -> Bundle:
     """Make a bundle of a trained Keras model.
@@ -75,11 +78,13 @@ def export(
         variational autoencoder whose latents have a standard normal prior.
       kind: kind of model; None for 'denoiser' without a latent, 'vae' with a variance, else 'autoencoder', or
         'encoder' where the output does not have the input's shape.
+      precision: 'bfloat16' for a model that computes its convolutions and dense layers in it, but for those that put
+        out latents or images.
       training: provenance to keep in the bundle.
 
     Raises:
       BundleError: the file is unsafe or damaged, its inputs or outputs are others, it has no such layer, or fails for
-        plain inputs.
+        plain inputs; or its precision cannot be changed.
       OutputError: there is a bundle at ``output`` already.
       UsageError: the preprocessing does not fit the model.
     """
@@ -87,6 +92,9 @@ def export(
     data, where = _content(path), str(path)
     model = load_model(data, where)
     try:
+        if precision == "bfloat16":
+            model = in_bfloat16(model, [name for name in (latent, variance) if name])
+            data = saved(model)
         spec = _describe(model, latent, preprocessing or Preprocessing(), variance, kind, dict(training or {}))
         golden = _golden(Runtime(model, spec))
     except UsageError as error:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +18,7 @@ from model.crops import LEVELS, Batch, Images, iter_images, load_images, make_ba
 from model.curve import write_curve
 from model.export import Preprocessing
 from model.networks import build_denoiser
+from model.precision import multiplies_bfloat16
 from model.samples import unit
 from model.shipping import ship
 from model.spec import Json
@@ -31,7 +31,6 @@ _SHOWN_LEVELS = (15, 25, 50)  # of the held-out images
 _SHOWN_SIDE = 320  # of which no more than this is looked at
 _REPORTED = 200  # steps between two reports
 _DECIBEL = 10 / math.log(10)
-_FAST_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,14 +259,8 @@ def _precision(asked: str) -> str:
 
 
 def _has_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 faster than float32; where nothing says so it is taken not to."""
-    if tensorflow(training=True).config.list_physical_devices("GPU"):
-        return True
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return False
-    return bool(_FAST_FLAGS & set(next((line for line in lines if line.startswith("flags")), "").split()))
+    """Whether this machine multiplies bfloat16 faster than float32."""
+    return bool(tensorflow(training=True).config.list_physical_devices("GPU")) or multiplies_bfloat16()
 
 
 def _value(report: Report) -> Json:
