@@ -19,7 +19,7 @@ from pipeline.readers import Request
 from pipeline.records import Records
 
 _LOG = logging.getLogger(__name__)
-LEVELS = (5.0, 55.0)  # least and greatest noise, where white is 255
+LEVELS = (5.0, 20.0, 55.0)  # least, most frequent and greatest noise, where white is 255
 BATCH = 8
 SMALLEST = 128  # sides below are extended by their mirror image: the largest pieces have that side
 _MOST_HELD_OUT = 32
@@ -140,8 +140,7 @@ def make_batch(images: Sequence[Pixels], side: int, seed: int, step: int) -> Bat
     """
     rng = np.random.default_rng([seed, step])
     clean = np.stack([_piece(rng, images[int(rng.integers(len(images)))], side) for _ in range(BATCH)])
-    low, high = LEVELS
-    level = (rng.uniform(low, high, (BATCH, 1, 1, 1)) / 255).astype(np.float32)
+    level = (rng.triangular(*LEVELS, (BATCH, 1, 1, 1)) / 255).astype(np.float32)
     return Batch(clean=clean, level=level, noise=rng.standard_normal(clean.shape, np.float32))
 
 

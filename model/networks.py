@@ -76,7 +76,7 @@ def build_vae(input_shape: tuple[int, int, int], latent_dim: int = 32) -> Any:
     return keras().Model(image, x, name="vae")
 
 
-_WIDTHS = (56, 80, 128)  # channels at 1/2, 1/4 and 1/8 of the image's resolution
+_WIDTHS = (60, 80, 124)  # channels at 1/2, 1/4 and 1/8 of the image's resolution
 _DOWN_BLOCKS = (2, 2, 2)
 _UP_BLOCKS = (3, 2)
 
@@ -104,7 +104,7 @@ def build_denoiser(channels: int = 1, precision: str = "float32") -> Any:
     for depth, width in enumerate(_WIDTHS):
         x = make.resized(x, width, f"down_{depth + 1}", layers.Conv2D)
         x = make.blocks(x, width, _DOWN_BLOCKS[depth], f"down_{depth + 1}")
-        skips.append(x)  # [n, H/2, W/2, 56], [n, H/4, W/4, 80], [n, H/8, W/8, 128]
+        skips.append(x)  # [n, H/2, W/2, 60], [n, H/4, W/4, 80], [n, H/8, W/8, 124]
     for depth in reversed(range(len(_WIDTHS) - 1)):
         x = make.resized(x, _WIDTHS[depth], f"up_{depth + 1}", layers.Conv2DTranspose)
         x = layers.Add(dtype=make.dtype, name=f"up_{depth + 1}_skip")([x, skips[depth]])

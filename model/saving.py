@@ -1,5 +1,6 @@
 """A Keras model as the bytes of a file that depend on nothing but the model."""
 
+import io
 import json
 import tempfile
 import zipfile
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from model.spec import Json
+
+_WEIGHTS = "model.weights.h5"
 
 
 def saved(model: Any) -> bytes:
@@ -32,8 +35,43 @@ def _normalize(path: Path) -> None:
 
     config = json.loads(members["config.json"], object_hook=number)
     members |= {"metadata.json": json.dumps(metadata).encode(), "config.json": json.dumps(config).encode()}
+    members[_WEIGHTS] = _compact(members[_WEIGHTS])
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             # Text packs well; weights do not, and are read back and forth.
             kind = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
             archive.writestr(zipfile.ZipInfo(name), content, kind)
+
+
+def _compact(weights: bytes) -> bytes:
+    """The same HDF5 file in its newer format, whose groups take a tenth of the space; and without their time stamps."""
+    import h5py
+    from h5py import h5f, h5p
+
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5f.LIBVER_LATEST, h5f.LIBVER_LATEST)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, _WEIGHTS)
+        made = h5f.create(bytes(path), h5f.ACC_TRUNC, fcpl=_untimed(h5p.FILE_CREATE), fapl=access)
+        with h5py.File(io.BytesIO(weights)) as old, h5py.File(made) as new:
+            _copy(old, new)
+        return path.read_bytes()
+
+
+def _copy(old: Any, new: Any) -> None:
+    from h5py import Group, h5g, h5p
+
+    new.attrs.update(old.attrs)
+    for name, item in old.items():
+        if hasattr(item, "items"):
+            _copy(item, Group(h5g.create(new.id, name.encode(), gcpl=_untimed(h5p.GROUP_CREATE))))
+        else:
+            new.create_dataset(name, data=item[()]).attrs.update(item.attrs)
+
+
+def _untimed(kind: Any) -> Any:
+    from h5py import h5p
+
+    properties = h5p.create(kind)
+    properties.set_obj_track_times(False)
+    return properties

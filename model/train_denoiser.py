@@ -211,6 +211,7 @@ class _Run:
             "validation_fraction": settings.validation_fraction,
             "precision": self.precision,
             "channels": self._channels,
+            "noise_levels": list(LEVELS),
             "images": self._images.digest,
         }
 
@@ -220,7 +221,6 @@ class _Run:
             "inputs": list(self.settings.inputs),
             **self._described(),
             "training_images": len(self._images.training),
-            "noise_levels": list(LEVELS),
             "loss": self.reports[-1].loss,
             "validation_psnr": dict(self.reports[-1].psnr),
         }

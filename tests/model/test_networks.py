@@ -61,15 +61,15 @@ def noisy():
 
 def test_weights_and_operations_of_the_denoiser(denoiser):
     convolutions = 2 * 9  # of a block, for each pair of channels
-    blocks = {56: 2 + 3, 80: 2 + 2, 128: 2}
-    resizing = {2 * 56: 1, 56 * 80: 2, 80 * 128: 2, 56: 1}
+    blocks = {60: 2 + 3, 80: 2 + 2, 124: 2}
+    resizing = {2 * 60: 1, 60 * 80: 2, 80 * 124: 2, 60: 1}
     weights = sum(n * convolutions * w * w for w, n in blocks.items()) + sum(4 * n * w for w, n in resizing.items())
-    assert denoiser.count_params() == weights == 1_451_296
-    sites = {56: 1 / 4, 80: 1 / 16, 128: 1 / 64}  # of one pixel
+    assert denoiser.count_params() == weights == 1_456_816
+    sites = {60: 1 / 4, 80: 1 / 16, 124: 1 / 64}  # of one pixel
     uses = sum(n * convolutions * w * w * sites[w] for w, n in blocks.items())
     # down from the full, half and quarter resolution and up again: 4 weights for 4 pixels
-    uses += 2 * 56 + 2 * 56 * 80 / 4 + 2 * 80 * 128 / 16 + 56
-    assert operations(denoiser, (64, 64, 1), (64, 64, 1)) / 64**2 == 2 * uses == 224_528
+    uses += 2 * 60 + 2 * 60 * 80 / 4 + 2 * 80 * 124 / 16 + 60
+    assert operations(denoiser, (64, 64, 1), (64, 64, 1)) / 64**2 == 2 * uses == 244_538
     assert [tensor.name for tensor in denoiser.inputs] == ["image", "noise_level"]
 
 
