@@ -68,7 +68,7 @@ def denoise(place: Place) -> dict[str, Any]:
     """White Gaussian noise on grey photographs, neither clipped nor quantised; PSNR of the output clipped to 0..1."""
     bundle = place.bundle("denoiser-gray")
     network, denoiser = load_model(bundle.read("model.keras"), bundle.uri), Denoiser(Runtime.load(bundle))
-    half = Denoiser(Runtime.load(_in_bfloat16(bundle)))
+    half = _in_bfloat16(bundle)
     found: dict[str, Any] = {"mflop_per_pixel": operations(network, (64, 64, 1), (64, 64, 1)) / 64**2 / 1e6}
     for name in PUBLISHED:
         images, _ = place.images(name)
@@ -86,12 +86,12 @@ def denoise(place: Place) -> dict[str, Any]:
     return found
 
 
-def _in_bfloat16(bundle: Bundle) -> Bundle:
+def _in_bfloat16(bundle: Bundle) -> Denoiser:
     """The same denoiser, exported anew with ``--precision bfloat16``."""
-    folder = Path(tempfile.mkdtemp())
-    (folder / "model.keras").write_bytes(bundle.read("model.keras"))
-    given = Preprocessing(noise_input="noise_level")
-    return export(folder / "model.keras", None, str(folder / "bundle"), given, precision="bfloat16")
+    with tempfile.TemporaryDirectory() as folder:
+        file, given = Path(folder, "model.keras"), Preprocessing(noise_input="noise_level")
+        file.write_bytes(bundle.read("model.keras"))
+        return Denoiser(Runtime.load(export(file, None, f"{folder}/bundle", given, precision="bfloat16")))
 
 
 def _denoised(denoiser: Denoiser, image: np.ndarray, level: int, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -86,6 +86,11 @@ def _peers(result: Result, what: str = "encode MNIST TFRecord", goals: Mapping[s
     ]
 
 
+def _parts(result: Result, figure: str) -> Iterator[tuple[str, Result]]:
+    """Name and value of what a section has measured one by one: those with this figure."""
+    return ((name, value) for name, value in result.items() if isinstance(value, dict) and figure in value)
+
+
 def _limits(result: Result) -> list[list[str]]:
     return [
         [
@@ -94,8 +99,7 @@ def _limits(result: Result) -> list[list[str]]:
             ">= 0.85",
             f"{_rates(value['runs']['job'])} of {_rates(value['runs']['limit'], 'composed')} records/s",
         ]
-        for title, value in result.items()
-        if isinstance(value, dict) and "share" in value
+        for title, value in _parts(result, "share")
     ]
 
 
@@ -118,8 +122,7 @@ def _modes(result: Result) -> list[list[str]]:
             "",
             "; ".join(f"{side}: {of(runs)}" for side, runs in value["runs"].items()),
         ]
-        for name, value in result.items()
-        if isinstance(value, dict) and "ratio" in value
+        for name, value in _parts(result, "ratio")
     ]
 
 
@@ -131,8 +134,7 @@ def _memory(result: Result) -> list[list[str]]:
             "<= x1.10",
             ", ".join(f"{side}: {peak:,.0f} MiB" for side, peak in value["peak_mib"].items()),
         ]
-        for name, value in result.items()
-        if isinstance(value, dict) and "growth" in value
+        for name, value in _parts(result, "growth")
     ]
 
 
@@ -155,8 +157,7 @@ def _denoise(result: Result) -> list[list[str]]:
             ">= 0.90",
             f"{_rates(value['runs']['job'], 'rate')} of {_rates(value['runs']['limit'], 'model')} records/s",
         ]
-        for title, value in result.items()
-        if isinstance(value, dict) and "share" in value
+        for title, value in _parts(result, "share")
     ]
 
 

@@ -95,7 +95,7 @@ def nightly(place: Path) -> Rows:
             assert json.loads(run.text)["run"]["units"] == NEW
             runs.append(run)
     clock, spent = (statistics.median(more) for more in zip(*map(_more, over, alone), strict=True))
-    assert spent < MOST_NIGHT, spent
+    assert max(clock, spent) < MOST_NIGHT, (clock, spent)
     found = (
         f"{clock:.1f} s more than the {NEW} alone, {spent:.1f} s of them of the processor (wanted {MOST_NIGHT:.0f}); "
         f"{spread(over)} against {spread(alone)}, {max(run.peak_mib for run in over):.0f} MiB at most"

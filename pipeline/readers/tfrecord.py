@@ -119,9 +119,8 @@ class ExampleBatch:
 
     def _blame_no_examples(self, faults: dict[int, Fault], missing: Array) -> None:
         """TensorFlow's op takes some bytes, as those of a PNG file, for an Example without features."""
-        which = np.array(
-            [bool(lacks) and message(example) is None for example, lacks in zip(self.examples, missing, strict=True)]
-        )
+        which = np.zeros(len(missing), bool)
+        which[missing] = [message(self.examples[at]) is None for at in map(int, np.flatnonzero(missing))]
         self._blame(faults, which, *NO_EXAMPLE)
 
     def _blame_unwritable(self, faults: dict[int, Fault]) -> None:
