@@ -21,6 +21,8 @@ COPY --from=beam /opt/apache/beam/boot /opt/apache/beam/boot
 COPY --from=packages /opt/latentlake /opt/latentlake
 COPY deploy/image/entrypoint /usr/local/bin/latentlake
 COPY LICENSE /app/
+COPY lake /app/lake
+COPY latentlake /app/latentlake
 COPY model /app/model
 COPY pipeline /app/pipeline
 # the driver's libraries lie below /usr/local/nvidia where Dataflow and GKE mount them

@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 
 from benchmarks import images, sections
-from benchmarks.process import HERE, Place
-from benchmarks.report import machine, write_report
+from benchmarks.process import HERE
+from benchmarks.report import write_report
+from harness.machine import machine
+from harness.measured import Place
 
 SECTIONS = {**sections.SECTIONS, **images.SECTIONS}
 RESULTS = HERE / "results"

@@ -22,10 +22,11 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from model.backend import cores
-from pipeline.images.base import Target
-from pipeline.images.decode import Decoder
-from pipeline.records import Array, Records
+from harness.machine import machine, on_machine
+from lake.core.records import Array, Records
+from lake.core.tensorflow import cores
+from lake.images.decoder import Decoder
+from lake.images.types import Target
 
 BATCH = 1024  # records, as in the job
 SHARES = (0.0, 0.05, 0.5)
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    print(on_machine(machine()), flush=True)
     for kind, shape in KINDS:
         rng = np.random.default_rng(given.seed)
         batches = {share: [batch(rng, kind, shape, share) for _ in range(2 * cores())] for share in SHARES}

@@ -18,11 +18,11 @@ from statistics import median
 
 import numpy as np
 
-from scripts.demo import digits_as_pixels, to_png, write_parquet
-from tests.engines.flink import Flink, running
-from tests.engines.jobs import begun
-from tests.engines.processes import until
-from tests.faults.outputs import files
+from harness.digits import digits_as_pixels, to_png, write_parquet
+from harness.engines.flink import Flink, running
+from harness.engines.jobs import begun
+from harness.machine import machine, on_machine
+from harness.processes import cpu_seconds, until
 
 SHARDS = 120
 _STEADY = (0.25, 0.85)  # of the units: before, workers start; after, one of them may have nothing left to do
@@ -59,6 +59,7 @@ def main() -> None:
     work = given.work.absolute() / "flink"
     shutil.rmtree(work, ignore_errors=True)
     write_shards(work / "in", given.records // SHARDS)
+    print(f"{on_machine(machine())}\n")
     print("| load before | one, records/s with this share of its core | two | ratio | with all of the cores |")
     print("|---|---|---|---|---|")
     ratios = list[tuple[float, float]]()
@@ -100,7 +101,7 @@ def mark(cluster: Flink, output: Path, units: int) -> Mark:
     """The instant when at least so many units are done."""
     until(lambda: done(output) >= units, f"{units} units", seconds=300)
     pids = [pid for node in cluster.nodes for pid in (node.manager.pid, *node.workers)]
-    return Mark(clock=time.monotonic(), cpu=sum(map(cpu, pids)), units=done(output))
+    return Mark(clock=time.monotonic(), cpu=sum(map(cpu_seconds, pids)), units=done(output))
 
 
 def done(output: Path) -> int:
@@ -108,10 +109,14 @@ def done(output: Path) -> int:
     return len([*output.glob("latents/*.parquet")])
 
 
-def cpu(pid: int) -> float:
-    """Seconds of CPU that a process has taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # proc(5): after the second of them
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def files(output: Path) -> dict[str, bytes]:
+    """Every file of results, and the manifest."""
+    found = [
+        *(output / "latents").rglob("*.parquet"),
+        *(output / "rejects").rglob("*.parquet"),
+        output / "_manifest.parquet",
+    ]
+    return {str(path.relative_to(output)): path.read_bytes() for path in found}
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import data
-from benchmarks.process import LEVEL, Place, run_job, run_peer
+from benchmarks.process import run_job, run_peer
 from benchmarks.sections import Plan, Side, alternate, limit, ratio, share
+from harness.measured import LEVEL, Place
 
 NOISE = "--noise-level", LEVEL
 BEAM_MODES = ("in_memory", "multi_threading")

@@ -22,19 +22,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from model.backend import cores
-from model.denoise import Denoiser
+from lake.core.records import Array, Records
+from lake.core.tensorflow import cores
+from lake.formats import FORMATS
+from lake.images.encoder import ImageEncoder, ImageFormat
+from lake.images.native_decoder import NativeDecoder
+from lake.images.types import Group, Resize
+from model.denoiser import Denoiser
 from model.pixels import to_pixels
-from pipeline.config import Verb
-from pipeline.images.base import Group, Resize
-from pipeline.images.encode import ImageEncoder, ImageFormat
-from pipeline.images.native import NativeDecoder
-from pipeline.job import Job, prepare
-from pipeline.readers import reader_for
-from pipeline.records import Array, Records
-from pipeline.settings import Settings
-from pipeline.verbs import task_for
-from pipeline.worker import Worker, worker_for
+from pipeline.job.prepare import Job, prepare
+from pipeline.options.job_options import JobOptions
+from pipeline.worker.process import Worker, worker_for
+from pipeline.worker.verbs import verb_for
 
 
 class Step(NamedTuple):
@@ -47,7 +46,7 @@ class Step(NamedTuple):
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", type=Verb, choices=list(_STEPS), metavar="VERB")
+    parser.add_argument("verb", type=str, choices=list(_STEPS), metavar="VERB")
     parser.add_argument("--input", nargs="+", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--resize", type=Resize)
@@ -57,7 +56,7 @@ def main() -> None:
     given = vars(parser.parse_args())
     most, seconds = given.pop("batches"), given.pop("seconds")
     with tempfile.TemporaryDirectory() as output:
-        job = prepare(Settings(output=output, **given))
+        job = prepare(JobOptions(output=output, **given))
     worker = worker_for(given["model"], job.config.model_digest, job.config.target)
     batches = read(job, worker, most)
     records = sum(map(len, batches))
@@ -68,10 +67,10 @@ def main() -> None:
 def read(job: Job, worker: Worker, count: int) -> list[Records]:
     """The first batches of the input, parsed; for a model whose batches are padded the full ones alone."""
     config, padded = job.config, not worker.runtime.spec.input.any_size
-    task = task_for(config, worker)
-    units = ((reader_for(unit.format), unit) for unit in job.plan.todo)
-    raw = (batch for reader, unit in units for batch in reader.read(unit, config.columns, task.size, task.room))
-    return [batch for batch in (r.records() for r in islice(raw, count)) if len(batch) == task.size or not padded]
+    verb = verb_for(config, worker)
+    units = ((FORMATS[unit.format].reader, unit) for unit in job.plan.todo)
+    raw = (batch for reader, unit in units for batch in reader.read(unit, config.columns, verb.size, verb.room))
+    return [batch for batch in (r.records() for r in islice(raw, count)) if len(batch) == verb.size or not padded]
 
 
 def rate(step: Step, records: int, seconds: float) -> float:
@@ -98,7 +97,7 @@ def _encode(_: Job, worker: Worker, batches: Sequence[Records]) -> dict[str, Ste
 def _reconstruct(_: Job, worker: Worker, batches: Sequence[Records]) -> dict[str, Step]:
     runtime = worker.runtime
     pixels = [worker.decoder.decode(batch).groups[0].pixels for batch in batches]
-    made = [to_pixels(runtime.reconstruct(some).output, runtime.spec.input.value_range, some.dtype) for some in pixels]
+    made = [to_pixels(runtime.reconstruct(some).output, runtime.spec.output_range, some.dtype) for some in pixels]
     return {
         "decode": Step(worker.decoder.decode, batches),
         "model": Step(runtime.reconstruct, pixels),
@@ -124,10 +123,10 @@ def _denoised(denoiser: Denoiser, level: float | None, groups: Sequence[Group]) 
         denoiser.denoise(group.pixels, levels)
 
 
-_STEPS: dict[Verb, Callable[[Job, Worker, Sequence[Records]], dict[str, Step]]] = {
-    Verb.ENCODE: _encode,
-    Verb.RECONSTRUCT: _reconstruct,
-    Verb.DENOISE: _denoise,
+_STEPS: dict[str, Callable[[Job, Worker, Sequence[Records]], dict[str, Step]]] = {
+    "encode": _encode,
+    "reconstruct": _reconstruct,
+    "denoise": _denoise,
 }
 
 

@@ -25,13 +25,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.report import machine
+from harness.machine import by_machine, machine, on_machine
 from model.bundle import Bundle
-from model.cost import operations
-from model.denoise import Denoiser
-from model.export import Preprocessing, export
-from model.loading import load_model
-from model.runtime import Runtime
+from model.denoiser import Denoiser
+from model.export import export
+from model.keras.load import load_model
+from model.runtime.runtime import Runtime
+from model.spec import Preprocessing
+from model.training.flops import operations
 
 RESULTS = Path(__file__).parent / "results"
 LEVELS = (15, 25, 50)
@@ -243,12 +244,14 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def write_report(found: dict[str, Any]) -> None:
-    """Make ``quality.md``."""
-    used = found["machine"]
-    lines = ["# Quality", "", ", ".join(f"{key} {value}" for key, value in used.items()), ""]
-    lines += ["| what | measured | wanted | published |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in _rows(found)]
-    lines += ["", "By `python -m benchmarks.quality --data DIR`, of the bundles in `model/zoo`.", ""]
+    """Make ``quality.md``, with one table for each machine."""
+    lines = ["# Quality", ""]
+    machines = found.get("machines", {})
+    for used, names in by_machine({name: machines.get(name) for name in SECTIONS if name in found}):
+        lines += [on_machine(used, names), "", "| what | measured | wanted | published |", "|---|---|---|---|"]
+        lines += [f"| {' | '.join(row)} |" for row in _rows({name: found[name] for name in names})]
+        lines += [""]
+    lines += ["By `python -m benchmarks.quality --data DIR`, of the bundles in `model/zoo`.", ""]
     lines += [f"- {name}: {SECTIONS[name].__doc__}" for name in SECTIONS if name in found]
     (RESULTS / "quality.md").write_text("\n".join([*lines, ""]))
 
@@ -267,7 +270,7 @@ def main() -> None:
     for name in given.sections or SECTIONS:
         found[name] = SECTIONS[name](Place(data=given.data, zoo=given.zoo))
         print(name, json.dumps(found[name]), flush=True)
-        found["machine"] = machine()
+        found["machines"] = {**found.get("machines", {}), name: machine()}
         kept.write_text(json.dumps(found, indent=1) + "\n")
     write_report(found)
 

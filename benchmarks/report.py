@@ -1,16 +1,14 @@
 """The results as a table for people, and as a plot."""
 
 import json
-import os
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
 
+from harness.machine import by_machine, on_machine
+
 Result: TypeAlias = Mapping[str, Any]
-_PACKAGES = ("tensorflow", "keras", "apache-beam", "pyarrow", "numpy", "pillow")
 _WANTED = {
     "tf.data script": ">= 1.3x",
     "Beam RunInference, in_memory": ">= 8x",
@@ -27,30 +25,16 @@ _WANTED_IMAGES = {
 _HEAD = ["| what | measured | wanted | figures |", "|---|---|---|---|"]
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    info = Path("/proc/cpuinfo").read_text()
-    flags = next(line for line in info.splitlines() if line.startswith("flags")).split()
-    name = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "?")
-    widest = next((f for f in ("avx512f", "avx2", "avx") if f in flags), "none")
-    return {
-        "cpu": name,
-        "cores": len(os.sched_getaffinity(0)),
-        "vectors": widest,
-        "python": platform.python_version(),
-        **{package: version(package) for package in _PACKAGES},
-    }
-
-
 def write_report(results: Path) -> None:
-    """Make ``bench.md`` and ``bench.png`` from the sections' results that are there."""
+    """Make ``bench.md`` and ``bench.png`` from the sections' results that are there, one table for each machine."""
     files = [path for path in sorted(results.glob("*.json")) if path.stem in {**_ROWS, **_IMAGE_ROWS}]
     found = {path.stem: json.loads(path.read_text()) for path in files}
-    used = next(iter(found.values()))["machine"]
-    lines = ["# Benchmark", "", ", ".join(f"{key} {value}" for key, value in used.items()), ""]
-    for title, rows in ((None, _ROWS), ("## Images", _IMAGE_ROWS)):
-        if table := _table(found, rows):
-            lines += [*([title, ""] if title else []), *table, ""]
+    lines = ["# Benchmark", ""]
+    for title, rows in (("## Latents", _ROWS), ("## Images", _IMAGE_ROWS)):
+        here = {name: found[name] for name in rows if name in found}
+        lines += [title, ""] if here else []
+        for used, names in by_machine({name: result.get("machine") for name, result in here.items()}):
+            lines += [on_machine(used, names), "", *_table({name: here[name] for name in names}, rows), ""]
     lines += ["Medians over the rounds; ratios are taken round by round. `scripts/bench` measures all of it.", ""]
     (results / "bench.md").write_text("\n".join(lines))
     if "peers" in found:
@@ -59,7 +43,7 @@ def write_report(results: Path) -> None:
 
 def _table(found: Mapping[str, Result], rows: Mapping[str, Callable[[Result], list[list[str]]]]) -> list[str]:
     lines = [f"| {' | '.join(row)} |" for name, of in rows.items() if name in found for row in of(found[name])]
-    return [*_HEAD, *lines] if lines else []
+    return [*_HEAD, *lines]
 
 
 def _rates(runs: Sequence[Result], key: str = "rate_steady") -> str:

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.process import spawn
-from scripts.torture_large import small_model
+from harness.machine import machine, on_machine
+from harness.measured import Place, spawn
 
 RESULTS = Path(__file__).parent / "results"
 SHARDS = (1_000, 10_000, 100_000)
@@ -50,9 +50,9 @@ def measure(place: Path, count: int) -> dict[str, Any]:
             (source / f"{folder:05d}/{number:03d}.npy").write_bytes(data)
     with (source / "00000/000.npy").open("wb") as file:  # one record, for there must be one to tell the columns
         np.save(file, np.zeros((1, 8, 8), np.uint8))
-    bundle = small_model(place)
+    bundle = Place(data=place, work=place).bundle("digits")
     words = ["encode", "--input", source, "--model", bundle, "--output", place / "out", "--json"]
-    found: dict[str, Any] = {"shards": count}
+    found: dict[str, Any] = {"shards": count, "machine": machine()}
     for name, command in (("plan", ["plan", *words]), ("run", words), ("again", words), ("commit", words)):
         if name == "commit":  # nothing else is left to do
             (place / "out/_SUCCESS").unlink()
@@ -160,7 +160,7 @@ def main() -> int:
         kept.write_text(json.dumps(measured, indent=2) + "\n")
     measured = json.loads(kept.read_text())
     plot(measured, RESULTS / "scale.png")
-    print(f"{table(measured)}\n\n{reckon(measured)}")
+    print(f"{on_machine(measured[-1].get('machine'))}\n\n{table(measured)}\n\n{reckon(measured)}")
     return 0
 
 

@@ -14,7 +14,8 @@ from statistics import median
 from typing import Any, TypeAlias
 
 from benchmarks import data
-from benchmarks.process import Place, run_job, run_peer, spawn
+from benchmarks.process import run_job, run_peer
+from harness.measured import Place, spawn
 
 Side: TypeAlias = Callable[[], Mapping[str, float]]
 

@@ -9,7 +9,6 @@ told too. ``--data`` is as for ``benchmarks.data``.
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +18,14 @@ from statistics import median
 from typing import Any
 
 from benchmarks.data import make
-from benchmarks.process import Place, spawn
-from pipeline.readers import Request, reader_for
-from pipeline.records import Shard, Unit
-from pipeline.storage import StoreOptions, configure, store_for
-from tests.stores.gcs_server import GcsBucket, GcsServer, serving
+from harness.machine import machine, on_machine
+from harness.measured import Place, spawn
+from harness.processes import cpu_seconds
+from harness.servers.gcs_server import GcsBucket, GcsServer, serving
+from lake.core.records import Shard, Unit
+from lake.formats import FORMATS
+from lake.formats.reader import ColumnSelection
+from lake.storage import StoreOptions, configure, store_for
 
 LATENCY = 0.05  # seconds
 _SET = "mnist-tfrecord"
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     place = Place(data=given.data.absolute(), work=given.work.absolute())
+    print(f"{on_machine(machine())}\n")
     print("| what | measured | wanted | figures |\n|---|---|---|---|")
     for section in (beside_the_disk, far_away):
         for line in section(place, given.records, given.rounds):
@@ -126,8 +129,8 @@ def _records_rate(uri: str) -> float:
     stat = store_for(uri).stat(uri)
     assert stat is not None
     shard = Shard(uri=uri, path="x", size=stat.size, identity=stat.identity)
-    reader, count = reader_for("tfrecord"), 0
-    columns = reader.settle(shard, Request())
+    reader, count = FORMATS["tfrecord"].reader, 0
+    columns = reader.settle(shard, ColumnSelection())
     started = time.monotonic()
     for batch in reader.read(Unit(id="x", format="tfrecord", shards=(shard,)), columns, _BATCH):
         count += len(batch.records())
@@ -135,10 +138,10 @@ def _records_rate(uri: str) -> float:
 
 
 def _on_store(place: Place, server: GcsServer, bucket: GcsBucket, url: str, number: int) -> Run:
-    before = _cpu(server.pid)
+    before = cpu_seconds(server.pid)
     uris = (f"{bucket.uri}/{name}" for name in ("in", "bundle", f"out-{number}"))
     run = _job(place, *uris, "--gcs-endpoint", url)
-    return Run(rate=run.rate, total=run.total, cpu=run.cpu, server=_cpu(server.pid) - before)
+    return Run(rate=run.rate, total=run.total, cpu=run.cpu, server=cpu_seconds(server.pid) - before)
 
 
 def _job(place: Place, source: str, bundle: str, output: str, *options: str) -> Run:
@@ -147,12 +150,6 @@ def _job(place: Place, source: str, bundle: str, output: str, *options: str) -> 
     state: dict[str, Any] = json.loads(run.text)["run"]
     rate = state["read"] / (state["ended"] - state["first_result"])
     return Run(rate=rate, total=run.seconds, cpu=run.cpu)
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of CPU that a process has taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # proc(5): after the second of them
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -1,8 +1,14 @@
 """``python -m model``."""
 
 import sys
+from pathlib import Path
 
-from model.cli import main
+# "python -m" has put the working directory first, where a user may have a lake.py of their own.
+if Path(sys.path[0]).resolve() == Path.cwd() != Path(__file__).resolve().parent.parent:
+    del sys.path[0]
+
+from lake.cli.interrupt import leave_if_interrupted
+from model.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(leave_if_interrupted(main()))

@@ -1,21 +1,26 @@
 """A bundle: the directory that a trained model travels in, checked file by file before anything is loaded."""
 
+import errno
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import BinaryIO
 
-from model.document import digest, from_json, to_json
+from lake.core.errors import BundleError, OutputError
+from lake.core.printable import printable
+from lake.storage import Guard, join, put, store_for
 from model.spec import FileEntry, Json, Spec
-from pipeline.errors import BundleError, OutputError
-from pipeline.storage import join, store_for
+from model.spec_json import digest, from_json, to_json
+from model.zoo import zoo_uri
 
-DESCRIPTION = "model.json"
-MODEL = "model.keras"
-GOLDEN = "golden.npz"
+SPEC_FILE = "model.json"
+MODEL_FILE = "model.keras"
+GOLDEN_FILE = "golden.npz"
 _MAX_DESCRIPTION = 16 << 20
+_MAX_DEPTH = 100  # of nested JSON values: writing them needs more of Python's stack than reading
 _CHUNK = 1 << 20
 
 
@@ -37,21 +42,25 @@ class Bundle:
     def open(cls, uri: str) -> "Bundle":
         """Read ``model.json`` and check the size and digest of every file. TensorFlow is not needed.
 
+        Args:
+          uri: the directory, or ``zoo:NAME`` for one that comes with the package.
+
         Raises:
           BundleError: nothing is there, or a file is missing or differs.
         """
+        uri = zoo_uri(uri)
         document = _document(uri)
-        bundle = cls(uri=uri, digest=digest(document), spec=from_json(document, join(uri, DESCRIPTION)))
+        bundle = cls(uri=uri, digest=digest(document), spec=from_json(document, join(uri, SPEC_FILE)))
         for name in bundle.spec.files:
             bundle._check(name)
         return bundle
 
     def files(self) -> dict[str, str]:
         """Name -> URI of every file that makes the bundle; ``model.json`` is last."""
-        return {name: join(self.uri, name) for name in (*self.spec.files, DESCRIPTION)}
+        return {name: join(self.uri, name) for name in (*self.spec.files, SPEC_FILE)}
 
     def read(self, name: str) -> bytes:
-        """The bytes of ``model.keras`` or ``golden.npz``.
+        """The bytes of ``model.keras``, ``golden.npz`` or a graph.
 
         Raises:
           BundleError: the file is missing, or is not the one that was bundled.
@@ -61,14 +70,18 @@ class Bundle:
         self._compare(name, len(data), hashlib.sha256(data).hexdigest())
         return data
 
-    def copy(self, uri: str) -> "Bundle":
+    def copy(self, uri: str, guard: Guard | None = None) -> "Bundle":
         """Copy to another directory, ``model.json`` last. A whole copy that stands there already is kept.
+
+        Args:
+          uri: the directory.
+          guard: the right to write there; None if nobody else does.
 
         Raises:
           BundleError: a file changed since the bundle was opened.
         """
         if not self._is_at(uri):
-            _write(uri, {name: self.read(name) for name in self.spec.files}, self.spec)
+            _write(uri, {name: self.read(name) for name in self.spec.files}, self.spec, guard)
         return Bundle.open(uri)
 
     def _is_at(self, uri: str) -> bool:
@@ -93,7 +106,7 @@ class Bundle:
         if (size, sha256) != (entry.size, entry.sha256):
             raise BundleError(
                 f"{join(self.uri, name)}: damaged or replaced: {size} bytes with SHA-256 {sha256[:16]}…, where "
-                f"{DESCRIPTION} has {entry.size} and {entry.sha256[:16]}…; copy the bundle again or export the model"
+                f"{SPEC_FILE} has {entry.size} and {entry.sha256[:16]}…; copy the bundle again or export the model"
             )
 
 
@@ -103,15 +116,31 @@ def write_bundle(uri: str, spec: Spec, files: Mapping[str, bytes]) -> Bundle:
     Args:
       uri: a directory that holds no bundle.
       spec: the description; its ``files`` are filled in from the bytes.
-      files: the bytes of ``model.keras`` and ``golden.npz``.
+      files: the bytes of ``model.keras``, ``golden.npz``, and of graphs if it has them.
 
     Raises:
       OutputError: a bundle is there already.
     """
     refuse_existing(uri)
-    entries = {name: FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest()) for name, data in files.items()}
-    _write(uri, files, replace(spec, files=entries))
+    _write(uri, files, replace(spec, files=_entries(files)))
     return Bundle.open(uri)
+
+
+def add_files(bundle: Bundle, files: Mapping[str, bytes]) -> Bundle:
+    """Add files to a bundle, which is what it was until ``model.json``, the last file, is replaced.
+
+    Args:
+      bundle: the bundle.
+      files: the bytes of files that it does not have.
+    """
+    _write(bundle.uri, files, replace(bundle.spec, files={**bundle.spec.files, **_entries(files)}))
+    return Bundle.open(bundle.uri)
+
+
+def _entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
+    return {
+        name: FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest()) for name, data in sorted(files.items())
+    }
 
 
 def refuse_existing(uri: str) -> None:
@@ -120,38 +149,57 @@ def refuse_existing(uri: str) -> None:
     Raises:
       OutputError: one is.
     """
-    if store_for(uri).stat(join(uri, DESCRIPTION)) is not None:
+    if store_for(uri).stat(join(uri, SPEC_FILE)) is not None:
         raise OutputError(f"{uri}: holds a bundle already; remove it or choose another --output")
 
 
-def _write(uri: str, files: Mapping[str, bytes], spec: Spec) -> None:
+def _write(uri: str, files: Mapping[str, bytes], spec: Spec, guard: Guard | None = None) -> None:
     document = to_json(spec)
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    for name, data in {**files, DESCRIPTION: text.encode()}.items():
-        with store_for(uri).create(join(uri, name)) as sink:
-            sink.write(data)
+    for name, data in {**files, SPEC_FILE: text.encode()}.items():
+        put(join(uri, name), data, guard)
 
 
 def _document(uri: str) -> Json:
-    where = join(uri, DESCRIPTION)
+    where = join(uri, SPEC_FILE)
     with _stream(where, _MAX_DESCRIPTION) as stream:
         data = stream.read(_MAX_DESCRIPTION)
     try:
-        return json.loads(data, parse_constant=_no_constant)
+        document = json.loads(data, parse_constant=_finite, parse_float=_finite)
+        _check_depth(document)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{where}: not valid JSON ({error}); export the model again") from error
+        raise BundleError(f"{where}: not valid JSON ({printable(str(error))}); export the model again") from error
+    return document
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number of JSON")
+def _finite(text: str) -> float:
+    if not isfinite(number := float(text)):
+        raise ValueError(f"{printable(text, 40)} is not a number of JSON, or too large")
+    return number
+
+
+def _check_depth(document: Json) -> None:
+    level, depth = [document], 0
+    while level := [item for value in level for item in _items(value)]:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise ValueError("nested too deeply")
+
+
+def _items(value: Json) -> Iterable[Json]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _stream(where: str, largest: int) -> BinaryIO:
     try:
         stream = store_for(where).open(where)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        remedy = "name a directory made by 'python -m model train' or 'export'"
+        remedy = "name a directory made by 'latentlake train' or 'export', or a bundle of the zoo: zoo:NAME"
         raise BundleError(f"{where}: not there; {remedy}") from error
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENXIO):  # of the local disk: a pipe, a device, a socket
+            raise
+        raise BundleError(f"{where}: not a regular file but a pipe or device; copy the bundle again") from error
     if (size := stream.seek(0, io.SEEK_END)) > largest:
         stream.close()
         raise BundleError(f"{where}: {size} bytes, more than the {largest} it may have; export the model again")

@@ -1,53 +1,80 @@
-"""Proof of a bundle: its files, its safety, its golden outputs, and its speed here."""
+"""Check a bundle: its files, its safety, its golden outputs, and the model's speed on this machine."""
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from model.backend import cores
-from model.bundle import Bundle
-from model.document import to_json
-from model.golden import golden_levels
-from model.runtime import Runtime
-from model.spec import MAX_REACH, Input, Json, Latent, Noise
+from lake.core.container import cores
+from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle
+from model.golden import golden_levels, unpack
+from model.keras.load import load_model
+from model.likeness import Likeness, likeness
+from model.runtime import executors_of
+from model.runtime.runtime import Runtime
+from model.spec import MAX_REACH, Input, Json, Latent, Noise, Spec
+from model.spec_json import to_json
 
-_SECONDS = 1.0  # of each measurement
+_SECONDS = 1.0  # length of each measurement of speed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What was found in a bundle that is in order.
+class ExecutorReport:
+    """The findings on one executor.
 
     Attributes:
-      differences: golden output -> worst difference, relative to its largest magnitude.
-      load_seconds: audit, load, golden check, with TensorFlow imported.
-      rates: threads -> records per second, encoded (or denoised, by a model that has no latent).
+      name: of the executor.
+      differences: golden output -> largest difference, relative to the output's largest magnitude.
+      load_seconds: time to audit and load the model and to check its golden outputs, without importing a library.
+      rates: number of threads -> records per second, encoded (denoised, by a model without a latent).
     """
 
-    bundle: Bundle
+    name: str
     differences: Mapping[str, float]
     load_seconds: float
     rates: Mapping[int, float]
 
     def to_value(self) -> Json:
-        """The report as plain JSON values."""
+        """Return the report as JSON values."""
         return {
-            "bundle": self.bundle.uri,
-            "digest": self.bundle.digest,
-            "model": to_json(self.bundle.spec),
             "golden_differences": dict(self.differences),
             "load_seconds": round(self.load_seconds, 3),
             "records_per_second": {str(threads): round(rate) for threads, rate in self.rates.items()},
         }
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleReport:
+    """The findings on a bundle that passed every check.
+
+    Attributes:
+      bundle: the bundle.
+      executors: what was found on each executor that runs the bundle, the first choice first.
+      looks: how the golden outputs compare with the golden inputs; None for a model that does not put out images.
+    """
+
+    bundle: Bundle
+    executors: Sequence["ExecutorReport"]
+    looks: Likeness | None
+
+    def to_value(self) -> Json:
+        """Return the report as JSON values."""
+        return {
+            "bundle": self.bundle.uri,
+            "digest": self.bundle.digest,
+            "model": to_json(self.bundle.spec),
+            **({"golden_outputs": self.looks.to_value()} if self.looks else {}),
+            "executor": self.executors[0].name,
+            **self.executors[0].to_value(),
+            "executors": {one.name: one.to_value() for one in self.executors},
+        }
+
     def describe(self) -> str:
-        """The report for a person."""
+        """Return the report as text for a person."""
         spec = self.bundle.spec
         files = ", ".join(f"{name} {entry.size:,} bytes" for name, entry in spec.files.items())
-        differences = ", ".join(f"{name} {worst:.1g}" for name, worst in self.differences.items())
         lines = {
             "bundle": f"{self.bundle.uri}, kind {spec.kind}: {', '.join(spec.functions)}",
             "digest": f"{self.bundle.digest}, and every file has the one recorded",
@@ -56,26 +83,46 @@ class Report:
             "input": describe_input(spec.input),
             **({"noise": describe_noise(spec.input.noise)} if spec.input.noise else {}),
             **({"latent": _describe_latent(spec.latent, spec.variance)} if spec.latent else {}),
-            "golden": f"{spec.golden.count} inputs; differences {differences} (allowed {spec.golden.tolerance:g})",
-            "load": f"{self.load_seconds:.2f} s",
-            "speed": ", ".join(f"{rate:,.0f}/s with {n} thread{'s' * (n > 1)}" for n, rate in self.rates.items()),
+            **({"images": self.looks.describe()} if self.looks else {}),
         }
-        return "\n".join(f"{name:<8}{text}" for name, text in lines.items())
+        doubts = self.looks.doubts if self.looks else ()
+        described = [f"{name:<8}{text}" for name, text in lines.items()]
+        for one in self.executors:
+            described += [f"{name:<8}{text}" for name, text in _describe_executor(one, spec).items()]
+        return "\n".join([*described, *(f"warning {doubt.text}; export the model again" for doubt in doubts)])
 
 
-def describe_input(takes: Input) -> str:
-    """What a model takes, for a person."""
-    low, high = takes.value_range
-    shape = "any size" if takes.any_size else " x ".join(map(str, takes.shape))
-    what = f"{shape} {takes.color or takes.dtype}, value range {low:g} to {high:g}"
-    if not takes.any_size:
+def _describe_executor(one: ExecutorReport, spec: Spec) -> dict[str, str]:
+    differences = ", ".join(f"{name} {worst:.1g}" for name, worst in one.differences.items())
+    return {
+        "golden": f"{spec.golden.count} inputs on {one.name}; differences {differences} "
+        f"(allowed {spec.golden.tolerance:g})",
+        "load": f"{one.load_seconds:.2f} s",
+        "speed": ", ".join(f"{rate:,.0f}/s with {n} thread{'s' * (n > 1)}" for n, rate in one.rates.items()),
+    }
+
+
+def describe_input(input: Input) -> str:
+    """Describe what a model takes, for a person.
+
+    >>> describe_input(Input(shape=(28, 28, 1), dtype="uint8", value_range=(0.0, 1.0), color="gray"))
+    '28 x 28 x 1 gray, value range 0 to 1'
+    """
+    low, high = input.value_range
+    shape = "any size" if input.any_size else " x ".join(map(str, input.shape))
+    what = f"{shape} {input.color or input.dtype}, value range {low:g} to {high:g}"
+    if not input.any_size:
         return what
-    further = " or more" if takes.reach == MAX_REACH else ""
-    return f"{what}; sides padded to multiples of {takes.multiple}, a pixel sees {takes.reach}{further} around it"
+    further = " or more" if input.reach == MAX_REACH else ""
+    return f"{what}; sides padded to multiples of {input.multiple}, a pixel sees {input.reach}{further} around it"
 
 
 def describe_noise(noise: Noise) -> str:
-    """How a model is told the noise level, for a person."""
+    """Describe how a model is told the noise level, for a person.
+
+    >>> describe_noise(Noise(form="map", input="noise_level", scale=1.0))
+    "level told by input 'noise_level' (map), 1 for a deviation of all of white"
+    """
     where = "the last channel" if noise.input is None else f"input {noise.input!r} ({noise.form})"
     return f"level told by {where}, {noise.scale:g} for a deviation of all of white"
 
@@ -86,25 +133,40 @@ def _describe_latent(latent: Latent, variance: str | None) -> str:
     return f"{latent.dimension} numbers{shape} from layer {latent.layer!r}{logarithm}"
 
 
-def check(uri: str) -> Report:
-    """Open, audit, load, prove and measure a bundle.
+def check_bundle(uri: str) -> BundleReport:
+    """Open a bundle, audit and load its model, compare its golden outputs and measure its speed.
+
+    Args:
+      uri: URI of the bundle.
 
     Raises:
-      BundleError: anything is not in order.
+      BundleError: a file is missing, damaged or unsafe, or the model gives other golden outputs.
     """
     bundle = Bundle.open(uri)
-    runtime = Runtime.load(bundle)
+    executors = [_on_executor(bundle, name) for name in executors_of(bundle)]
+    return BundleReport(bundle=bundle, executors=executors, looks=_looks(bundle))
+
+
+def _on_executor(bundle: Bundle, name: str) -> ExecutorReport:
+    # The first load also imports the library, so the time of the second one is reported.
+    Runtime.load(bundle, name)
     started = time.monotonic()
-    runtime = Runtime.load(bundle)  # again: the first one imported TensorFlow
+    runtime = Runtime.load(bundle, name)
     seconds = time.monotonic() - started
-    counts = sorted({1, cores()})
-    rates = {threads: _rate(runtime, threads) for threads in counts}
-    return Report(bundle=bundle, differences=runtime.differences, load_seconds=seconds, rates=rates)
+    # One thread shows the cost of a record, all cores what a worker reaches.
+    rates = {threads: _rate(runtime, threads) for threads in sorted({1, cores()})}
+    return ExecutorReport(name=name, differences=runtime.differences, load_seconds=seconds, rates=rates)
+
+
+def _looks(bundle: Bundle) -> Likeness | None:
+    uris = bundle.files()
+    golden = unpack(bundle.read(GOLDEN_FILE), bundle.spec, uris[GOLDEN_FILE])
+    return likeness(bundle.spec, golden, load_model(bundle.read(MODEL_FILE), uris[MODEL_FILE]))
 
 
 def _rate(runtime: Runtime, threads: int) -> float:
-    takes = runtime.spec.input
-    batch = np.random.default_rng(0).integers(0, 256, (runtime.batch_size, *takes.shape)).astype(takes.dtype)
+    input = runtime.spec.input
+    batch = np.random.default_rng(0).integers(0, 256, (runtime.batch_size, *input.shape)).astype(input.dtype)
     levels = golden_levels(len(batch)) if runtime.spec.input.noise else None
 
     def run() -> None:
@@ -113,7 +175,7 @@ def _rate(runtime: Runtime, threads: int) -> float:
         else:
             runtime.restore(batch, levels)
 
-    run()
+    run()  # compiles the function
     started = time.monotonic()
     calls = [0] * threads
 

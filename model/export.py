@@ -1,57 +1,48 @@
-"""From a trained Keras model to a bundle."""
+"""Export a trained Keras model to a bundle."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import isfinite
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model.backend import keras, tensorflow
-from model.bundle import GOLDEN, MODEL, Bundle, refuse_existing, write_bundle
-from model.calls import reason
+from lake.core.errors import BundleError, LatentlakeError, UsageError
+from lake.core.tensorflow import keras, tensorflow
+from lake.storage import store_for
+from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, refuse_existing, write_bundle
+from model.export_graphs import graphs_or_none
 from model.golden import COUNT, golden_inputs, pack
-from model.graph import depends_on_latent_alone, find_latent, layer_shapes
-from model.inputs import Takes, sides, what_it_takes
-from model.loading import load_model
-from model.pixels import unit
-from model.precision import in_bfloat16
+from model.keras.layer_graph import depends_on_latent_alone, find_latent, layer_shapes
+from model.keras.layout import is_channels_first, to_channels_last
+from model.keras.load import keras_reason, load_model
+from model.keras.precision import to_bfloat16
+from model.keras.save import serialize_model
+from model.keras.signature import InputSignature, format_shape, read_signature
+from model.likeness import Judge, likeness, warn_of_doubts
+from model.pixels import Pixels, to_unit
 from model.probe import Probe
-from model.runtime import Runtime
-from model.saving import saved
-from model.spec import CHANNELS, FUNCTIONS, Golden, Input, Json, Latent, Shape, Spec, usual_functions
-from pipeline.errors import BundleError, UsageError
+from model.runtime.executor import ModelError
+from model.runtime.runtime import Runtime
+from model.runtime.tensorflow import TensorFlowExecutor, model_errors
+from model.spec import (
+    CHANNELS,
+    FUNCTIONS,
+    Golden,
+    Input,
+    Json,
+    Latent,
+    Preprocessing,
+    Shape,
+    Spec,
+    default_functions,
+)
 
 _SEED = 0
-_TOLERANCE = 1e-3  # kinds of processor differ by about 1e-6 in float32
-_HALF_TOLERANCE = 3e-2  # and by about 1e-2 where a layer computes in half precision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preprocessing:
-    """How the model was trained, where its file does not say.
-
-    Attributes:
-      value_range: what black and white were; for vectors the range of the data.
-      color: 'gray', 'rgb' or 'rgba'; None for what the number of channels says.
-      input_shape: (H, W, C) or (d,); needed where the model leaves a side open and has a latent.
-      noise_input: name of the second input, which takes the noise level; 'channel' where the last channel does.
-      noise_scale: what that input was for a standard deviation of all of white: 1 for fractions, 255 for steps.
-    """
-
-    value_range: tuple[float, float] = (0.0, 1.0)
-    color: str | None = None
-    input_shape: Shape | None = None
-    noise_input: str | None = None
-    noise_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        low, high = self.value_range
-        if not (isfinite(low) and isfinite(high) and low < high):
-            raise UsageError(f"--value-range {low:g} {high:g}: the first must be below the second, and both finite")
-        if not 0 < self.noise_scale < float("inf"):
-            raise UsageError(f"--noise-scale {self.noise_scale:g}: must be above 0 and finite")
+_RANGE = (0.0, 1.0)  # of pixels, where nothing else is stated
+# Processors round differently: by about 1e-6 in float32, by about 1e-2 if a layer computes in half precision.
+_TOLERANCE = 1e-3
+_HALF_TOLERANCE = 3e-2
 
 
 def export(
@@ -62,54 +53,89 @@ def export(
     *,
     variance: str | None = None,
     kind: str | None = None,
-    precision: str = "float32",
+    precision: str | None = None,
     training: Mapping[str, Json] | None = None,
+    judge: Judge = warn_of_doubts,
 ) -> Bundle:
-    """Make a bundle of a trained Keras model.
+    """Write a bundle of a trained Keras model.
+
+    Example:
+      ```python
+      preprocessing = Preprocessing(value_range=(-1.0, 1.0))
+      bundle = export(Path("my.keras"), "encoder/bottleneck", "bundle", preprocessing)
+      ```
 
     Args:
-      path: the ``.keras`` file: one input, or two where one takes a noise level; one output.
-      latent: name or path (``encoder/bottleneck``) of the layer whose output is the latent; a nested model's name is
-        its output. Outputs of several dimensions are flattened. None for a model that gives images of its input's
-        shape, to denoise with.
+      path: the ``.keras`` file. The model has one output and one input, or a second input for the noise level. One that
+        takes its channels first (C, H, W) is wrapped to take images.
+      latent: name or path (``encoder/bottleneck``) of the layer whose output is the latent. The name of a nested model
+        stands for its output. Outputs with several dimensions are flattened. None for a model that only denoises.
       output: URI of the bundle's directory.
-      preprocessing: how the model was trained.
-      variance: name or path of the layer that puts out the logarithm of each latent's variance: the model is a
+      preprocessing: how the training data was preprocessed; None for the defaults.
+      variance: name or path of the layer that gives the logarithm of each latent's variance. It makes the model a
         variational autoencoder whose latents have a standard normal prior.
-      kind: kind of model; None for 'denoiser' without a latent, 'vae' with a variance, else 'autoencoder', or
-        'encoder' where the output does not have the input's shape.
-      precision: 'bfloat16' for a model that computes its convolutions and dense layers in it, but for those that put
-        out latents or images.
+      kind: kind of model. None for 'denoiser' without a latent, 'vae' with a variance, 'encoder' if the output does not
+        have the shape of the input, otherwise 'autoencoder'.
+      precision: 'bfloat16' to compute convolutions and dense layers in bfloat16, except those that give latents or
+        images; None for the precision in the file.
       training: provenance to keep in the bundle.
+      judge: is told how the golden outputs compare with the golden inputs, for a model that puts out images, before
+        anything is written. It may raise an error. The default logs what does not look right.
 
     Raises:
-      BundleError: the file is unsafe or damaged, its inputs or outputs are others, it has no such layer, or fails for
-        plain inputs; or its precision cannot be changed.
-      OutputError: there is a bundle at ``output`` already.
-      UsageError: the preprocessing does not fit the model.
+      BundleError: the file is unsafe or damaged, its inputs or outputs cannot be bundled, it has no such layer, its
+        precision cannot be changed, or the model fails for the golden inputs.
+      OutputError: ``output`` holds a bundle already.
+      UsageError: the file cannot be read, or the preprocessing does not fit the model.
     """
+    # Before anything that takes long.
     refuse_existing(output)
     data, where = _content(path), str(path)
     model = load_model(data, where)
     try:
+        if is_channels_first(model, preprocessing.input_shape if preprocessing else None):
+            model = to_channels_last(model)
+            data = serialize_model(model)
         if precision == "bfloat16":
-            model = in_bfloat16(model, [name for name in (latent, variance) if name])
-            data = saved(model)
-        spec = _describe(model, latent, preprocessing or Preprocessing(), variance, kind, dict(training or {}))
-        golden = _golden(Runtime(model, spec))
+            model = to_bfloat16(model, [name for name in (latent, variance) if name])
+            data = serialize_model(model)
+        with model_errors():
+            spec = _describe(model, latent, preprocessing or Preprocessing(), variance, kind, dict(training or {}))
+            golden = _golden(_runtime(model, spec))
+            looks = likeness(spec, golden, model, _stated(preprocessing))
+        if looks is not None:
+            judge(looks)
     except UsageError as error:
+        # The subclass tells a bad bundle from a wrong option, and both have the same arguments.
         raise type(error)(f"{where}: {error}") from error
-    except tensorflow().errors.OpError as error:
+    except ModelError as error:
         raise BundleError(
-            f"{where}: the model fails for its golden inputs ({reason(error)}); see that it takes any image of its "
+            f"{where}: the model fails for its golden inputs ({error}); see that it takes any image of its "
             f"--value-range, or train it again"
         ) from error
-    return write_bundle(output, spec, {MODEL: data, GOLDEN: golden})
+    except LatentlakeError:
+        raise
+    except Exception as error:  # Keras raises errors of any class
+        raise BundleError(
+            f"{where}: Keras cannot run it: {keras_reason(error)}; see that the model works once it is loaded again"
+        ) from error
+    graphs = graphs_or_none(model, spec, golden, where)
+    return write_bundle(output, spec, {MODEL_FILE: data, GOLDEN_FILE: pack(golden), **graphs})
+
+
+def _stated(given: Preprocessing | None) -> frozenset[str]:
+    names = ("value_range", "output_range") if given else ()
+    return frozenset(name for name in names if getattr(given, name) is not None)
+
+
+def _runtime(model: Any, spec: Spec) -> Runtime:
+    return Runtime(TensorFlowExecutor(model, spec), spec)
 
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with store_for(str(path)).open(str(path)) as file:
+            return file.read()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}; name a file written by model.save()") from error
 
@@ -118,7 +144,7 @@ def _describe(
     model: Any, latent: str | None, given: Preprocessing, variance: str | None, kind: str | None, training: Json
 ) -> Spec:
     _check_single_output(model)
-    takes = what_it_takes(
+    signature = read_signature(
         model,
         latent=latent is not None,
         input_shape=given.input_shape,
@@ -127,30 +153,36 @@ def _describe(
     )
     spec = Spec(
         kind="denoiser",
-        input=_input(takes, given),
+        input=_input(signature, given),
         latent=None,
         functions=("denoise",),
         golden=Golden(count=COUNT, seed=_SEED, tolerance=_tolerance(model)),
         files={},
+        own_output_range=_other_range(given),
         training={**training, "versions": _versions()},
     )
     return _probed(model, spec) if latent is None else _with_latent(model, spec, latent, variance, kind)
 
 
-def _input(takes: Takes, given: Preprocessing) -> Input:
+def _input(signature: InputSignature, given: Preprocessing) -> Input:
     return Input(
-        shape=takes.shape,
-        dtype="uint8" if len(takes.shape) == 3 else "float32",
-        value_range=given.value_range,
-        color=_color(takes.shape, given.color),
-        noise=takes.noise,
-        any_size=takes.any_size,
+        shape=signature.shape,
+        dtype="uint8" if len(signature.shape) == 3 else "float32",
+        value_range=given.value_range or _RANGE,
+        color=_color(signature.shape, given.color),
+        noise=signature.noise,
+        any_size=signature.any_size,
     )
 
 
+def _other_range(given: Preprocessing) -> tuple[float, float] | None:
+    # Left out where it is the input's, so that a bundle's digest does not depend on whether it was stated.
+    return None if given.output_range == (given.value_range or _RANGE) else given.output_range
+
+
 def _probed(model: Any, spec: Spec) -> Spec:
-    """The spec of a denoiser, with what was found by trying it."""
-    probe = Probe(Runtime(model, spec))
+    """Complete the description of a denoiser with what trying the model shows."""
+    probe = Probe(_runtime(model, spec))
     if not spec.input.any_size:
         probe.check_shape()
         return spec
@@ -163,6 +195,7 @@ def _with_latent(model: Any, spec: Spec, latent: str, variance: str | None, kind
     shapes = layer_shapes(model, shape)
     layer, latent_shape = find_latent(shapes, latent)
     known = kind or ("vae" if variance else "autoencoder")
+    # An output of another shape cannot be compared with the input, so the model only encodes.
     whole = tuple(model.compute_output_shape((1, *shape))[1:]) == shape
     if bool(variance) != (known == "vae") or (variance and not whole):
         raise UsageError("a variational autoencoder is whole, and --log-variance names a layer of it")
@@ -178,15 +211,19 @@ def _with_latent(model: Any, spec: Spec, latent: str, variance: str | None, kind
 def _variance(shapes: Mapping[str, list[Shape | None]], name: str, latent: Shape) -> str:
     layer, shape = find_latent(shapes, name)
     if shape != latent:
-        raise UsageError(f"--log-variance {name}: its output is {sides(shape)}, and the latent is {sides(latent)}")
+        raise UsageError(
+            f"--log-variance {name}: its output is {format_shape(shape)}, and the latent is {format_shape(latent)}"
+        )
     return layer
 
 
 def _functions(model: Any, spec: Spec, layer: str) -> tuple[str, ...]:
-    found = {*usual_functions(spec.kind)}
+    found = {*default_functions(spec.kind)}
+    # A skip connection around the latent lets the input through, so that the latent alone does not give the image.
+    # Whether there is one is tried, not read from the graph, because the layers are arbitrary.
     if "reconstruct" in found and not spec.numeric:
         low, high = spec.input.value_range
-        values = unit(golden_inputs(spec.input, _SEED)) * np.float32(high - low) + np.float32(low)
+        values = to_unit(golden_inputs(spec.input, _SEED)) * np.float32(high - low) + np.float32(low)
         alone = depends_on_latent_alone(model, layer, values)
         found |= {"denoise", *(("decode",) if alone else ()), *(("generate",) if alone and spec.variance else ())}
     return tuple(name for name in FUNCTIONS if name in found)
@@ -205,7 +242,7 @@ def _color(shape: Shape, given: str | None) -> str | None:
     usual = {channels: color for color, channels in CHANNELS.items()}
     color = given or (usual.get(shape[-1]) if len(shape) == 3 else None)
     if color is not None and (len(shape) != 3 or CHANNELS.get(color) != shape[-1]):
-        raise UsageError(f"--color {color} does not fit the model's input {sides(shape)}")
+        raise UsageError(f"--color {color} does not fit the model's input {format_shape(shape)}")
     return color
 
 
@@ -214,15 +251,16 @@ def _tolerance(model: Any) -> float:
     return _HALF_TOLERANCE if half else _TOLERANCE
 
 
-def _golden(runtime: Runtime) -> bytes:
+def _golden(runtime: Runtime) -> dict[str, Pixels]:
     inputs = golden_inputs(runtime.spec.input, _SEED)
-    outputs, again = runtime.outputs(inputs), runtime.outputs(inputs)
+    # Twice: a model with an active random layer could never be checked against recorded outputs.
+    outputs, repeated = runtime.outputs(inputs), runtime.outputs(inputs)
     for name, values in outputs.items():
         if not np.isfinite(values).all():
             raise BundleError(f"its {name} for a plain input is not finite; train the model again")
-        if not np.array_equal(values, again[name]):
+        if not np.array_equal(values, repeated[name]):
             raise BundleError(f"its {name} changes from call to call; take the random layer out")
-    return pack({"input": inputs, **outputs})
+    return {"input": inputs, **outputs}
 
 
 def _versions() -> dict[str, str]:

@@ -1,36 +1,58 @@
-"""Inputs made from a seed, and what the model made of them when its bundle was written."""
+"""Golden inputs and outputs: seeded inputs, and what the model gave for them when its bundle was written.
+
+They prove on every machine that the loaded model computes what the exported one did.
+"""
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
+from lake.core.errors import BundleError
+from lake.core.printable import printable
+from lake.formats.common.npy import read_npy_header
 from model.pixels import Floats
 from model.spec import Input, Shape, Spec
-from pipeline.errors import BundleError
+from model.zip_members import read_member
 
-COUNT = 4
-_HEADER = 4096  # more than the header of an .npy file of four dimensions needs
+COUNT = 4  # golden inputs
+_HEADER = 4096  # bytes, more than the header of an .npy file with four dimensions needs
 
 
 def golden_inputs(takes: Input, seed: int) -> npt.NDArray[np.generic]:
-    """``COUNT`` seeded inputs: vectors spread over the value range, or black and white patterns, fine to coarse.
+    """Return ``COUNT`` seeded inputs for a model.
 
-    Coarse patterns of full contrast drive activations far from zero, so that two activation functions which agree
-    near zero (relu and relu6, say) still give themselves away.
+    Args:
+      takes: what the model takes.
+      seed: seed of the inputs.
+
+    Returns:
+      Vectors float32 ``[COUNT, d]``, uniform over the value range; or images uint8 ``[COUNT, H, W, C]``, random
+      patterns of black and white, from fine to coarse.
+
+    >>> golden_inputs(Input(shape=(8, 8, 1), dtype="uint8", value_range=(0.0, 1.0), color="gray"), seed=0).shape
+    (4, 8, 8, 1)
     """
     rng = np.random.default_rng(seed)
     if len(takes.shape) == 1:
         low, high = takes.value_range
         return rng.uniform(low, high, (COUNT, *takes.shape)).astype(np.float32)
+    # Coarse patterns of full contrast drive activations far from zero, where activation functions differ that agree
+    # near zero, such as relu and relu6.
     return np.stack([_pattern(rng, takes.shape, 2 * 3**k - 1) for k in range(COUNT)])
 
 
 def golden_levels(count: int) -> Floats:
-    """The noise levels that golden outputs are made with, as fractions of white, float32 [count]."""
+    """Return the noise levels of golden outputs as fractions of white, float32 ``[count]``.
+
+    >>> (golden_levels(4) * 255).round().tolist()
+    [5.0, 15.0, 25.0, 50.0]
+    """
+    # np.resize repeats the four levels.
     return np.resize(np.array([5, 15, 25, 50], np.float32) / np.float32(255), count)
 
 
@@ -42,7 +64,11 @@ def _pattern(rng: np.random.Generator, shape: Shape, block: int) -> npt.NDArray[
 
 
 def pack(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
-    """The arrays as the bytes of an ``.npz`` file, the same bytes for the same arrays."""
+    """Pack arrays as the bytes of an ``.npz`` file. Equal arrays give equal bytes, because no time stamp is stored.
+
+    Args:
+      arrays: name -> array.
+    """
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, array in arrays.items():
@@ -53,15 +79,20 @@ def pack(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
 
 
 def unpack(data: bytes, spec: Spec, where: str) -> dict[str, npt.NDArray[np.generic]]:
-    """The arrays ``input`` and, as far as the model has them, ``latent``, ``output`` and ``variance``.
+    """Unpack golden outputs: ``input`` and, as far as the model has them, ``latent``, ``output`` and ``variance``.
+
+    Args:
+      data: bytes of an ``.npz`` file that ``pack`` wrote.
+      spec: the model's description, which determines the shapes and dtypes.
+      where: name of the file, for messages.
 
     Raises:
-      BundleError: a member is missing, or its shape or type is not what the spec makes it.
+      BundleError: a member is missing, or does not have its shape or dtype.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return {name: _array(archive, name, *form, where) for name, form in _forms(spec).items()}
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (KeyError, ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(f"{where}: not the golden outputs of this model ({error}); export the model again") from error
 
 
@@ -80,16 +111,13 @@ def _forms(spec: Spec) -> dict[str, tuple[Shape, str]]:
 def _array(archive: zipfile.ZipFile, name: str, shape: Shape, dtype: str, where: str) -> npt.NDArray[np.generic]:
     size = prod(shape) * np.dtype(dtype).itemsize
     info = archive.getinfo(f"{name}.npy")
-    if not size < info.file_size <= size + _HEADER:  # before any of it is read
+    # Compared before anything is read: a small archive can claim a huge member.
+    if not size < info.file_size <= size + _HEADER:
         raise BundleError(f"{where}: {name} has {info.file_size} bytes for the shape {shape}; export the model again")
-    content = archive.read(info)
-    expected = io.BytesIO()
-    np.lib.format.write_array(expected, np.empty(0, dtype), allow_pickle=False)
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    if version != (1, 0):
-        raise BundleError(f"{where}: {name} has an .npy header of version {version}; export the model again")
-    found = np.lib.format.read_array_header_1_0(stream)
-    if found != (shape, False, np.dtype(dtype)) or len(content) - stream.tell() != size:
-        raise BundleError(f"{where}: {name} is {found}, not {dtype} {shape}; export the model again")
-    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
+    content = read_member(archive, info.filename, size + _HEADER)
+    found = read_npy_header(b"", io.BytesIO(content))
+    if (found.shape, found.fortran, found.dtype, len(content) - found.offset) != (shape, False, np.dtype(dtype), size):
+        raise BundleError(
+            f"{where}: {name} is {printable(found.descr)} {found.shape}, not {dtype} {shape}; export the model again"
+        )
+    return np.frombuffer(content, dtype, offset=found.offset).reshape(shape)

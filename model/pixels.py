@@ -1,4 +1,4 @@
-"""From what a model puts out to the pixels of an image."""
+"""Conversion between pixels and the numbers that a model computes with."""
 
 from typing import TypeAlias
 
@@ -8,37 +8,47 @@ import numpy.typing as npt
 Floats: TypeAlias = npt.NDArray[np.float32]
 Pixels: TypeAlias = npt.NDArray[np.generic]
 
-FULL = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}  # what white is, by dtype
+FULL = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}  # dtype -> value of white
 
 
 def to_pixels(values: Floats, value_range: tuple[float, float], dtype: npt.DTypeLike) -> Pixels:
-    """Pixels of values in a model's range.
+    """Convert a model's output to pixels.
 
     Args:
-      values: float32 of any shape; what black and white are is in ``value_range``. A value that is no number gives
-        some pixel: whoever calls looks for it before.
-      value_range: of the model.
-      dtype: uint8 or uint16: clipped to black and white, and rounded, halves to even; float32: as it is, where black
-        is 0 and white is 1, not clipped.
+      values: float32 of any shape, in the model's value range. Must be finite: NaN becomes an arbitrary pixel.
+      value_range: the values of black and white.
+      dtype: uint8 or uint16, clipped to black and white and rounded half to even; or float32, where black is 0 and
+        white is 1, neither clipped nor rounded.
+
+    Returns:
+      Pixels of this dtype, in the shape of ``values``.
 
     Raises:
-      ValueError: another dtype.
+      ValueError: the dtype is another one.
+
+    >>> to_pixels(np.array([-1.0, 0.0, 1.0, 2.0], np.float32), (-1.0, 1.0), np.uint8).tolist()
+    [0, 128, 255, 255]
     """
     to = np.dtype(dtype)
     if to.name not in FULL:
         raise ValueError(f"pixels of dtype {to.name}; they are one of {', '.join(FULL)}")
     low, high = value_range
+    # Casting NaN to an integer gives some pixel and a warning; the caller rejects such records beforehand.
     with np.errstate(over="ignore", invalid="ignore"):
         unit = values if (low, high) == (0.0, 1.0) else (values - np.float32(low)) / np.float32(high - low)
         if to == np.float32:
             return unit
-        whole = np.multiply(unit, np.float32(FULL[to.name]))
-        return np.rint(np.clip(whole, 0, FULL[to.name], out=whole), out=whole).astype(to)
+        scaled = np.multiply(unit, np.float32(FULL[to.name]))
+        return np.rint(np.clip(scaled, 0, FULL[to.name], out=scaled), out=scaled).astype(to)
 
 
-def unit(pixels: Pixels) -> Floats:
-    """Pixels as float32 where black is 0 and white is 1."""
+def to_unit(pixels: Pixels) -> Floats:
+    """Convert pixels to float32 where black is 0 and white is 1.
+
+    >>> to_unit(np.array([0, 255], np.uint8)).tolist()
+    [0.0, 1.0]
+    """
     if pixels.dtype == np.float32:
-        return np.asarray(pixels, np.float32)  # itself
+        return np.asarray(pixels, np.float32)  # no copy
     scaled: Floats = np.divide(pixels, np.float32(FULL[pixels.dtype.name]), dtype=np.float32)
     return scaled

@@ -1,28 +1,32 @@
-"""What images of any size need for a model, found by trying: sides that fit, and how far one pixel reaches."""
+"""Measure what a fully convolutional model needs of an image, by trying.
+
+Two numbers describe it: the multiple that sides are padded to, and the reach, which is the radius of the receptive
+field as far as it matters. They are measured because the graph's theoretical field is usually far larger.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from model.backend import tensorflow
+from lake.core.errors import BundleError
 from model.golden import golden_inputs, golden_levels
-from model.pixels import Floats, unit
-from model.runtime import Runtime
+from model.pixels import Floats, to_unit
+from model.runtime.executor import ModelError
+from model.runtime.runtime import Runtime
 from model.spec import MAX_MULTIPLE, MAX_REACH, Input
-from pipeline.errors import BundleError
 
-_BEFORE = MAX_REACH + MAX_MULTIPLE  # pixels before the place that is looked at
+_BEFORE = MAX_REACH + MAX_MULTIPLE  # pixels before the window that is compared
 _SIDE = 2 * _BEFORE
-_STEP = 8  # of the reach
-_FEW_SIZES = 32  # a multiple for models that have to be traced for every size
-_SAME = 0.25 / 255  # of the value range: a quarter of a step of 8 bits
+_STEP = 8  # pixels by which the reach is increased
+_FEW_SIZES = 32  # smallest multiple of a model that is compiled for each size: it bounds the number of sizes
+_SAME = 0.25 / 255  # largest difference, as a fraction of the value range: a quarter of an 8-bit step
 
 
 class Probe:
-    """Tries a model that takes any size.
+    """Tries a model on images of several sizes.
 
     Args:
-      runtime: of a spec that says ``any_size``, with a ``multiple`` of 1.
+      runtime: a model whose description says ``any_size``, with a ``multiple`` of 1.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -30,62 +34,68 @@ class Probe:
         self._noisy = runtime.spec.input.noise is not None
 
     def multiple_and_reach(self) -> tuple[int, int]:
-        """``multiple`` and ``reach`` of ``Input``; the reach is ``MAX_REACH`` where the model sees as far or further.
+        """Measure ``multiple`` and ``reach`` of ``model.spec.Input``.
+
+        Returns:
+          Both in pixels. The reach is ``MAX_REACH`` if the model sees as far or further.
 
         Raises:
-          BundleError: no sides were found for which the output has the input's shape.
+          BundleError: for no sides does the output have the shape of the input.
         """
         fitting = 1 << self._fitting([_sizes(power) for power in _powers(1)])
         step = max(_STEP, fitting)
         images = self._patterns()
+        # The whole image is computed once; crops of it are compared with this result.
         whole = self._restored(images)
 
         def same(reach: int, shift: int) -> bool:
-            """A part with ``reach`` pixels around gives what the whole does; ``shift`` more come before."""
+            """Whether a crop with a margin of ``reach``, and ``shift`` more before it, gives what the whole does."""
             first, last = _BEFORE - reach - shift, _BEFORE + step + reach
             part = self._restored(images[:, first:last, first:last])
             difference = _window(part, _BEFORE - first, step) - _window(whole, _BEFORE, step)
-            low, high = self._takes.value_range
+            low, high = self._runtime.spec.output_range
             return bool(np.abs(difference).max() < _SAME * (high - low))
 
         reach = next((reach for reach in range(step, MAX_REACH + 1, step) if same(reach, 0)), MAX_REACH)
-        # A size that fits may still move the grid of a layer with strides. Then a shifted part gives something else.
+        # The output may have the right shape and still depend on where the crop begins: strided layers sample a grid,
+        # and a crop that begins beside it gives something else.
         multiple = next((shift for shift in _powers(fitting) if same(reach, shift)), fitting)
         if self._runtime.size_by_size:
             multiple = max(multiple, _FEW_SIZES)
+        # Rounded up to the multiple, because tiles begin on that grid.
         return multiple, -(-reach // multiple) * multiple
 
     def check_shape(self) -> None:
-        """See that a model of fixed size puts out what it takes.
+        """Check that the output of a model of fixed size has the shape of its input.
 
         Raises:
-          BundleError: its output has another shape.
+          BundleError: it has not.
         """
         height, width, _ = self._takes.shape
         self._fitting([[(height, width)]])
 
     def _fitting(self, choices: Sequence[Sequence[tuple[int, int]]]) -> int:
-        """Which of some choices is the first whose sizes all come out as they went in."""
+        """Return the index of the first choice of sizes whose outputs all have the shape of their input."""
         problem: Exception | None = None
         for i, sizes in enumerate(choices):
             try:
-                if all(self._comes_out(*size) for size in sizes):
+                if all(self._keeps_shape(*size) for size in sizes):
                     return i
-            except (ValueError, tensorflow().errors.OpError) as error:
+            except (ValueError, ModelError) as error:
                 problem = error
         raise BundleError(
             "its output does not have its input's shape; without --latent only a model that gives images of its "
             "input's size can be bundled"
         ) from problem
 
-    def _comes_out(self, height: int, width: int) -> bool:
+    def _keeps_shape(self, height: int, width: int) -> bool:
         image = np.full((1, height, width, self._takes.shape[2]), 0.5, np.float32)
         return self._restored(image).shape == image.shape
 
     def _patterns(self) -> Floats:
-        """Three images of full contrast, fine to coarse, each with its noise, float32 [3, side, side, C]."""
+        """Return three noisy images of full contrast, fine to coarse, float32 ``[3, side, side, C]``."""
         shape = (_SIDE, _SIDE, self._takes.shape[2])
-        patterns = unit(golden_inputs(Input(shape=shape, dtype="uint8", value_range=(0.0, 1.0), color=None), 0))[1:]
+        patterns = to_unit(golden_inputs(Input(shape=shape, dtype="uint8", value_range=(0.0, 1.0), color=None), 0))[1:]
         levels = golden_levels(len(patterns))[:, None, None, None]
         return patterns + levels * np.random.default_rng(0).standard_normal(patterns.shape, np.float32)
 
@@ -100,11 +110,11 @@ def _window(images: Floats, begin: int, side: int) -> Floats:
 
 
 def _sizes(multiple: int) -> list[tuple[int, int]]:
-    """The smallest image of these sides, and one whose sides are multiples of nothing larger."""
+    """Return the smallest size of this multiple, and one whose sides have no larger power of two as factor."""
     odd = max(3, MAX_MULTIPLE // multiple + 1)
     return [(multiple, multiple), (multiple * odd, multiple * (odd + 2))]
 
 
 def _powers(first: int) -> list[int]:
-    """Powers of two from the first, one itself, to ``MAX_MULTIPLE``."""
+    """Return the powers of two from ``first`` to ``MAX_MULTIPLE``."""
     return [first << i for i in range(MAX_MULTIPLE.bit_length()) if first << i <= MAX_MULTIPLE]

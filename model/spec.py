@@ -1,31 +1,34 @@
-"""What a bundle says of its model."""
+"""The description of a model: the content of a bundle's ``model.json``, as dataclasses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeAlias
 
-from pipeline.errors import BundleError
+from lake.core.errors import BundleError, UsageError
+from lake.core.printable import printable
 
 Json: TypeAlias = Any
 Shape: TypeAlias = tuple[int, ...]
 
-CHANNELS = {"gray": 1, "rgb": 3, "rgba": 4}
+CHANNELS = {"gray": 1, "rgb": 3, "rgba": 4}  # color -> number of channels
 FUNCTIONS = ("encode", "reconstruct", "decode", "denoise", "generate")
 KINDS = ("autoencoder", "dense", "encoder", "vae", "denoiser")
-MAX_MULTIPLE = 64
-MAX_REACH = 128
+MAX_MULTIPLE = 64  # pixels
+MAX_REACH = 128  # pixels
+_LARGEST = 1e38  # of the values of black and white: their distance must be a float32, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """How the model is told the standard deviation of the noise in an image.
+    """How a model is told the standard deviation of an image's noise.
 
     Attributes:
-      form: 'map', a second input of [H, W, 1]; 'scalar', a second input of one number; 'channel', the last channel of
-        the only input.
+      form: 'map' for a second input of shape [H, W, 1] (as in FFDNet, Zhang et al. 2018), 'scalar' for a second input
+        of one number, 'channel' for the last channel of the only input.
       input: Keras name of the second input; None for a channel.
-      scale: the number for a deviation of all of white: 1 where levels are fractions of it, 255 where they count steps.
+      scale: number that stands for a standard deviation of all of white: 1 if levels are fractions of white, 255 if
+        they count 8-bit steps.
     """
 
     form: str
@@ -35,19 +38,20 @@ class Noise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """What the model takes.
+    """What a model takes.
 
     Attributes:
       shape: (H, W, C), or (d,) for vectors. A noise level that is a channel is not counted.
-      dtype: 'uint8' for images (the runtime takes uint16 and float32 in 0..1 too), 'float32' for vectors.
-      value_range: what black and white are for the network; for vectors the range of the training data, which the
-        errors are relative to.
-      color: 'gray', 'rgb', 'rgba', or None for vectors and for channels that are no colours.
-      noise: None where the model is not told how noisy its input is.
-      any_size: images of any H and W are taken; ``shape`` is that of the golden inputs. The next two count only then.
-      multiple: the model is given sides that are multiples of it (a power of two); others are padded before.
-      reach: how far, in pixels, what an output pixel depends on extends as far as it matters: parts of an image with
-        that much around them give what the whole image gives, within 1/4 of a step of 8 bits.
+      dtype: 'uint8' for images (the runtime also takes uint16, and float32 in 0..1), 'float32' for vectors.
+      value_range: the values of black and white that the network was trained with. For vectors, the range of the
+        training data, to which errors are relative.
+      color: 'gray', 'rgb' or 'rgba'; None for vectors, and for channels that are not colors.
+      noise: how the model is told the noise level; None if it is not told.
+      any_size: whether images of any H and W are taken. ``shape`` is then that of the golden inputs, and the next two
+        fields apply.
+      multiple: sides are padded to multiples of this number of pixels, a power of two.
+      reach: radius in pixels of the area that an output pixel depends on, as far as it matters: a crop with this margin
+        gives what the whole image gives, within a quarter of an 8-bit step.
     """
 
     shape: Shape
@@ -62,7 +66,15 @@ class Input:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latent:
-    """Where the latent comes from: path of the layer, shape of its output, and length once flattened."""
+    """Where a model's latent comes from.
+
+    Attributes:
+      layer: path of the layer, such as ``encoder/bottleneck``.
+      shape: shape of its output for one record; it is flattened to a vector.
+
+    >>> Latent(layer="encoded", shape=(4, 4, 8)).dimension
+    128
+    """
 
     layer: str
     shape: Shape
@@ -75,7 +87,13 @@ class Latent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Golden:
-    """Recorded outputs for seeded inputs; ``tolerance`` is relative to the largest magnitude of each output."""
+    """How golden outputs were recorded.
+
+    Attributes:
+      count: number of golden inputs.
+      seed: seed of the inputs.
+      tolerance: largest difference, relative to the largest magnitude of each output.
+    """
 
     count: int
     seed: int
@@ -84,7 +102,12 @@ class Golden:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """Size in bytes and SHA-256 of a file of the bundle."""
+    """Size and checksum of a file in a bundle.
+
+    Attributes:
+      size: bytes.
+      sha256: SHA-256, as 64 hexadecimal digits.
+    """
 
     size: int
     sha256: str
@@ -92,16 +115,30 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """The content of ``model.json``.
+    """The description of a model, the content of ``model.json``.
 
     Attributes:
-      kind: 'encoder' gives latents only, 'denoiser' images only; every other kind gives latents and an output of the
-        input's shape. The latents of a 'vae' have a standard normal prior.
-      latent: None for a denoiser.
-      functions: what can be done with the model, of ``FUNCTIONS``, in that order.
-      files: ``model.keras`` and ``golden.npz``.
-      variance: path of the layer that puts out the logarithm of each latent's variance; None but for a VAE.
-      training: provenance, for people; any JSON.
+      kind: one of ``KINDS``. An 'encoder' gives latents only, a 'denoiser' images only. Every other kind gives latents
+        and an output of the input's shape. The latents of a 'vae' have a standard normal prior.
+      input: what the model takes.
+      latent: where the latent comes from; None for a denoiser.
+      functions: what the model can do, of ``FUNCTIONS``, in that order.
+      golden: how the golden outputs were recorded.
+      files: entries of ``model.keras``, ``golden.npz`` and the graphs of ``model.graphs``, if it has them.
+      variance: path of the layer that gives the logarithm of each latent's variance; None except for a VAE.
+      own_output_range: the values of black and white that the model puts out, where they are not those of the input.
+      training: provenance for people, any JSON.
+
+    >>> spec = Spec(
+    ...     kind="autoencoder",
+    ...     input=Input(shape=(28, 28, 1), dtype="uint8", value_range=(0.0, 1.0), color="gray"),
+    ...     latent=Latent(layer="encoded", shape=(128,)),
+    ...     functions=("encode", "reconstruct"),
+    ...     golden=Golden(count=4, seed=0, tolerance=1e-3),
+    ...     files={},
+    ... )
+    >>> spec.dimension, spec.numeric, spec.batch_size
+    (128, False, 1024)
     """
 
     kind: str
@@ -111,6 +148,7 @@ class Spec:
     golden: Golden
     files: Mapping[str, FileEntry]
     variance: str | None = None
+    own_output_range: tuple[float, float] | None = None
     training: Mapping[str, Json] = field(default_factory=dict)
 
     @property
@@ -119,25 +157,46 @@ class Spec:
         return self.latent.dimension if self.latent else 0
 
     @property
+    def output_range(self) -> tuple[float, float]:
+        """The values of black and white that the model puts out; for vectors as of the input."""
+        return self.own_output_range or self.input.value_range
+
+    @property
     def numeric(self) -> bool:
         """Whether the model takes vectors."""
         return len(self.input.shape) == 1
 
     @property
     def batch_size(self) -> int:
-        """Records per call of the compiled functions: a power of two that bounds the memory of activations.
+        """Number of records per call of the compiled functions, a power of two.
 
-        About 256 MiB where a layer keeps 64 channels at the input's resolution.
+        It bounds the memory of activations: 256 MiB for a layer of 64 float32 channels at the resolution of the input.
         """
         sites = prod(self.input.shape[:2])
         fitting = (1 << 28) // (sites * 64 * 4)
         return min(4096 if self.numeric else 1024, 1 << max(0, fitting.bit_length() - 1))
 
-    def require(self, function: str) -> None:
-        """Refuse a function that the model does not offer.
+    def check_dtype(self, function: str, dtype: str) -> None:
+        """Check that a compiled function takes an array of this dtype.
+
+        Args:
+          function: as in ``model.runtime.executor.Executor.compile``.
+          dtype: of its first array.
 
         Raises:
-          BundleError: the kind of model has no such function.
+          ValueError: it does not.
+        """
+        if dtype not in (("float32",) if self.numeric or function == "decode" else ("uint8", "uint16", "float32")):
+            raise ValueError(f"{function} of dtype {dtype}; the model takes {self.input.dtype}")
+
+    def require(self, function: str) -> None:
+        """Check that the model offers a function.
+
+        Args:
+          function: one of ``FUNCTIONS``.
+
+        Raises:
+          BundleError: it does not; the text names the functions that it offers, and what to use instead.
         """
         if function not in self.functions:
             raise BundleError(
@@ -155,6 +214,54 @@ _REMEDIES = {
 }
 
 
-def usual_functions(kind: str) -> tuple[str, ...]:
-    """What a bundle offers whose ``model.json`` does not say it."""
+def default_functions(kind: str) -> tuple[str, ...]:
+    """Return the functions of a kind of model whose ``model.json`` does not list any.
+
+    >>> default_functions("encoder")
+    ('encode',)
+    """
     return {"encoder": ("encode",), "denoiser": ("denoise",)}.get(kind, ("encode", "reconstruct"))
+
+
+def is_range(low: float, high: float) -> bool:
+    """Whether two numbers can be the values of black and white: in this order, and so that float32 can hold both.
+
+    >>> is_range(0, 255), is_range(1, 0), is_range(0, 10**400)
+    (True, False, False)
+    """
+    return -_LARGEST < low < high < _LARGEST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How the training data was preprocessed, as far as the model's file does not say.
+
+    Attributes:
+      value_range: the values of black and white; for vectors the range of the data. None for 0 and 1.
+      output_range: the same of what the model puts out; None where it is as of the input.
+      color: 'gray', 'rgb' or 'rgba'; None to go by the number of channels.
+      input_shape: (H, W, C) or (d,); needed if the model has a latent and leaves a side open.
+      noise_input: name of the second input, which takes the noise level; 'channel' if the last channel does.
+      noise_scale: number that stood for a standard deviation of all of white: 1 for fractions, 255 for 8-bit steps.
+
+    Raises:
+      UsageError: a range is empty or not finite, or the scale is not positive.
+
+    >>> Preprocessing(value_range=(-1.0, 1.0)).noise_scale
+    1.0
+    """
+
+    value_range: tuple[float, float] | None = None
+    output_range: tuple[float, float] | None = None
+    color: str | None = None
+    input_shape: Shape | None = None
+    noise_input: str | None = None
+    noise_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for flag, limits in (("--value-range", self.value_range), ("--output-range", self.output_range)):
+            if limits is not None and not is_range(*limits):
+                shown = " ".join(printable(str(value), 40) for value in limits)
+                raise UsageError(f"{flag} {shown}: the first must be below the second, and both finite")
+        if not 0 < self.noise_scale < float("inf"):
+            raise UsageError(f"--noise-scale {self.noise_scale:g}: must be above 0 and finite")

@@ -1,4 +1,8 @@
-"""How a large image is cut into tiles that overlap, and their results blended into one without a seam."""
+"""Tiling of large images: overlapping tiles, whose results are blended without a visible seam.
+
+A tile is larger than the part of its result that is used, by the model's reach, so that the used part is what the whole
+image would give. Neighbouring parts overlap by ``FADE`` pixels, where their results are faded into each other.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,17 +12,20 @@ import numpy as np
 
 from model.pixels import Floats
 
-FADE = 16  # pixels over which one tile's weight falls while its neighbour's rises
+FADE = 16  # pixels of the overlap in which one tile's weight falls and its neighbour's rises
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """What one tile covers along one axis.
+    """The extent of a tile along one axis, in pixels.
 
     Attributes:
-      start, stop: what the model is given.
-      first, last: where its result counts; neighbours share ``FADE`` pixels.
-      rises, falls: a neighbour comes before, after; else the image ends there.
+      start: first pixel that the model is given.
+      stop: end of what the model is given.
+      first: first pixel of the result that is used; neighbours overlap by ``FADE`` pixels.
+      last: end of the result that is used.
+      rises: whether a tile comes before; otherwise the image begins here.
+      falls: whether a tile follows; otherwise the image ends here.
     """
 
     start: int
@@ -30,22 +37,22 @@ class Stretch:
 
     @property
     def length(self) -> int:
-        """Pixels that count."""
+        """Number of pixels of the result that are used."""
         return self.last - self.first
 
     @property
     def inside(self) -> slice:
-        """What counts of the model's result."""
+        """The used part of the model's result."""
         return slice(self.first - self.start, self.last - self.start)
 
     @property
     def done(self) -> int:
-        """Where the next tile's result begins to count."""
+        """The pixel from which on the next tile's result is used, too."""
         return self.last - FADE if self.falls else self.last
 
     @property
     def weights(self) -> Floats:
-        """How much each of the pixels that count does, float32 ``[length]``; those of all tiles add up to exactly 1."""
+        """Weight of each used pixel, float32 ``[length]``. The weights of all tiles add up to exactly 1 everywhere."""
         weights = np.ones(self.length, np.float32)
         rise = (np.arange(FADE, dtype=np.float32) + np.float32(0.5)) / FADE
         if self.rises:
@@ -59,12 +66,18 @@ def stretches(side: int, inner: int, margin: int, multiple: int) -> tuple[Stretc
     """Cut a side into tiles of nearly equal length.
 
     Args:
-      side: pixels.
-      inner: how many pixels of a tile count, at most and without the fades; at least 4 x ``FADE``.
-      margin: how many pixels beyond those that count the model is given, at least, unless the image ends.
-      multiple: every tile starts, and stops but for the image's end, at a multiple of it, and so sees the grid that
-        the whole image sees.
+      side: length of the image along this axis, in pixels.
+      inner: largest number of pixels of a tile's result that are used, without the fades; at least 4 x ``FADE``.
+      margin: smallest number of pixels around the used ones that the model is given, except at the image's border.
+      multiple: every tile starts at a multiple of it, and stops at one except at the image's end, so that strided
+        layers sample the same grid as on the whole image.
+
+    >>> [(tile.start, tile.first, tile.last, tile.stop) for tile in stretches(1000, inner=512, margin=32, multiple=8)]
+    [(0, 0, 508, 544), (456, 492, 1000, 1000)]
+    >>> sum(len(tile.weights) for tile in stretches(1000, 512, 32, 8)) - 1000 == FADE
+    True
     """
+    # Nearly equal lengths, so that no tile is a narrow rest.
     count = max(1, -(-side // inner))
     cuts = [side * i // count for i in range(count + 1)]
     return tuple(_stretch(*ends, side, margin, multiple) for ends in pairwise(cuts))
@@ -85,7 +98,13 @@ def _stretch(begin: int, end: int, side: int, margin: int, multiple: int) -> Str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A finished part of a blended image: its values, float32 [rows, columns, channels], and where it begins."""
+    """A finished part of a blended image.
+
+    Attributes:
+      row: its first row in the image.
+      column: its first column in the image.
+      values: float32 ``[rows, columns, channels]``.
+    """
 
     row: int
     column: int
@@ -95,24 +114,30 @@ class Part:
 def blend(
     rows: tuple[Stretch, ...], columns: tuple[Stretch, ...], run: Callable[[Stretch, Stretch], Floats]
 ) -> Iterator[Part]:
-    """Run every tile and blend the results. The parts are bands across the shorter side, so few pixels are held.
+    """Run every tile and yield the blended result in bands across the shorter side.
 
     Args:
-      rows: the tiles, by ``stretches`` of the image's height.
-      columns: of its width.
-      run: gives what counts of a tile's result, float32 [rows.length, columns.length, channels].
+      rows: the tiles along the image's height, from ``stretches``.
+      columns: the tiles along its width.
+      run: returns the used part of one tile's result, float32 ``[row.length, column.length, channels]``.
+
+    >>> one = stretches(100, inner=64, margin=0, multiple=1)
+    >>> parts = list(blend(one, one, lambda row, column: np.ones((row.length, column.length, 1), np.float32)))
+    >>> sum(part.values.size for part in parts), all(np.allclose(part.values, 1) for part in parts)
+    (10000, True)
     """
+    # One band of tiles is in memory at a time. Bands across the shorter side are the smaller ones.
     if rows[-1].last < columns[-1].last:
-        turned = blend(columns, rows, lambda column, row: run(row, column).swapaxes(0, 1))
-        yield from (Part(row=p.column, column=p.row, values=p.values.swapaxes(0, 1)) for p in turned)
+        transposed = blend(columns, rows, lambda column, row: run(row, column).swapaxes(0, 1))
+        yield from (Part(row=p.column, column=p.row, values=p.values.swapaxes(0, 1)) for p in transposed)
         return
-    fading: Floats | None = None
+    fading: Floats | None = None  # lower edge of the last band, which overlaps the next one
     for row in rows:
         band = _band(row, columns, run)
         if fading is not None:
             band[:FADE] += fading
         yield Part(row=row.first, column=0, values=band[: row.done - row.first])
-        fading = band[row.done - row.first :].copy()  # the rest of the band may go
+        fading = band[row.done - row.first :].copy()  # a copy, so that the band itself is freed
 
 
 def _band(row: Stretch, columns: tuple[Stretch, ...], run: Callable[[Stretch, Stretch], Floats]) -> Floats:
@@ -121,6 +146,7 @@ def _band(row: Stretch, columns: tuple[Stretch, ...], run: Callable[[Stretch, St
         values = run(row, column)
         if band is None:
             band = np.zeros((row.length, columns[-1].last, values.shape[2]), np.float32)
+        # The weights are separable: along columns here, along rows once for the whole band.
         band[:, column.first : column.last] += values * column.weights[:, None]
     assert band is not None
     band *= row.weights[:, None, None]

@@ -1,58 +1,100 @@
-"""The configuration of a job: one frozen value, checked at launch, that travels to every worker."""
+"""The configuration of a job: one frozen value, checked at launch, that travels to every worker.
+
+``JobConfig`` holds everything that a worker needs besides its unit. The part of it that changes output bytes is hashed
+into each unit's fingerprint. A unit whose receipt has the same fingerprint is done, and the next run skips it.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pipeline import __version__
-from pipeline.images.base import Target
-from pipeline.readers.base import Columns
-from pipeline.records import Unit
-from pipeline.storage.options import DEFAULTS, StoreOptions
+from lake import __version__
+from lake.cli.check import check_instance, known_names_only
+from lake.core.records import Unit
+from lake.formats import MIXED
+from lake.formats.reader import RecordSchema
+from lake.images.types import Pages, Target
+from lake.inputs.sampled import LatentSampling
+from lake.storage.options import StoreOptions
+from pipeline.options.flags import RUN
 
 if TYPE_CHECKING:
-    from pipeline.reference import Reference
+    from lake.inputs.reference import Reference
 
-OUTPUT_VERSION = 1  # of the output's format; a change makes every unit's fingerprint another
+# Version of the output's format. It is part of every fingerprint: a change makes all finished units out of date.
+OUTPUT_VERSION = 1
+
+FIRST_EXECUTOR = "tensorflow"  # what made every output before executors could be chosen
+
+REJECT_BUDGET = 16 << 20  # default of ``JobConfig.reject_budget``
 
 
-class Verb(StrEnum):
-    """What the job makes of every record."""
+@known_names_only
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """The limits within which an output is complete and gets ``_SUCCESS``.
 
-    ENCODE = "encode"  # a latent
-    RECONSTRUCT = "reconstruct"  # a latent and an image
-    DENOISE = "denoise"  # an image, of any size
-    DECODE = "decode"  # an image, of a latent
-    GENERATE = "generate"  # an image, of a latent that is drawn
+    They apply to all records and units of the output, not only to those of the last run.
+
+    Attributes:
+      max_reject_fraction: largest share of rejected records, 0 to 1.
+      max_failed_units: largest number of failed units.
+
+    Raises:
+      UsageError: a limit is out of its range.
+    """
+
+    max_reject_fraction: float = 0.01
+    max_failed_units: int = 0
+
+    def __post_init__(self) -> None:
+        check_instance(self, RUN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagesOut:
-    """How images are written.
+    """How a job writes its images.
 
-    format: of the dataset, one of ``pipeline.readers.FORMATS``.
-    again: the input's shards are written again, with everything else that they hold; else records are written anew.
-    image_format: of each image, a value of ``pipeline.images.encode.ImageFormat``.
-    quality: of lossy formats, 1 to 100.
-    error_map: a second dataset shows by how much each pixel differs from the input.
+    Attributes:
+      format: format of the shards, a name in ``lake.formats.FORMATS``; ``MIXED`` to rewrite each in its own.
+      rewrite: True to copy the input's shards, with everything else in them, and replace their images; False to write
+        new shards that hold the images and the records' keys.
+      image_format: format of each image, a value of ``lake.images.encoder.ImageFormat``.
+      quality: quality of JPEG and lossy WebP, 1 to 100.
+      error_map: also write a dataset of error maps, the absolute difference of output and input for each pixel.
     """
 
     format: str
-    again: bool
+    rewrite: bool
     image_format: str
     quality: int
-    error_map: bool = False
+    error_map: bool
+
+    def options(self) -> dict[str, Any]:
+        """Return the fields as JSON values, for the fingerprint and for ``_job.json``."""
+        # Outputs on disk call the field "again". The name is part of the fingerprint, so it cannot change.
+        value = asdict(self)
+        return {"again": value.pop("rewrite"), **value}
+
+
+def usual_pages(images: ImagesOut | None) -> Pages:
+    """What a job does with a file of several images unless the user says it. Where images are written, none is lost."""
+    return Pages.FIRST if images is None else Pages.REJECT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseLevel:
-    """What a denoiser is told of the noise: one level for all, a column's, or for each image what it is estimated at.
+    """What a denoiser is told about the noise. Exactly one of the three fields is set.
 
-    Levels are standard deviations on the scale where white is 255. One of the three is set.
+    Noise levels are standard deviations on the scale where white is 255.
+
+    Attributes:
+      level: one level for all images, 0 to 255.
+      column: name of a carried column with one level per record.
+      estimate: estimate the level of each image from the image itself.
     """
 
     level: float | None = None
@@ -61,76 +103,102 @@ class NoiseLevel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """Where generated latents come from: the prior by ``seed``, or a line between two ``ends``, in ``count`` steps."""
+class RejectRetry:
+    """How a retry decodes the records that the job's own options rejected.
 
-    count: int
-    seed: int = 0
-    ends: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-
-    def options(self) -> dict[str, Any]:
-        """What changes output bytes: an image of the prior is the same however many others there are."""
-        return {"seed": self.seed} if self.ends is None else {"count": self.count, "ends": self.ends}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
-    """The second chance of a record that the job's own options reject.
-
-    target: the policies that it is decoded by then.
-    max_record_bytes: that it may have then.
+    Attributes:
+      target: decoding policies of the second attempt.
+      max_record_bytes: largest record, in bytes, that the second attempt reads.
     """
 
     target: Target
     max_record_bytes: int
 
     def options(self) -> dict[str, Any]:
-        """As JSON values."""
-        value: dict[str, Any] = _json(asdict(self))
+        """Return the fields as JSON values."""
+        value: dict[str, Any] = _json({**asdict(self), "target": _policies(self.target)})
         return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobConfig:
-    """Everything a worker needs to know besides its unit.
+    """Everything that a worker needs to know besides its unit. Hashable and picklable.
 
-    model: URI of the bundle, on a store that every worker reaches.
-    latent_layer: '' for a model without a latent.
-    variance: the latent table has the latents' variances too.
-    reference: roots of the clean images that denoised ones are compared with.
-    reject_bytes: how many of a rejected record's original bytes ``rejects/`` keeps.
-    retry: of a run that tries rejected records again. Says nothing of the output as a whole, so a unit's fingerprint
-      is the same with it.
-    stores: how workers reach them. Never changes a byte of output.
-    threads: pool threads of a worker process; None: its cores. Never changes a byte of output.
+    Attributes:
+      verb: what the job computes, a name in ``pipeline.worker.verbs.VERBS``.
+      output: URI of the output directory, without a slash at the end.
+      run: id of this run.
+      model: URI of the bundle, on a store that every worker can reach.
+      model_digest: SHA-256 of the bundle's ``model.json``; a worker refuses any other bundle.
+      latent_layer: path of the layer that gives the latent; '' for a model without one.
+      target: shape and policies that images are decoded to.
+      columns: what is read of each record.
+      variance: whether the latent table has a column of variances.
+      reject_bytes: how many of a rejected record's original bytes ``rejects/`` keeps.
+      stores: how to reach the stores. Does not change output bytes.
+      threads: threads of a worker process; None for one per core. Does not change output bytes.
+      images: how images are written; None for a job that writes none.
+      noise: what a denoiser is told about the noise; None for a model that is not told.
+      sampling: how latents are sampled; None for a job that reads its records.
+      reference: the clean images that denoised ones are compared with; None for no comparison.
+      retry: how rejected records are decoded once more; None for a run that does not retry rejects. Not part of the
+        fingerprint, because a retry completes units that are otherwise up to date.
+      reject_budget: how many bytes of rejected records ``rejects/`` keeps for one unit, but those of one record in any
+        case. The rows of further ones have no data.
+      reject_limit: a run that has rejected more records than this stops, for its output could not be complete; None for
+        no limit. Does not change output bytes.
+      rewritten: where shards of several formats are rewritten, the format of the unit that is run; None before one is.
+      restarts: whether the engine may start the job's units again, so that each looks first whether it is done. Does
+        not change output bytes.
+      executor: what computes the model's functions, a name in ``model.runtime.EXECUTORS``. They differ in last bits.
+      marks: whether units are marked while they run, so that one that ends its process is found. Does not change output
+        bytes.
     """
 
-    verb: Verb
+    verb: str
     output: str
     run: str
     model: str
     model_digest: str
     latent_layer: str
     target: Target
-    columns: Columns
+    columns: RecordSchema
+    variance: bool
+    reject_bytes: int
+    stores: StoreOptions
+    threads: int | None
     images: ImagesOut | None = None
     noise: NoiseLevel | None = None
-    drawn: Drawn | None = None
-    variance: bool = False
+    sampling: LatentSampling | None = None
     reference: "Reference | None" = None
-    reject_bytes: int = 1 << 20
-    retry: Retry | None = None
-    stores: StoreOptions = DEFAULTS
-    threads: int | None = None
+    retry: RejectRetry | None = None
+    reject_budget: int = REJECT_BUDGET
+    reject_limit: int | None = None
+    rewritten: str | None = None
+    restarts: bool = False
+    executor: str = FIRST_EXECUTOR
+    marks: bool = False
+
+    def of(self, format: str) -> "JobConfig":
+        """Return the job as units of one format are run, which is another one where each format is rewritten.
+
+        Args:
+          format: of the unit.
+        """
+        several = self.images is not None and self.images.format == MIXED
+        return replace(self, rewritten=format) if several else self
+
+    def _mixed(self) -> dict[str, Any] | bool:
+        """What is unusual of each of several formats; True for nothing."""
+        return {format: unusual for format, own in self.columns.formats if (unusual := own.unusual())} or True
 
     def options(self) -> dict[str, Any]:
-        """What changes output bytes besides the unit's input, as JSON values; what is not asked for is left out."""
-        asked = {"images": self.images, "noise": self.noise}
+        """Return everything that changes output bytes, besides a unit's input, as JSON values."""
         return {
             "output_version": OUTPUT_VERSION,
             "verb": self.verb,
             "model_digest": self.model_digest,
-            "target": {key: _plain(value) for key, value in asdict(self.target).items()},
+            "target": _policies(self.target),
             "columns": {
                 "image": self.columns.image,
                 "key": self.columns.key,
@@ -138,21 +206,28 @@ class JobConfig:
                 "numeric": self.columns.numeric,
                 "length": self.columns.length,
                 "max_record_bytes": self.columns.max_record_bytes,
+                **self.columns.unusual(),
+                **({"mixed": self._mixed()} if self.columns.formats else {}),
             },
             "reject_bytes": self.reject_bytes,
+            # An option that is not in use is left out, so that a new option does not change old fingerprints.
+            **({} if self.executor == FIRST_EXECUTOR else {"executor": self.executor}),
+            **({} if self.reject_budget == REJECT_BUDGET else {"reject_budget": self.reject_budget}),
             **({"variance": True} if self.variance else {}),
-            **({} if self.drawn is None else {"drawn": _json(self.drawn.options())}),
+            **({} if self.sampling is None else {"drawn": _json(self.sampling.options())}),
             **({} if self.reference is None else {"reference": self.reference.options()}),
-            **{name: _json(asdict(value)) for name, value in asked.items() if value is not None},
+            **({} if self.images is None else {"images": self.images.options()}),
+            **({} if self.noise is None else {"noise": _json(asdict(self.noise))}),
         }
 
     def metadata(self, unit: Unit) -> Mapping[str, str]:
-        """What a unit's Parquet files say of themselves."""
+        """Return the key-value metadata of a unit's Parquet files, which say how they were made."""
         return {
             "latentlake.version": __version__,
             "latentlake.verb": self.verb,
             "latentlake.model_digest": self.model_digest,
             "latentlake.latent_layer": self.latent_layer,
+            **({} if self.executor == FIRST_EXECUTOR else {"latentlake.executor": self.executor}),
             "latentlake.preprocessing": json.dumps(self.options()["target"], sort_keys=True),
             "latentlake.unit": unit.id,
             "latentlake.fingerprint": fingerprint(unit, self),
@@ -161,20 +236,89 @@ class JobConfig:
 
     @property
     def retried(self) -> str:
-        """Under which options rejected records have a second chance, as JSON; "" where they have none."""
+        """The options of the reject retry as JSON text; "" for a run without one."""
         return "" if self.retry is None else json.dumps(self.retry.options(), sort_keys=True)
+
+    @property
+    def decoding(self) -> Target:
+        """The target, with the job's own answer to files of several images where the user gives none."""
+        return replace(self.target, pages=self.target.pages or usual_pages(self.images))
+
+    @property
+    def of_worker(self) -> tuple[str, str, Target, int | None, RejectRetry | None, str]:
+        """What tells the worker of this job among those of a process, as ``pipeline.worker.process`` takes it."""
+        return self.model, self.model_digest, self.decoding, self.threads, self.decoding_again, self.executor
+
+    @property
+    def decoding_again(self) -> RejectRetry | None:
+        """The reject retry, with the same answer."""
+        if self.retry is None:
+            return None
+        pages = self.retry.target.pages or usual_pages(self.images)
+        return replace(self.retry, target=replace(self.retry.target, pages=pages))
 
 
 def fingerprint(unit: Unit, config: JobConfig) -> str:
-    """Hash of the model digest, the options that change output bytes, the output version and the input's identity."""
-    source = [[shard.path, shard.size, shard.identity] for shard in (*unit.shards, *unit.clean)]
-    return _digest([options_digest(config), unit.id, unit.format, unit.start, unit.stop, source])
+    """Hash everything that determines the output bytes of a unit.
+
+    That is: the model's digest, the options that change output bytes, the version of the output format, and the
+    identity of the unit's shards (path, size, modification time or version).
+
+    Args:
+      unit: the unit; its shards are not read.
+      config: the job.
+
+    Returns:
+      SHA-256 as 64 hexadecimal digits.
+
+    Examples:
+      The number of threads and the id of the run do not count; an additional output column does:
+
+      >>> from dataclasses import replace
+      >>> import pyarrow as pa
+      >>> columns = RecordSchema(image="png", key=None, carry=pa.schema([]), numeric=False, max_record_bytes=1 << 28)
+      >>> config = JobConfig(
+      ...     verb="encode", output="latents", run="monday", model="bundle", model_digest="00", latent_layer="encoded",
+      ...     target=Target(shape=(28, 28, 1)), columns=columns, variance=False, reject_bytes=0, stores=StoreOptions(),
+      ...     threads=None,
+      ... )
+      >>> unit = Unit(id="train-00000", format="webdataset", shards=())
+      >>> fingerprint(unit, config) == fingerprint(unit, replace(config, run="tuesday", threads=4))
+      True
+      >>> fingerprint(unit, config) == fingerprint(unit, replace(config, variance=True))
+      False
+    """
+    source = [[shard.path, shard.size, shard.identity] for shard in (*unit.shards, *unit.clean, *unit.companions)]
+    # The first shard of each format may come at any later run, so the options of all units do not have its columns.
+    own = [_own_columns(config.columns.of(unit.format))] if config.columns.formats else []
+    return _digest([options_digest(config), unit.id, unit.format, unit.start, unit.stop, source, *own])
+
+
+def _own_columns(columns: RecordSchema) -> list[Any]:
+    carry = [[field.name, str(field.type)] for field in columns.carry]
+    return [columns.image, columns.key, columns.numeric, columns.length, carry]
 
 
 @lru_cache(maxsize=8)
 def options_digest(config: JobConfig) -> str:
-    """Hash of the options that change output bytes."""
+    """Hash the options that change output bytes: the part of the fingerprint that all units share.
+
+    Cached, because it is needed for every unit, with the same configuration.
+
+    Args:
+      config: the job.
+
+    Returns:
+      SHA-256 as 64 hexadecimal digits.
+    """
     return _digest(config.options())
+
+
+def _policies(target: Target) -> dict[str, Any]:
+    """The fields of a target. One that was added later is left out where it is not in use."""
+    value = {key: _plain(field) for key, field in asdict(target).items()}
+    unused = {"pages": None, "white": 1.0}
+    return {key: field for key, field in value.items() if key not in unused or field != unused[key]}
 
 
 def _digest(value: object) -> str:
@@ -186,5 +330,5 @@ def _plain(value: object) -> object:
 
 
 def _json(value: object) -> Any:
-    """The same as JSON would give it back: lists for tuples."""
+    """Convert to what JSON gives back, lists for tuples, so that new values equal those read from an output."""
     return json.loads(json.dumps(value))

@@ -1,237 +1,227 @@
-"""The job as Beam transforms: they only wire. What each step does is plain Python, tested without Beam."""
+"""The job as Beam transforms.
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+``RunJob`` is the whole pipeline. ``EncodeShards`` and ``DenoiseShards`` plan a job and run it inside a pipeline of your
+own; ``EncodeImages`` applies the model to images that your pipeline already holds.
+
+The transforms only wire steps together. The work itself (reading, decoding, inference, writing, committing) is plain
+Python in ``pipeline.worker`` and ``pipeline.output`` and is tested without Beam.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from os import PathLike
 from typing import Any, TypeAlias
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
-from apache_beam.transforms.window import BoundedWindow
-from apache_beam.utils.timestamp import Timestamp
-from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.commit import Gate, Run, commit
-from pipeline.config import JobConfig, Verb
-from pipeline.fold import Folded
-from pipeline.images.base import Target
-from pipeline.items import Item, RejectedItem, encode_items
-from pipeline.job import Job
-from pipeline.job import begin as begin_job
-from pipeline.lines import packed_units, unpacked
-from pipeline.receipts import Receipt
-from pipeline.settings import Settings
-from pipeline.storage import StoreOptions, configure, configured
-from pipeline.summary import check_complete
-from pipeline.unit import run_unit
-from pipeline.worker import UNITS_AT_ONCE, worker_for
+from lake.cli.check import check_names, check_values, optional_fields
+from lake.cli.option import Option, positive
+from lake.cli.options import INPUT
+from lake.images.types import Target
+from lake.storage import configured
+from pipeline.beam.notebook import allow_plain_labels
+from pipeline.beam.steps import (
+    AccumulateReceipts,
+    EncodeItems,
+    RunUnits,
+    commit_receipts,
+    complete_summary,
+    units_of,
+)
+from pipeline.job.prepare import Job
+from pipeline.job.stage import awaiting_workers
+from pipeline.job.stage import begin as begin_job
+from pipeline.options.flags import MODEL
+from pipeline.options.job_options import make_options
+from pipeline.output.commit import nothing_done
+from pipeline.worker.in_memory import RejectedItem
 
-_NAMESPACE = "latentlake"
+# On import, since a user's own transforms come before those of this module.
+allow_plain_labels()
+
+Uri: TypeAlias = "str | PathLike[str]"
+Uris: TypeAlias = "Uri | Iterable[Uri]"
+
+_POLICIES = tuple(option for option in INPUT if option.field in {field.name for field in fields(Target)})
+_BATCH = Option(flag="--batch", field="batch", type=positive, help="the largest number of records per call")
+_RECONSTRUCT = Option(flag="--reconstruct", field="reconstruct", switch=True, help="write reconstructions too")
 
 
 class RunJob(beam.PTransform):
-    """A staged job from its plan to its commit; gives the summary, one ``dict``."""
+    """Run a staged job from its plan to its commit.
+
+    The steps: read the plan, spread its units over the workers, run each unit to its receipt, combine the receipts,
+    commit. The result is a collection of one element, the summary of the run as a ``dict``.
+
+    Args:
+      job: a job that ``pipeline.job.stage.begin`` has planned and staged.
+    """
 
     def __init__(self, job: Job) -> None:
         super().__init__()
-        self._parts, self._config, self._gate, self._run = job.parts, job.config, job.settings.gate, job.run
+        # The job itself stays here. Only what the steps use is serialized into the pipeline's graph.
+        self._parts, self._config, self._gate, self._run = job.parts, job.config, job.options.gate, job.run
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
         return (
             begin
+            # The few files of the plan need no reshuffle of their own.
             | "Plan parts" >> beam.Create(self._parts, reshuffle=False)
-            | "Read units" >> beam.FlatMap(packed_units, self._config.stores)
+            | "Read units" >> beam.FlatMap(units_of, self._config)
+            # Prevents fusion: otherwise the worker that reads a file of the plan would run all of its units.
             | "Spread" >> beam.Reshuffle()
-            | "Run units" >> beam.ParDo(_RunUnits(self._config))
-            | "Fold receipts" >> beam.CombineGlobally(_FoldReceipts())
-            | "Commit" >> beam.Map(_commit, self._config, self._gate, self._run)
+            | "Run units" >> beam.ParDo(RunUnits(self._config))
+            | "Accumulate receipts" >> beam.CombineGlobally(AccumulateReceipts())
+            | "Commit" >> beam.Map(commit_receipts, self._config, self._gate, self._run)
         )
 
 
 class FailUnlessComplete(beam.PTransform):
-    """Fails the pipeline where its commit has kept ``_SUCCESS`` back: of a launcher that has left, nobody else says so.
+    """Fail the pipeline if the commit did not write ``_SUCCESS``; else pass the summary on.
 
-    The commit is done and kept before, so that an engine tries this step alone again.
+    Nobody else reports the failure: a detached launcher has exited by then, and a user's own pipeline knows no gate.
     """
 
-    def expand(self, summaries: beam.PCollection[dict[str, Any]]) -> beam.PCollection[None]:
-        return summaries | "Committed" >> beam.Reshuffle() | "Complete" >> beam.Map(check_complete)
+    def expand(self, summaries: beam.PCollection[dict[str, Any]]) -> beam.PCollection[dict[str, Any]]:
+        # The reshuffle materializes the summary. When the engine retries this step, it does not commit again.
+        return summaries | "Committed" >> beam.Reshuffle() | "Complete" >> beam.Map(complete_summary)
 
 
-class _Shards(beam.PTransform):
-    """A whole job as a root transform: shards in, a committed output; gives its summary, one ``dict``.
+class _PlanAndRun(beam.PTransform):
+    """Root transform that plans a job when it is applied, and then runs it."""
 
-    The checks of the command line are made when the transform is applied, and raise the same errors.
-    """
-
-    def __init__(self, verb: Verb, input: Iterable[str], model: str, output: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, verb: str, input: Uris, model: Uri, output: Uri, options: Mapping[str, Any]) -> None:
         super().__init__()
-        self._settings = Settings(verb=verb, input=tuple(input), model=model, output=output, **settings)
+        self._options = make_options(verb, {"input": input, "model": model, "output": output, **options})
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
-        return begin | "Run job" >> RunJob(begin_job(self._settings, ends_here=False))
+        # The pipeline may go on after this process has exited, so the lease must not depend on the process.
+        job = begin_job(self._options, ends_with_process=False)
+        if job.nothing_to_do:  # no lease was taken, which a commit could release
+            return begin | "Nothing to do" >> beam.Create([nothing_done(job.config.output, job.run)])
+        with awaiting_workers(job):
+            return begin | "Run job" >> RunJob(job) | "Finish" >> FailUnlessComplete()
 
 
-class EncodeShards(_Shards):
-    """Latents of every image in some shards, as a root transform; gives the job's summary.
+class EncodeShards(_PlanAndRun):
+    """Encode every image of some shards and write the latents, as a root transform.
 
-    ::
+    The result is a collection of one element, the summary of the run as a ``dict``. The job is checked and planned when
+    the transform is applied, with the same checks and errors as the command ``latentlake encode``. The pipeline fails
+    where the command has exit status 3: the output has too many rejects or failed units, and no ``_SUCCESS``.
 
-        with beam.Pipeline() as p:
-            p | EncodeShards(input=["images/"], model="bundle", output="latents")
-
-    Args:
-      input: URIs of shards: files, globs, directories.
-      model: URI of a bundle.
-      output: URI of the directory to write; ``reconstruct=True`` adds the error columns and the images.
-      settings: further fields of ``pipeline.settings.Settings``.
-    """
-
-    def __init__(
-        self, *, input: Iterable[str], model: str, output: str, reconstruct: bool = False, **settings: Any
-    ) -> None:
-        super().__init__(Verb.RECONSTRUCT if reconstruct else Verb.ENCODE, input, model, output, settings)
-
-
-class DenoiseShards(_Shards):
-    """The same shards with cleaner images, as a root transform; gives the job's summary.
-
-    ::
-
-        with beam.Pipeline() as p:
-            p | DenoiseShards(input=["images/"], model="bundle", output="clean", noise_level="estimate")
+    Example:
+      ```python
+      with beam.Pipeline() as p:
+          p | EncodeShards(input=["images/"], model="bundle", output="latents")
+      ```
 
     Args:
-      input: URIs of shards: files, globs, directories.
-      model: URI of a bundle that can denoise.
-      output: URI of the directory to write.
-      settings: further fields of ``pipeline.settings.Settings``.
+      input: URIs or paths of shards: files, globs, directories; one or several.
+      model: URI of a bundle, or ``zoo:NAME``.
+      output: URI of the directory to write to.
+      reconstruct: also write the reconstructions and their errors (``mse``, ``psnr``).
+      options: further options of the command, by the fields of ``pipeline.options.job_options.JobOptions`` and of its
+        ``Gate``, ``Scope`` and ``StoreOptions``; text is taken as there: ``resize="crop"``.
+
+    Raises:
+      UsageError: at once: an option is unknown, or has no such value. When applied: an option, the input, the bundle or
+        the output does not fit; nothing was written.
+      HeldError: when applied: another run holds the output.
+      UnfinishedError: when the pipeline runs, from its last step: the output is not complete.
     """
 
-    def __init__(self, *, input: Iterable[str], model: str, output: str, **settings: Any) -> None:
-        super().__init__(Verb.DENOISE, input, model, output, settings)
+    def __init__(self, *, input: Uris, model: Uri, output: Uri, reconstruct: bool = False, **options: Any) -> None:
+        chosen = check_values({"reconstruct": reconstruct}, [_RECONSTRUCT])["reconstruct"]
+        super().__init__("reconstruct" if chosen else "encode", input, model, output, options)
+
+
+class DenoiseShards(_PlanAndRun):
+    """Denoise every image of some shards and write the shards with the cleaner images, as a root transform.
+
+    The result is a collection of one element, the summary of the run as a ``dict``. The job is checked and planned when
+    the transform is applied, with the same checks and errors as the command ``latentlake denoise``. The pipeline fails
+    where the command has exit status 3: the output has too many rejects or failed units, and no ``_SUCCESS``.
+
+    Example:
+      ```python
+      with beam.Pipeline() as p:
+          p | DenoiseShards(input=["images/"], model="bundle", output="clean", noise_level="estimate")
+      ```
+
+    Args:
+      input: URIs or paths of shards: files, globs, directories; one or several.
+      model: URI of a bundle that can denoise, or ``zoo:NAME``.
+      output: URI of the directory to write to.
+      options: further options of the command, by the fields of ``pipeline.options.job_options.JobOptions`` and of its
+        ``Gate``, ``Scope`` and ``StoreOptions``; text is taken as there: ``resize="crop"``.
+
+    Raises:
+      UsageError: at once: an option is unknown, or has no such value. When applied: an option, the input, the bundle or
+        the output does not fit; nothing was written.
+      HeldError: when applied: another run holds the output.
+      UnfinishedError: when the pipeline runs, from its last step: the output is not complete.
+    """
+
+    def __init__(self, *, input: Uris, model: Uri, output: Uri, **options: Any) -> None:
+        super().__init__("denoise", input, model, output, options)
 
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """What ``EncodeImages`` gives: ``(key, float32 [D])`` by key, and a ``RejectedItem`` for every other record."""
+    """The two outputs of ``EncodeImages``; each input record is in exactly one of them.
+
+    Attributes:
+      latents: ``(key, latent)``, the latent float32 ``[D]``.
+      rejects: one ``RejectedItem`` for each record without a latent.
+    """
 
     latents: beam.PCollection[tuple[Any, Any]]
     rejects: beam.PCollection[RejectedItem]
 
 
 class EncodeImages(beam.PTransform):
-    """The model over records of a pipeline of your own, batch by batch; a bad image costs itself alone.
+    """Encode the images of a collection, in batches. A bad item becomes a reject and does not affect its batch.
 
-    Takes ``(key, image)``: an encoded image file as ``bytes``, or pixels ``[H, W, C]`` or a vector ``[d]`` as an array.
+    The input is a collection of ``(key, image)``. An image is an encoded image file as ``bytes``, or an array: pixels
+    ``[H, W, C]`` or a vector ``[d]``, of dtype uint8, uint16 or float32. The result is an ``EncodedImages``.
+
+    Example:
+      ```python
+      with beam.Pipeline() as p:
+          encoded = p | beam.Create([("key", png_bytes)]) | EncodeImages("bundle")
+          encoded.latents | beam.Map(print)
+      ```
 
     Args:
-      model: URI of a bundle that every worker can read.
-      batch: how many records go to the model at once, at most.
-      policy: ``resize``, ``orientation``, ``color`` and ``max_pixels`` of ``pipeline.images.base.Target``.
+      model: URI of a bundle that every worker can read, or ``zoo:NAME``.
+      batch: the largest number of records per call of the model.
+      policy: ``resize``, ``orientation``, ``color`` and ``max_pixels`` of ``lake.images.types.Target``, as values or as
+        text.
+
+    Raises:
+      UsageError: an option is unknown, or has no such value.
+      BundleError: when applied: the bundle is missing or damaged, or its model has no latents.
     """
 
-    def __init__(self, model: str, *, batch: int = 256, **policy: Any) -> None:
+    def __init__(self, model: Uri, *, batch: int = 256, **policy: Any) -> None:
         super().__init__()
-        self._model, self._batch, self._policy = model, batch, policy
+        check_names(policy, [option.field for option in _POLICIES])
+        given = {"model": model, "batch": batch, **policy}
+        given = check_values(given, (*MODEL, *_POLICIES, _BATCH), optional=optional_fields(Target))
+        self._model, self._batch, self._policy = given.pop("model"), given.pop("batch"), given
 
-    def expand(self, items: beam.PCollection[Item]) -> EncodedImages:
+    def expand(self, items: beam.PCollection[Any]) -> EncodedImages:
         from model.bundle import Bundle
 
         bundle = Bundle.open(self._model)
+        bundle.spec.require("encode")
         target = Target(shape=bundle.spec.input.shape, **self._policy)
-        split = (
+        # The digest travels too: a worker refuses a bundle that was replaced after the pipeline was built.
+        encode = beam.ParDo(EncodeItems(self._model, bundle.digest, target, configured()))
+        outputs = (
             items
             | "Batch" >> beam.BatchElements(min_batch_size=min(64, self._batch), max_batch_size=self._batch)
-            | "Encode"
-            >> beam.ParDo(_EncodeItems(self._model, bundle.digest, target, configured())).with_outputs(
-                "rejects", main="latents"
-            )
+            | "Encode" >> encode.with_outputs("rejects", main="latents")
         )
-        return EncodedImages(latents=split.latents, rejects=split.rejects)
-
-
-class _EncodeItems(beam.DoFn):
-    def __init__(self, model: str, digest: str, target: Target, stores: StoreOptions) -> None:
-        self._worker, self._stores = (model, digest, target), stores
-
-    def setup(self) -> None:
-        configure(self._stores)
-
-    def process(self, items: list[Item]) -> Iterator[Any]:
-        for outcome in encode_items(items, worker_for(*self._worker)):
-            Metrics.counter(_NAMESPACE, "records_read").inc()
-            if isinstance(outcome, RejectedItem):
-                Metrics.counter(_NAMESPACE, f"rejects_{outcome.reason}").inc()
-                yield beam.pvalue.TaggedOutput("rejects", outcome)
-            else:
-                yield outcome
-
-
-_Flight: TypeAlias = "tuple[Future[Receipt], Timestamp, BoundedWindow]"
-
-
-class _RunUnits(beam.DoFn):
-    """Units to receipts, a few at once: while one drains and publishes, the next keeps the cores busy."""
-
-    def __init__(self, config: JobConfig) -> None:
-        self._config = config
-
-    def setup(self) -> None:
-        self._pool = ThreadPoolExecutor(UNITS_AT_ONCE, thread_name_prefix="unit")
-
-    def start_bundle(self) -> None:
-        self._flight: deque[_Flight] = deque()
-
-    def process(
-        self, unit: bytes, time: Timestamp = beam.DoFn.TimestampParam, window: BoundedWindow = beam.DoFn.WindowParam
-    ) -> Iterator[WindowedValue]:
-        self._flight.append((self._pool.submit(run_unit, unpacked(unit), self._config), time, window))
-        if len(self._flight) >= UNITS_AT_ONCE:
-            yield self._land()
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        while self._flight:
-            yield self._land()
-
-    def teardown(self) -> None:
-        self._pool.shutdown()
-
-    def _land(self) -> WindowedValue:
-        future, time, window = self._flight.popleft()
-        receipt = future.result()
-        _count(receipt)
-        return WindowedValue(receipt.to_json(), time, (window,))
-
-
-def _count(receipt: Receipt) -> None:
-    """Beam counters, equal to the receipts'."""
-    counts = {"records_read": receipt.read, "results": receipt.results, "rejects": receipt.rejected}
-    counts |= {f"rejects_{reason}": count for reason, count in receipt.rejects.items()}
-    counts["units_done" if receipt.error is None else "units_failed"] = 1
-    for name, count in counts.items():
-        Metrics.counter(_NAMESPACE, name).inc(count)
-
-
-class _FoldReceipts(beam.CombineFn):
-    """Receipts to one value, in a tree and in any order."""
-
-    def create_accumulator(self) -> Folded:
-        return Folded()
-
-    def add_input(self, folded: Folded, receipt: str) -> Folded:
-        folded.add(receipt)
-        return folded
-
-    def merge_accumulators(self, parts: Iterable[Folded]) -> Folded:
-        whole = Folded()
-        whole.join(parts)
-        return whole
-
-    def extract_output(self, folded: Folded) -> Folded:
-        return folded
-
-
-def _commit(folded: Folded, config: JobConfig, gate: Gate, run: Run) -> dict[str, Any]:
-    return commit(config, gate, run, folded.receipts())
+        return EncodedImages(latents=outputs.latents, rejects=outputs.rejects)

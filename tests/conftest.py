@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -18,6 +19,19 @@ from PIL import Image
 Pixels = np.ndarray
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run the long forms too, which are marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked slow, unless asked for: all of it, by a marker, or a single test by name."""
+    if config.option.all or config.option.markexpr or any("::" in word for word in config.args):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
 def _log_level() -> Iterator[None]:
     """The command line quiets the logs of its process, which tests share."""
     level = logging.getLogger().level
@@ -27,6 +41,11 @@ def _log_level() -> Iterator[None]:
 
 log_level = pytest.fixture(autouse=True)(_log_level)
 log_level_of_fixtures = pytest.fixture(autouse=True, scope="module")(_log_level)
+
+
+def long_forms(*cases: Any) -> list[Any]:
+    """Cases that only the long form of a test has; of several arguments, each is a tuple."""
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in cases]
 
 
 @pytest.fixture(scope="session")
@@ -84,9 +103,9 @@ class Model:
 def make_model(path: Path, seed: int) -> Model:
     """An untrained autoencoder of 8 x 8 grey images with latents of 16 dimensions."""
     path.mkdir(parents=True, exist_ok=True)
-    from model.backend import keras
+    from lake.core.tensorflow import keras
     from model.export import export
-    from model.networks import build_autoencoder
+    from model.training.networks import build_autoencoder
 
     keras().utils.set_random_seed(seed)
     autoencoder = build_autoencoder((8, 8, 1), 16)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import common
 import measure
 import numpy as np
 
@@ -22,9 +23,9 @@ def decode(record: bytes) -> tuple[tuple[str, int], np.ndarray]:
     import tensorflow as tf
 
     feature = tf.train.Example.FromString(record).features.feature
-    image = measure.decode(feature[measure.IMAGE].bytes_list.value[0]).astype(np.float32)
-    key = feature[measure.KEY].bytes_list.value[0].decode()
-    return (key, feature[measure.LABEL].int64_list.value[0]), image / 255
+    image = common.decode(feature[common.IMAGE].bytes_list.value[0]).astype(np.float32)
+    key = feature[common.KEY].bytes_list.value[0].decode()
+    return (key, feature[common.LABEL].int64_list.value[0]), image / 255
 
 
 def stock(marks: Path, model: Any, batch: Sequence[np.ndarray], args: dict[str, Any], model_id: str | None) -> Any:
@@ -54,10 +55,10 @@ def row(result: tuple[tuple[str, int], Any]) -> dict[str, Any]:
 def denoised(result: tuple[tuple[str, int], Any]) -> bytes:
     """An Example from a keyed ``PredictionResult``."""
     (key, label), prediction = result
-    return measure.example(key.encode(), label, measure.png(np.asarray(prediction.inference)))
+    return common.example(key.encode(), label, common.png(np.asarray(prediction.inference)))
 
 
-def run(given: measure.Arguments, model: Path, marks: Path) -> None:
+def run(given: common.Arguments, model: Path, marks: Path) -> None:
     """Run the pipeline on Beam's own local runner, in the mode asked for."""
     import apache_beam as beam
     from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
@@ -81,7 +82,7 @@ def run(given: measure.Arguments, model: Path, marks: Path) -> None:
         if given.task == "encode":
             rows = results | "Row" >> beam.Map(row)
             rows | beam.io.WriteToParquet(
-                str(given.output / "latents"), measure.SCHEMA, file_name_suffix=".parquet", codec="snappy"
+                str(given.output / "latents"), common.SCHEMA, file_name_suffix=".parquet", codec="snappy"
             )
         else:
             examples = results | "Example" >> beam.Map(denoised)
@@ -95,7 +96,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         model, marks = Path(scratch, "model.keras"), Path(scratch, "marks")
         marks.mkdir()
-        measure.network(given).save(model)
+        common.network(given).save(model)
         run(given, model, marks)
         measure.finish(given, marks, measure.now())
 

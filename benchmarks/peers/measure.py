@@ -1,47 +1,19 @@
-"""What the peers share: their arguments, when records passed the model, and the figures and checks at the end.
-
-There are two tasks: to encode images into Parquet of ``SCHEMA``, and to denoise them into PNGs, as Examples in TFRecord
-(``example``) or in Parquet of ``DENOISED``.
+"""What the peers measure: when records passed the model, and the figures and checks at the end.
 
 A worker calls ``passed`` after each batch; it may be a thread, a process or an actor, so the marks go through files.
 The clock counts from the machine's boot and is one for all processes.
 """
 
 import argparse
-import glob
-import io
 import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import checks
 import numpy as np
-import pyarrow as pa
-
-LATENT = "encoded"  # name of the layer whose output is wanted
-KEY, IMAGE, LABEL = "image/filename", "image/encoded", "label"  # features of the Examples
-SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int64()), ("latent", pa.list_(pa.float32()))])
-DENOISED = pa.schema([(KEY, pa.string()), (LABEL, pa.int64()), (IMAGE, pa.binary())])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arguments:
-    """The command line of a peer."""
-
-    input: str
-    model: Path
-    output: Path
-    mode: str
-    task: str
-    verify: int
-    expected: str | None
-
-    def shards(self) -> list[str]:
-        """Paths of the shards, in the order of their names."""
-        return sorted(glob.glob(self.input))  # noqa: PTH207  (the pattern may be absolute)
+from common import Arguments
 
 
 def arguments(description: str, modes: Sequence[str]) -> Arguments:
@@ -63,55 +35,6 @@ def arguments(description: str, modes: Sequence[str]) -> Arguments:
         parser.error(f"--output {given.output}: is there already; remove it or name another")
     given.output.mkdir(parents=True)
     return given
-
-
-def encoder(model: Path) -> Any:
-    """The part of the Keras model from its input to the latent layer."""
-    import keras
-
-    whole = keras.models.load_model(model, compile=False)
-    return keras.Model(whole.input, whole.get_layer(LATENT).output)
-
-
-def network(given: Arguments) -> Any:
-    """The Keras model of the task, from images float32 [n, H, W, C] in 0..1 to latents or to images."""
-    import keras
-
-    return encoder(given.model) if given.task == "encode" else keras.models.load_model(given.model, compile=False)
-
-
-def decode(encoded: bytes) -> np.ndarray:
-    """The grey pixels of an image file, uint8 ``[H, W, 1]``."""
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(encoded)).convert("L"))[..., None]
-
-
-def steps(image: np.ndarray) -> np.ndarray:
-    """Images in 0..1 as uint8."""
-    pixels: np.ndarray = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    return pixels
-
-
-def png(image: np.ndarray) -> bytes:
-    """A grey image, float32 ``[H, W, 1]`` in 0..1, as a file."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(steps(image)[..., 0]).save(out, "PNG")
-    return out.getvalue()
-
-
-def example(key: bytes, label: int, image: bytes) -> bytes:
-    """A denoised image as an Example of the features that the input has."""
-    import tensorflow as tf
-
-    example = tf.train.Example()
-    example.features.feature[KEY].bytes_list.value.append(key)
-    example.features.feature[LABEL].int64_list.value.append(label)
-    example.features.feature[IMAGE].bytes_list.value.append(image)
-    serialized: bytes = example.SerializeToString()
-    return serialized
 
 
 def now() -> float:
@@ -138,8 +61,6 @@ def finish(given: Arguments, marks: Path, end: float) -> None:
     start is in it, to ``end``, when the last file was written. Records that had passed the model before that are left
     out.
     """
-    import checks
-
     start = process_start()
     workers = [np.loadtxt(file, ndmin=2) for file in sorted(marks.iterdir())]
     first = max(worker[0, 0] for worker in workers)

@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import common
 import measure
 import numpy as np
 import pyarrow as pa
@@ -18,18 +19,18 @@ ACTORS = {"one_actor": 1, "two_actors": 2}
 class Actor:
     """Decodes batches and passes them through the model; Ray keeps one in each actor."""
 
-    def __init__(self, given: measure.Arguments, marks: Path) -> None:
-        self._model, self._task, self._marks = measure.network(given), given.task, marks
+    def __init__(self, given: common.Arguments, marks: Path) -> None:
+        self._model, self._task, self._marks = common.network(given), given.task, marks
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """A table of ``measure.SCHEMA`` or ``measure.DENOISED`` from the features of the Examples."""
-        pixels = np.stack([measure.decode(encoded) for encoded in batch[measure.IMAGE].to_pylist()])
+        """A table of ``common.SCHEMA`` or ``common.DENOISED`` from the features of the Examples."""
+        pixels = np.stack([common.decode(encoded) for encoded in batch[common.IMAGE].to_pylist()])
         results = self._model.predict_on_batch(pixels.astype(np.float32) / 255)
         measure.passed(self._marks, len(results))
-        key, label = batch[measure.KEY].cast(pa.string()), batch[measure.LABEL]
+        key, label = batch[common.KEY].cast(pa.string()), batch[common.LABEL]
         if self._task == "encode":
-            return pa.table([key, label, lists(results)], schema=measure.SCHEMA)
-        return pa.table([key, label, pa.array(map(measure.png, results))], schema=measure.DENOISED)
+            return pa.table([key, label, lists(results)], schema=common.SCHEMA)
+        return pa.table([key, label, pa.array(map(common.png, results))], schema=common.DENOISED)
 
 
 def lists(latent: np.ndarray) -> pa.Array:
@@ -38,7 +39,7 @@ def lists(latent: np.ndarray) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, pa.array(latent.ravel()))
 
 
-def run(given: measure.Arguments, marks: Path) -> None:
+def run(given: common.Arguments, marks: Path) -> None:
     """Run on a Ray of this process's own."""
     import ray
 

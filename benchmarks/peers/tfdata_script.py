@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import common
 import measure
 import numpy as np
 import pyarrow as pa
@@ -27,9 +28,9 @@ def batches(shards: list[str], shape: tuple[int, ...], size: int) -> Any:
     import tensorflow as tf
 
     features = {
-        measure.KEY: tf.io.FixedLenFeature([], tf.string),
-        measure.IMAGE: tf.io.FixedLenFeature([], tf.string),
-        measure.LABEL: tf.io.FixedLenFeature([], tf.int64),
+        common.KEY: tf.io.FixedLenFeature([], tf.string),
+        common.IMAGE: tf.io.FixedLenFeature([], tf.string),
+        common.LABEL: tf.io.FixedLenFeature([], tf.int64),
     }
 
     def decode(encoded: Any) -> Any:
@@ -37,8 +38,8 @@ def batches(shards: list[str], shape: tuple[int, ...], size: int) -> Any:
 
     def parse(records: Any) -> tuple[Any, Any, Any]:
         columns = tf.io.parse_example(records, features)
-        pixels = tf.map_fn(decode, columns[measure.IMAGE], fn_output_signature=tf.TensorSpec(shape, tf.uint8))
-        return columns[measure.KEY], columns[measure.LABEL], tf.cast(pixels, tf.float32) / 255.0
+        pixels = tf.map_fn(decode, columns[common.IMAGE], fn_output_signature=tf.TensorSpec(shape, tf.uint8))
+        return columns[common.KEY], columns[common.LABEL], tf.cast(pixels, tf.float32) / 255.0
 
     cores = len(os.sched_getaffinity(0))
     return (
@@ -56,9 +57,9 @@ def batches(shards: list[str], shape: tuple[int, ...], size: int) -> Any:
     )
 
 
-def run(given: measure.Arguments, marks: Path) -> float:
+def run(given: common.Arguments, marks: Path) -> float:
     """Encode or denoise every shard into one file; the time when it was written."""
-    model = measure.network(given)
+    model = common.network(given)
     shape = SHAPE if given.task == "denoise" else model.input_shape[1:]
     stream = iter(batches(given.shards(), shape, BATCH[given.task]))  # kept: releasing it may block for up to 5 s
     (encode if given.task == "encode" else denoise)(stream, model, given.output, marks)
@@ -67,12 +68,12 @@ def run(given: measure.Arguments, marks: Path) -> float:
 
 def encode(stream: Iterator[Any], model: Any, output: Path, marks: Path) -> None:
     """Latents to Parquet."""
-    with pq.ParquetWriter(output / "latents.parquet", measure.SCHEMA, use_dictionary=False) as writer:
+    with pq.ParquetWriter(output / "latents.parquet", common.SCHEMA, use_dictionary=False) as writer:
         for key, label, image in stream:
             latent = model.predict_on_batch(image)
             measure.passed(marks, len(latent))
             columns = [pa.array(key.numpy(), pa.string()), pa.array(label.numpy()), lists(latent)]
-            writer.write_batch(pa.record_batch(columns, schema=measure.SCHEMA))
+            writer.write_batch(pa.record_batch(columns, schema=common.SCHEMA))
 
 
 def denoise(stream: Iterator[Any], model: Any, output: Path, marks: Path) -> None:
@@ -83,9 +84,9 @@ def denoise(stream: Iterator[Any], model: Any, output: Path, marks: Path) -> Non
         for key, label, image in stream:
             restored = model.predict_on_batch(image)
             measure.passed(marks, len(restored))
-            files = [tf.io.encode_png(pixels).numpy() for pixels in measure.steps(restored)]
+            files = [tf.io.encode_png(pixels).numpy() for pixels in common.steps(restored)]
             for record in zip(key.numpy(), label.numpy(), files, strict=True):
-                writer.write(measure.example(*record))
+                writer.write(common.example(*record))
 
 
 def lists(latent: np.ndarray) -> pa.Array:

@@ -9,7 +9,7 @@ from airflow.sdk import DAG
 
 LAKE = "/lake"
 LATENTLAKE = "/opt/latentlake"  # on Airflow's workers: an environment, and the project as app/
-PIPELINE = f"{LATENTLAKE}/bin/python -m pipeline"
+COMMAND = f"{LATENTLAKE}/bin/python -m latentlake"
 
 
 def alert(context: dict[str, Any]) -> None:
@@ -27,7 +27,7 @@ with DAG(
 ):
     encode = BashOperator(
         task_id="encode",
-        bash_command=f"{PIPELINE} encode --input {LAKE}/images --model {LAKE}/bundle --output {LAKE}/latents",
+        bash_command=f"{COMMAND} encode --input {LAKE}/images --model {LAKE}/bundle --output {LAKE}/latents",
         cwd=f"{LATENTLAKE}/app",
         skip_on_exit_code=4,  # another run holds the output: it does the work
         retries=1,  # of status 3 the failed units are done again, of 1 what is missing
@@ -36,7 +36,7 @@ with DAG(
     )
     verify = BashOperator(
         task_id="verify",
-        bash_command=f"{PIPELINE} verify {LAKE}/latents",
+        bash_command=f"{COMMAND} verify {LAKE}/latents",
         cwd=f"{LATENTLAKE}/app",
         on_failure_callback=alert,
     )

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from harness.engines.flink import Flink, running
+from harness.engines.jobs import run
+from harness.processes import ROOT
 from tests.conftest import Pixels, png, write_parquet
-from tests.engines.flink import Flink, running
-from tests.engines.jobs import run
-from tests.engines.processes import ROOT
 from tests.faults.outputs import files
 from tests.faults.torture import Work
 

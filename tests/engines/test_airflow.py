@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import hold
-from pipeline.config import Verb
-from pipeline.launch import launch
-from pipeline.settings import Settings
-from pipeline.storage import StoreOptions, configure
-from pipeline.storage.options import DEFAULTS
+from harness.engines.dataflow import IMAGE, JOB_ID, dataflow
+from harness.servers import gcs_server
+from harness.servers.gcs_server import GcsBucket
+from lake.storage import StoreOptions, configure
+from lake.storage.options import DEFAULTS
+from pipeline.beam.launch import launch
+from pipeline.options.job_options import JobOptions
+from pipeline.output import lease
 from tests.conftest import Model
-from tests.engines.dataflow import IMAGE, JOB_ID, dataflow
-from tests.stores import gcs_server
-from tests.stores.gcs_server import GcsBucket
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".engines/airflow/bin/python"
@@ -65,7 +64,7 @@ def test_exit_statuses_become_states_of_the_task(tmp_path: Path, model: Model) -
     (tmp_path / "wrong/images/0.npy").unlink()
     np.save(tmp_path / "damaged/images/1.npy", np.zeros((20, 8, 8, 1), np.uint8))
     os.truncate(tmp_path / "damaged/images/1.npy", 700)
-    hold.take(str(tmp_path / "held/latents"), "another", ends_here=True)
+    lease.acquire(str(tmp_path / "held/latents"), "another", ends_with_process=True)
     here = {"/opt/latentlake/bin/python": sys.executable, "/opt/latentlake/app": str(ROOT)}
     cases = [json.dumps({**here, "/lake": str(lake)}) for lake in lakes]
     ended = airflow(tmp_path, "bash", ROOT / "deploy/airflow", "latentlake_machine", "encode", *cases)
@@ -79,8 +78,8 @@ def test_exit_statuses_become_states_of_the_task(tmp_path: Path, model: Model) -
 def complete(bucket: GcsBucket, url: str) -> str:
     """The output of the task, done here; gives its URI."""
     uri = bucket.uri
-    asked = Settings(
-        verb=Verb.ENCODE,
+    asked = JobOptions(
+        verb="encode",
         input=(f"{uri}/images", f"{uri}/more-images"),
         model=f"{uri}/models/bundle",
         output=f"{uri}/done",

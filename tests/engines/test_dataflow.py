@@ -17,20 +17,28 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipeline.config import Verb
-from pipeline.errors import HeldError
-from pipeline.hold import STARTUP, check_free
-from pipeline.storage import StoreOptions, configure
-from pipeline.storage.options import DEFAULTS
-from pipeline.verify import verify
+from harness.engines.dataflow import (
+    GPU,
+    IMAGE,
+    JOB_ID,
+    SECRET,
+    Dataflow,
+    dataflow,
+    launch,
+)
+from harness.servers import gcs_server
+from harness.servers.gcs_server import GcsBucket, GcsServer
+from lake.core.errors import HeldError
+from lake.storage import StoreOptions, configure
+from lake.storage.options import DEFAULTS
+from pipeline.output.lease import check_free
+from pipeline.output.lease_record import STARTUP
+from pipeline.output.verify import verify
 from tests.conftest import Model, write_parquet
-from tests.engines.dataflow import GPU, IMAGE, JOB_ID, SECRET, Dataflow, dataflow, launch
 from tests.faults.outputs import files
 from tests.pipeline.conftest import run_job
-from tests.stores import gcs_server
-from tests.stores.gcs_server import GcsBucket, GcsServer
 
-STEPS = ["Plan parts", "Read units", "Spread", "Run units", "Fold receipts", "Commit"]
+STEPS = ["Plan parts", "Read units", "Spread", "Run units", "Accumulate receipts", "Commit"]
 SHARDS = 100_000
 GRAPH_BYTES = 100_000
 pytestmark = pytest.mark.timeout(300)
@@ -189,7 +197,7 @@ def test_others_are_kept_out_until_its_workers_begin(place: Place, submitted: La
 def test_the_staged_graph_commits_what_a_run_here_does(place: Place, submitted: Launched, tmp_path: Path) -> None:
     submitted.run()
     uri, stores = place.bucket.uri, StoreOptions(gcs_endpoint=place.gcs.url)
-    local = run_job(Verb.ENCODE, f"{uri}/in", f"{uri}/bundle", tmp_path / "local", stores=stores)
+    local = run_job("encode", f"{uri}/in", f"{uri}/bundle", tmp_path / "local", stores=stores)
     output = place.bucket.download("out", tmp_path / "fetched")
     success = json.loads((output / "_SUCCESS").read_text())
     assert success["complete"] is True

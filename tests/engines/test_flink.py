@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from harness.engines.flink import Flink
+from harness.engines.jobs import SECONDS, begun, run
+from harness.processes import until
+from harness.servers import gcs_server
+from harness.servers.gcs_server import GcsServer
+from harness.servers.proxy import Fault, always
+from pipeline.output.status import State, status
+from pipeline.worker.process import UNITS_AT_ONCE
 from tests.engines.conftest import SHARDS, TRUTH
-from tests.engines.flink import Flink
-from tests.engines.jobs import SECONDS, begun, run
-from tests.engines.processes import until
 from tests.faults.outputs import add_up, litter, rows, success
-from tests.faults.torture import Work, check_whole
-from tests.stores import gcs_server
-from tests.stores.gcs_server import GcsServer
+from tests.faults.torture import Work, check_whole, marks, unchanged
 
 pytestmark = pytest.mark.timeout(600)
 Harm = Callable[[Flink], None]
@@ -54,13 +57,17 @@ def frozen(flink: Flink) -> None:
 
 @pytest.mark.parametrize("harm", [task_manager, worker, frozen])
 def test_what_dies_or_freezes_on_the_way_is_not_seen(flink: Flink, work: Work, tmp_path: Path, harm: Harm) -> None:
-    """Half of what is there works on; what was done there is done again."""
+    """Half of what is there works on; what is done is not done again."""
     output = tmp_path / "out"
     with begun([*work.command(output), *flink.options], tmp_path) as job:
         until(lambda: done(output) >= SHARDS // 4, "a quarter of the units", job.part, seconds=SECONDS)
+        ready = marks(output)
         harm(flink)
         assert job.wait() == 0, job.part.said
     assert flink.failures()
+    until(lambda: not any(node.workers for node in flink.nodes), "the end of every worker")
+    assert len(ready) >= SHARDS // 4
+    unchanged(output, ready)
     check_whole(work, output)
     assert job.counters == TRUTH
     assert add_up(output) == (TRUTH["records_read"], TRUTH["results"], TRUTH["rejects"])
@@ -68,13 +75,40 @@ def test_what_dies_or_freezes_on_the_way_is_not_seen(flink: Flink, work: Work, t
 
 
 def test_who_submitted_the_job_may_die(flink: Flink, work: Work, tmp_path: Path) -> None:
-    """The cluster goes on, and the commit is the job's own last step."""
+    """The cluster goes on, and the commit is the job's own last step; ``status`` is right to the unit until then."""
     output = tmp_path / "out"
     with begun([*work.command(output), *flink.options], tmp_path) as job:
         until(lambda: done(output) >= SHARDS // 4, "a quarter of the units", job.part, seconds=SECONDS)
-    held = output / "_hold"
-    until(lambda: (output / "_SUCCESS").exists() and not held.exists(), "the end of the commit", seconds=SECONDS)
+    watch_to_its_end(output)
     check_whole(work, output)
+
+
+def test_a_launcher_that_leaves(flink: Flink, work: Work, tmp_path: Path) -> None:
+    """It ends well once the cluster has the job, and takes Beam's job server with it."""
+    output = tmp_path / "out"
+    with begun([*work.command(output), *flink.options, "--detach"], tmp_path) as job:
+        assert job.wait() == 0, job.part.said
+        latest = max(flink.ask("jobs/overview")["jobs"], key=lambda found: int(found["start-time"]))
+        assert latest["name"].startswith("latentlake-encode-")
+        assert f"#/job/running/{latest['jid']}/overview" in job.part.said
+    assert not (output / "_SUCCESS").exists()
+    watch_to_its_end(output)
+    check_whole(work, output)
+
+
+def watch_to_its_end(output: Path) -> None:
+    """Ask again and again how far the job is, and compare with the receipts that were there before and after."""
+    held = output / "_hold"
+
+    def ended() -> bool:
+        before, found, after = done(output), status(output), done(output)
+        if found.state == State.RUNNING and after >= before:
+            assert before <= found.done <= after
+            assert (found.todo, found.failed, found.exit_status) == (SHARDS, 0, 4)
+        return found.state == State.COMPLETE and not held.exists()
+
+    until(ended, "the end of the commit", seconds=SECONDS)
+    assert (status(output).done, status(output).read) == (SHARDS, TRUTH["records_read"])
 
 
 def test_from_bucket_to_bucket(flink: Flink, work: Work, gcs: GcsServer, tmp_path: Path) -> None:
@@ -91,3 +125,25 @@ def test_from_bucket_to_bucket(flink: Flink, work: Work, gcs: GcsServer, tmp_pat
     assert add_up(output) == (TRUTH["records_read"], TRUTH["results"], TRUTH["rejects"])
     assert litter(output) == []
     assert flink.failures() == []
+
+
+@pytest.mark.parametrize(("status", "why"), [(403, "allow storage.objects.create"), (507, "make room")])
+def test_an_output_that_takes_no_more_ends_the_job_at_once_and_by_name(
+    flink: Flink, work: Work, gcs: GcsServer, tmp_path: Path, status: int, why: str
+) -> None:
+    """The engine sees a job that has ended, and starts nothing again."""
+    bucket = gcs.bucket()
+    command = [*work.command(Path(bucket.name, "out")), f"--gcs-endpoint={gcs.proxy.url}", *flink.options]
+    command[command.index("--output") + 1] = f"{bucket.uri}/out"
+    refusal = always(Fault(what=status, method="POST", name="^out/latents/", skip=SHARDS // 4))
+    with gcs.proxy.doing(refusal), begun(command, tmp_path) as job:
+        assert job.wait() == 1, job.part.said
+    (line,) = [line for line in job.part.said.splitlines() if line.startswith("error: ")]
+    assert f"answered {status}" in line
+    assert why in line
+    assert f"'{bucket.uri}/out/latents/" in line
+    assert flink.failures() == []
+    assert refusal.seen - refusal.skip <= 2 * UNITS_AT_ONCE
+    again = run(command, tmp_path / "again")
+    assert again.counters["units_done"] == SHARDS - SHARDS // 4
+    assert len(bucket.names("out/latents/")) == SHARDS

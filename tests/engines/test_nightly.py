@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import hold
-from pipeline.cli import main
+from pipeline.cli.command import main
+from pipeline.output import lease
 from tests.conftest import Model
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def test_cron_hears_of_what_needs_somebody_and_of_nothing_else(home: Path, tmp_p
     assert "1.npy" in err
     assert err.splitlines()[-2].startswith("error: ")
     assert err.splitlines()[-1] == "exit status 3"
-    hold.take(str(tmp_path / "out"), "another", ends_here=True)
+    lease.acquire(str(tmp_path / "out"), "another", ends_with_process=True)
     assert run(home, *job) == (0, "", "")
     status, out, err = run(home, "encode", "--inptu", "x")
     assert (status, out) == (2, "")

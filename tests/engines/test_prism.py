@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.engines.jobs import begun, run
+from harness.engines.machines import ENGINES
+from harness.processes import ROOT, until
 from tests.engines.conftest import TRUTH
-from tests.engines.jobs import begun, run
-from tests.engines.machines import ENGINES
-from tests.engines.processes import ROOT, until
 from tests.faults.torture import Work, check_whole
 
 pytestmark = pytest.mark.timeout(600)
@@ -56,10 +56,11 @@ def test_setup_file_brings_the_project_to_workers(prism: list[str], work: Work, 
         "STAGED": str(tmp_path),
     }
     project = tmp_path / "project"  # a copy: building a package leaves files beside it
-    for name in ("pipeline", "model"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("zoo", "__pycache__"))
-    shutil.copy(ROOT / "setup.py", project)
-    process = json.dumps({"command": str(ROOT / "tests/engines/boot"), "env": environment})
+    for name in ("lake", "model", "pipeline", "latentlake"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "README.md"):
+        shutil.copy(ROOT / name, project)
+    process = json.dumps({"command": str(ROOT / "harness/engines/boot"), "env": environment})
     options = ["--environment_type=PROCESS", f"--environment_config={process}", f"--setup_file={project / 'setup.py'}"]
     job = run([*work.command(tmp_path / "out"), *prism, *options], tmp_path)
     check_whole(work, tmp_path / "out")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.engines.jobs import run
+from harness.engines.spark import running
 from tests.engines.conftest import TRUTH
-from tests.engines.jobs import run
-from tests.engines.spark import running
 from tests.faults.torture import Work, check_whole
 
 

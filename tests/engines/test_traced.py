@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.processes import ROOT
 from tests.conftest import Pixels, png, write_parquet
-from tests.engines.processes import ROOT
 
 _CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+)")
 _NAMED = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"([^"]*)"')
@@ -64,7 +64,12 @@ def test_a_run_touches_what_it_was_given_and_nothing_else(
 
     assert outside(seen.changed, output, scratch, *_DEVICES) == set()
     paths = sysconfig.get_paths()
-    installed = {sys.prefix, sys.base_prefix, *paths.values(), str(ROOT / "pipeline"), str(ROOT / "model")}
+    installed = {
+        sys.prefix,
+        sys.base_prefix,
+        *paths.values(),
+        *(str(ROOT / name) for name in ("lake", "model", "pipeline")),
+    }
     listed = {str(ROOT), str(output.parent)}  # for modules, and to sync the output's name
     assert outside(seen.read, shards, bundle, output, scratch, *installed, *_SYSTEM) <= listed
     assert seen.addresses <= {"::1"}  # where urllib3 tries, as it is imported, whether there is IPv6

@@ -7,8 +7,15 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from tests.faults.bad_records import (
+    SIDE,
+    Pixels,
+    draw,
+    exif,
+    saved,
+    tiff,
+)
 from tests.faults.pictures import png
-from tests.faults.zoo import SIDE, Pixels, draw, exif, saved, tiff
 
 # What each orientation asks for to see an image upright (CIPA DC-008, tag 274), of pixels [H, W, C].
 UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {

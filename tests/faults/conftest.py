@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Model
 from tests.faults.damaged import Container, Outcome, containers, read, settle
-from tests.faults.nursery import Nursery
+from tests.faults.forkserver import Nursery
 from tests.faults.torture import Work, make_shards, undisturbed
 
 

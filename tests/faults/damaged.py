@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import ShardError
-from pipeline.readers import Columns, Request, reader_for
-from pipeline.records import Fault, Records, Shard, Unit
+from lake.core.errors import ShardError
+from lake.core.records import Fault, Records, Shard, Unit
+from lake.formats import FORMATS
+from lake.formats.reader import ColumnSelection, RecordSchema
 from tests.conftest import png
-from tests.pipeline.readers.support import archive, shard_of
-from tests.pipeline.readers.test_tfrecord import example
+from tests.lake.formats.support import archive, shard_of
+from tests.lake.formats.tfrecord.examples import example
 
 COUNT = 40  # records of every container here
 
@@ -35,7 +36,7 @@ class Container:
     format: str
     name: str
     data: bytes
-    request: Request = field(default_factory=Request)
+    request: ColumnSelection = field(default_factory=ColumnSelection)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,24 +53,26 @@ class Outcome:
         return len(self.good) + len(self.bad)
 
 
-def settle(container: Container, folder: Path, *, salvage: bool = False) -> Columns:
-    """Columns by the intact shard."""
+def settle(container: Container, folder: Path, *, salvage: bool = False) -> RecordSchema:
+    """RecordSchema by the intact shard."""
     shard = shard_of(folder / container.name, container.data)
-    return reader_for(container.format).settle(shard, replace(container.request, salvage=salvage))
+    return FORMATS[container.format].reader.settle(shard, replace(container.request, salvage=salvage))
 
 
-def read(container: Container, folder: Path, columns: Columns, data: bytes | None = None, size: int = 16) -> Outcome:
+def read(
+    container: Container, folder: Path, columns: RecordSchema, data: bytes | None = None, size: int = 16
+) -> Outcome:
     """Read the container, with other bytes where they are given."""
     shard = shard_of(folder / container.name, container.data if data is None else data)
     return read_shard(container.format, shard, columns, size)
 
 
-def read_shard(format: str, shard: Shard, columns: Columns, size: int = 16) -> Outcome:
+def read_shard(format: str, shard: Shard, columns: RecordSchema, size: int = 16) -> Outcome:
     parts: list[Records] = []
     error = None
     try:
         unit = Unit(id="u", format=format, shards=(shard,))
-        parts.extend(raw.records() for raw in reader_for(format).read(unit, columns, size))
+        parts.extend(raw.records() for raw in FORMATS[format].reader.read(unit, columns, size))
     except ShardError as raised:
         error = raised
         assert str(raised).startswith(shard.path)
@@ -159,6 +162,15 @@ def parquet(files: Sequence[bytes], **options: Any) -> bytes:
     return out.getvalue()
 
 
+def arrow(files: Sequence[bytes], open: Any = pa.ipc.new_stream, packing: str | None = None) -> bytes:
+    """Record batches of sixteen rows."""
+    table = pa.table({"image": files, "label": pa.array([f"{at % 3}" for at in range(len(files))]).dictionary_encode()})
+    out = io.BytesIO()
+    with open(out, table.schema, options=pa.ipc.IpcWriteOptions(compression=packing)) as writer:
+        writer.write_table(table, 16)
+    return out.getvalue()
+
+
 def npy(array: np.ndarray) -> bytes:
     out = io.BytesIO()
     np.save(out, array)
@@ -191,6 +203,8 @@ def containers(digits: Any) -> dict[str, Container]:
             "a.parquet",
             parquet(files, compression="none", store_schema=False, write_statistics=False),
         ),
+        "arrow": ("arrow", "a.arrow", arrow(files)),
+        "arrow file": ("arrow", "a.feather", arrow(files, pa.ipc.new_file, "lz4")),
         "npz": ("array", "a.npz", npz(x=pixels, y=np.arange(COUNT))),
         "npz stored": ("array", "a.npz", npz(np.savez, x=pixels, y=np.arange(COUNT))),
         "npy": ("array", "a.npy", npy(pixels)),

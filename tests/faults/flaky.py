@@ -7,17 +7,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader, RawIOBase
 from typing import Any, BinaryIO
 
-from pipeline import attempts, storage
-from pipeline.cli import main as run
-from pipeline.storage import Sink, Stat, StoreOptions
-from pipeline.storage.local import LocalStore
-from pipeline.storage.options import DEFAULTS
+from lake import storage
+from lake.core import retry
+from lake.storage import Guard, Sink, Stat, StoreOptions
+from lake.storage.local import LocalStore
+from lake.storage.options import DEFAULTS
+from lake.storage.store import EVERYTHING, Listing
+from pipeline.cli.command import main as run
 
 SCHEME = "flaky"
 READS = ("open", "read", "list", "stat")
@@ -63,9 +65,9 @@ class FlakyStore:
     def __init__(self, options: StoreOptions = DEFAULTS) -> None:
         self._store = LocalStore(options)
 
-    def list(self, prefix: str) -> Iterator[Stat]:
+    def list(self, prefix: str, listing: Listing = EVERYTHING) -> Iterator[Stat]:
         with _call("list", prefix):
-            found = [*self._store.list(_path(prefix))]
+            found = [*self._store.list(_path(prefix), listing)]
         return (_named(stat, prefix) for stat in found)
 
     def stat(self, uri: str) -> Stat | None:
@@ -80,9 +82,9 @@ class FlakyStore:
         with _call("open", uri):
             return BufferedReader(_FlakyFile(uri, self._store.open(_path(uri))), 1 << 13)
 
-    def create(self, uri: str) -> Sink:
+    def create(self, uri: str, guard: Guard | None = None) -> Sink:
         with _call("create", uri):
-            return _FlakySink(uri, self._store.create(_path(uri)))
+            return _FlakySink(uri, self._store.create(_path(uri), guard and _on_disk(guard)))
 
     def swap(self, uri: str, change: Callable[[bytes | None], bytes | None]) -> None:
         with _call("swap", uri):
@@ -92,8 +94,16 @@ class FlakyStore:
         with _call("delete", uri):
             self._store.delete(_path(uri))
 
-    def sweep(self, prefix: str, before: float) -> None:
-        self._store.sweep(_path(prefix), before)
+    def discard(self, found: Iterable[Stat], guard: Guard) -> None:
+        for stat in found:
+            with _call("delete", stat.uri):
+                self._store.discard([replace(stat, uri=_path(stat.uri))], _on_disk(guard))
+
+    def sweep(self, prefix: str, before: float, guard: Guard) -> None:
+        self._store.sweep(_path(prefix), before, _on_disk(guard))
+
+    def clock(self, uri: str) -> float:
+        return self._store.clock(_path(uri))
 
 
 class _FlakyFile(RawIOBase):
@@ -160,7 +170,9 @@ def main(arguments: Sequence[str]) -> int:
     flaw, *command = arguments
     storage._STORES |= dict.fromkeys(("", SCHEME), (__name__, FlakyStore.__name__))
     storage._open.cache_clear()
-    attempts._FIRST = 0.01  # there are many such runs, and their stores have no need of time
+    retry.TRANSIENT = replace(
+        retry.TRANSIENT, first=0.01
+    )  # there are many such runs, and their stores have no need of time
     with flawed(Flaw(**json.loads(flaw))) as store:
         status = run(command)
         print(f"calls {store.count}", file=sys.stderr)
@@ -202,6 +214,10 @@ def _spoilt(data: bytes, what: str) -> bytes:
 
 def _path(uri: str) -> str:
     return uri.removeprefix(f"{SCHEME}://")
+
+
+def _on_disk(guard: Guard) -> Guard:
+    return replace(guard, lease=_path(guard.lease))
 
 
 def _named(stat: Stat, uri: str) -> Stat:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from model.backend import keras
+from lake.core.tensorflow import keras
 from model.export import export
 
 DAZZLING = 254 / 255  # pixels of an image for which the latent is infinite

@@ -10,7 +10,16 @@ import random
 import struct
 import zlib
 
-from tests.faults.mutations import EXTREMES, OF_BYTES, Dice, Mutation, Order, extreme_number, over, place
+from tests.faults.mutations import (
+    EXTREMES,
+    OF_BYTES,
+    Dice,
+    Mutation,
+    Order,
+    extreme_number,
+    over,
+    place,
+)
 from tests.faults.pictures import SIGNATURE, chunk, pictures
 
 _MOST = 1 << 22  # bytes of a mutant
@@ -182,6 +191,8 @@ def tiff_entry(dice: Dice, data: bytes) -> bytes:
     entries = tiff_entries(data)
     if not entries:
         return extreme_number(dice, data)
+    if data[2:4] in (b"\x2b\x00", b"\x00\x2b"):
+        return big_tiff_entry(dice, data, order, dice.choice(entries))
     at = dice.choice(entries)
     field = dice.randrange(4)
     small = struct.pack(order + "H", dice.choice((*range(14), 256, 257, 258, 259, 262, 277, 284, 317, 322, 339)))
@@ -190,9 +201,20 @@ def tiff_entry(dice: Dice, data: bytes) -> bytes:
     return over(data, *((at, small), (at + 2, small), (at + 4, large), (at + 8, dice.choice((large, short))))[field])
 
 
+def big_tiff_entry(dice: Dice, data: bytes, order: str, at: int) -> bytes:
+    """Another tag, type, number or value of an entry of a BigTIFF."""
+    small = struct.pack(order + "H", dice.choice((*range(19), 256, 257, 258, 259, 262, 277, 284, 317, 322, 339)))
+    large = struct.pack(order + "Q", dice.choice((*EXTREMES, *_SIDES, 3, 8, 1 << 33, (1 << 64) - 1, len(data))))
+    return over(data, *dice.choice(((at, small), (at + 2, small), (at + 4, large), (at + 12, large))))
+
+
 def tiff_entries(data: bytes) -> list[int]:
     """Where the entries of the first directory begin."""
     order: Order = "little" if data[:2] == b"II" else "big"
+    if data[2:4] in (b"\x2b\x00", b"\x00\x2b"):
+        start = int.from_bytes(data[8:16], order)
+        count = int.from_bytes(data[start : start + 8], order)
+        return list(range(start + 8, min(start + 8 + 20 * count, len(data) - 19), 20))
     start = int.from_bytes(data[4:8], order)
     count = int.from_bytes(data[start : start + 2], order)
     return [at for at in range(start + 2, start + 2 + 12 * count, 12) if at + 12 <= len(data)]
@@ -270,4 +292,5 @@ _OF_FORMAT: dict[str, tuple[Mutation, ...]] = {
     "WebP": (webp_chunks, webp_canvas),
     "GIF": (gif_fields,),
     "BMP": (bmp_fields,),
+    **dict.fromkeys(("AVIF", "HEIC", "JPEG-2000", "JPEG-XL"), OF_BYTES),
 }

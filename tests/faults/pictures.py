@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import imagecodecs
 import numpy as np
+import pillow_heif
 import tifffile
 from PIL import Image
 
@@ -27,7 +29,7 @@ _STRIPS |= {
 @cache
 def pictures() -> dict[str, bytes]:
     """Files by what they are; their names begin with the format."""
-    return dict([*_pngs(), *_jpegs(), *_webps(), *_tiffs(), *_bmps(), *_gifs()])
+    return dict([*_pngs(), *_jpegs(), *_webps(), *_tiffs(), *_bmps(), *_gifs(), *_others()])
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -128,6 +130,34 @@ def _tiffs() -> Iterator[tuple[str, bytes]]:
                 options = {"compression": "zlib", "predictor": 2}
                 yield f"TIFF {np.dtype(dtype)} of {channels} predicted", _tiff(dtype, channels, ">", options)
 
+    yield from _other_tiffs()
+
+
+def _other_tiffs() -> Iterator[tuple[str, bytes]]:
+    """TIFF as scientific programs write it."""
+    kinds: dict[str, tuple[Any, int, dict[str, Any]]] = {
+        "big": (np.uint8, 3, {"bigtiff": True, "tile": (16, 16), "compression": "lzw"}),
+        "big planes": (np.uint16, 3, {"bigtiff": True, "planarconfig": "separate"}),
+        "bands": (np.uint8, 5, {"compression": "zstd", "predictor": True}),
+        "bands in tiles": (np.uint16, 6, {"compression": "lzw", "predictor": True, "tile": (16, 16)}),
+        "signed": (np.int16, 1, {"compression": "packbits", "rowsperstrip": 5}),
+        "wide": (np.uint32, 3, {"compression": "lzma", "predictor": True}),
+        "floating": (np.float32, 3, {"compression": "zlib", "predictor": True, "byteorder": ">"}),
+        "double": (np.float64, 1, {"compression": "zstd", "predictor": True, "tile": (16, 16)}),
+        "half": (np.float16, 2, {"compression": "lzw", "planarconfig": "separate"}),
+    }
+    for name, (dtype, channels, options) in kinds.items():
+        pixels = _pixels(*COLOUR[:2], channels, np.uint8).astype(dtype)
+        apart = options.get("planarconfig") == "separate"
+        pixels = np.ascontiguousarray(np.moveaxis(pixels, 2, 0)) if apart else pixels.squeeze()
+        out = io.BytesIO()
+        tifffile.imwrite(out, pixels, metadata=None, **{"photometric": "minisblack"} | _chunky(channels) | options)
+        yield f"TIFF other {name}", out.getvalue()
+
+
+def _chunky(channels: int) -> dict[str, Any]:
+    return {"planarconfig": "contig"} if channels > 1 else {}
+
 
 def _tiff(dtype: Any, channels: int, order: str, options: dict[str, Any]) -> bytes:
     pixels = _pixels(*COLOUR[:2], channels, np.uint16 if dtype is np.uint16 else np.uint8).astype(dtype)
@@ -159,6 +189,17 @@ def _runs(rows: bytes, width: int) -> bytes:
         absolute = bytes((0, width)) + row + b"\x00" * (width % 2)
         parts.append(absolute if start % (2 * width) else b"".join(bytes((1, level)) for level in row))
     return b"\x00\x00".join(parts) + b"\x00\x01"
+
+
+def _others() -> Iterator[tuple[str, bytes]]:
+    image = _image("RGB")
+    yield "AVIF RGB", _saved(image, "AVIF")
+    yield "JPEG-2000 RGB", _saved(image, "JPEG2000")
+    yield "JPEG-2000 L codestream", _saved(_image("L", GREY), "JPEG2000", no_jp2=True, tile_size=(16, 16))
+    yield "JPEG-XL RGB", imagecodecs.jpegxl_encode(np.asarray(image))
+    out = io.BytesIO()
+    pillow_heif.from_pillow(image).save(out)
+    yield "HEIC RGB", out.getvalue()
 
 
 def _gifs() -> Iterator[tuple[str, bytes]]:

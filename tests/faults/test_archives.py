@@ -10,10 +10,21 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.readers import reader_for
-from pipeline.records import Reason, Unit
-from tests.faults.damaged import MODES, SIZES, Container, Outcome, check, flip, member, read, read_shard, settle
-from tests.pipeline.readers.support import archive, shard_of, special
+from lake.core.records import Reason, Unit
+from lake.formats import FORMATS
+from tests.faults.damaged import (
+    MODES,
+    SIZES,
+    Container,
+    Outcome,
+    check,
+    flip,
+    member,
+    read,
+    read_shard,
+    settle,
+)
+from tests.lake.formats.support import archive, shard_of, special
 
 
 @MODES
@@ -164,6 +175,6 @@ def test_tar_with_very_long_names_comes_in_small_batches(tmp_path: Path, intact:
     columns = replace(settle(container, tmp_path), carry=pa.schema([]))
     shard = shard_of(tmp_path / "b.tar", archive(members, "pax"))
     unit = Unit(id="u", format="webdataset", shards=(shard,))
-    parts = [raw.records() for raw in reader_for("webdataset").read(unit, columns, 256, 3_000_000)]
+    parts = [raw.records() for raw in FORMATS["webdataset"].reader.read(unit, columns, 256, 3_000_000)]
     assert [len(part) for part in parts] == [4, 4, 4]
     assert [value for part in parts for value in part.payload.to_pylist()] == [b"%d" % at for at in range(12)]

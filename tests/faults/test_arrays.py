@@ -12,9 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import ShardError
+from lake.core.errors import ShardError
 from tests.faults import damaged
-from tests.faults.damaged import COUNT, MODES, Container, Outcome, begin, flip, read, settle
+from tests.faults.damaged import (
+    COUNT,
+    MODES,
+    Container,
+    Outcome,
+    begin,
+    flip,
+    read,
+    settle,
+)
 
 ARRAYS = ("npz", "npz stored", "npy", "npy.gz", "idx.gz")
 

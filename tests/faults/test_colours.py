@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.cli import main
+from pipeline.cli.command import main
 from tests.conftest import write_parquet
+from tests.faults.bad_records import SIDE
 from tests.faults.colours import Coloured, colours
 from tests.faults.mirror import mirror
 from tests.faults.outputs import rows
-from tests.faults.zoo import SIDE
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import ShardError
-from pipeline.readers import Request, reader_for
-from pipeline.records import Reason, Unit
+from lake.core.errors import ShardError
+from lake.core.records import Reason, Unit
+from lake.formats import FORMATS
+from lake.formats.reader import ColumnSelection
 from tests.faults import damaged
 from tests.faults.damaged import (
     COUNT,
@@ -31,7 +32,7 @@ from tests.faults.damaged import (
     settle,
     starts,
 )
-from tests.pipeline.readers.support import shard_of
+from tests.lake.formats.support import shard_of
 
 # ---- TFRecord
 
@@ -97,7 +98,7 @@ def test_tfrecord_cut_in_mid_record(
 def test_tfrecord_with_a_forged_length_beyond_its_end(
     tmp_path: Path, intact: dict[str, Container], clean: dict[str, Outcome], length: int, salvage: bool
 ) -> None:
-    container = replace(intact["tfrecord"], request=Request(max_record_bytes=1 << 20))
+    container = replace(intact["tfrecord"], request=ColumnSelection(max_record_bytes=1 << 20))
     at = starts(container.data)[17]
     columns, data = settle(container, tmp_path, salvage=salvage), forged(container.data, at, length)
     tracemalloc.start()
@@ -133,7 +134,7 @@ def test_tfrecord_with_records_that_are_too_large(
     files[3], files[39] = bytes(3 << 20), bytes(1 << 20)
     data = damaged.tfrecord(damaged.examples(files))
     container = Container(
-        format="tfrecord", name="a.tfrecord", data=packed(data), request=Request(max_record_bytes=10_000)
+        format="tfrecord", name="a.tfrecord", data=packed(data), request=ColumnSelection(max_record_bytes=10_000)
     )
     columns = settle(container, tmp_path, salvage=salvage)
     found = read(container, tmp_path, columns, size=size)
@@ -154,8 +155,8 @@ def test_tfrecord_that_is_written_again_lacks_bad_records_only(tmp_path: Path, d
     data = damaged.tfrecord(records)
     data = flip(data, 8 * (starts(data)[9] + 30))
     shard = shard_of(tmp_path / "a.tfrecord", data)
-    request = Request(max_record_bytes=10_000, salvage=True, whole=True)
-    reader = reader_for("tfrecord")
+    request = ColumnSelection(max_record_bytes=10_000, salvage=True, whole=True)
+    reader = FORMATS["tfrecord"].reader
     columns = reader.settle(shard, request)
     parts = [raw.records() for raw in reader.read(Unit(id="u", format="tfrecord", shards=(shard,)), columns, 16)]
     kept = [part.source[at] for part in parts for at in range(len(part)) if at not in part.faults]
@@ -215,3 +216,29 @@ def test_parquet_with_another_schema(
     pq.write_table(table, out)
     found = read(container, tmp_path, settle(container, tmp_path, salvage=salvage), out.getvalue())
     check(found, clean["parquet"], 0, "there are: image: struct<bytes: binary, path: string>, other: int64")
+
+
+# ---- Arrow
+
+
+@MODES
+@SIZES
+@pytest.mark.parametrize("left", [0, 4, 40, 600])
+def test_an_arrow_stream_that_is_cut(
+    tmp_path: Path, intact: dict[str, Container], clean: dict[str, Outcome], left: int, size: int, salvage: bool
+) -> None:
+    """Record batches of sixteen rows: those before the cut are given."""
+    container = intact["arrow"]
+    at = container.data.index(clean["arrow"].good[16][1])
+    found = read(container, tmp_path, settle(container, tmp_path, salvage=salvage), container.data[: at + left], size)
+    assert (found.good, found.bad) == (begin(clean["arrow"], 16), {})
+    assert "record batch 1, from row 16 on, and what follows cannot be read: it is cut" in str(found.error)
+
+
+@MODES
+def test_an_arrow_file_without_its_index(tmp_path: Path, intact: dict[str, Container], salvage: bool) -> None:
+    container = intact["arrow file"]
+    for cut in (1, 8, 100, 3000):
+        found = read(container, tmp_path, settle(container, tmp_path, salvage=salvage), container.data[:-cut])
+        assert found.lost == 0
+        assert "its index is damaged or cut" in str(found.error)

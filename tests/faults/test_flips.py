@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.errors import InputError, ShardError
-from tests.faults.damaged import COUNT, MODES, Container, Outcome, flip, member, read, settle
+from lake.core.errors import InputError, ShardError
+from tests.faults.damaged import (
+    COUNT,
+    MODES,
+    Container,
+    Outcome,
+    flip,
+    member,
+    read,
+    settle,
+)
 
 FLIPS = 300
 CHECKED = ("tfrecord", "tfrecord.gz", "tar.gz", "parquet", "parquet plain", "npz", "npz stored", "npy.gz", "idx.gz")

@@ -1,4 +1,4 @@
-"""2,000 mutants through every decoder, in a process of its own; ``scripts/fuzz.py`` is the long form."""
+"""Mutants through every decoder, in a process of its own; ``tests.torture.fuzz`` is the long form."""
 
 import io
 
@@ -8,27 +8,57 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pipeline.images.base import Orientation, Target
-from pipeline.images.native import NativeDecoder
-from pipeline.records import Reason, Records
-from scripts.fuzz import campaign, table
+from lake.core.records import Reason, Records
+from lake.images.native_decoder import NativeDecoder
+from lake.images.types import Orientation, Target
 from tests.faults.pictures import pictures
+from tests.faults.shard_mutants import ShardMutant
+from tests.torture.fuzz import campaign, once, table
 
-MUTANTS = 2000
+ELSEWHERE = ("PNG 16 bits", "TIFF other", "HEIC", "JPEG-XL")  # Pillow does not read these; their formats' tests compare
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
-def test_mutants_become_pixels_or_rejects() -> None:
-    tally = campaign(0, MUTANTS)
+@pytest.mark.parametrize(("first", "mutants"), [(500, 250), pytest.param(0, 2000, marks=pytest.mark.slow)])
+def test_mutants_become_pixels_or_rejects(first: int, mutants: int) -> None:
+    tally = campaign(first, mutants)
     assert not tally.failures, "\n".join(table(tally))
-    assert tally.outcomes.total() == MUTANTS
-    assert tally.outcomes["decoded"] > MUTANTS // 10
-    assert tally.outcomes[Reason.CORRUPT_IMAGE] > MUTANTS // 2
+    assert tally.outcomes.total() == mutants
+    assert tally.outcomes["decoded"] > mutants // 10
+    assert tally.outcomes[Reason.CORRUPT_IMAGE] > mutants // 2
     assert tally.outcomes[Reason.UNSUPPORTED_IMAGE]
     assert tally.outcomes[Reason.TOO_MANY_PIXELS]
 
 
-@pytest.mark.parametrize("name", [name for name in pictures() if not name.startswith("PNG 16 bits")])
+@pytest.mark.parametrize(("first", "mutants"), [(0, 120), pytest.param(1_000, 1_000, marks=pytest.mark.slow)])
+def test_mutants_of_shards_and_state_become_records_or_named_errors(first: int, mutants: int) -> None:
+    tally = campaign(first, mutants, kind="shards")
+    assert not tally.failures, "\n".join(table(tally))
+    assert tally.outcomes.total() == mutants
+    assert all(tally.outcomes[outcome] > mutants // 50 for outcome in ("read", "refused", "state"))
+
+
+def test_a_file_is_tried_once_and_a_failure_every_time() -> None:
+    tried, outcomes = list[str](), dict[bytes, str]()
+
+    def attempt(mutant: ShardMutant) -> str:
+        tried.append(mutant.steps)
+        assert mutant.data != b"bad"
+        return "read"
+
+    for steps, name, data in (
+        ("a", "x", b"1"),
+        ("b", "x", b"1"),
+        ("c", "y", b"1"),
+        ("d", "x", b"bad"),
+        ("e", "x", b"bad"),
+    ):
+        outcome, _ = once(attempt, ShardMutant(steps=steps, format="array", name=name, data=data), outcomes)
+        assert (outcome == "read") == (data == b"1")
+    assert tried == ["a", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("name", [name for name in pictures() if not name.startswith(ELSEWHERE)])
 def test_what_mutants_are_made_from_is_what_others_read(name: str) -> None:
     data, faults = pictures()[name], {}
     batch = Records(shard="", index=np.arange(1), key=pa.array([""]), payload=pa.array([data], pa.binary()), carried={})

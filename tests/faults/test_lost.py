@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
-from pipeline.verify import verify
+from pipeline.cli.command import main
+from pipeline.output.verify import verify
 from tests.conftest import Model, make_model
 from tests.faults.outputs import files
 

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.nursery import Child, Limits, Nursery
+from tests.conftest import long_forms
+from tests.faults.forkserver import Child, Limits, Nursery
 from tests.faults.outputs import litter, success
-from tests.faults.torture import Work, check_halfway, check_said, finish, log_of, starve
+from tests.faults.torture import (
+    Work,
+    check_halfway,
+    check_said,
+    finish,
+    log_of,
+    starve,
+)
 
 
 @pytest.fixture
@@ -25,7 +33,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("most", [600, 2_000, 9_000])
+@pytest.mark.parametrize("most", [2_000, *long_forms(600, 9_000)])
 def test_files_that_may_not_grow(nursery: Nursery, work: Work, tmp_path: Path, most: int) -> None:
     child = starve(nursery, work, tmp_path / "out", Limits(file_size=most))
     assert child.status == 1
@@ -34,7 +42,7 @@ def test_files_that_may_not_grow(nursery: Nursery, work: Work, tmp_path: Path, m
     finish(nursery, work, tmp_path / "out")
 
 
-@pytest.mark.parametrize("filled", [30_000, 60_000, 80_000])
+@pytest.mark.parametrize("filled", [60_000, *long_forms(30_000, 80_000)])
 def test_a_full_disk(nursery: Nursery, work: Work, small_disk: Path, tmp_path: Path, filled: int) -> None:
     (small_disk / "filler").write_bytes(bytes(filled))
     limits = Limits() if small_disk.is_mount() else Limits(file_size=filled // 30)
@@ -45,7 +53,7 @@ def test_a_full_disk(nursery: Nursery, work: Work, small_disk: Path, tmp_path: P
     finish(nursery, work, tmp_path / "out")
 
 
-@pytest.mark.parametrize("most", [12, 20, 40])
+@pytest.mark.parametrize("most", [20, *long_forms(12, 40)])
 def test_few_open_files(nursery: Nursery, work: Work, tmp_path: Path, most: int) -> None:
     child = starve(nursery, work, tmp_path / "out", Limits(open_files=most))
     if child.status:
@@ -70,6 +78,7 @@ def test_an_output_that_is_a_file(nursery: Nursery, work: Work, tmp_path: Path) 
     assert (tmp_path / "out").read_text() == "a letter"
 
 
+@pytest.mark.slow
 def test_a_shard_that_may_not_be_read(nursery: Nursery, work: Work, tmp_path: Path) -> None:
     mine = own(work, tmp_path)
     shard = mine.source / "a/00004.parquet"
@@ -79,6 +88,7 @@ def test_a_shard_that_may_not_be_read(nursery: Nursery, work: Work, tmp_path: Pa
     finish(nursery, mine, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_deleted_while_the_job_runs(nursery: Nursery, work: Work, tmp_path: Path) -> None:
     mine, output = own(work, tmp_path), tmp_path / "out"
     shard = mine.source / "b/00005.parquet"
@@ -91,6 +101,7 @@ def test_a_shard_that_is_deleted_while_the_job_runs(nursery: Nursery, work: Work
     finish(nursery, mine, output)
 
 
+@pytest.mark.slow
 def test_a_shard_whose_output_would_have_too_long_a_name(nursery: Nursery, work: Work, tmp_path: Path) -> None:
     """A name has 255 bytes: the shard's is just as long, its receipt's would be longer with the directory's."""
     mine = own(work, tmp_path)

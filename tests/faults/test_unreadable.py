@@ -13,19 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import ShardError, UnreadableError
-from pipeline.readers import Columns, Request, reader_for
-from pipeline.readers.damage import damage
-from pipeline.records import Unit
+from lake.core.errors import ShardError, UnreadableError
+from lake.core.records import Unit
+from lake.formats import FORMATS
+from lake.formats.common.shard_errors import damage
+from lake.formats.reader import ColumnSelection, RecordSchema
 from tests.faults import damaged
-from tests.faults.damaged import (
-    MODES,
-    Container,
-    Outcome,
-    read_shard,
-    settle,
-)
-from tests.pipeline.readers.support import shard_of
+from tests.faults.damaged import MODES, Container, Outcome, read_shard, settle
+from tests.lake.formats.support import shard_of
 
 ANY = pytest.mark.parametrize("kind", ["tfrecord", "tfrecord.gz", "tar", "tar.gz", "parquet", "npz", "npy", "idx.gz"])
 
@@ -87,10 +82,10 @@ def test_a_shard_that_changes_while_it_is_read_is_found_out(
     tmp_path: Path, intact: dict[str, Container], kind: str
 ) -> None:
     container = intact[kind]
-    columns: Columns = settle(container, tmp_path)
+    columns: RecordSchema = settle(container, tmp_path)
     path = tmp_path / container.name
     shard = shard_of(path)
-    reading = reader_for(container.format).read(Unit(id="u", format="x", shards=(shard,)), columns, 16)
+    reading = FORMATS[container.format].reader.read(Unit(id="u", format="x", shards=(shard,)), columns, 16)
     assert len(next(reading).records()) == 16
     os.utime(path, ns=(0, 0))
     with pytest.raises(UnreadableError, match="changed since it was planned"):
@@ -144,9 +139,9 @@ def test_memory_that_runs_out_is_no_damage(tmp_path: Path) -> None:
 
 @MODES
 def test_a_file_of_a_folder_that_is_gone_or_changed_fails_its_group(tmp_path: Path, digits: Any, salvage: bool) -> None:
-    reader = reader_for("folder")
+    reader = FORMATS["folder"].reader
     shards = [shard_of(tmp_path / f"{at}.png", data) for at, data in enumerate(damaged.images(digits))]
-    columns = reader.settle(shards[0], Request(salvage=salvage))
+    columns = reader.settle(shards[0], ColumnSelection(salvage=salvage))
     unit = Unit(id="u", format="folder", shards=shards)
     Path(shards[7].uri).write_bytes(b"x")
     with pytest.raises(UnreadableError, match=r"^7\.png: has no longer the \d+ bytes"):

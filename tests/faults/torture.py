@@ -15,12 +15,13 @@ from typing import Any, TypeAlias
 import google_crc32c
 import numpy as np
 
-from pipeline.layout import Layout
-from pipeline.receipts import Receipt, read_state
-from pipeline.verify import verify
+from pipeline.output.layout import Layout
+from pipeline.output.manifest import read_state
+from pipeline.output.receipts import Receipt
+from pipeline.output.verify import verify
 from tests.conftest import png, write_parquet
 from tests.faults.flaky import READS, WRITES, Flaw
-from tests.faults.nursery import Child, Limits, Nursery
+from tests.faults.forkserver import Child, Limits, Nursery
 from tests.faults.outputs import files, litter
 
 FLAKY = "tests.faults.flaky:main"

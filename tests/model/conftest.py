@@ -1,13 +1,16 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.backend import keras, tensorflow
+from lake.core.tensorflow import keras, tensorflow
 from model.bundle import Bundle
 from model.export import export
-from model.networks import build_autoencoder
-from model.runtime import Runtime
+from model.runtime.runtime import Runtime
+from model.spec import Preprocessing
+from model.training.networks import build_autoencoder
+from tests.model import nets
 
 
 @pytest.fixture(scope="session")
@@ -35,14 +38,14 @@ def bundle(saved) -> Bundle:
     return export(saved, "encoded", str(saved.parent / "bundle"))
 
 
-@pytest.fixture(scope="session")
-def runtime(bundle) -> Runtime:
-    return Runtime.load(bundle)
+@pytest.fixture(scope="session", params=["onnx", "tensorflow"])
+def runtime(bundle, request) -> Runtime:
+    return Runtime.load(bundle, request.param)
 
 
 @pytest.fixture(scope="session")
-def images(runtime) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (runtime.batch_size, 12, 10, 3), np.uint8)
+def images(bundle) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (bundle.spec.batch_size, 12, 10, 3), np.uint8)
 
 
 @pytest.fixture
@@ -54,3 +57,18 @@ def save(tmp_path):
         return tmp_path / name
 
     return save
+
+
+@pytest.fixture
+def copy(bundle, tmp_path) -> Path:
+    """The bundle, for a test that changes it."""
+    return Path(shutil.copytree(bundle.uri, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def denoiser_bundle(layers, tmp_path_factory) -> Bundle:
+    directory = tmp_path_factory.mktemp("denoiser")
+    keras().utils.set_random_seed(5)
+    nets.unet().save(directory / "unet.keras")
+    given = Preprocessing(noise_input="noise_level", noise_scale=255.0)
+    return export(directory / "unet.keras", None, str(directory / "bundle"), given)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model.backend import keras
+from lake.core.tensorflow import keras
 
 
 def plain(channels: int = 1, depth: int = 3, width: int = 8):

@@ -3,7 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from model.pixels import to_pixels, unit
+from model.pixels import to_pixels, to_unit
 
 
 @pytest.mark.parametrize(("dtype", "full"), [(np.uint8, 255), (np.uint16, 65535)])
@@ -53,7 +53,7 @@ def test_other_dtypes_are_refused(dtype):
 
 
 def test_unit():
-    assert unit(np.array([0, 51, 255], np.uint8)).tolist() == pytest.approx([0, 0.2, 1])
-    assert unit(np.array([0, 13107, 65535], np.uint16)).tolist() == pytest.approx([0, 0.2, 1])
+    assert to_unit(np.array([0, 51, 255], np.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+    assert to_unit(np.array([0, 13107, 65535], np.uint16)).tolist() == pytest.approx([0, 0.2, 1])
     values = np.array([-1.5, 2], np.float32)
-    assert unit(values) is values
+    assert to_unit(values) is values

@@ -3,11 +3,12 @@ import math
 import numpy as np
 import pytest
 
-from model.backend import keras
-from model.export import Preprocessing, export
-from model.runtime import Runtime
-from model.spec import Noise
-from pipeline.errors import BundleError
+from lake.core.errors import BundleError
+from lake.core.tensorflow import keras
+from model.export import export
+from model.runtime.runtime import Runtime
+from model.spec import Noise, Preprocessing
+from tests.conftest import long_forms
 from tests.model import nets
 
 
@@ -21,7 +22,10 @@ def takes(layers, save, tmp_path):
     return takes
 
 
-@pytest.mark.parametrize(("side", "reach"), [(1, 8), (17, 8), (35, 24), (61, 32), (141, 72), (257, 128)])
+@pytest.mark.parametrize(
+    ("side", "reach"),
+    [(1, 8), (35, 24), (257, 128), *long_forms((17, 8), (61, 32), (141, 72))],
+)
 def test_how_far_the_mean_of_a_square_sees(takes, side, reach):
     found = takes(nets.blur(side))
     assert (found.any_size, found.multiple, found.reach) == (True, 1, reach)
@@ -34,7 +38,7 @@ def test_a_model_that_sees_everything(takes, layers):
     assert takes(keras().Model(image, image - mean)).reach == 128
 
 
-@pytest.mark.parametrize("depth", [0, 1, 3, 5])
+@pytest.mark.parametrize("depth", [1, 3, *long_forms(0, 5)])
 def test_sides_that_a_u_net_takes(takes, depth):
     found = takes(nets.unet(depth=depth, width=2), noise_input="noise_level")
     assert (found.multiple, found.noise) == (1 << depth, Noise(form="map", input="noise_level", scale=1.0))

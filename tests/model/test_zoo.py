@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.bundle import Bundle
-from model.denoise import Denoiser
-from model.runtime import Runtime
+from lake.core.errors import BundleError
+from model.bundle import SPEC_FILE, Bundle
+from model.denoiser import Denoiser
+from model.runtime.runtime import Runtime
+from model.zoo import in_zoo, zoo_names, zoo_uri
+from tests.conftest import long_forms
 
 ZOO = Path(__file__).parents[2] / "model/zoo"
 FUNCTIONS = {
@@ -21,6 +24,36 @@ def test_every_bundle_has_a_card() -> None:
     assert {path.parent.name for path in ZOO.glob("*/README.md")} == set(FUNCTIONS)
 
 
+def test_every_bundle_has_a_name() -> None:
+    assert zoo_names() == tuple(sorted(FUNCTIONS))
+    for name in FUNCTIONS:
+        assert zoo_uri(f"zoo:{name}") == zoo_uri(f"zoo:{name}/") == str(ZOO / name)
+        assert (Path(zoo_uri(f"zoo:{name}")) / SPEC_FILE).exists()
+
+
+@pytest.mark.parametrize("uri", ["gs://lake/zoo:mnist-vae", "./zoo:mnist-vae", "bundle", "zoo/mnist-vae", ""])
+def test_other_uris_stay(uri: str) -> None:
+    assert zoo_uri(uri) == uri
+    assert not in_zoo(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "remedy"),
+    [
+        ("zoo:mnist-vea", "did you mean zoo:mnist-vae?"),
+        ("zoo:denoiser-grey", "did you mean zoo:denoiser-gray?"),
+        ("zoo:Denoiser", "did you mean zoo:denoiser-gray?"),
+        ("zoo:resnet", f"it has {', '.join(sorted(FUNCTIONS))}"),
+        ("zoo:", f"it has {', '.join(sorted(FUNCTIONS))}"),
+        ("zoo:../zoo/mnist-vae", "did you mean zoo:mnist-vae?"),
+    ],
+)
+def test_a_name_that_there_is_not(uri: str, remedy: str) -> None:
+    with pytest.raises(BundleError) as error:
+        zoo_uri(uri)
+    assert str(error.value) == f"{uri}: the zoo has no bundle of this name; {remedy}"
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_bundle_gives_its_golden_outputs(name: str) -> None:
     bundle = Bundle.open(str(ZOO / name))
@@ -30,7 +63,7 @@ def test_a_bundle_gives_its_golden_outputs(name: str) -> None:
     assert runtime.differences
 
 
-@pytest.mark.parametrize(("level", "gain"), [(15, 8.0), (25, 10.0), (50, 12.0)])
+@pytest.mark.parametrize(("level", "gain"), [(25, 10.0), *long_forms((15, 8.0), (50, 12.0))])
 def test_the_denoiser_takes_noise_out(level: int, gain: float) -> None:
     rows, columns = np.mgrid[:96, :120] / 20
     clean = (0.5 + 0.3 * np.sin(rows) * np.cos(columns) + 0.1 * (rows > 2.5)).astype(np.float32)

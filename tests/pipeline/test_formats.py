@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import Verb
-from pipeline.verify import verify
+from pipeline.output.verify import verify
 from tests.conftest import Model, Pixels, write_parquet
 from tests.pipeline.conftest import run_job
 
@@ -55,6 +54,19 @@ def hugging_face(root: Path, files: list[bytes], pixels: Pixels, labels: Pixels)
     Dataset.from_dict(rows, features=features).to_parquet(root / "x.parquet")
 
 
+def saved_to_disk(root: Path, files: list[bytes], pixels: Pixels, labels: Pixels) -> None:
+    from datasets import Dataset, Features, Image, Value
+
+    rows = {"image": [{"bytes": data, "path": f"{i:05d}"} for i, data in enumerate(files)], "label": labels}
+    Dataset.from_dict(rows, features=Features({"image": Image(), "label": Value("int64")})).save_to_disk(root)
+
+
+def feather(root: Path, files: list[bytes], pixels: Pixels, labels: Pixels) -> None:
+    import pandas as pd
+
+    pd.DataFrame({"image": files, "label": labels}).to_feather(root / "x.feather")
+
+
 def binary_column(root: Path, files: list[bytes], pixels: Pixels, labels: Pixels) -> None:
     keys = [f"{i:05d}" for i in range(len(files))]
     pq.write_table(pa.table({"key": keys, "image": files, "label": labels}), root / "x.parquet", row_group_size=77)
@@ -75,6 +87,13 @@ def npz(root: Path, files: list[bytes], pixels: Pixels, labels: Pixels) -> None:
     np.savez_compressed(root / "x.npz", images=pixels, labels=labels)
 
 
+def csv(root: Path, files: list[bytes], pixels: Pixels, labels: Pixels) -> None:
+    """As Kaggle distributes MNIST."""
+    rows = np.column_stack([labels, pixels.reshape(len(pixels), -1)])
+    names = ",".join(["label", *(f"pixel{at}" for at in range(64))])
+    np.savetxt(root / "train.csv", rows, "%d", ",", header=names, comments="")
+
+
 def idx(root: Path, files: list[bytes], pixels: Pixels, labels: Pixels) -> None:
     """As MNIST is distributed."""
     head = struct.pack(">IIII", 0x803, *pixels.shape)
@@ -89,10 +108,13 @@ WRITERS: dict[str, tuple[Write, str | None]] = {
     "webdataset": (webdataset, "cls"),
     "hugging face": (hugging_face, "label"),
     "binary column": (binary_column, "label"),
+    "saved to disk": (saved_to_disk, "label"),
+    "feather": (feather, "label"),
     "folder": (folder, None),
     "npy": (npy, None),
     "npz": (npz, "label"),
     "idx": (idx, "label"),
+    "csv": (csv, "label"),
 }
 
 
@@ -105,7 +127,7 @@ def test_latents_labels_and_keys(
     source = tmp_path / "in"
     source.mkdir()
     write(source, digit_files[:COUNT], digits[:COUNT], labels[:COUNT])
-    summary = run_job(Verb.ENCODE, source, model.bundle, tmp_path / "out")
+    summary = run_job("encode", source, model.bundle, tmp_path / "out")
     assert (summary["complete"], summary["total"]["results"]) == (True, COUNT)
     rows = pq.read_table(tmp_path / "out/latents").to_pylist()
     found = {int(row["key"].partition(".")[0]): row for row in rows}
@@ -118,9 +140,9 @@ def test_latents_labels_and_keys(
 
 
 def test_numeric_vectors(tmp_path: Path, digits: Pixels) -> None:
-    from model.backend import keras
+    from lake.core.tensorflow import keras
     from model.export import export
-    from model.networks import build_dense_autoencoder
+    from model.training.networks import build_dense_autoencoder
 
     vectors = digits[:COUNT].reshape(COUNT, 64).astype(np.float32) / 100
     keras().utils.set_random_seed(3)
@@ -129,7 +151,7 @@ def test_numeric_vectors(tmp_path: Path, digits: Pixels) -> None:
     export(tmp_path / "dense.keras", "encoded", str(tmp_path / "bundle"))
     (tmp_path / "in").mkdir()
     pq.write_table(pa.table({"features": list(vectors), "label": np.arange(COUNT)}), tmp_path / "in/x.parquet")
-    summary = run_job(Verb.RECONSTRUCT, tmp_path / "in", str(tmp_path / "bundle"), tmp_path / "out")
+    summary = run_job("reconstruct", tmp_path / "in", str(tmp_path / "bundle"), tmp_path / "out")
     assert (summary["complete"], summary["total"]["results"]) == (True, COUNT)
     table = pq.read_table(tmp_path / "out/latents")
     encoder = keras().Model(dense.input, dense.get_layer("encoded").output)
@@ -140,5 +162,5 @@ def test_numeric_vectors(tmp_path: Path, digits: Pixels) -> None:
 
 def test_columns_to_carry_and_none(tmp_path: Path, model: Model, digit_files: list[bytes]) -> None:
     write_parquet(tmp_path / "in/x.parquet", digit_files[:5], range(5))
-    run_job(Verb.ENCODE, tmp_path / "in", model.bundle, tmp_path / "none", carry=())
+    run_job("encode", tmp_path / "in", model.bundle, tmp_path / "none", carry=())
     assert pq.read_schema(tmp_path / "none/latents/x.parquet").names == ["key", "shard", "index", "latent"]

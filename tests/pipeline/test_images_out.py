@@ -9,11 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.config import Verb
-from pipeline.errors import UsageError
-from pipeline.job import prepare
-from pipeline.settings import Settings
-from pipeline.verify import verify
+from lake.core.errors import UsageError
+from pipeline.job.prepare import prepare
+from pipeline.options.job_options import JobOptions
+from pipeline.output.verify import verify
 from tests.conftest import Model, Pixels, png, write_parquet
 from tests.pipeline.conftest import run_job
 
@@ -56,7 +55,7 @@ def test_errors_are_of_the_images(reconstructed: Path, digits: Pixels) -> None:
 
 
 def test_decode_of_encode_is_reconstruct(encoded: Path, reconstructed: Path, model: Model, tmp_path: Path) -> None:
-    run_job(Verb.DECODE, encoded / "latents", model.bundle, tmp_path / "out")
+    run_job("decode", encoded / "latents", model.bundle, tmp_path / "out")
     decoded, wanted = rows_of(tmp_path / "out", "images"), rows_of(reconstructed, "images")
     assert [row["image"]["bytes"] for row in decoded] == [row["image"]["bytes"] for row in wanted]
     assert [row["label"] for row in decoded] == [row["label"] for row in wanted]
@@ -68,7 +67,7 @@ def test_an_error_map_is_the_difference(model: Model, digits: Pixels, tmp_path: 
     (tmp_path / "in").mkdir()
     for i in range(5):
         (tmp_path / f"in/{i}.png").write_bytes(png(digits[i]))
-    run_job(Verb.RECONSTRUCT, tmp_path / "in", model.bundle, tmp_path / "out", error_map=True)
+    run_job("reconstruct", tmp_path / "in", model.bundle, tmp_path / "out", error_map=True)
     for i in range(5):
         made, error = (pixels_of((tmp_path / f"out/{d}/{i}.png").read_bytes()) for d in ("images", "error_maps"))
         assert np.array_equal(error, np.abs(made.astype(int) - digits[i]))
@@ -76,7 +75,7 @@ def test_an_error_map_is_the_difference(model: Model, digits: Pixels, tmp_path: 
 
 
 def test_no_images_on_request(shards: Path, model: Model, tmp_path: Path) -> None:
-    run_job(Verb.RECONSTRUCT, shards, model.bundle, tmp_path / "out", images=False)
+    run_job("reconstruct", shards, model.bundle, tmp_path / "out", images=False)
     assert not (tmp_path / "out/images").exists()
     assert len(rows_of(tmp_path / "out", "latents")) == 1797
 
@@ -84,7 +83,7 @@ def test_no_images_on_request(shards: Path, model: Model, tmp_path: Path) -> Non
 def test_a_bad_image_costs_itself(model: Model, digit_files: list[bytes], tmp_path: Path) -> None:
     files = [*digit_files[:3], b"no image", *digit_files[3:6]]
     write_parquet(tmp_path / "in/x.parquet", files, list(range(7)))
-    summary = run_job(Verb.RECONSTRUCT, tmp_path / "in", model.bundle, tmp_path / "out")
+    summary = run_job("reconstruct", tmp_path / "in", model.bundle, tmp_path / "out")
     assert summary["total"]["reasons"] == {"unknown_format": 1}
     assert [row["label"] for row in rows_of(tmp_path / "out", "images")] == [0, 1, 2, 4, 5, 6]
     assert [row["label"] for row in rows_of(tmp_path / "out", "latents")] == [0, 1, 2, 4, 5, 6]
@@ -96,7 +95,7 @@ def test_a_bad_image_costs_itself(model: Model, digit_files: list[bytes], tmp_pa
 def test_another_format_on_request(
     chosen: str, suffix: str | None, reconstructed: Path, shards: Path, model: Model, tmp_path: Path
 ) -> None:
-    run_job(Verb.RECONSTRUCT, shards / "b", model.bundle, tmp_path / "out", output_format=chosen)
+    run_job("reconstruct", shards / "b", model.bundle, tmp_path / "out", output_format=chosen)
     wanted = [pixels_of(row["image"]["bytes"]) for row in rows_of(reconstructed, "images")[1000:]]
     place = tmp_path / "out/images/train-2"
     made = read_any(place if suffix is None else place.with_suffix(f".{suffix}"))
@@ -124,33 +123,33 @@ def test_an_image_that_its_format_cannot_keep_is_a_reject(model: Model, digits: 
     wide = digits.astype(np.uint16)[:3] * 257
     np.save(tmp_path / "x.npy", wide)
     options = {"output_format": "parquet", "image_format": "jpeg"}
-    summary = run_job(Verb.RECONSTRUCT, tmp_path / "x.npy", model.bundle, tmp_path / "out", **options)
+    summary = run_job("reconstruct", tmp_path / "x.npy", model.bundle, tmp_path / "out", **options)
     assert summary["total"]["reasons"] == {"unwritable_image": 3}
     assert not summary["complete"]
 
 
 def test_arrays_have_no_image_format(model: Model, digits: Pixels, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", digits[:3])
-    settings = Settings(
-        verb=Verb.RECONSTRUCT, input=(str(tmp_path / "x.npy"),), model=model.bundle, output=str(tmp_path / "out"),
+    settings = JobOptions(
+        verb="reconstruct", input=(str(tmp_path / "x.npy"),), model=model.bundle, output=str(tmp_path / "out"),
         image_format="png",
     )  # fmt: skip
-    with pytest.raises(UsageError, match="arrays keep numbers"):
+    with pytest.raises(UsageError, match="array shards keep numbers"):
         prepare(settings)
 
 
 def test_run_again_does_nothing(shards: Path, model: Model, tmp_path: Path) -> None:
-    run_job(Verb.RECONSTRUCT, shards / "a", model.bundle, tmp_path / "out")
+    run_job("reconstruct", shards / "a", model.bundle, tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out/images").rglob("*") if path.is_file()}
-    again = run_job(Verb.RECONSTRUCT, shards / "a", model.bundle, tmp_path / "out")
+    again = run_job("reconstruct", shards / "a", model.bundle, tmp_path / "out")
     assert again["run"]["units"] == 0
     (tmp_path / "out/_manifest.parquet").unlink()
-    run_job(Verb.RECONSTRUCT, shards / "a", model.bundle, tmp_path / "out")
+    run_job("reconstruct", shards / "a", model.bundle, tmp_path / "out")
     assert before == {path: path.read_bytes() for path in (tmp_path / "out/images").rglob("*") if path.is_file()}
 
 
 def test_a_flipped_byte_of_an_image_file_is_found(shards: Path, model: Model, tmp_path: Path) -> None:
-    run_job(Verb.RECONSTRUCT, shards / "b", model.bundle, tmp_path / "out", output_format="webdataset")
+    run_job("reconstruct", shards / "b", model.bundle, tmp_path / "out", output_format="webdataset")
     path = tmp_path / "out/images/train-2.tar"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.storage import StoreOptions, configure
-from pipeline.storage.options import DEFAULTS
-from tests.faults.nursery import Nursery
-from tests.stores import gcs_server
-from tests.stores.gcs_server import GcsBucket, GcsServer
-from tests.stores.s3_server import ENVIRONMENT, Bucket, S3Server, serving
+from harness.servers import gcs_server
+from harness.servers.gcs_server import GcsBucket, GcsServer
+from harness.servers.s3_server import ENVIRONMENT, Bucket, S3Server, serving
+from lake.storage import StoreOptions, configure
+from lake.storage.options import DEFAULTS
+from tests.faults.forkserver import Nursery
 
 
 @pytest.fixture(scope="session")

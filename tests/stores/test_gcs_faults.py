@@ -9,17 +9,27 @@ from pathlib import Path
 import pytest
 from google.cloud.storage import blob
 
-from pipeline.errors import UsageError
-from pipeline.storage import StoreOptions, ahead, configure, gcs_session, put, remote, store_for, tries
-from pipeline.storage import gcs as gcs_store
-from pipeline.storage.options import DEFAULTS
-from pipeline.storage.tries import RETRIES, Patience
-from tests.stores.gcs_rules import kind
-from tests.stores.gcs_server import GcsBucket, GcsServer
-from tests.stores.proxy import Fault, always
+from harness.servers.gcs_rules import kind
+from harness.servers.gcs_server import GcsBucket, GcsServer
+from harness.servers.proxy import Fault, always
+from lake.core.counters import RETRIES
+from lake.core.errors import UsageError
+from lake.storage import (
+    StoreOptions,
+    configure,
+    prefetch,
+    put,
+    remote,
+    request_retry,
+    store_for,
+)
+from lake.storage.gcs import resumable_upload
+from lake.storage.gcs import store as gcs_store
+from lake.storage.options import DEFAULTS
+from lake.storage.request_retry import RequestBackoff
 
 PART = 256 << 10  # what a multiple must be of
-SIZES = ((gcs_store, "SINGLE", PART), (gcs_session, "PART", PART), (ahead, "WHOLE", 4 * PART))
+SIZES = ((gcs_store, "SINGLE", PART), (resumable_upload, "PART", PART), (prefetch, "WHOLE", 4 * PART))
 SINGLE = gcs_store.SINGLE
 SMALL = os.urandom(70_001)
 LARGE = os.urandom(2 * PART + 77)
@@ -30,8 +40,8 @@ STALL = 0.5  # seconds that the client waits
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Short pauses, and parts that are small."""
-    monkeypatch.setattr(tries, "PATIENCE", Patience(first=0.01, most=0.05, deadline=20, stall=STALL))
-    for module, name, size in (*SIZES, (ahead, "MOST", PART), (remote, "MOST", PART), (remote, "_IN_MEMORY", PART)):
+    monkeypatch.setattr(request_retry, "REQUESTS", RequestBackoff(first=0.01, most=0.05, deadline=20, stall=STALL))
+    for module, name, size in (*SIZES, (prefetch, "MOST", PART), (remote, "MOST", PART), (remote, "_IN_MEMORY", PART)):
         monkeypatch.setattr(module, name, size)
     RETRIES.take()
     yield
@@ -121,7 +131,7 @@ def test_what_passes_costs_nothing(gs: GcsBucket, gcs: GcsServer, name: str, wha
 def test_what_does_not_pass_ends_with_its_cause(
     gs: GcsBucket, gcs: GcsServer, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(tries, "PATIENCE", Patience(first=0.01, most=0.05, deadline=0.5, stall=STALL))
+    monkeypatch.setattr(request_retry, "REQUESTS", RequestBackoff(first=0.01, most=0.05, deadline=0.5, stall=STALL))
     call, there, (method, target, _) = CALLS[name]
     if there:
         gs.put("there/x", there)
@@ -206,7 +216,7 @@ def test_a_large_object_that_is_there_already_is_not_sent(gs: GcsBucket, gcs: Gc
 
 
 def test_without_a_server_the_deadline_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tries, "PATIENCE", Patience(first=0.01, most=0.05, deadline=0.3, stall=STALL))
+    monkeypatch.setattr(request_retry, "REQUESTS", RequestBackoff(first=0.01, most=0.05, deadline=0.3, stall=STALL))
     configure(StoreOptions(gcs_endpoint="http://127.0.0.1:9"))
     with pytest.raises(TimeoutError, match=r"Connection refused.*check the network"):
         store_for("gs://b").stat("gs://b/x")

@@ -11,22 +11,21 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import hold
-from pipeline.cli import main
-from pipeline.commit import Gate
-from pipeline.config import Verb
-from pipeline.errors import HeldError, OutputError
-from pipeline.hold import beat, check_free, release, take
-from pipeline.plan import Scope
-from pipeline.storage import StoreOptions
-from pipeline.verify import verify
+from harness.servers.gcs_rules import kind
+from harness.servers.gcs_server import GcsBucket, GcsServer
+from lake.core.errors import HeldError, OutputError
+from lake.storage import StoreOptions
+from pipeline.cli.command import main
+from pipeline.config import Gate
+from pipeline.options.job_options import Scope
+from pipeline.output import lease, lease_record
+from pipeline.output.lease import acquire, check_free, release, renew
+from pipeline.output.verify import verify
 from tests.conftest import Model, png, write_parquet
-from tests.faults.nursery import Nursery
+from tests.faults.forkserver import Nursery
 from tests.faults.outputs import add_up, files, litter, rows
 from tests.faults.torture import FOUR_WORKERS, make_shards
 from tests.pipeline.conftest import run_job
-from tests.stores.gcs_rules import kind
-from tests.stores.gcs_server import GcsBucket, GcsServer
 
 GATE = Gate(max_reject_fraction=0.2)
 
@@ -43,7 +42,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_disk(source: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``reconstruct`` from disk to disk."""
     output = tmp_path_factory.mktemp("disk") / "out"
-    run_job(Verb.RECONSTRUCT, source, model.bundle, output, gate=GATE)
+    run_job("reconstruct", source, model.bundle, output, gate=GATE)
     return output
 
 
@@ -58,7 +57,7 @@ def stocked(gs: GcsBucket, source: Path, model: Model) -> GcsBucket:
 def reconstruct(gs: GcsBucket, gcs: GcsServer, source: object = None, output: str = "out", **more: Any) -> Any:
     options = {"stores": StoreOptions(gcs_endpoint=gcs.proxy.url), "gate": GATE, **more}
     return run_job(
-        options.pop("verb", Verb.RECONSTRUCT),
+        options.pop("verb", "reconstruct"),
         source or f"{gs.uri}/in",
         f"{gs.uri}/bundle",
         f"{gs.uri}/{output}",
@@ -101,7 +100,7 @@ def test_from_the_store_to_a_disk(stocked: GcsBucket, gcs: GcsServer, tmp_path: 
     reconstruct(stocked, gcs)
     stores = StoreOptions(gcs_endpoint=gcs.proxy.url)
     bundle, output = f"{stocked.uri}/bundle", tmp_path / "out"
-    run_job(Verb.RECONSTRUCT, f"{stocked.uri}/in", bundle, output, stores=stores, gate=GATE)
+    run_job("reconstruct", f"{stocked.uri}/in", bundle, output, stores=stores, gate=GATE)
     assert files(output) == files(stocked.download("out", tmp_path / "fetched"))
 
 
@@ -137,7 +136,7 @@ def test_only_what_is_new_or_changed_is_done_and_what_is_gone_is_pruned(
 
 
 def test_overwrite_replaces_and_without_it_is_refused(stocked: GcsBucket, gcs: GcsServer, tmp_path: Path) -> None:
-    reconstruct(stocked, gcs, verb=Verb.ENCODE)
+    reconstruct(stocked, gcs, verb="encode")
     with pytest.raises(OutputError, match=r"verb encode -> reconstruct.*--overwrite"):
         reconstruct(stocked, gcs)
     reconstruct(stocked, gcs, overwrite=True)
@@ -150,7 +149,7 @@ def test_a_retry_joins_what_succeeds(stocked: GcsBucket, gcs: GcsServer, tmp_pat
     small = png(np.full((4, 4), 9, np.uint8))
     write_parquet(tmp_path / "x.parquet", [small, *[png(np.full((8, 8), n, np.uint8)) for n in range(9)]], range(10))
     stocked.put("few/x.parquet", (tmp_path / "x.parquet").read_bytes())
-    summary = reconstruct(stocked, gcs, f"{stocked.uri}/few", verb=Verb.ENCODE)
+    summary = reconstruct(stocked, gcs, f"{stocked.uri}/few", verb="encode")
     assert (summary["total"]["results"], summary["total"]["rejects"]) == (9, 1)
     assert main(["retry", f"{stocked.uri}/out", "--resize", "stretch", "--gcs-endpoint", gcs.proxy.url]) == 0
     output = stocked.download("out", tmp_path / "out")
@@ -222,22 +221,34 @@ def test_a_hold_is_taken_kept_lost_and_released(gs: GcsBucket, gcs: GcsServer) -
         return value
 
     assert check_free(output)
-    assert not take(output, "one", ends_here=False)
+    assert not acquire(output, "one", ends_with_process=False)
     with pytest.raises(HeldError, match="in use by run one"):
-        take(output, "two", ends_here=False)
+        acquire(output, "two", ends_with_process=False)
     with gcs.proxy.doing() as seen:
-        beat(output, "one")
+        renew(output, "one")
     assert [kind(request) for request in seen] == ["read"], "a fresh beat is not written again"
-    gs.put("out/_hold", json.dumps(held() | {"beat": time.time() - hold.BEAT}).encode())
+    gs.put("out/_hold", json.dumps(held() | {"beat": time.time() - lease.RENEWAL}).encode())
     with gcs.proxy.doing() as seen:
-        beat(output, "one")
+        renew(output, "one")
     assert [kind(request) for request in seen] == ["read", "insert"]
     assert time.time() - held()["beat"] < 5
-    gs.put("out/_hold", json.dumps(held() | {"beat": time.time() - hold.EXPIRY - 1}).encode())
-    assert take(output, "two", ends_here=False), "a dead one's"
+    gs.put("out/_hold", json.dumps(held() | {"beat": time.time() - lease_record.EXPIRY - 1}).encode())
+    assert acquire(output, "two", ends_with_process=False), "a dead one's"
     with pytest.raises(HeldError, match="no longer held by run one, run two"):
-        beat(output, "one")
+        renew(output, "one")
     release(output, "one")
     assert held()["run"] == "two"
     release(output, "two")
     assert gs.names() == []
+
+
+def test_a_bucket_that_is_not_there_is_refused_at_launch(
+    stocked: GcsBucket, gcs: GcsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command(stocked, gcs.proxy.url)
+    words[words.index("--output") + 1] = "gs://not-made/out"
+    with gcs.proxy.doing() as seen:
+        assert main(words) == 2
+    says = "error: gs://not-made/out: its bucket does not exist; make it, or correct its name\n"
+    assert capsys.readouterr().err == says
+    assert len([request for request in seen if kind(request) == "insert"]) == 1

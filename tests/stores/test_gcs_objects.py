@@ -12,13 +12,14 @@ from typing import BinaryIO
 import google_crc32c
 import pytest
 
-from pipeline.storage import StoreOptions, configure, put, store_for
-from pipeline.storage.gcs import SINGLE, GcsStore
-from pipeline.storage.gcs_session import PART
-from pipeline.storage.options import DEFAULTS
-from pipeline.storage.remote import ConflictError, Upload
-from tests.stores.gcs_rules import kind
-from tests.stores.gcs_server import GcsBucket, GcsServer
+from harness.servers.gcs_rules import kind
+from harness.servers.gcs_server import GcsBucket, GcsServer
+from lake.storage import StoreOptions, configure, put, store_for
+from lake.storage.gcs.resumable_upload import PART
+from lake.storage.gcs.store import SINGLE, GcsStore
+from lake.storage.options import DEFAULTS
+from lake.storage.remote import ConflictError, Upload
+from lake.storage.store import Listing
 
 NAMES = ("a-b/x", "a/x", "a/y/z", "a.txt", "B", "with space", "ünï/ço?d#e%20", "a/=;&+@:,$!'()*[]~")
 LARGE = os.urandom(2 * PART + 77)
@@ -71,6 +72,14 @@ def test_any_name_is_itself(gs: GcsBucket) -> None:
             assert f"{gs.uri}/{file.read().decode()}" == stat.uri
         store.delete(stat.uri)
     assert gs.names() == []
+
+
+def test_a_listing_of_one_level_with_a_prefix(gs: GcsBucket) -> None:
+    for name in ("in/a", "in/a.b", "in/a/b/c", "in/ab/c", "in/b", "a"):
+        gs.put(name, b"1")
+    found = [stat.uri for stat in store_for(gs.uri).list(f"{gs.uri}/in", Listing(start="a", deep=False))]
+    assert found == [f"{gs.uri}/in/a", f"{gs.uri}/in/a.b"]
+    assert len([*store_for(gs.uri).list(f"{gs.uri}/in", Listing(start="a"))]) == 4
 
 
 def test_a_directory_is_a_prefix_and_no_object(gs: GcsBucket) -> None:

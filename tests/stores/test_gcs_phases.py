@@ -6,24 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import attempts
-from pipeline.cli import main
-from pipeline.errors import LatentlakeError
-from pipeline.storage import gcs as gcs_store
-from pipeline.storage import tries
-from pipeline.storage.tries import Patience
+from harness.servers.gcs_server import GcsBucket, GcsServer
+from harness.servers.proxy import Fault, Request, always
+from lake.core import retry
+from lake.core.errors import LatentlakeError
+from lake.storage import request_retry
+from lake.storage.gcs import store as gcs_store
+from lake.storage.request_retry import RequestBackoff
+from pipeline.cli.command import main
 from tests.conftest import Model
-from tests.faults.nursery import Nursery
+from tests.faults.forkserver import Nursery
 from tests.faults.outputs import files, litter
 from tests.faults.torture import make_shards
-from tests.stores.gcs_server import GcsBucket, GcsServer
-from tests.stores.proxy import Fault, Request, always
 from tests.stores.test_gcs_job import command, reconstruct
 
 SHARDS = 4
 STALL = 1.0
-CALM = Patience(first=0.01, most=0.05, deadline=30, stall=STALL)
-HASTY = Patience(first=0.01, most=0.05, deadline=0.2, stall=STALL)
+CALM = RequestBackoff(first=0.01, most=0.05, deadline=30, stall=STALL)
+HASTY = RequestBackoff(first=0.01, most=0.05, deadline=0.2, stall=STALL)
 
 READS = (503, 429, "reset", "cut", "short", "stall")
 WRITES = (503, 429, "reset", "lost", "spoil", "stall")
@@ -33,7 +33,7 @@ PHASES = {
         Fault(what="", method="GET", name=r"^bundle/|^in/?$|^out$|^out/_(job|plan|receipts|manifest|SUCC)"),
         READS,
     ),
-    "stage": (Fault(what="", method="POST", name=r"^out/_(hold|job|model|plan/.*\.jsonl)"), WRITES),
+    "stage": (Fault(what="", method="POST", name=r"^out/_(hold|job|model|plan/.*(\.jsonl|run\.json))"), WRITES),
     "model": (Fault(what="", method="GET", target="alt=media", name="^bundle/|^out/_model/"), (*READS, "flip")),
     "read": (Fault(what="", method="GET", target="alt=media", name=r"^in/.*parquet$"), (*READS, "flip")),
     "publish": (Fault(what="", method="POST", name="^out/(latents|images|rejects|_receipts)/"), WRITES),
@@ -46,8 +46,8 @@ RECEIPTS = Fault(what="", method="GET", target="alt=media", name="^out/_receipts
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tries, "PATIENCE", CALM)
-    monkeypatch.setattr(attempts, "_FIRST", 0.01)
+    monkeypatch.setattr(request_retry, "REQUESTS", CALM)
+    monkeypatch.setattr(retry, "TRANSIENT", replace(retry.TRANSIENT, first=0.01))
 
 
 @pytest.fixture(scope="module")
@@ -140,21 +140,21 @@ def test_receipts_that_cannot_be_read_are_a_named_failure(
 ) -> None:
     for skip in (0, SHARDS, 2 * SHARDS - 1):
         leave_receipts(stocked, gcs, monkeypatch)
-        monkeypatch.setattr(tries, "PATIENCE", HASTY)
+        monkeypatch.setattr(request_retry, "REQUESTS", HASTY)
         with gcs.proxy.doing(always(replace(RECEIPTS, what=what, skip=skip))):
             assert f"{stocked.uri}/out/_receipts/" in failure(stocked, gcs)
         clean.check_halfway(f"half {skip}")
-        monkeypatch.setattr(tries, "PATIENCE", CALM)
+        monkeypatch.setattr(request_retry, "REQUESTS", CALM)
         reconstruct(stocked, gcs)
         clean.check(f"after {skip}")
 
 
 def leave_receipts(gs: GcsBucket, gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose units are done, and that ends before its manifest."""
-    monkeypatch.setattr(tries, "PATIENCE", HASTY)
+    monkeypatch.setattr(request_retry, "REQUESTS", HASTY)
     with gcs.proxy.doing(always(replace(PHASES["manifest"][0], what=503))):
         failure(gs, gcs)
-    monkeypatch.setattr(tries, "PATIENCE", CALM)
+    monkeypatch.setattr(request_retry, "REQUESTS", CALM)
     assert len(gs.names("out/_receipts/")) == SHARDS
 
 
@@ -180,12 +180,12 @@ def test_what_does_not_pass_is_a_named_failure_and_is_completed(
 ) -> None:
     wanted = PHASES[phase][0]
     for skip in clean.places(wanted):
-        monkeypatch.setattr(tries, "PATIENCE", HASTY)
+        monkeypatch.setattr(request_retry, "REQUESTS", HASTY)
         with gcs.proxy.doing(always(replace(wanted, what=what, skip=skip))):
             said = failure(stocked, gcs)
         assert f"{stocked.uri}/" in said or "parquet: " in said, said
         clean.check_halfway(f"half {skip}")
-        monkeypatch.setattr(tries, "PATIENCE", CALM)
+        monkeypatch.setattr(request_retry, "REQUESTS", CALM)
         reconstruct(stocked, gcs)
         clean.check(f"after {skip}")
 
@@ -221,5 +221,5 @@ def test_an_outage_is_one_line_and_is_completed(
 
 def hasty(arguments: Sequence[str]) -> int:
     """``python -m pipeline`` that gives up soon."""
-    tries.PATIENCE, attempts._FIRST = HASTY, 0.01
+    request_retry.REQUESTS, retry.TRANSIENT = HASTY, replace(retry.TRANSIENT, first=0.01)
     return main(arguments)

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UsageError
-from pipeline.storage import StoreOptions, put
-from pipeline.storage.remote import RemoteStore
-from pipeline.storage.s3 import S3Store
-from tests.stores.proxy import Fault, proxied
-from tests.stores.s3_rules import CarelessRules
-from tests.stores.s3_server import USER, Bucket, S3Server, uploading
+from harness.servers.proxy import Fault, proxied
+from harness.servers.s3_rules import CarelessRules
+from harness.servers.s3_server import USER, Bucket, S3Server, uploading
+from lake.core.errors import UsageError
+from lake.storage import StoreOptions, put
+from lake.storage.remote import RemoteStore
+from lake.storage.s3.store import S3Store
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_public_bucket_needs_no_credentials(
 
 
 def test_who_pays_says_so_with_every_request(bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.storage.s3.SINGLE", 5 << 20)
+    monkeypatch.setattr("lake.storage.s3.store.SINGLE", 5 << 20)
     store = S3Store(StoreOptions(s3_endpoint=s3.proxy.url, requester_pays="project"))
     with s3.proxy.doing() as seen:
         store.replace(f"{bucket.uri}/x", uploading(b"x"))
@@ -162,7 +162,9 @@ def test_a_certificate_that_is_not_trusted_is_not_asked_again(bucket: Bucket, im
 
 
 def test_without_the_client_it_is_said_how_to_get_it() -> None:
-    code = "import sys; sys.modules['boto3'] = None; from pipeline.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = (
+        "import sys; sys.modules['boto3'] = None; from pipeline.cli.command import main; sys.exit(main(sys.argv[1:]))"
+    )
     command = ["plan", "encode", "--input", "s3://bucket/in", "--model", "s3://bucket/m", "--output", "out"]
     ended = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, env={**os.environ})
     assert ended.returncode == 2

@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.storage import StoreOptions, tries
-from pipeline.storage.remote import RemoteStore
-from pipeline.storage.s3 import S3Store
-from pipeline.storage.tries import RETRIES, Patience
-from tests.stores.proxy import Fault, Proxy, always
-from tests.stores.s3_server import Bucket, S3Server, uploading
+from harness.servers.proxy import Fault, Proxy, always
+from harness.servers.s3_server import Bucket, S3Server, uploading
+from lake.core.counters import RETRIES
+from lake.storage import StoreOptions, request_retry
+from lake.storage.remote import RemoteStore
+from lake.storage.request_retry import RequestBackoff
+from lake.storage.s3.store import S3Store
 
 DATA = random.Random(9).randbytes(300_000)
 PART = 5 << 20
@@ -21,18 +22,18 @@ STALL = 0.8  # seconds
 PASSING = (429, 500, 503, "reset", "lost", "stall")
 
 
-def patience(deadline: float) -> Patience:
-    return Patience(first=0.01, most=0.05, deadline=deadline, stall=STALL)
+def patience(deadline: float) -> RequestBackoff:
+    return RequestBackoff(first=0.01, most=0.05, deadline=deadline, stall=STALL)
 
 
 @pytest.fixture(autouse=True)
 def haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tries, "PATIENCE", patience(30.0))
+    monkeypatch.setattr(request_retry, "REQUESTS", patience(30.0))
 
 
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tries, "PATIENCE", patience(1.0))
+    monkeypatch.setattr(request_retry, "REQUESTS", patience(1.0))
 
 
 @pytest.fixture
@@ -50,8 +51,8 @@ def store(bucket: Bucket, s3: S3Server) -> Iterator[RemoteStore]:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """Six parts of the least size that the server takes."""
-    monkeypatch.setattr("pipeline.storage.s3.SINGLE", PART)
-    monkeypatch.setattr("pipeline.storage.s3.PART", PART)
+    monkeypatch.setattr("lake.storage.s3.store.SINGLE", PART)
+    monkeypatch.setattr("lake.storage.s3.store.PART", PART)
     return LARGE
 
 
@@ -157,7 +158,7 @@ def test_parts_are_put_together_once(
 def test_an_object_has_no_more_parts_than_it_may(
     bucket: Bucket, store: RemoteStore, proxy: Proxy, large: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.storage.s3._PARTS", 3)
+    monkeypatch.setattr("lake.storage.s3.store._PARTS", 3)
     with proxy.doing() as seen:
         store.replace(f"{bucket.uri}/x", uploading(large))
         assert sum("partNumber" in request.target for request in seen) == 3

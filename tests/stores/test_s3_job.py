@@ -8,22 +8,21 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli import main
-from pipeline.commit import Gate
-from pipeline.config import Verb
-from pipeline.errors import HeldError
-from pipeline.hold import release, take
-from pipeline.storage import StoreOptions, tries
-from pipeline.storage.tries import Patience
-from pipeline.verify import verify
+from harness.servers.gcs_server import GcsBucket, GcsServer
+from harness.servers.proxy import Fault
+from harness.servers.s3_server import Bucket, S3Server
+from lake.core.errors import HeldError
+from lake.storage import StoreOptions, request_retry
+from lake.storage.request_retry import RequestBackoff
+from pipeline.cli.command import main
+from pipeline.config import Gate
+from pipeline.output.lease import acquire, release
+from pipeline.output.verify import verify
 from tests.conftest import Model
-from tests.faults.nursery import Nursery
+from tests.faults.forkserver import Nursery
 from tests.faults.outputs import files, rows
 from tests.faults.torture import FOUR_WORKERS, make_shards
 from tests.pipeline.conftest import run_job
-from tests.stores.gcs_server import GcsBucket, GcsServer
-from tests.stores.proxy import Fault
-from tests.stores.s3_server import Bucket, S3Server
 
 GATE = {"gate": Gate(max_reject_fraction=0.2)}
 
@@ -40,7 +39,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_disk(source: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``reconstruct`` from disk to disk."""
     output = tmp_path_factory.mktemp("disk") / "out"
-    run_job(Verb.RECONSTRUCT, source, model.bundle, output, **GATE)
+    run_job("reconstruct", source, model.bundle, output, **GATE)
     return output
 
 
@@ -66,7 +65,7 @@ def reconstruct(
     stores = StoreOptions(s3_endpoint=server.url)
     options = {"stores": stores, **GATE, **settings}
     shards = source or f"{bucket.uri}/in"
-    return run_job(Verb.RECONSTRUCT, shards, f"{bucket.uri}/bundle", f"{bucket.uri}/{output}", **options)
+    return run_job("reconstruct", shards, f"{bucket.uri}/bundle", f"{bucket.uri}/{output}", **options)
 
 
 def command(bucket: Bucket, url: str) -> list[str]:
@@ -99,14 +98,14 @@ def test_from_s3_to_a_disk(stocked: Bucket, s3: S3Server, source: Path, on_disk:
     """What is written there is what is written to S3 from the same shards."""
     reconstruct(stocked, s3)
     stores = StoreOptions(s3_endpoint=s3.url)
-    run_job(Verb.RECONSTRUCT, f"{stocked.uri}/in", f"{stocked.uri}/bundle", tmp_path / "out", stores=stores, **GATE)
+    run_job("reconstruct", f"{stocked.uri}/in", f"{stocked.uri}/bundle", tmp_path / "out", stores=stores, **GATE)
     assert files(tmp_path / "out") == files(fetched(stocked, tmp_path / "fetched"))
 
 
 def test_from_s3_to_google(stocked: Bucket, s3: S3Server, gs: GcsBucket, gcs: GcsServer, tmp_path: Path) -> None:
     reconstruct(stocked, s3)
     both = StoreOptions(s3_endpoint=s3.url, gcs_endpoint=gcs.proxy.url)
-    run_job(Verb.RECONSTRUCT, f"{stocked.uri}/in", f"{stocked.uri}/bundle", f"{gs.uri}/out", stores=both, **GATE)
+    run_job("reconstruct", f"{stocked.uri}/in", f"{stocked.uri}/bundle", f"{gs.uri}/out", stores=both, **GATE)
     assert files(gs.download("out", tmp_path / "google")) == files(fetched(stocked, tmp_path / "amazon"))
 
 
@@ -128,7 +127,7 @@ def test_only_what_was_changed_is_done(stocked: Bucket, s3: S3Server, source: Pa
 
 
 def test_a_run_waits_for_nobody_elses(stocked: Bucket, s3: S3Server) -> None:
-    take(f"{stocked.uri}/out", "other", ends_here=False)
+    acquire(f"{stocked.uri}/out", "other", ends_with_process=False)
     with pytest.raises(HeldError, match=f"{stocked.uri}/out is in use by run other"):
         reconstruct(stocked, s3)
     release(f"{stocked.uri}/out", "other")
@@ -171,7 +170,7 @@ def test_a_killed_run_is_completed(stocked: Bucket, s3: S3Server, nursery: Nurse
 def test_a_bad_network_changes_nothing(
     stocked: Bucket, s3: S3Server, source: Path, on_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tries, "PATIENCE", Patience(first=0.01, most=0.1, deadline=30.0, stall=5.0))
+    monkeypatch.setattr(request_retry, "REQUESTS", RequestBackoff(first=0.01, most=0.1, deadline=30.0, stall=5.0))
     kinds = (503, "reset", "lost", 429, 500)
     faults = [
         Fault(what=what, method=method, skip=2 + 3 * number, times=2)
@@ -182,3 +181,13 @@ def test_a_bad_network_changes_nothing(
         stores = StoreOptions(s3_endpoint=s3.proxy.url)
         reconstruct(stocked, s3, source, stores=stores)
     assert files(fetched(stocked, tmp_path)) == files(on_disk)
+
+
+def test_a_bucket_that_is_not_there_is_refused_at_launch(
+    stocked: Bucket, s3: S3Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command(stocked, s3.url)
+    words[words.index("--output") + 1] = "s3://not-made/out"
+    assert main(words) == 2
+    says = "error: s3://not-made/out: its bucket does not exist; make it, or correct its name\n"
+    assert capsys.readouterr().err == says

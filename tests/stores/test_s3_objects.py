@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.hold import check_free
-from pipeline.storage import StoreOptions, put, store_for
-from pipeline.storage.remote import ConflictError, RemoteStore
-from pipeline.storage.s3 import PART, SINGLE, S3Store
-from tests.stores.s3_server import Bucket, S3Server, uploading
+from harness.servers.s3_server import Bucket, S3Server, uploading
+from lake.storage import StoreOptions, put, store_for
+from lake.storage.remote import ConflictError, RemoteStore
+from lake.storage.s3.store import PART, SINGLE, S3Store
+from lake.storage.store import Listing
+from pipeline.output.lease import check_free
 
 CHECK = "e3069283"  # CRC-32C of b"123456789", as its catalogues give it
 RACERS = 16
@@ -128,6 +129,16 @@ def test_a_listing_is_in_order_page_by_page(bucket: Bucket, s3: S3Server) -> Non
     assert [len([*store.pages(f"{bucket.uri}/in/", most)]) for most in (1, 1_000, 1_001)] == [1, 1_000, 1_001]
 
 
+def test_a_listing_of_one_level_with_a_prefix(bucket: Bucket, s3: S3Server) -> None:
+    names = [f"in/a{number:04d}/x" for number in range(1_200)] + ["in/a", "in/a.b", "in/ab/c/d", "in/b", "a"]
+    with ThreadPoolExecutor(RACERS) as writers:
+        assert [*writers.map(lambda name: bucket.put(name, b"x"), names)]
+    store = S3Store(StoreOptions(s3_endpoint=s3.proxy.url))
+    found = [stat.uri for stat in store.list(f"{bucket.uri}/in", Listing(start="a", deep=False))]
+    assert found == [f"{bucket.uri}/in/a", f"{bucket.uri}/in/a.b"], "past pages of nothing but directories"
+    assert len([*store.list(f"{bucket.uri}/in", Listing(start="a"))]) == 1_203
+
+
 def test_a_directory_is_a_prefix_of_something(bucket: Bucket) -> None:
     bucket.put("a/b/c", b"x")
     store = store_for(bucket.uri)
@@ -178,11 +189,11 @@ def test_nobody_comes_between_a_swap(bucket: Bucket, store: RemoteStore) -> None
 
 def test_of_many_runs_one_holds_an_output(bucket: Bucket, s3: S3Server) -> None:
     code = (
-        "import sys; from pipeline.hold import take; from pipeline.errors import HeldError\n"
-        "from pipeline.storage import StoreOptions, configure, store_for\n"
+        "import sys; from pipeline.output.lease import acquire; from lake.core.errors import HeldError\n"
+        "from lake.storage import StoreOptions, configure, store_for\n"
         "configure(StoreOptions(s3_endpoint=sys.argv[3])); store_for(sys.argv[1]).stat(sys.argv[1] + '/x')\n"
         "sys.stdin.read()\n"
-        "try: take(sys.argv[1], sys.argv[2], ends_here=False); print('won')\n"
+        "try: acquire(sys.argv[1], sys.argv[2], ends_with_process=False); print('won')\n"
         "except HeldError: print('lost')"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

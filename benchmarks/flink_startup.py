@@ -1,0 +1,115 @@
+"""The job on Flink: the seconds from its launch to its first record, by what they are spent on.
+
+    scripts/engines
+    python -m benchmarks.flink_startup [--work DIR] [--rounds N]
+
+Prints a table. Loading TensorFlow and the model is measured by itself, in as many processes at once as the cluster has
+workers, and taken off the total.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from statistics import median
+
+from benchmarks.flink import write_shards
+from harness.engines.flink import Flink, running
+from harness.engines.jobs import begun
+from harness.machine import machine, on_machine
+from harness.processes import ROOT, until
+from pipeline.output.state_file import read_summary
+
+_MODEL, _NODES, _RECORDS = "model/zoo/mnist-autoencoder", 2, 100
+_LOAD = """
+import time
+began = time.monotonic()
+from model.bundle import Bundle
+from model.runtime.runtime import runtime_for
+uri = "model/zoo/mnist-autoencoder"
+runtime_for(uri, Bundle.open(uri).digest)
+print(time.monotonic() - began)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Startup:
+    """Seconds of one start.
+
+    Attributes:
+      plan: from the launch until the job is planned and staged.
+      submit: until the JobManager has the job: Beam's job server starts, translates it, and sends its jars.
+      workers: until both pools have started a worker.
+      first: until the first batch is finished.
+      model: of these, TensorFlow and the model.
+    """
+
+    plan: float
+    submit: float
+    workers: float
+    first: float
+    model: float
+
+    @property
+    def ours(self) -> float:
+        """All of them without the model's."""
+        return self.plan + self.submit + self.workers + self.first - self.model
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("benchmarks/.work"))
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    work = given.work.absolute() / "flink_startup"
+    shutil.rmtree(work, ignore_errors=True)
+    write_shards(work / "in", _RECORDS)
+    names = [field.name for field in fields(Startup)]
+    print(f"{on_machine(machine())}\n\n| load before | {' | '.join(names)} | total without the model |")
+    print("|---|" + "---|" * (len(names) + 1))
+    with running(work / "cluster", _NODES) as cluster:
+        starts = [measure(work, cluster, load_model()) for _ in range(given.rounds)]
+    print(f"\nMedian {median(start.ours for start in starts):.1f} s, wanted <= 15.")
+
+
+def load_model() -> float:
+    """Seconds until the slowest of as many processes as there are workers has the model."""
+    began = [subprocess.Popen([sys.executable, "-c", _LOAD], stdout=subprocess.PIPE, cwd=ROOT) for _ in range(_NODES)]
+    return max(float(process.communicate()[0]) for process in began)
+
+
+def measure(work: Path, cluster: Flink, model: float) -> Startup:
+    """One run, which prints its row."""
+    load, output = os.getloadavg()[0], work / "out"
+    shutil.rmtree(output, ignore_errors=True)
+    before = {job["jid"] for job in cluster.ask("jobs/overview")["jobs"]}
+    named = ("--input", work / "in", "--model", _MODEL, "--resize", "stretch", "--output", output)
+    launched = time.time()
+    with begun(["encode", *map(str, named), *cluster.options], work / "job") as job:
+        until(lambda: any(output.glob("_plan/*/run.json")), "the plan", job.part, seconds=300)
+        planned = time.time()
+        until(lambda: bool(new_jobs(cluster, before)), "the job", job.part, seconds=300)
+        submitted = time.time()
+        until(lambda: all(node.workers for node in cluster.nodes), "workers", job.part, seconds=300)
+        there = time.time()
+        assert job.wait() == 0, job.part.said
+    first = read_summary(str(output / "_SUCCESS"))["run"]["first_result"]
+    start = Startup(
+        plan=planned - launched, submit=submitted - planned, workers=there - submitted, first=first - there, model=model
+    )
+    print(f"| {load:.1f} | {' | '.join(f'{value:.1f}' for value in (*astuple(start), start.ours))} |", flush=True)
+    return start
+
+
+def new_jobs(cluster: Flink, before: set[str]) -> set[str]:
+    """Ids of the jobs that the cluster has got since."""
+    return {job["jid"] for job in cluster.ask("jobs/overview")["jobs"]} - before
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Small programs that a reader copies; each is run by a test."""

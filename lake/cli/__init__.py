@@ -1,0 +1,1 @@
+"""Command-line options as a table, and those about inputs and stores, which both command lines share."""

@@ -1,0 +1,1 @@
+"""What every other part uses: errors, records, retries, bounded parallel maps, counters, JSON with a checksum."""

@@ -1,0 +1,87 @@
+"""Counters of this process: records and bytes for the progress bar, and repeated requests."""
+
+import threading
+from dataclasses import dataclass, replace
+from threading import Lock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Sums over all units that ran in this process.
+
+    Attributes:
+      read: records read.
+      rejected: records rejected.
+      units: units that finished or failed.
+      unit_bytes: input bytes of those units, as planned.
+      bytes_read: bytes read from stores, also by units that are still running.
+    """
+
+    read: int = 0
+    rejected: int = 0
+    units: int = 0
+    unit_bytes: int = 0
+    bytes_read: int = 0
+
+
+class Tally:
+    """A thread-safe ``Counts``.
+
+    >>> tally = Tally()
+    >>> tally.add(read=3, rejected=1)
+    >>> tally.add(read=2)
+    >>> tally.counts.read, tally.counts.rejected
+    (5, 1)
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts = Counts()
+
+    def add(self, **more: int) -> None:
+        """Increase the named counts.
+
+        Args:
+          more: increments by the name of a field of ``Counts``.
+        """
+        with self._lock:
+            self._counts = replace(self._counts, **{k: getattr(self._counts, k) + v for k, v in more.items()})
+
+    @property
+    def counts(self) -> Counts:
+        """The current counts."""
+        return self._counts  # a frozen value that is replaced as a whole, so reading needs no lock
+
+
+TALLY = Tally()
+
+
+class Retries:
+    """A thread-safe count of the requests that were repeated.
+
+    >>> retries = Retries()
+    >>> retries.add()
+    >>> retries.take(), retries.take()
+    (1, 0)
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._count = threading.Lock(), 0
+
+    def add(self) -> None:
+        """Count one repeated request."""
+        with self._lock:
+            self._count += 1
+
+    def take(self) -> int:
+        """The number of repeated requests since the last call, which also resets it.
+
+        Several units run in one process. Each repeated request is therefore reported by exactly one of them, whichever
+        asks first.
+        """
+        with self._lock:
+            count, self._count = self._count, 0
+            return count
+
+
+RETRIES = Retries()

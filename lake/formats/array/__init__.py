@@ -1,0 +1,1 @@
+"""Arrays: ``.npy``, ``.npz`` and IDX, one record per row."""

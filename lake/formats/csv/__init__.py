@@ -1,0 +1,1 @@
+"""CSV of numbers: pixels or vectors, one record per line."""

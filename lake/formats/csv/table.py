@@ -1,0 +1,100 @@
+"""What the columns of a CSV file are: by its first line, where that is a header, and by the numbers that a record has.
+
+- pixels: ``pixel0`` to ``pixel783`` (or from 1), else all columns but those below.
+- carried: ``label``, ``labels``, ``class``, ``cls``, ``target``, ``*_label``; without a header the first column, where
+  there is one more than a record has numbers.
+- key: ``key``, ``filename``, ``path``, ``id``, ``__key__``.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_PIXEL = re.compile(r"pixel_?\d+", re.IGNORECASE)
+_LABEL = re.compile(r"labels?|class|cls|target|.+_label", re.IGNORECASE)
+_KEYS = ("key", "filename", "path", "id", "__key__")
+_FEWEST = 4  # numbers in a line
+_DELIMITERS = (b",", b";", b"\t")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvTable:
+    """The columns of one file.
+
+    Attributes:
+      delimiter: between fields.
+      names: of the columns in order.
+      header: the first line holds the names.
+    """
+
+    delimiter: str
+    names: tuple[str, ...]
+    header: bool
+
+    def pixels(self, carry: Sequence[str], key: str | None) -> list[str]:
+        """Names of the columns with the numbers of a record.
+
+        Args:
+          carry: names of the carried columns.
+          key: name of the key.
+        """
+        named = [name for name in self.names if _PIXEL.fullmatch(name)]
+        others = {*self.labels(), *carry, *_KEYS, key} if self.header else {*self.labels(), *carry}
+        return named or [name for name in self.names if name not in others]
+
+    def labels(self) -> list[str]:
+        """Names of the columns that are usually carried."""
+        return [name for name in self.names if _LABEL.fullmatch(name)]
+
+    def usual_key(self) -> str | None:
+        """The key by its usual names."""
+        return next((name for name in _KEYS if name in self.names), None)
+
+
+def table_of(line: bytes, length: int | None) -> CsvTable:
+    """The columns of a file.
+
+    Args:
+      line: its first line.
+      length: numbers that a record has; None if it is not known.
+    """
+    delimiter = max(_DELIMITERS, key=line.count).decode()
+    fields = fields_of(line, delimiter)
+    if not all(map(is_number, fields)):
+        return CsvTable(delimiter=delimiter, names=tuple(name.strip() for name in fields), header=True)
+    labelled = length is not None and len(fields) == length + 1
+    names = [f"pixel{at}" for at in range(len(fields) - labelled)]
+    return CsvTable(delimiter=delimiter, names=("label", *names) if labelled else tuple(names), header=False)
+
+
+def fields_of(line: bytes, delimiter: str) -> list[str]:
+    """The fields of a line.
+
+    >>> fields_of(b'5,"a,b",0', ",")
+    ['5', 'a,b', '0']
+    """
+    return next(csv.reader([line.decode("utf-8", "backslashreplace")], delimiter=delimiter), [])
+
+
+def looks_numeric(lines: Sequence[bytes]) -> bool:
+    """Whether the first lines of a file, of which the last may be cut, are of numbers, or name pixels.
+
+    >>> looks_numeric([b"label,pixel0,pixel1,pixel2,pixel3"]), looks_numeric([b"name,age", b"Ann,7"])
+    (True, False)
+    """
+    for line in lines:
+        fields = fields_of(line, max(_DELIMITERS, key=line.count).decode())
+        numbers, pixels = sum(map(is_number, fields)), sum(bool(_PIXEL.fullmatch(name)) for name in fields)
+        if pixels >= _FEWEST or numbers >= max(_FEWEST, len(fields) - 2):
+            return True
+    return False
+
+
+def is_number(text: str) -> bool:
+    """Whether text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

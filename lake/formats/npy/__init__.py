@@ -1,0 +1,1 @@
+"""Folders of ``.npy`` files with one image or vector each, one record per file."""

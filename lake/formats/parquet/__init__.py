@@ -1,0 +1,1 @@
+"""Parquet: images or vectors in a column, one record per row."""

@@ -1,0 +1,1 @@
+"""TFRecord of tf.train.Example, one record per Example."""

@@ -1,0 +1,1 @@
+"""WebDataset: tar shards whose members are grouped into samples by name."""

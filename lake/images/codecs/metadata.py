@@ -1,0 +1,105 @@
+"""What a written image takes along of the file that it was made from: colour profile, EXIF, resolution, place on Earth.
+
+What the pixels no longer are is not taken: nothing of places in an image that was turned or resized.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lake.images.codecs import CODECS, exif, icc, jpeg, png, tiff, webp
+from lake.images.codecs.resolution import Resolution, of_directory, of_jfif, of_phys
+from lake.images.codecs.tiff_directory import Values
+from lake.images.codecs.tiff_tags import PROFILE
+from lake.images.header import format_of, read_header
+from lake.images.types import ImageCodec, ImageError
+
+# Of GeoTIFF (OGC 19-008r4): scale, tie points, transformation and keys; of GDAL: its own metadata and no-data value.
+_PLACES = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
+_UNDEFINED = 7  # a type
+_AFTER_IHDR = 37  # where a PNG has the type of its second chunk
+_TRANSPOSED = 5  # orientations from this one on swap the sides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """What goes along with pixels.
+
+    Attributes:
+      profile: an ICC profile; empty for none.
+      exif: an EXIF block without its prefix; empty for none.
+      resolution: in pixels per length; None if it is not known.
+      tags: type and values of tags of a little-endian TIFF, for a TIFF alone.
+    """
+
+    profile: bytes = b""
+    exif: bytes = b""
+    resolution: Resolution | None = None
+    tags: Mapping[int, Values] = field(default_factory=dict)
+
+
+NOTHING = Metadata()
+
+
+def metadata_of(data: bytes, shape: tuple[int, ...], *, upright: bool) -> Metadata:
+    """What an image takes along. Whatever is damaged is left out: it does not make the image bad.
+
+    Args:
+      data: the whole file that it was made from.
+      shape: ``[H, W, K]`` of the image.
+      upright: whether it was turned as the file's orientation says.
+    """
+    if data.startswith(b"IDAT", _AFTER_IHDR):  # a small PNG, in less than 1 us
+        return NOTHING
+    profile = icc.fitting_profile(data, shape[2])
+    try:
+        block, resolution, tags = _exif(data), _resolution(data), _places(data)
+        if not (block or resolution or tags):
+            return Metadata(profile=profile)
+        header = read_header(data, 1 << 62)
+    except ImageError:
+        return Metadata(profile=profile)
+    turn = header.orientation if upright else 1
+    size = (header.width, header.height) if turn >= _TRANSPOSED else (header.height, header.width)
+    same = size == shape[:2]
+    decoder_turns = header.format in (ImageCodec.HEIC, ImageCodec.JPEGXL)
+    return Metadata(
+        profile=profile,
+        exif=exif.restated(block, shape[1], shape[0], upright=upright or decoder_turns),
+        resolution=resolution.turned(turn >= _TRANSPOSED) if resolution and same else None,
+        tags=tags if same and turn == 1 else {},
+    )
+
+
+def _exif(data: bytes) -> bytes:
+    """The EXIF block as the file has it. Most files have none, which a search tells before anything is parsed."""
+    kind = format_of(data)
+    if kind is ImageCodec.PNG:
+        return png.content(data, b"eXIf") if data.find(b"eXIf", 0, data.find(b"IDAT")) > 0 else b""
+    if kind is ImageCodec.JPEG:
+        return jpeg.exif_block(data) if b"Exif\x00\x00" in data else b""
+    if kind is ImageCodec.WEBP:
+        return webp.content(data, b"EXIF") if data[12:16] == b"VP8X" else b""
+    found = CODECS[kind].exif
+    return found(data) if found else b""
+
+
+def _resolution(data: bytes) -> Resolution | None:
+    kind = format_of(data)
+    if kind is ImageCodec.PNG:
+        return of_phys(png.content(data, b"pHYs")) if data.find(b"pHYs", 0, data.find(b"IDAT")) > 0 else None
+    if kind is ImageCodec.JPEG:
+        return of_jfif(data)
+    return of_directory(tiff.directory(data)) if kind is ImageCodec.TIFF else None
+
+
+def _places(data: bytes) -> Mapping[int, Values]:
+    if format_of(data) is not ImageCodec.TIFF:
+        return {}
+    tags = tiff.directory(data)
+    return {tag: tags.little(tag) for tag in _PLACES if tags.is_whole(tag)}
+
+
+def of_tiff(found: Metadata) -> dict[int, Values]:
+    """Type and values of the tags of a little-endian TIFF that say it. EXIF is left out."""
+    profile = {PROFILE: (_UNDEFINED, found.profile)} if found.profile else {}
+    return {**found.tags, **(found.resolution.tags() if found.resolution else {}), **profile}

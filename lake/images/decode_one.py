@@ -1,0 +1,230 @@
+"""Decode one image at a time, of any kind on the allow-list. What ``decode_bulk`` decodes has the same bits."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lake.core.records import Array, Reason
+from lake.core.tensorflow import is_started, tensorflow
+from lake.images import color, geometry, white
+from lake.images.codecs import CODECS, jpegxl, png, tiff_samples
+from lake.images.types import Header, ImageCodec, ImageError, Orientation, Target
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SAMPLES: dict[str, Callable[[bytes, Header], Array]] = {
+    ImageCodec.TIFF: tiff_samples.samples,
+    ImageCodec.JPEGXL: jpegxl.samples,
+}
+_MOST_TEXT = 200  # characters of a decoder's message
+
+
+def admit(header: Header, target: Target) -> None:
+    """Check by the header alone that the image can become what the model takes.
+
+    Args:
+      header: of the image.
+      target: shape and policies.
+
+    Raises:
+      ImageError: WRONG_SIZE or WRONG_CHANNELS.
+    """
+    size = header.height, header.width
+    turned = turn_of(header, target) >= 5
+    geometry.fits(size[::-1] if turned else size, target.size, target.resize)
+    color.allowed(header, target.channels, target.color)
+
+
+def turn_of(header: Header, target: Target) -> int:
+    """The EXIF orientation to undo, 1 for none."""
+    return header.orientation if target.orientation is Orientation.APPLY else 1
+
+
+def decode_one(data: bytes, header: Header, target: Target) -> Array:
+    """Decode an image to the target's shape.
+
+    Of an animation this is the first frame (of an APNG the default image), of a TIFF the first page that is no smaller
+    copy of another.
+
+    Args:
+      data: the whole file.
+      header: what ``read_header`` gave for it; it bounds what is allocated here.
+      target: shape and policies.
+
+    Returns:
+      Pixels ``[H, W, C]``: uint8; uint16 for 16-bit PNG and 16-bit TIFF; float32, with white at 1, for TIFF of other
+      types.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE with the decoder's message; WRONG_SIZE, WRONG_CHANNELS, UNSUPPORTED_IMAGE,
+        NON_FINITE_INPUT.
+    """
+    admit(header, target)
+    planes, dtype = _planes(data, header, target)
+    planes = geometry.upright(planes, turn_of(header, target))
+    planes = geometry.resize_planes(planes, target.size, target.resize)
+    return color.spread(geometry.pixels_of(planes, dtype), target.channels, target.color)
+
+
+def decode_stored(data: bytes, header: Header) -> Array:
+    """Decode an image as it is stored, without changes of size or channels.
+
+    A palette becomes RGB, with alpha if it has transparency. CMYK becomes RGB.
+
+    Args:
+      data: the whole file.
+      header: what ``read_header`` gave for it; it bounds what is allocated here.
+
+    Returns:
+      Pixels ``[H, W, K]`` with K 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha) or more (bands); dtypes as of
+      ``decode_one``, but floating ones are on the scale of the file.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE, UNSUPPORTED_IMAGE, NON_FINITE_INPUT.
+    """
+    if header.format is ImageCodec.PNG and header.depth == 16:
+        return _with_transparency(_wide_png(data), data, header)
+    if header.raw:
+        return _samples(data, header)
+    if header.depth == 16:
+        return geometry.array_of(_load(data, header))
+    return geometry.array_of(_converted(_load(data, header), header, color.to_stored_mode))
+
+
+def _planes(data: bytes, header: Header, target: Target) -> "tuple[list[Image], type[np.generic]]":
+    if header.raw:
+        wide = _samples(data, header)
+    elif header.depth == 16 and header.format is not ImageCodec.PNG:
+        wide = geometry.array_of(_load(data, header))
+    elif header.depth == 16:
+        wide = _wide_png(data)
+        if target.channels == 4:  # fewer drop alpha
+            wide = _with_transparency(wide, data, header)
+    else:
+        native = partial(color.native, channels=target.channels, color=target.color)
+        return [_converted(_load(data, header), header, native)], np.uint8
+    wide = white.white_at_one(wide, white.white_of(header, target))
+    wide = color.spread(wide, target.channels, target.color)
+    return geometry.planes_of(wide), wide.dtype.type
+
+
+def _load(data: bytes, header: Header) -> "Image":
+    stripped = CODECS[header.format].strip_metadata(data)
+    with _guarded(header):
+        return _jpeg(stripped, header) if header.format is ImageCodec.JPEG else _opened(stripped, header)
+
+
+@contextmanager
+def _guarded(header: Header) -> Iterator[None]:
+    """Turn whatever a parser of hostile bytes raises into the error of one image."""
+    try:
+        yield
+    except MemoryError:  # says nothing about the image
+        raise
+    except Exception as error:
+        raise _corrupt(header, error) from error
+
+
+def _opened(stripped: bytes, header: Header) -> "Image":
+    # The plugin itself: Image.open would apply global limits and look for formats inside formats (MPO).
+    plugin = CODECS[header.format].plugin
+    assert plugin is not None
+    module, name = plugin
+    image: Image = getattr(import_module(module), name)(BytesIO(stripped))
+    if image.size != (header.width, header.height):
+        raise ValueError(f"decodes to {image.size}, its header says {(header.width, header.height)}")
+    image.load()
+    if image.size != (header.width, header.height):  # which some decoders learn only now
+        raise ValueError(f"decodes to {image.size}, its header says {(header.width, header.height)}")
+    if header.format is ImageCodec.PNG and not header.palette and "transparency" in image.info:
+        image.info["transparency"] = _scaled(png.transparent(stripped), header)
+    return image
+
+
+def _scaled(samples: tuple[int, ...], header: Header) -> int | tuple[int, ...]:
+    """The transparent colour on the scale of the decoded samples, which Pillow brings to 8 bits without it."""
+    if len(samples) < header.channels:
+        raise ValueError(f"tRNS with {len(samples)} of {header.channels} samples")
+    most = (1 << header.depth) - 1
+    scaled = tuple((sample & most) * 255 // most for sample in samples[: header.channels])  # higher bits mean nothing
+    return scaled if len(scaled) > 1 else scaled[0]
+
+
+def _jpeg(stripped: bytes, header: Header) -> "Image":
+    """Decode with libjpeg alone. The plugin's own parser of markers takes longer than a small image.
+
+    libjpeg writes as many pixels as the frame header says, whatever the size of the buffer. ``jpeg.strip_metadata``
+    lays out the segments so that libjpeg finds the same single frame header as ``jpeg.header``, and so the same size.
+    """
+    from PIL import Image
+
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[header.channels]
+    # Adobe stores CMYK inverted, and Pillow's plugin assumes that of every CMYK JPEG.
+    return Image.frombytes(mode, (header.width, header.height), stripped, "jpeg", "CMYK;I" if header.cmyk else mode, "")
+
+
+def _converted(image: "Image", header: Header, convert: "Callable[[Image], Image]") -> "Image":
+    try:
+        return convert(image)
+    except ValueError as error:  # an invalid palette or transparency, which loading does not check
+        raise _corrupt(header, error) from error
+
+
+def _corrupt(header: Header, error: Exception) -> ImageError:
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:_MOST_TEXT]
+    return ImageError(Reason.CORRUPT_IMAGE, f"{header.format} of {header.width}x{header.height} pixels: {text}")
+
+
+def _samples(data: bytes, header: Header) -> Array:
+    """Pixels ``[H, W, K]`` of what Pillow does not decode: uint8, uint16, or float32 on their own scale."""
+    with _guarded(header):
+        pixels = tiff_samples.to_pixels(_SAMPLES[header.format](data, header))
+    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
+        raise ImageError(Reason.NON_FINITE_INPUT, "NaN or infinite pixels")
+    return pixels
+
+
+def _with_transparency(pixels: Array, data: bytes, header: Header) -> Array:
+    """Add the alpha channel that a tRNS chunk implies, since TensorFlow ignores that chunk."""
+    if not header.alpha or pixels.shape[2] in (2, 4):
+        return pixels
+    hidden_color = png.transparent(data)
+    if len(hidden_color) != pixels.shape[2]:
+        raise ImageError(Reason.CORRUPT_IMAGE, f"PNG: tRNS with {len(hidden_color)} of {pixels.shape[2]} samples")
+    hidden = (pixels == np.array(hidden_color, np.uint16)).all(axis=2, keepdims=True)
+    return np.concatenate([pixels, np.where(hidden, np.uint16(0), np.uint16(65535))], axis=2)
+
+
+def _wide_png(data: bytes) -> Array:
+    """Pixels ``[H, W, K]`` of a 16-bit PNG, uint16, by TensorFlow: Pillow reduces 16-bit colour to 8 bits.
+
+    A process without TensorFlow imports it only for an image that imagecodecs does not take, to say what is wrong.
+    """
+    if not is_started() and (found := _wide_png_alone(data)) is not None:
+        return found
+    tf: Any = tensorflow()
+    stripped = png.strip_metadata(data)
+    try:
+        pixels: Array = tf.io.decode_png(stripped, dtype=tf.uint16).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise ImageError(Reason.CORRUPT_IMAGE, f"PNG of 16 bits: {error.message[:_MOST_TEXT]}") from error
+    return pixels
+
+
+def _wide_png_alone(data: bytes) -> Array | None:
+    import imagecodecs
+
+    stripped = png.strip_metadata(data)
+    if not png.intact(stripped) or png.content(stripped, b"tRNS"):  # of a colour it would make an alpha channel
+        return None
+    try:
+        found: Array = imagecodecs.png_decode(stripped)
+    except Exception:  # of its own classes
+        return None
+    return found.reshape(*found.shape[:2], -1) if found.dtype == np.uint16 else None

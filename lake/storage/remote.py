@@ -1,0 +1,304 @@
+"""The base class of object stores over a network.
+
+A write is one conditional request: it names the version that it replaces. It carries an attempt id, so a retry whose
+first answer was lost recognises its own success.
+"""
+
+import errno
+import io
+import random
+import tempfile
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from io import BufferedReader
+from typing import BinaryIO
+
+import google_crc32c
+
+from lake.core.temporary import temporary_space
+from lake.storage.fencing import discard, is_written, write
+from lake.storage.guard import Guard
+from lake.storage.per_process import PerProcess
+from lake.storage.prefetch import MOST, ObjectFile, read_whole
+from lake.storage.remote_object import ConflictError, Head, Upload, attempt_id
+from lake.storage.store import EVERYTHING, Listing, Sink, Stat, Store
+from lake.storage.store_clock import StoreClock
+
+__all__ = ["ConflictError", "Head", "PerProcess", "RemoteSink", "RemoteStore", "Upload", "split"]
+
+_IN_MEMORY = 8 << 20  # bytes of an upload that are buffered in memory; larger ones are spooled to the worker's disk
+_ROUNDS = 16  # attempts against concurrent writers of the same object
+_TURN, _LONGEST = 0.05, 3.0  # longest pause in seconds after the first conflict, and after any
+
+
+class RemoteStore(Store):
+    """A store that is implemented by a few requests: list, head, fetch, send, copy, remove, and optionally begin.
+
+    Each request is retried inside the store (``lake.storage.request_retry``). A request that fails for good raises an
+    ``OSError`` with the URI and what to do: ``FileNotFoundError``, ``PermissionError``, ``ConflictError`` or another
+    one.
+
+    Attributes:
+      dates: the store's clock, if the store's answers have dates.
+    """
+
+    dates: StoreClock | None = None
+
+    @abstractmethod
+    def pages(self, uri: str, most: int | None = None, *, deep: bool = True) -> Iterator[Stat]:
+        """List the objects whose URIs begin with a prefix, in URI order.
+
+        Args:
+          uri: the prefix.
+          most: the most objects to list; None for all.
+          deep: also those with a slash after the prefix; if False, the store leaves them out of its answers.
+        """
+
+    @abstractmethod
+    def head(self, uri: str) -> Head | None:
+        """The size, version and checksum of one object; None if there is none."""
+
+    def begin(self, uri: str, most: int) -> tuple[Head, bytes] | None:
+        """An object's head and its first bytes, if the store can give both in one request.
+
+        Args:
+          uri: of the object.
+          most: the most bytes to give.
+
+        Returns:
+          The head and up to ``most`` bytes; None if there is no object.
+        """
+        del most
+        head = self.head(uri)
+        return None if head is None else (head, b"")
+
+    @abstractmethod
+    def fetch(self, uri: str, start: int, stop: int, version: str) -> bytes:
+        """Exactly the bytes ``[start, stop)`` of one version of an object.
+
+        Args:
+          uri: of the object.
+          start: first byte.
+          stop: end, exclusive; at most the object's size.
+          version: of the object, as ``head`` gave it.
+        """
+
+    @abstractmethod
+    def send(self, uri: str, upload: Upload, version: str | None) -> None:
+        """Write an object. The store verifies the checksum and makes no object of other bytes.
+
+        Args:
+          uri: of the object.
+          upload: its bytes.
+          version: the version that it replaces; None if there must be no object.
+
+        Raises:
+          ConflictError: the store holds another version.
+        """
+
+    @abstractmethod
+    def copy(self, source: str, uri: str) -> None:
+        """Copy an object within the store, with its metadata, replacing whatever is there.
+
+        Args:
+          source: URI of the object that is copied, in the same bucket.
+          uri: of the object that is written.
+
+        Raises:
+          FileNotFoundError: there is no object to copy.
+        """
+
+    @abstractmethod
+    def remove(self, uri: str, version: str | None) -> None:
+        """Remove an object; one that is gone already is no error.
+
+        Args:
+          uri: of the object.
+          version: the version to remove; None for any.
+
+        Raises:
+          ConflictError: the store holds another version, if it can tell.
+        """
+
+    def list(self, prefix: str, listing: Listing = EVERYTHING) -> Iterator[Stat]:
+        # Web consoles create empty objects whose names end in a slash to show folders.
+        pages = self.pages(f"{prefix.rstrip('/')}/{listing.start}", deep=listing.deep)
+        return (stat for stat in pages if not stat.uri.endswith("/"))
+
+    def stat(self, uri: str) -> Stat | None:
+        head = self.head(uri) if split(uri)[1] else None
+        return None if head is None else Stat(uri=uri, size=head.size, identity=head.version)
+
+    def is_directory(self, uri: str) -> bool:
+        try:
+            return next(self.pages(uri.rstrip("/") + "/", most=1), None) is not None
+        except FileNotFoundError:  # there is no such bucket
+            return False
+
+    def open(self, uri: str, *, sparse: bool = False) -> BinaryIO:
+        if (begun := self._opened(uri, sparse=sparse)) is None:
+            raise FileNotFoundError(errno.ENOENT, "no such object", uri)
+        head, start = begun
+        file = ObjectFile(uri, head.size, self._fetch(uri, head), head.crc32c, start=start, sparse=sparse)
+        return BufferedReader(file, 1 << 16)
+
+    def create(self, uri: str, guard: Guard | None = None) -> Sink:
+        return RemoteSink(self, uri, guard)
+
+    def replace(self, uri: str, upload: Upload, guard: Guard | None = None) -> None:
+        """Write an object, replacing whatever is there.
+
+        Args:
+          uri: of the object.
+          upload: its bytes.
+          guard: the right to write it; None if nobody else writes there.
+
+        Raises:
+          OSError: EBUSY, if other writers keep replacing it.
+          HeldError: the right is lost.
+        """
+        # A large upload should not be sent in vain only to learn of a conflict, so it asks for the version first.
+        head = self.head(uri) if upload.size > _IN_MEMORY else None
+        for number in range(_ROUNDS):
+            if head is not None and is_written(upload, head, guard):
+                return None
+            try:
+                return write(self, uri, upload, head, guard)
+            except ConflictError:
+                _back_off(number)
+            head = self.head(uri)
+        raise _busy(uri)
+
+    def swap(self, uri: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        for number in range(_ROUNDS):
+            try:
+                return self._swap(uri, change)
+            except ConflictError:
+                _back_off(number)
+        raise _busy(uri)
+
+    def delete(self, uri: str) -> None:
+        self.remove(uri, None)
+
+    def discard(self, found: Iterable[Stat], guard: Guard) -> None:
+        discard(self, found, guard)
+
+    def sweep(self, prefix: str, before: float, guard: Guard) -> None:
+        """Do nothing: an upload that was not completed is no object and takes no space."""
+
+    def clock(self, uri: str) -> float:
+        if self.dates is None:
+            return time.time()
+        if not self.dates.heard:
+            self.head(uri)
+        return self.dates.now()
+
+    def look(self, guard: Guard) -> None:
+        """Read the lease of a guard.
+
+        Raises:
+          HeldError: the run has lost it.
+        """
+        for number in range(_ROUNDS):
+            try:
+                return guard.check(self._current(guard.lease)[1])
+            except ConflictError:  # it was renewed while it was read
+                _back_off(number)
+        raise _busy(guard.lease)
+
+    def _swap(self, uri: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        # Read, change, and write on condition that the version is still the one that was read.
+        version, data = self._current(uri)
+        if (after := change(data)) == data:
+            return
+        if after is None:
+            self.remove(uri, version)
+            return
+        upload = Upload(file=io.BytesIO(after), size=len(after), crc32c=_crc32c(after), attempt=attempt_id())
+        try:
+            self.send(uri, upload, version)
+        except ConflictError:
+            # The attempt id tells this write's own success, whose answer was lost, from another writer's.
+            now = self.head(uri)
+            if now is None or now.attempt != upload.attempt:
+                raise
+
+    def _current(self, uri: str) -> tuple[str | None, bytes | None]:
+        """Version and bytes of a small object; (None, None) if there is none."""
+        if (begun := self._opened(uri, sparse=False)) is None:
+            return None, None
+        head, start = begun
+        try:
+            return head.version, read_whole(uri, head.size, self._fetch(uri, head), head.crc32c, start)
+        except FileNotFoundError as error:
+            raise ConflictError(errno.ESTALE, "was replaced while it was read", uri) from error
+
+    def _opened(self, uri: str, *, sparse: bool) -> tuple[Head, bytes] | None:
+        if not split(uri)[1]:
+            return None
+        if not sparse:
+            return self.begin(uri, MOST)
+        head = self.head(uri)
+        return None if head is None else (head, b"")
+
+    def _fetch(self, uri: str, head: Head) -> Callable[[int, int], bytes]:
+        return lambda start, stop: self.fetch(uri, start, stop, head.version)
+
+
+class RemoteSink(Sink):
+    """Buffers the bytes until all are known; ``publish`` then sends them in one request with their checksum.
+
+    Args:
+      store: receives the object.
+      uri: of the object.
+      guard: the right to publish it; None if nobody else writes there.
+    """
+
+    def __init__(self, store: RemoteStore, uri: str, guard: Guard | None = None) -> None:
+        super().__init__(uri)
+        self._store, self._guard = store, guard
+        self._spool = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 (closed by publish and abort)
+
+    def _put(self, view: memoryview) -> None:
+        with temporary_space():
+            self._spool.write(view)
+
+    def publish(self) -> None:
+        if self._spool.closed:
+            return
+        try:
+            attempt = attempt_id(self._guard.run if self._guard else "")
+            upload = Upload(file=self._spool, size=self.size, crc32c=self.crc32c, attempt=attempt)  # type: ignore[arg-type]
+            self._store.replace(self.uri, upload, self._guard)
+        finally:
+            self._spool.close()
+
+    def prove(self) -> None:
+        """Do nothing: the store verified the checksum of what it received."""
+
+    def abort(self) -> None:
+        self._spool.close()
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Bucket and object name of a URI.
+
+    >>> split("gs://bucket/a/b.parquet")
+    ('bucket', 'a/b.parquet')
+    """
+    bucket, _, name = uri.partition("://")[2].partition("/")
+    return bucket, name
+
+
+def _back_off(number: int) -> None:
+    """Wait after losing a round to another writer: longer each time, at random so that writers fall out of step."""
+    time.sleep(random.uniform(0, min(_LONGEST, _TURN * 2.0**number)))
+
+
+def _busy(uri: str) -> OSError:
+    return OSError(errno.EBUSY, "other writers replace it all the time; stop them, or run the job again", uri)
+
+
+def _crc32c(data: bytes) -> str:
+    return f"{google_crc32c.value(data):08x}"

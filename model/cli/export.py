@@ -1,0 +1,89 @@
+"""The command ``latentlake export``."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lake.cli.options import STORES, given
+from lake.core.errors import UsageError
+from model.cli.export_options import EXPORT
+from model.cli.train import bundle_value
+from model.graphs import has_graphs
+from model.spec import Preprocessing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model.bundle import Bundle
+    from model.likeness import Likeness
+
+
+def run(options: Namespace) -> tuple[dict[str, Any], str]:
+    """Export a Keras model to a bundle.
+
+    Args:
+      options: the parsed command line.
+
+    Returns:
+      The bundle as JSON values and as text.
+    """
+    if hasattr(options, "again"):
+        return _again(options)
+    if not hasattr(options, "output"):
+        raise UsageError("--output is missing: the directory to write the bundle to")
+    from model.export import export
+
+    found: list[Likeness] = []
+    named = given(options, Preprocessing)
+    tuples: dict[str, Any] = {
+        name: tuple(named[name]) for name in ("value_range", "output_range", "input_shape") if name in named
+    }
+    bundle = export(
+        Path(options.file),
+        getattr(options, "latent", None),
+        options.output.rstrip("/"),
+        Preprocessing(**{**named, **tuples}),
+        variance=getattr(options, "variance", None),
+        precision=getattr(options, "precision", None),
+        judge=lambda looks: _judge(looks, any_output=hasattr(options, "any_output"), found=found),
+    )
+    value = {**bundle_value(bundle), "functions": list(bundle.spec.functions)}
+    value |= {"golden_outputs": found[0].to_value()} if found else {}
+    return value, _text(bundle, found)
+
+
+def _again(options: Namespace) -> tuple[dict[str, Any], str]:
+    from model.export_graphs import export_again
+
+    others = {option.field: option.flag for option in EXPORT if option not in STORES} | {"output": "", "again": ""}
+    if unused := [flag for field, flag in others.items() if flag and hasattr(options, field)]:
+        raise UsageError(f"{unused[0]} does not go with --again, which changes nothing of a bundle; leave it out")
+    output = options.output.rstrip("/") if hasattr(options, "output") else None
+    bundle = export_again(options.file.rstrip("/"), output)
+    value = {**bundle_value(bundle), "functions": list(bundle.spec.functions)}
+    return value, _text(bundle, [])
+
+
+def _judge(looks: "Likeness", *, any_output: bool, found: "list[Likeness]") -> None:
+    found.append(looks)
+    if not any_output:
+        looks.refuse_grave()
+
+
+def _text(bundle: "Bundle", found: "Sequence[Likeness]") -> str:
+    from model.check import describe_input
+
+    spec = bundle.spec
+    latent = f", latent {spec.latent.layer!r} of {' x '.join(map(str, spec.latent.shape))}" if spec.latent else ""
+    lines = [f"bundle {bundle.uri} ({bundle.digest[:16]}): {spec.kind}{latent}: {', '.join(spec.functions)}"]
+    if spec.kind == "encoder":
+        lines.append("its output does not have the input's shape, so it can encode, but not reconstruct")
+    elif spec.latent and not spec.numeric and "decode" not in spec.functions:
+        lines.append("its output depends on more than the latent, so it cannot decode")
+    if spec.input.any_size:
+        lines.append(f"input: {describe_input(spec.input)}")
+    executors = "onnx, tensorflow" if has_graphs(spec) else "tensorflow only, for it does not convert to ONNX"
+    lines.append(f"executors: {executors}")
+    for looks in found:
+        lines += [f"golden: {looks.describe()}", *(f"warning: {doubt.text}" for doubt in looks.doubts)]
+    return "\n".join([*lines, f"next: latentlake check {bundle.uri}"])

@@ -1,0 +1,92 @@
+"""The flags of ``latentlake export``, as a table."""
+
+from lake.cli.option import Option, positive
+from lake.cli.options import STORES
+from model.cli.train_options import rate
+from model.spec import CHANNELS
+
+SHAPE = Option(
+    flag="--input-shape",
+    field="input_shape",
+    type=positive,
+    many=True,
+    metavar="SIDE",
+    help="input shape, if the model leaves it open: H W C, or d",
+)
+EXPORT = (
+    Option(
+        flag="--latent",
+        field="latent",
+        metavar="LAYER",
+        help="layer whose output is the latent; encoder/LAYER within a nested model, or the nested model's own name; "
+        "without it the bundle only denoises, images of any size where the model takes them",
+    ),
+    Option(
+        flag="--log-variance",
+        field="variance",
+        metavar="LAYER",
+        help="layer whose output is the logarithm of each latent's variance (variational autoencoders only)",
+    ),
+    Option(
+        flag="--output",
+        field="output",
+        metavar="BUNDLE",
+        help="directory to write the bundle to (required, but for --again)",
+    ),
+    Option(
+        flag="--again",
+        field="again",
+        switch=True,
+        help="FILE.keras is a bundle of an earlier version: add what ONNX Runtime runs, to it or to a copy at --output",
+    ),
+    Option(
+        flag="--value-range",
+        field="value_range",
+        type=float,
+        arity=2,
+        metavar="VALUE",
+        help="values of black and white in training (default 0 1)",
+    ),
+    Option(
+        flag="--output-range",
+        field="output_range",
+        type=float,
+        arity=2,
+        metavar="VALUE",
+        help="values of black and white that the model puts out (default: those of --value-range)",
+    ),
+    Option(
+        flag="--any-output",
+        field="any_output",
+        switch=True,
+        help="take the model though its outputs for the golden inputs do not look right",
+    ),
+    Option(
+        flag="--color",
+        field="color",
+        choices=tuple(CHANNELS),
+        help="meaning of the channels (default: by their number)",
+    ),
+    Option(
+        flag="--noise-input",
+        field="noise_input",
+        metavar="NAME",
+        help="second input, which takes the noise level; 'channel' if the last channel of the only input does",
+    ),
+    Option(
+        flag="--noise-scale",
+        field="noise_scale",
+        type=rate,
+        metavar="S",
+        help="value of that input in training for a standard deviation of all of white: 1 (default) or 255",
+    ),
+    Option(
+        flag="--precision",
+        field="precision",
+        choices=("float32", "bfloat16"),
+        help="precision of convolutions and dense layers (default: that of the file); bfloat16 is twice as fast on "
+        "processors that have it, and changes the output slightly",
+    ),
+    SHAPE,
+    *STORES,
+)

@@ -1,0 +1,89 @@
+"""The parser of the model commands. It does not import TensorFlow, so that ``--help`` is fast."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from lake import __version__
+from lake.cli.options import STORES
+from lake.cli.parser import Parser, add_command, add_options, defaults_of, unknown
+from lake.core.errors import UsageError
+from lake.formats.reader import ColumnSelection
+from lake.images.types import Target
+from model.cli.export_options import EXPORT
+from model.cli.train_options import TRAIN
+from model.spec import Preprocessing
+from model.training.options import DenoiserOptions, TrainingOptions
+
+MODEL_COMMANDS = {
+    "train": (
+        "train an autoencoder on image or vector shards",
+        "latentlake train --kind autoencoder --input 'shards/*.tfrecord' --output bundle",
+    ),
+    "export": (
+        "make a bundle of a trained Keras model",
+        "latentlake export my.keras --latent bottleneck --output bundle --value-range -1 1",
+    ),
+    "check": ("prove a bundle: digests, safety, golden outputs, speed", "latentlake check bundle"),
+}
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line.
+
+    Args:
+      arguments: the command line without the program's name.
+
+    Raises:
+      UsageError: an option is unknown, its value is wrong, or a required one is missing.
+
+    >>> parse(["check", "zoo:mnist-vae"]).bundle
+    'zoo:mnist-vae'
+    """
+    top = Parser(
+        prog="latentlake",
+        description="Train an autoencoder, or make a bundle of a trained one.",
+        epilog="Each command has its own --help.",
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    parsers = add_commands(top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser))
+    if arguments and arguments[0] in parsers:
+        refuse_unknown(arguments[1:], parsers[arguments[0]])
+    return top.parse_args(arguments)
+
+
+def add_commands(commands: Any) -> dict[str, Parser]:
+    """Add the model commands to a parser.
+
+    Args:
+      commands: what ``ArgumentParser.add_subparsers`` returned.
+
+    Returns:
+      The parsers of the commands, by name.
+    """
+    train = add_command(commands, "train", *MODEL_COMMANDS["train"])
+    add_options(train, TRAIN, defaults_of(ColumnSelection, Target, DenoiserOptions, TrainingOptions))
+    export = add_command(commands, "export", *MODEL_COMMANDS["export"])
+    export.add_argument("file", metavar="FILE.keras", help="what model.save() wrote")
+    add_options(export, EXPORT, defaults_of(Preprocessing))
+    check = add_command(commands, "check", *MODEL_COMMANDS["check"])
+    check.add_argument("bundle", metavar="BUNDLE", help="directory of the bundle, or zoo:NAME for an included one")
+    add_options(check, STORES, {})
+    return {"train": train, "export": export, "check": check}
+
+
+def refuse_unknown(arguments: Sequence[str], parser: Parser) -> None:
+    """Check that a command knows all options, before argparse reports what is missing.
+
+    Args:
+      arguments: the command line after the name of the command.
+      parser: the parser of the command.
+
+    Raises:
+      UsageError: it does not know one; the text names the nearest known option.
+    """
+    # argparse would report the missing option first, and the mistyped one is why it is missing.
+    for token in arguments:
+        flag = token.partition("=")[0]
+        if flag.startswith("--") and flag not in parser._option_string_actions:
+            raise UsageError(f"{unknown(flag, parser._option_string_actions)} (see {parser.prog} --help)")

@@ -1,0 +1,190 @@
+"""The command ``latentlake train``, its progress and its result."""
+
+import sys
+import time
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from lake.cli.options import given
+from lake.core.errors import UsageError
+from lake.inputs.apart import check_apart
+from model.cli.train_options import EPOCH_KINDS, KINDS_OF_FIELD
+from model.training.options import DenoiserOptions, TrainingOptions
+
+if TYPE_CHECKING:
+    from model.bundle import Bundle
+    from model.training.autoencoder import Trained, Watcher
+    from model.training.denoiser import TrainedDenoiser, TrainingReport
+
+
+def run(options: Namespace) -> tuple[dict[str, object], str]:
+    """Train a model and write its bundle.
+
+    Args:
+      options: the parsed command line.
+
+    Returns:
+      The result as JSON values and as text.
+
+    Raises:
+      UsageError: an option does not apply to this kind of model.
+    """
+    kind = getattr(options, "kind", EPOCH_KINDS[0])
+    _check_fields(options, kind)
+    check_apart(options.input, options.output)
+    value, text = _train_denoiser(options) if kind == "denoiser" else _train_epochs(options, kind)
+    return value, "\n".join(text)
+
+
+def bundle_value(bundle: "Bundle") -> dict[str, object]:
+    """Return a bundle as JSON values."""
+    return {"bundle": bundle.uri, "digest": bundle.digest, "kind": bundle.spec.kind}
+
+
+def _check_fields(options: Namespace, kind: str) -> None:
+    if getattr(options, "pages", None) == "all":
+        raise UsageError("--pages all is for denoise; a model is trained on the first page of each file")
+    for name, kinds in KINDS_OF_FIELD.items():
+        if hasattr(options, name) and kind not in kinds:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} is for --kind {' or '.join(kinds)}, not {kind}; leave it out")
+
+
+def _given(options: Namespace, kind: type[Any], *, numeric: bool) -> dict[str, Any]:
+    """The fields of a training's options that were given; the others have their defaults."""
+    from lake.formats.reader import ColumnSelection
+    from lake.images.types import Target
+
+    selected = given(options, ColumnSelection)
+    return {
+        **given(options, kind),
+        "inputs": tuple(options.input),
+        "output": options.output.rstrip("/"),
+        "selection": ColumnSelection(**{**selected, "carry": (), "numeric": numeric}),
+        "policy": given(options, Target),
+    }
+
+
+def _train_epochs(options: Namespace, name: str) -> tuple[dict[str, object], list[str]]:
+    from model.training.autoencoder import train
+    from model.training.kinds import TRAINED
+
+    kind = TRAINED[name]
+    fields = _given(options, TrainingOptions, numeric=kind.numeric)
+    if "input_shape" in fields:
+        fields["input_shape"] = tuple(fields["input_shape"])
+    describe = kind.objective(0.0, 0.0).describe
+    trained = train(TrainingOptions(**{**fields, "kind": name}), _watcher(describe))
+    return _value(trained), _text(trained, options, describe)
+
+
+def _watcher(describe: Any) -> "Watcher":
+    from model.training.autoencoder import Epoch, Watcher
+
+    # A log file gets one line per epoch, no bar.
+    live = sys.stderr.isatty()
+
+    class Terminal(Watcher):
+        """A bar on a terminal, and a line for every epoch."""
+
+        def __init__(self) -> None:
+            self._shown = 0.0
+
+        def loading(self) -> None:
+            self._print("reading the samples")
+
+        def step(self, epoch: int, done: int, samples: int) -> None:
+            now = time.monotonic()
+            if live and now - self._shown > 0.1:  # seconds; a terminal shows no more
+                self._shown = now
+                filled = 24 * done // samples
+                bar = "█" * filled + "░" * (24 - filled)
+                print(f"\r{bar} epoch {epoch}  {done:,} of {samples:,}\x1b[K", end="", file=sys.stderr, flush=True)
+
+        def epoch(self, epoch: Epoch) -> None:
+            losses = f"{describe(epoch.loss)}  validation {describe(epoch.val_loss)}"
+            self._print(f"epoch {epoch.epoch:>3}  {losses}  {epoch.seconds:.1f} s")
+
+        def _print(self, line: str) -> None:
+            print(f"\r{line}\x1b[K" if live else line, file=sys.stderr, flush=True)
+
+    return Terminal()
+
+
+def _value(trained: "Trained") -> dict[str, object]:
+    return {
+        **bundle_value(trained.bundle),
+        "samples": trained.samples,
+        "validation_samples": trained.validation_samples,
+        "epochs": len(trained.epochs),
+        "best_epoch": trained.best.epoch,
+        "loss": trained.best.loss,
+        "val_loss": trained.best.val_loss,
+        "psnr_db": round(trained.psnr, 2),
+    }
+
+
+def _text(trained: "Trained", options: Namespace, describe: Any) -> list[str]:
+    best, uri = trained.best, trained.bundle.uri
+    return [
+        f"trained on {trained.samples:,} samples, best in epoch {best.epoch} of {len(trained.epochs)}",
+        f"validation on {trained.validation_samples:,}: {describe(best.val_loss)}, PSNR {trained.psnr:.1f} dB",
+        *_bundle_lines(trained.bundle),
+        f"next: latentlake encode --input {_quote_inputs(options)} --model {uri} --output latents",
+    ]
+
+
+def _bundle_lines(bundle: "Bundle") -> list[str]:
+    uri = bundle.uri
+    return [f"bundle {uri} ({bundle.digest[:16]}), loss curve in {uri}/training.json and {uri}/curve.svg"]
+
+
+def _quote_inputs(options: Namespace) -> str:
+    return " ".join(f"'{uri}'" for uri in options.input)
+
+
+def _train_denoiser(options: Namespace) -> tuple[dict[str, object], list[str]]:
+    from model.training.denoiser import train_denoiser
+
+    print("reading the images", file=sys.stderr, flush=True)
+    trained = train_denoiser(DenoiserOptions(**_given(options, DenoiserOptions, numeric=False)), _print_step)
+    return _denoiser_value(trained), _denoiser_text(trained, options)
+
+
+def _print_step(report: "TrainingReport", steps: int) -> None:
+    from model.training.schedule import share_done
+
+    left = int(report.seconds * (1 / share_done(report.step, steps) - 1))
+    parts = [
+        f"step {report.step:,} of {steps:,}",
+        f"loss {report.loss:.2f} (PSNR {-report.loss:.2f} dB)",
+        *([f"held out {_ratios(report)}"] if report.psnr else []),
+        f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left",
+    ]
+    print("  ".join(parts), file=sys.stderr, flush=True)
+
+
+def _ratios(report: "TrainingReport") -> str:
+    return ", ".join(f"{ratio:.2f} dB at noise {level}" for level, ratio in report.psnr.items())
+
+
+def _denoiser_value(trained: "TrainedDenoiser") -> dict[str, object]:
+    return {
+        **bundle_value(trained.bundle),
+        "images": trained.images,
+        "held_out": trained.held_out,
+        "loss": trained.reports[-1].loss,
+        "psnr_db": dict(trained.reports[-1].psnr),
+        "operations_per_pixel": trained.operations,
+        "seconds": trained.reports[-1].seconds,
+    }
+
+
+def _denoiser_text(trained: "TrainedDenoiser", options: Namespace) -> list[str]:
+    last, job = trained.reports[-1], f"denoise --input {_quote_inputs(options)} --model {trained.bundle.uri}"
+    return [
+        f"trained on {trained.images:,} images in {last.step:,} steps, {trained.operations / 1e6:.3f} MFLOP per pixel",
+        f"held out {trained.held_out:,}: {_ratios(last)}",
+        *_bundle_lines(trained.bundle),
+        f"next: latentlake {job} --noise-level 25 --output denoised",
+    ]

@@ -1,0 +1,148 @@
+"""The flags of ``latentlake train``, as a table."""
+
+from lake.cli.option import Option, fraction, positive
+from lake.cli.options import INPUT, STORES
+
+_NOT_FOR_TRAINING = {"--key", "--carry"}
+EPOCH_KINDS = ("autoencoder", "vae", "dense")  # trained in epochs over samples of one shape
+TRAINABLE = (*EPOCH_KINDS, "denoiser")
+
+
+def natural(text: str) -> int:
+    """Parse a seed: an integer of 32 bits, not negative.
+
+    Raises:
+      ValueError: the text is something else.
+
+    >>> natural("7")
+    7
+    """
+    value = int(text)
+    if not 0 <= value < 1 << 32:
+        raise ValueError(text)
+    return value
+
+
+def rate(text: str) -> float:
+    """Parse a positive finite number.
+
+    Raises:
+      ValueError: the text is something else.
+
+    >>> rate("2e-3")
+    0.002
+    """
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+SCHEDULE = (
+    Option(
+        flag="--latent-dim",
+        field="latent_dim",
+        type=positive,
+        metavar="D",
+        help="length of a latent (default {default}); not for a denoiser",
+    ),
+    Option(
+        flag="--noise",
+        field="noise",
+        type=rate,
+        metavar="SIGMA",
+        help="autoencoder only: train it to remove noise of this standard deviation, where white is 255",
+    ),
+    Option(
+        flag="--agreement",
+        field="agreement",
+        type=rate,
+        metavar="WEIGHT",
+        help="autoencoder only: weight of a loss that makes latents of shifted and rotated copies of an image agree, "
+        "so that they separate classes better (0.1 is usual)",
+    ),
+    Option(
+        flag="--epochs",
+        field="epochs",
+        type=positive,
+        metavar="N",
+        help="largest number of passes over the data (default {default}); not for a denoiser",
+    ),
+    Option(
+        flag="--batch-size",
+        field="batch_size",
+        type=positive,
+        metavar="N",
+        help="samples per step (default {default}); not for a denoiser",
+    ),
+    Option(
+        flag="--patience",
+        field="patience",
+        type=positive,
+        metavar="N",
+        help="stop after this many epochs without a better validation loss (default {default}), with the best weights; "
+        "not for a denoiser",
+    ),
+    Option(
+        flag="--input-shape",
+        field="input_shape",
+        type=positive,
+        many=True,
+        metavar="SIDE",
+        help="shape of the network's input (default: that of the first record): H W C, or d; not for a denoiser",
+    ),
+    Option(
+        flag="--steps",
+        field="steps",
+        type=positive,
+        metavar="N",
+        help="denoiser only: steps, of 8 crops each (default {default:,})",
+    ),
+    Option(
+        flag="--precision",
+        field="precision",
+        choices=("auto", "float32", "bfloat16"),
+        help="denoiser only: precision of the training (default auto: bfloat16 if the processor has it)",
+    ),
+    Option(
+        flag="--learning-rate",
+        field="learning_rate",
+        type=rate,
+        metavar="R",
+        help="largest learning rate of Adam (default {default})",
+    ),
+    Option(
+        flag="--seed",
+        field="seed",
+        type=natural,
+        metavar="N",
+        help="seed of weights, order and noise (default {default})",
+    ),
+    Option(
+        flag="--validation-fraction",
+        field="validation_fraction",
+        type=fraction,
+        metavar="F",
+        help="share of the samples that is held out (default 0.1; denoiser 0.02)",
+    ),
+)
+# Field -> kinds that it applies to, for fields that do not apply to all.
+KINDS_OF_FIELD = {
+    **dict.fromkeys(("latent_dim", "epochs", "batch_size", "patience", "input_shape", "resize"), EPOCH_KINDS),
+    **dict.fromkeys(("steps", "precision"), ("denoiser",)),
+    **dict.fromkeys(("noise", "agreement"), ("autoencoder",)),
+}
+
+TRAIN = (
+    Option(
+        flag="--kind",
+        field="kind",
+        choices=TRAINABLE,
+        help="autoencoder: convolutional, for images (default); vae: variational, for images; dense: for numeric "
+        "vectors; denoiser: for images of any size",
+    ),
+    Option(flag="--output", field="output", required=True, metavar="BUNDLE", help="directory to write the bundle to"),
+    *(option for option in INPUT if option.flag not in _NOT_FOR_TRAINING),
+    *STORES,
+    *SCHEDULE,
+)

@@ -1,0 +1,180 @@
+"""Denoising of images as they are: of any size, channels and depth, small ones in batches, large ones in tiles."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model.golden import golden_inputs, golden_levels
+from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit
+from model.runtime.batching import Failed, in_parts
+from model.runtime.runtime import Runtime
+from model.tiles import Stretch, blend, stretches
+
+CALL_PIXELS = 1 << 18  # of one call of the model, which bounds the memory of activations, unless one image has more
+WHOLE_PIXELS = 1 << 19  # of the largest image that the model sees as a whole
+_MOST_COLORS = 4  # channels; more are bands
+TILE = 512  # pixels that count along a side of a tile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denoised:
+    """What denoising gives for m images.
+
+    Attributes:
+      pixels: of the images' shape and dtype: uint8 and uint16 rounded and clipped, float32 as the model gave it.
+      mse: float32 [m]: pixels against the images, both scaled to 0..1, alpha not counted; NaN where the model gave a
+        value that is not finite: the image's pixels mean nothing then.
+    """
+
+    pixels: Pixels
+    mse: Floats
+
+
+class Denoiser:
+    """A model that gives images of its input's shape, for images of other kinds too; any number of threads may use one.
+
+    A grey model sees each colour channel, or each of more than four bands, as an image. A colour model sees a grey
+    image as three equal channels, and the mean of its three is the result. Alpha passes untouched; a model of four
+    channels is shown it (opaque where there is none). The same image gives the same bits, whatever other images it
+    comes with.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._takes = runtime.spec.input
+        self._colored = self._takes.shape[2] in (1, 3, 4)
+        runtime.spec.require("denoise")
+        self._alone = self._takes.any_size and not (runtime.any_rows and self._batches_freely())
+
+    def denoise(self, images: Pixels, levels: Floats | None = None, failed: Failed | None = None) -> Denoised:
+        """Denoise images of one shape.
+
+        Memory above images and result is that of one call of the model, and for a large image that of a band of tiles.
+
+        Args:
+          images: [m, H, W, K] of uint8, uint16, or float32 in 0..1; K is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA, for
+            a grey model also more. A model whose channels are no colours takes its own number of them. A model of fixed
+            size takes its own H and W.
+          levels: float32 [m], standard deviation of the noise as a fraction of white (sigma / 255); None for a model
+            that is not told.
+          failed: receives the images for which the model raises an error, and the error; their ``mse`` is NaN.
+
+        Raises:
+          ValueError: the model does not take images of this shape, or takes a noise level and is given none.
+          ModelError: the model fails, and ``failed`` is None.
+        """
+        self._check(images)
+        colors = self._colors(images.shape[3])
+        pixels = np.empty_like(images)
+        pixels[..., colors:] = images[..., colors:]
+        given, written = images[..., :colors], pixels[..., :colors]
+        if self._takes.any_size and images.shape[1] * images.shape[2] > WHOLE_PIXELS:
+            told = [None] * len(images) if levels is None else [levels[i : i + 1] for i in range(len(images))]
+
+            def tiled(one: slice, found: Failed | None) -> float:
+                return self._tiled(images[one], told[one.start], written[one], found)
+
+            errors = np.array(in_parts(tiled, len(images), 1, failed))
+        else:
+            errors = self._settle(self._restored(images, levels, failed), given, written)
+        return Denoised(pixels=pixels, mse=(errors / given[:1].size).astype(np.float32))
+
+    def _check(self, images: Pixels) -> None:
+        shape, model = images.shape, self._takes.shape
+        sides = "any" if self._takes.any_size else f"{model[0]} x {model[1]}"
+        bands = model[2] == 1 and shape[3] > _MOST_COLORS
+        known = bands or shape[3] in ((1, 2, 3, 4) if self._colored else model[2:])
+        if not known or 0 in shape[1:3] or not (self._takes.any_size or shape[1:3] == model[:2]):
+            channels = "1 to 4" if self._colored else model[2]
+            raise ValueError(f"images of shape {shape}; the model takes {sides} pixels of {channels} channels")
+
+    def _colors(self, channels: int) -> int:
+        """How many of an image's channels, the first ones, the model changes."""
+        return channels - (self._colored and channels in (2, 4))
+
+    def _tiled(self, image: Pixels, level: Floats | None, written: Pixels, failed: Failed | None) -> float:
+        """Denoise one image [1, H, W, K], write its colours, and give its squared error."""
+        multiple, margin = self._takes.multiple, self._takes.reach
+        rows, columns = (stretches(side, TILE, margin, multiple) for side in written.shape[1:3])
+
+        def run(row: Stretch, column: Stretch) -> Floats:
+            tile = image[:, row.start : row.stop, column.start : column.stop]
+            return self._restored(tile, level, failed)[0, row.inside, column.inside]
+
+        error = 0.0
+        for part in blend(rows, columns, run):
+            height, width, colors = part.values.shape
+            place = slice(part.row, part.row + height), slice(part.column, part.column + width)
+            error += float(self._settle(part.values[None], image[:, *place, :colors], written[:, *place])[0])
+            if failed:  # the rest is not needed
+                break
+        return error
+
+    def _settle(self, values: Floats, given: Pixels, written: Pixels) -> npt.NDArray[np.float64]:
+        """Write the pixels of values [m, h, w, colours], and give their squared errors, float64 [m]."""
+        written[...] = to_pixels(values, self._runtime.spec.output_range, written.dtype)
+        squares = np.square((to_unit(written) - to_unit(given)).astype(np.float64))
+        finite = np.isfinite(values).all(axis=(1, 2, 3))
+        return np.where(finite, squares.reshape(len(values), -1).sum(axis=1), np.nan)
+
+    def _restored(self, images: Pixels, levels: Floats | None, failed: Failed | None) -> Floats:
+        """What the model gives for the colours of images, float32 [m, H, W, colours] in its value range."""
+        m, height, width, channels = images.shape
+        colors = self._colors(channels)
+        entries = self._entries(images)
+        shown = len(entries) // m  # times that the model sees an image
+        told = None if levels is None else np.repeat(levels, shown)
+        found: Failed | None = None if failed is None else {}
+        output = self._run(self._padded(entries), told, found)[:, :height, :width]
+        for entry, why in (found or {}).items():
+            assert failed is not None
+            failed.setdefault(entry // shown, why)
+        if not self._colored:
+            return output
+        if self._takes.shape[2] == 1:
+            return np.moveaxis(output.reshape(m, colors, height, width), 1, 3)
+        return output[..., :3] if colors == 3 else output[..., :3].mean(axis=3, keepdims=True)
+
+    def _entries(self, images: Pixels) -> Pixels:
+        """Images [m, H, W, K] as the model takes them, [m or more, H, W, C]."""
+        if not self._colored:
+            return images
+        colors = self._colors(images.shape[3])
+        shown, alpha = images[..., :colors], images[..., colors:]
+        if self._takes.shape[2] == 1:
+            return np.moveaxis(shown, 3, 1).reshape(-1, *images.shape[1:3], 1)
+        shown = np.repeat(shown, 3 // colors, axis=3)
+        if self._takes.shape[2] == 3:
+            return shown
+        if not alpha.shape[3]:
+            alpha = np.full((*images.shape[:3], 1), FULL[images.dtype.name], images.dtype)
+        return np.concatenate([shown, alpha], axis=3)
+
+    def _padded(self, entries: Pixels) -> Pixels:
+        """Sides up to the model's multiple: mirrored at the right and bottom, or the edge repeated where too short."""
+        for axis in (1, 2):
+            side = entries.shape[axis]
+            if missing := -side % self._takes.multiple:
+                width = [(0, missing if i == axis else 0) for i in range(4)]
+                entries = np.pad(entries, width, "reflect" if missing < side else "edge")
+        return entries
+
+    def _run(self, entries: Pixels, levels: Floats | None, failed: Failed | None) -> Floats:
+        size = self._runtime.batch_size
+        if self._takes.any_size:
+            size = 1 if self._alone else max(1, CALL_PIXELS // (entries.shape[1] * entries.shape[2]))
+
+        def restored(part: slice, found: Failed | None) -> Floats:
+            return self._runtime.restore(entries[part], None if levels is None else levels[part], found)
+
+        results = in_parts(restored, len(entries), size, failed)
+        return results[0] if len(results) == 1 else np.concatenate(results)
+
+    def _batches_freely(self) -> bool:
+        """Whether images get the same bits in one batch as alone: nearly all layers give that, but not all."""
+        images = golden_inputs(self._takes, 0)
+        levels = golden_levels(len(images)) if self._takes.noise else None
+        each = [slice(i, i + 1) for i in range(len(images))]
+        alone = [self._runtime.restore(images[one], None if levels is None else levels[one]) for one in each]
+        return np.array_equal(np.concatenate(alone), self._runtime.restore(images, levels))

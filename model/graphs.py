@@ -1,0 +1,54 @@
+"""The graphs of a bundle: a file of ONNX for each function of the model, which runs without Keras."""
+
+from model.spec import Spec
+
+# function -> what its graph takes besides the divisor of pixels, and what it gives, by name
+INPUTS = {
+    "encode": ("pixels",),
+    "encode_variance": ("pixels",),
+    "reconstruct": ("pixels",),
+    "decode": ("latents",),
+    "restore": ("pixels", "levels"),
+}
+OUTPUTS = {
+    "encode": ("latents",),
+    "encode_variance": ("latents", "variance"),
+    "reconstruct": ("latents", "output", "mse"),
+    "decode": ("output",),
+    "restore": ("output",),
+}
+DIVISOR = "divisor"
+
+
+def graph_file(function: str) -> str:
+    """The name of a function's file.
+
+    >>> graph_file("encode")
+    'encode.onnx'
+    """
+    return f"{function}.onnx"
+
+
+GRAPH_FILES = frozenset(map(graph_file, OUTPUTS))
+
+
+def graph_functions(spec: Spec) -> tuple[str, ...]:
+    """The functions of a model that have a graph. A model with a latent restores images as it reconstructs them.
+
+    Args:
+      spec: what the model's bundle says of it.
+    """
+    if spec.latent is None:
+        return ("restore",)
+    has = {
+        "encode": True,
+        "encode_variance": spec.variance is not None,
+        "reconstruct": "reconstruct" in spec.functions,
+        "decode": "decode" in spec.functions,
+    }
+    return tuple(name for name in OUTPUTS if has.get(name))
+
+
+def has_graphs(spec: Spec) -> bool:
+    """Whether a bundle has all of them."""
+    return all(graph_file(name) in spec.files for name in graph_functions(spec))

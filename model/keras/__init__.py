@@ -1,0 +1,1 @@
+"""Everything that knows Keras: loading, auditing, tracing and saving models."""

@@ -1,0 +1,61 @@
+"""Convert a Keras model's functions to ONNX: the graphs that TensorFlow would run, as files for ONNX Runtime."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lake.core.native_stderr import without_native_logs
+from model.graphs import OUTPUTS, graph_functions
+from model.keras.canonical import canonical
+from model.keras.functions import Compute
+from model.spec import Spec
+
+OPSET = 18  # of ONNX; every ONNX Runtime from 1.14 on runs it
+
+
+def to_onnx(model: Any, spec: Spec) -> dict[str, bytes]:
+    """Convert the functions of a model. Equal models give equal bytes.
+
+    The graphs take what ``model.graphs.INPUTS`` says, float32 of any number of rows, and a divisor of pixels, since
+    dividing by a constant would be turned into a multiplication; and give its ``OUTPUTS``. All have their names.
+
+    Args:
+      model: a Keras model.
+      spec: what its bundle says of it.
+
+    Returns:
+      Bytes of an ONNX file by the function's name.
+
+    Raises:
+      Exception: of any class, where the model has what cannot be converted, or only for one number of rows.
+    """
+    compute, names = Compute(model, spec), graph_functions(spec)
+    with _quiet():
+        # What encodes is a part of what reconstructs, so that its bits are the same.
+        whole = {name: "reconstruct" if name == "encode" and "reconstruct" in names else name for name in names}
+        converted = {name: _converted(compute, name) for name in dict.fromkeys(whole.values())}
+        return {name: canonical(converted[whole[name]], OUTPUTS[name]) for name in names}
+
+
+def _converted(compute: Compute, name: str) -> Any:
+    import tf2onnx
+
+    function, signature = compute.define(name, "float32", None)
+    model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The converter logs each thing that it does, and TensorFlow's optimizer prints."""
+    import tf2onnx
+
+    logger = logging.getLogger(tf2onnx.__name__)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with without_native_logs():
+            yield
+    finally:
+        logger.setLevel(level)

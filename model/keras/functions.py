@@ -1,0 +1,188 @@
+"""The functions of a model (encode, decode, ...) as TensorFlow graphs."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from lake.core.errors import BundleError
+from lake.core.printable import printable
+from lake.core.tensorflow import keras, tensorflow
+from model.keras.layer_graph import iter_layers, record_outputs, replace_output
+from model.keras.sizes import check_graph
+from model.pixels import FULL
+from model.spec import Spec
+
+
+class Compute:
+    """Traces the functions of a model. Not thread-safe: layers are hooked while a function is traced.
+
+    Args:
+      model: the Keras model.
+      spec: its description.
+
+    Raises:
+      BundleError: a layer or input that the description names is not in the model.
+    """
+
+    def __init__(self, model: Any, spec: Spec) -> None:
+        self._model, self._spec = model, spec
+        self._latent = _layer(model, spec.latent.layer) if spec.latent else None
+        self._log_variance = _layer(model, spec.variance) if spec.variance else None
+        self._inputs = {tensor.name: tensor for tensor in model.inputs}
+        if spec.input.noise and spec.input.noise.input is not None and spec.input.noise.input not in self._inputs:
+            known = printable(", ".join(self._inputs))
+            raise BundleError(f"the model has no input {spec.input.noise.input!r}, only {known}; export it again")
+
+    def trace(self, name: str, dtype: str, rows: int | None, size: tuple[int, ...] = ()) -> Callable[..., Any]:
+        """Trace one function.
+
+        Args:
+          name: ``encode``, ``encode_variance``, ``reconstruct``, ``decode`` or ``restore``, as in ``Runtime``.
+          dtype: dtype of the first array: uint8, uint16 or float32.
+          rows: number of rows of every array; None for any number, which only a model of any size takes.
+          size: (H, W) of the images; () for any size.
+
+        Returns:
+          A function from arrays to a list of float32 tensors. Pixels are scaled to the model's value range in the
+          graph.
+
+        Raises:
+          ValueError: the model does not take this dtype, or does not have the shapes of its description.
+          TypeError: a layer of the model can only be traced for a known image size.
+          BundleError: the model would need too much memory for one record.
+        """
+        function, signature = self.define(name, dtype, rows, size)
+        compiled = function.get_concrete_function(*signature)
+        check_graph(compiled.graph, rows or 1)
+        tf = tensorflow()
+        divisor = tf.constant(FULL[dtype], tf.float32)
+        return lambda *arrays: compiled(divisor, *map(tf.constant, arrays))
+
+    def define(self, name: str, dtype: str, rows: int | None, size: tuple[int, ...] = ()) -> tuple[Any, list[Any]]:
+        """Define one function, as ``trace`` traces it.
+
+        Args:
+          name: as in ``trace``, like all that follow.
+          dtype: dtype of the first array.
+          rows: number of rows of every array; None for any number.
+          size: (H, W) of the images; () for any size.
+
+        Returns:
+          A ``tf.function`` and the signature to trace it with: what pixels are divided by, then the arrays.
+        """
+        tf, spec = tensorflow(), self._spec
+        spec.check_dtype(name, dtype)
+        sides = (*(size or (None, None)), spec.input.shape[2]) if spec.input.any_size else spec.input.shape
+        images = tf.TensorSpec((rows, *sides), dtype, "pixels")
+        levels = tf.TensorSpec((rows,), tf.float32, "levels")
+        latents = tf.TensorSpec((rows, spec.dimension), tf.float32, "latents")
+        body, given = {
+            "encode": (self._encode, [images]),
+            "encode_variance": (self._encode_variance, [images]),
+            "reconstruct": (self._reconstruct, [images]),
+            "decode": (self._decode, [latents]),
+            "restore": (self._restore, [images, levels]),
+        }[name]
+        # The divisor is an argument. A constant one would be optimized to a multiplication by its rounded reciprocal,
+        # and the same image as uint8 and as uint16 would no longer give the same bits.
+        return tf.function(body, autograph=False), [tf.TensorSpec((), tf.float32, "divisor"), *given]
+
+    def _encode(self, divisor: Any, pixels: Any) -> Any:
+        return [self._run(self._to_range(self._unit(pixels, divisor)))[0]]
+
+    def _encode_variance(self, divisor: Any, pixels: Any) -> Any:
+        tf = tensorflow()
+        with record_outputs([self._latent, self._log_variance]) as outputs:
+            self._model(self._to_range(self._unit(pixels, divisor)), training=False)
+        n = _rows(pixels)
+        return [self._flat(outputs, self._latent, n), tf.exp(self._flat(outputs, self._log_variance, n))]
+
+    def _reconstruct(self, divisor: Any, pixels: Any) -> Any:
+        low, high = self._spec.input.value_range
+        black, white = self._spec.output_range
+        unit = self._unit(pixels, divisor)
+        latents, output = self._run(self._to_range(unit))
+        # Errors are relative to the value range, so that models of different ranges can be compared.
+        target = (unit - low) / (high - low) if self._spec.numeric else unit
+        difference = (output - black) / (white - black) - target
+        return [latents, output, self._mean_square(difference, pixels.shape[0])]
+
+    def _mean_square(self, difference: Any, rows: int | None) -> Any:
+        """Mean over each row, float32 ``[n]``."""
+        tf, (side, *others) = tensorflow(), self._spec.input.shape
+        if rows is not None:
+            return tf.reduce_mean(tf.square(tf.reshape(difference, (rows, -1))), axis=1)
+        # For executors that add up naively: in two steps, so that millions of terms lose no digits.
+        lines = tf.reshape(difference, (-1, side, prod(others)))
+        return tf.reduce_mean(tf.reduce_mean(tf.square(lines), axis=2), axis=1)
+
+    def _decode(self, divisor: Any, latents: Any) -> Any:
+        del divisor  # latents are not scaled
+        # The whole model is traced on blank images with its latent replaced. TensorFlow prunes the layers before it,
+        # because nothing depends on them any more.
+        tf = tensorflow()
+        blank = tf.zeros((latents.shape[0] or tf.shape(latents)[0], *self._spec.input.shape))
+        with replace_output(self._latent, latents):
+            return [tf.cast(self._model(blank, training=False), tf.float32)]
+
+    def _restore(self, divisor: Any, pixels: Any, levels: Any) -> Any:
+        given = self._told(self._to_range(self._unit(pixels, divisor)), levels)
+        output = self._frozen(given) if self._spec.input.any_size else self._model(given, training=False)
+        return [tensorflow().cast(output, "float32")]
+
+    def _frozen(self, given: Any) -> Any:
+        """Return the model's output, with the weights as constants of the graph."""
+        tf, model = tensorflow(), self._model
+        # Batches of any size go through this function. With variables, the kernels compute a batch of one differently,
+        # to other bits. With constants they do not, and the weights are laid out for the processor only once.
+        variables = model.trainable_variables, model.non_trainable_variables
+        with tf.init_scope():  # outside of the graph, where variables have values
+            weights = [[variable.numpy() for variable in some] for some in variables]
+        constants = ([tf.constant(weight) for weight in some] for some in weights)
+        output, _ = model.stateless_call(*constants, given, training=False)
+        return output
+
+    def _unit(self, pixels: Any, divisor: Any) -> Any:
+        return tensorflow().cast(pixels, "float32") / divisor  # images in 0..1
+
+    def _to_range(self, unit: Any) -> Any:
+        low, high = self._spec.input.value_range
+        return unit if self._spec.numeric or (low, high) == (0.0, 1.0) else unit * (high - low) + low
+
+    def _run(self, values: Any) -> tuple[Any, Any]:
+        with record_outputs([self._latent]) as outputs:
+            output = self._model(values, training=False)
+        return self._flat(outputs, self._latent, _rows(values)), tensorflow().cast(output, "float32")
+
+    def _flat(self, outputs: dict[int, list[Any]], layer: Any, rows: int) -> Any:
+        tf = tensorflow()
+        (output,) = outputs[id(layer)]
+        return tf.cast(tf.reshape(output, (rows, self._spec.dimension)), tf.float32)
+
+    def _told(self, values: Any, levels: Any) -> Any:
+        """Return the model's input or inputs: images ``[n, H, W, C]`` and their noise levels, in its form."""
+        tf, noise = tensorflow(), self._spec.input.noise
+        if noise is None:
+            return values
+        numbers = tf.reshape(levels * noise.scale, (-1, 1, 1, 1))
+        if noise.form == "scalar":
+            told = tf.reshape(numbers, (-1, *self._inputs[noise.input].shape[1:]))
+        else:
+            told = tf.broadcast_to(numbers, tf.concat([tf.shape(values)[:3], [1]], 0))
+        if noise.form == "channel":
+            return tf.concat([values, told], 3)
+        flat = [told if name == noise.input else values for name in self._inputs]
+        # The model may take its inputs as a list, a tuple or a dict.
+        return keras().tree.pack_sequence_as(self._model.input, flat)
+
+
+def _rows(values: Any) -> int:
+    """The number of rows of a tensor, as ``tf.reshape`` takes it."""
+    return -1 if values.shape[0] is None else int(values.shape[0])
+
+
+def _layer(model: Any, path: str) -> Any:
+    layers = dict(iter_layers(model))
+    if path not in layers:
+        raise BundleError(f"the model has no layer {path!r}, only {printable(', '.join(layers))}; export it again")
+    return layers[path]

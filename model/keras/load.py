@@ -1,0 +1,79 @@
+"""Load a model from the bytes of a ``.keras`` file that is not trusted."""
+
+import json
+import re
+import tempfile
+import zipfile
+from importlib import import_module
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from lake.core.errors import BundleError
+from lake.core.printable import printable
+from lake.core.temporary import temporary_space
+from lake.core.tensorflow import keras
+from model.keras.archive import CONFIG, refused
+from model.keras.audit import audited_copy
+from model.keras.sizes import check_outputs
+
+_BOLD = re.compile(r"\x1b\[\d+m")
+_INTRODUCTION = re.compile(r"Exception encountered(?:: | when calling [^\n]*\n\n)")
+
+
+def load_model(data: bytes, where: str) -> Any:
+    """Audit a ``.keras`` file and load its model.
+
+    Args:
+      data: bytes of the whole file.
+      where: name of the file, for messages.
+
+    Returns:
+      The Keras model, without optimizer and loss.
+
+    Raises:
+      BundleError: the file is unsafe, damaged, or needs another version of Keras.
+    """
+    with temporary_space(), tempfile.TemporaryDirectory() as directory:
+        # A private copy: nobody can replace the file between the audit and the load.
+        path = Path(directory, "model.keras")
+        stored = audited_copy(data, path, where)
+        import_module("model.layers")  # registers this project's layers
+        try:
+            _check_weights(path, stored, where)
+            # safe_mode is the second line of defence; compile=False leaves the optimizer and the loss out.
+            return keras().saving.load_model(path, compile=False, safe_mode=True)
+        except BundleError:
+            raise
+        except Exception as error:  # Keras raises errors of any class
+            raise BundleError(f"{where}: Keras cannot load it: {keras_reason(error)}") from error
+
+
+def keras_reason(error: Exception) -> str:
+    """What an error of Keras says, in one printable line. Its text quotes the configuration, of up to 16 MB."""
+    text = _INTRODUCTION.split(_BOLD.sub("", str(error)))[-1].partition("\n\nArguments received by ")[0]
+    return printable(text.strip() or type(error).__name__)
+
+
+def _check_weights(path: Path, stored: int, where: str) -> None:
+    """Refuse a model that would need more memory than its weights and images explain, before any is allocated."""
+    model = _unallocated(path)
+    claimed = sum(prod(weight.shape) for weight in model.weights)
+    if claimed > stored:
+        raise refused(where, f"its layers claim {claimed} weights, and the file holds {stored}")
+    check_outputs(model, where)
+
+
+def _unallocated(path: Path) -> Any:
+    """Build the model of the configuration with weights that have shapes but no memory."""
+    from keras.src.backend.common import global_state
+
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read(CONFIG))
+    pending = list(global_state.get_global_attribute("uninitialized_variables") or [])
+    try:
+        with keras().StatelessScope(initialize_variables=False):
+            return keras().saving.deserialize_keras_object(config, safe_mode=True)
+    finally:
+        # Keras remembers variables to allocate when the next scope ends. These must never be allocated.
+        global_state.set_global_attribute("uninitialized_variables", pending)

@@ -1,0 +1,63 @@
+"""Mixed precision: bfloat16 for convolutions and dense layers, which is where the time goes, and float32 elsewhere."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from lake.core.errors import BundleError
+from lake.core.tensorflow import keras
+from model.keras.layer_graph import iter_layers
+
+# Instructions of x86 processors that multiply bfloat16 in hardware, as /proc/cpuinfo names them.
+_FAST_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+def to_bfloat16(model: Any, kept: Collection[str] = ()) -> Any:
+    """Return the same model with convolutions and dense layers that compute in bfloat16 (8 bits of mantissa).
+
+    Their weights stay float32. So do all other layers: sums of residual blocks, normalizations, separate activations.
+    The model's outputs come from float32 layers.
+
+    Args:
+      model: a functional or sequential Keras model, possibly with nested ones.
+      kept: names or paths of further layers that stay float32 because their output is used.
+
+    Raises:
+      BundleError: the model is not functional or sequential, or has no layer to change.
+    """
+    if not getattr(model, "outputs", None):
+        raise BundleError("--precision changes functional and sequential models only; leave it out")
+    named = (end for path, layer in iter_layers(model) if path in kept for end in _output_layers(layer))
+    unchanged, changed = {id(layer) for layer in (*_output_layers(model), *named)}, list[str]()
+
+    def change(layer: Any) -> Any:
+        config = layer.get_config()
+        if hasattr(layer, "kernel") and id(layer) not in unchanged:
+            config["dtype"] = "mixed_bfloat16"
+            changed.append(layer.name)
+        return type(layer).from_config(config)
+
+    # A layer's dtype policy is fixed when it is built, so the layers are built once more.
+    clone = keras().models.clone_model(model, clone_function=change, recursive=True)
+    if not changed:
+        raise BundleError("--precision: no convolution or dense layer of the model can be changed; leave it out")
+    clone.set_weights(model.get_weights())
+    return clone
+
+
+def _output_layers(layer: Any) -> Iterator[Any]:
+    """Yield the layers that give the output of a layer, which may itself be a model."""
+    if not getattr(layer, "outputs", None):
+        yield layer
+        return
+    for tensor in layer.outputs:
+        yield from _output_layers(tensor._keras_history.operation)
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 faster than float32; False if the system does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return False
+    return bool(_FAST_FLAGS & set(next((line for line in lines if line.startswith("flags")), "").split()))

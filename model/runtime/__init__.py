@@ -1,0 +1,60 @@
+"""Executors of bundles: a module each, and one line of ``EXECUTORS``."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from lake.core.errors import BundleError
+
+if TYPE_CHECKING:
+    from model.bundle import Bundle
+    from model.runtime.executor import Executor
+
+# A bundle is run by the first one that can, unless one is named; each is imported when it is first asked.
+EXECUTORS = {
+    "onnx": ("model.runtime.onnx", "OnnxExecutor"),
+    "tensorflow": ("model.runtime.tensorflow", "TensorFlowExecutor"),
+}
+
+
+def choose_executor(bundle: "Bundle", asked: str | None = None) -> str:
+    """The name of the executor for a bundle. Nothing of the model is loaded.
+
+    Args:
+      bundle: an opened bundle.
+      asked: the name of one; None for the first one that runs it.
+
+    Raises:
+      BundleError: the one that is asked for does not run it.
+    """
+    kind = next((name for name in (EXECUTORS if asked is None else (asked,)) if _executor(name).runs(bundle)), None)
+    if kind is None:
+        raise BundleError(
+            f"{bundle.uri}: the executor {asked!r} cannot run it; leave out --executor, or make a bundle that it can "
+            f"run: 'latentlake export --again {bundle.uri} --output NEW'"
+        )
+    return kind
+
+
+def executors_of(bundle: "Bundle") -> tuple[str, ...]:
+    """The names of all executors that run a bundle."""
+    return tuple(name for name in EXECUTORS if _executor(name).runs(bundle))
+
+
+def load_executor(bundle: "Bundle", name: str | None = None) -> "Executor":
+    """The model of a bundle, loaded by one executor.
+
+    Args:
+      bundle: an opened bundle.
+      name: of the executor; None for the first one that runs it.
+
+    Raises:
+      BundleError: the model is damaged, unsafe, or not the one that the bundle describes, or this executor does not run
+        it.
+    """
+    return _executor(choose_executor(bundle, name)).load(bundle)
+
+
+def _executor(name: str) -> "type[Executor]":
+    module, kind = EXECUTORS[name]
+    found: type[Executor] = getattr(import_module(module), kind)
+    return found

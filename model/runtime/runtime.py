@@ -1,0 +1,269 @@
+"""The compiled functions of a model: once per process, for one batch size, called by any number of threads."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lake.core.errors import BundleError, LatentlakeError
+from model.bundle import GOLDEN_FILE, SPEC_FILE, Bundle
+from model.golden import golden_levels, unpack
+from model.keras.load import keras_reason
+from model.pixels import Floats, Pixels
+from model.runtime import load_executor
+from model.runtime.batching import BatchedCalls, Failed
+from model.runtime.executor import Executor, ModelError
+from model.spec import Shape, Spec
+
+_TRIED = 64  # rows of a batch in which the first ones must have the bits that they have alone
+_ODD = (5, 7)  # sides of images that are tried too, in multiples of what the model takes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconstruction:
+    """What ``reconstruct`` gives for n records.
+
+    Attributes:
+      latents: float32 [n, D].
+      output: float32 [n, H, W, C] or [n, d], in the model's output range as the model gave it, not clipped.
+      mse: float32 [n]: output against input, each scaled so that its range is 0..1.
+    """
+
+    latents: Floats
+    output: Floats
+    mse: Floats
+
+
+class Runtime:
+    """The compiled functions of a model; thread-safe.
+
+    Pixels are [n, H, W, C] of uint8, uint16, or float32 in 0..1; vectors are float32 [n, d] as the model takes them; n
+    is at most ``batch_size``, but for ``restore`` at any size. The same image gives the same bits as uint8 v and as
+    uint16 257 v, whatever the other records, the padding, and the number of threads. Where memory runs out, fewer rows
+    are computed at once: 16 or more still give the same bits.
+
+    Every function takes ``failed``, which receives the rows for which the model raises an error, and the error in one
+    line; what is given for them is NaN, and for all others what it would be without them. Without ``failed`` the error
+    is raised, a ``ModelError``.
+    """
+
+    def __init__(self, executor: Executor, spec: Spec) -> None:
+        self.spec, self.batch_size, self.executor = spec, spec.batch_size, executor.name
+        self.differences: dict[str, float] = {}  # golden output -> worst difference, relative to its largest value
+        self._calls = BatchedCalls(executor, spec)
+
+    @property
+    def size_by_size(self) -> bool:
+        """Whether images of each size have a function of their own."""
+        return self._calls.size_by_size
+
+    @property
+    def any_rows(self) -> bool:
+        """Whether, on this processor, the bits of a row do not depend on how many rows are computed with it."""
+        return self._calls.any_rows
+
+    @classmethod
+    def load(cls, bundle: Bundle, executor: str | None = None) -> "Runtime":
+        """Audit and load the model, and check that it gives its golden outputs.
+
+        Args:
+          bundle: an opened bundle.
+          executor: the name of one, of ``model.runtime.EXECUTORS``; None for the first one that runs the bundle.
+
+        Raises:
+          BundleError: the file changed, is unsafe, or gives other outputs than it gave when it was bundled; or the
+            executor does not run it.
+        """
+        golden = unpack(bundle.read(GOLDEN_FILE), bundle.spec, bundle.files()[GOLDEN_FILE])
+        runtime = cls(load_executor(bundle, executor), bundle.spec)
+        try:
+            runtime.check(golden, bundle.uri)
+        except ModelError as error:
+            raise BundleError(
+                f"{bundle.uri}: the model fails for its golden inputs ({error}); export a model that does not"
+            ) from error
+        except LatentlakeError:
+            raise
+        except Exception as error:  # while a function is compiled, Keras raises errors of any class
+            raise BundleError(
+                f"{bundle.uri}: the model does not have the shapes that {SPEC_FILE} says ({keras_reason(error)}); "
+                f"export it again"
+            ) from error
+        return runtime
+
+    def encode(self, pixels: Pixels, failed: Failed | None = None) -> Floats:
+        """Latents, float32 [n, D].
+
+        Raises:
+          BundleError: the model has no latent.
+        """
+        self.spec.require("encode")
+        (latents,) = self._run("encode", failed, pixels)
+        return latents
+
+    def encode_variance(self, pixels: Pixels, failed: Failed | None = None) -> tuple[Floats, Floats]:
+        """Means and variances of the latents' distributions, each float32 [n, D]; the means are what ``encode`` gives.
+
+        Raises:
+          BundleError: the model is no variational autoencoder.
+        """
+        if self.spec.variance is None:
+            raise BundleError(
+                f"the model has no variance of its latents: a bundle of kind {self.spec.kind!r}; use one of kind 'vae'"
+            )
+        mean, variance = self._run("encode_variance", failed, pixels)
+        return mean, variance
+
+    def reconstruct(self, pixels: Pixels, failed: Failed | None = None) -> Reconstruction:
+        """Latents, outputs and errors.
+
+        Raises:
+          BundleError: the model only encodes.
+        """
+        self.spec.require("reconstruct")
+        latents, output, mse = self._run("reconstruct", failed, pixels)
+        return Reconstruction(latents=latents, output=output, mse=mse)
+
+    def decode(self, latents: Floats, failed: Failed | None = None) -> Floats:
+        """Outputs of latents, float32 [n, H, W, C] in the model's output range, not clipped.
+
+        The latents of an image give the bits that ``reconstruct`` gives for the image.
+
+        Args:
+          latents: float32 [n, D].
+          failed: see ``Runtime``.
+
+        Raises:
+          BundleError: the model's output does not depend on the latent alone.
+        """
+        self.spec.require("decode")
+        self._check_rows(latents, (self.spec.dimension,))
+        (output,) = self._calls.run("decode", failed, latents)
+        return output
+
+    def restore(self, pixels: Pixels, levels: Floats | None, failed: Failed | None = None) -> Floats:
+        """The output alone, float32 [n, H, W, C] in the model's output range, not clipped.
+
+        Args:
+          pixels: of the model's shape; where it takes any size, of any H and W that are multiples of ``multiple``, and
+            any n.
+          levels: float32 [n], standard deviation of the noise as a fraction of white; None for a model that is not
+            told.
+          failed: see ``Runtime``.
+
+        Raises:
+          BundleError: the output does not have the input's shape.
+        """
+        self.spec.require("denoise")
+        if (levels is None) != (self.spec.input.noise is None):
+            raise ValueError(
+                "noise levels are given" if self.spec.input.noise is None else "the model takes a noise level"
+            )
+        if not self.spec.input.any_size:
+            self._check_rows(pixels, self.spec.input.shape)
+        told = np.zeros(len(pixels), np.float32) if levels is None else levels
+        (output,) = self._calls.run("restore", failed, pixels, told)
+        return output
+
+    def check(self, golden: dict[str, Pixels], where: str) -> None:
+        """Compare with golden outputs, and keep the ``differences``.
+
+        Functions that come compiled are compared each, and whether their bits depend on the number of rows is tried.
+
+        Raises:
+          BundleError: the worst difference is above the tolerance.
+        """
+        self._compare(self.outputs(golden["input"]), golden, where)
+        if self._calls.compiled:
+            self._compare(self._each_alone(golden), golden, where)
+            self._calls.any_rows &= self._same_bits(golden["input"])
+
+    def _compare(self, outputs: Mapping[str, Floats], golden: Mapping[str, Pixels], where: str) -> None:
+        for name, got in outputs.items():
+            want = golden[name].astype(np.float64)
+            scale = max(float(np.abs(want).max()), 1e-6)
+            worst = float(np.abs(got - want).max()) / scale
+            self.differences[name] = max(worst, self.differences.get(name, 0.0))
+            if not worst <= self.spec.golden.tolerance:  # NaN is a difference too
+                raise BundleError(
+                    f"{where}: the model is not the one that was bundled: its {name} for the golden inputs differs by "
+                    f"{worst:.3g} of its largest value, above {self.spec.golden.tolerance:g}; export the model again"
+                )
+
+    def outputs(self, inputs: Pixels) -> dict[str, Floats]:
+        """What golden outputs consist of: ``latent``, ``output`` and ``variance``, as far as the model has them."""
+        parts = [inputs[i : i + self.batch_size] for i in range(0, len(inputs), self.batch_size)]
+        results = [self._golden(part) for part in parts]
+        return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+
+    def _golden(self, inputs: Pixels, levels: Floats | None = None) -> dict[str, Floats]:
+        if self.spec.latent is None:
+            told = golden_levels(len(inputs)) if levels is None else levels
+            return {"output": self.restore(inputs, told if self.spec.input.noise else None)}
+        if "reconstruct" not in self.spec.functions:
+            return {"latent": self.encode(inputs)}
+        result = self.reconstruct(inputs)
+        variance = {"variance": self.encode_variance(inputs)[1]} if self.spec.variance else {}
+        return {"latent": result.latents, "output": result.output, **variance}
+
+    def _each_alone(self, golden: Mapping[str, Pixels]) -> dict[str, Floats]:
+        """Golden outputs by the functions that ``outputs`` does not call."""
+        encodes = self.spec.latent is not None and "reconstruct" in self.spec.functions
+        decodes = "decode" in self.spec.functions
+        return {
+            **({"latent": self._in_parts(self.encode, golden["input"])} if encodes else {}),
+            **({"output": self._in_parts(self.decode, golden["latent"].astype(np.float32))} if decodes else {}),
+        }
+
+    def _in_parts(self, function: Callable[[Any], Floats], rows: Pixels) -> Floats:
+        return np.concatenate([function(rows[i : i + self.batch_size]) for i in range(0, len(rows), self.batch_size)])
+
+    def _same_bits(self, inputs: Pixels) -> bool:
+        """Whether rows get the same bits alone as in a batch, also images of odd sides where any are taken."""
+        if not self.spec.input.any_size:
+            # Large images come in small batches, and take long.
+            many = np.resize(inputs, (max(1, min(_TRIED, self.batch_size // 8)), *inputs.shape[1:]))
+            return self._as_alone(many, len(inputs))
+        sides = [self.spec.input.multiple * n for n in _ODD]
+        return all(self._as_alone(part, len(part)) for part in (inputs, inputs[:, : sides[0], : sides[1]]))
+
+    def _as_alone(self, rows: Pixels, distinct: int) -> bool:
+        """Whether what the model gives for rows is what it gives for the first ones, each alone."""
+        levels = golden_levels(len(rows))
+        together = self._golden(rows, levels)
+        alone = [self._golden(rows[i : i + 1], levels[i : i + 1]) for i in range(min(distinct, len(rows)))]
+        return all(np.array_equal(np.concatenate([one[k] for one in alone]), v[:distinct]) for k, v in together.items())
+
+    def _run(self, name: str, failed: Failed | None, pixels: Pixels) -> list[Floats]:
+        self._check_rows(pixels, self.spec.input.shape)
+        return self._calls.run(name, failed, pixels)
+
+    def _check_rows(self, rows: Pixels, shape: Shape) -> None:
+        if len(rows) > self.batch_size or rows.shape[1:] != shape:
+            raise ValueError(f"rows of shape {rows.shape}; the model takes up to {self.batch_size} of {shape}")
+
+
+def runtime_for(uri: str, digest: str, executor: str | None = None) -> Runtime:
+    """The runtime of a bundle, loaded by whoever in this process asks first.
+
+    Args:
+      uri: of the bundle.
+      digest: that it must have.
+      executor: as in ``Runtime.load``.
+
+    Raises:
+      BundleError: the bundle at ``uri`` is not the one with this digest, or see ``Runtime.load``.
+    """
+    with _LOADING:
+        if (digest, executor) not in _RUNTIMES:
+            bundle = Bundle.open(uri)
+            if bundle.digest != digest:
+                raise BundleError(f"{uri}: holds the bundle {bundle.digest}, not {digest}; plan the job again")
+            _RUNTIMES[digest, executor] = Runtime.load(bundle, executor)
+        return _RUNTIMES[digest, executor]
+
+
+_LOADING = threading.Lock()
+_RUNTIMES: dict[tuple[str, str | None], Runtime] = {}

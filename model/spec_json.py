@@ -1,0 +1,257 @@
+"""Conversion between a model's description and ``model.json``, with a complete check of the latter."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from math import prod
+from typing import Any, NoReturn, TypeVar
+
+from lake.core.errors import BundleError
+from lake.core.printable import printable
+from model.graphs import GRAPH_FILES
+from model.spec import (
+    CHANNELS,
+    FUNCTIONS,
+    KINDS,
+    MAX_MULTIPLE,
+    MAX_REACH,
+    FileEntry,
+    Golden,
+    Input,
+    Json,
+    Latent,
+    Noise,
+    Shape,
+    Spec,
+    default_functions,
+    is_range,
+)
+
+SCHEMA = 1  # version of model.json
+_T = TypeVar("_T")
+# A model.json may come from a stranger. These limits bound the memory that it can ask for.
+_MAX_ELEMENTS = 1 << 28  # of one input, latent or output
+_MAX_SIDE = 1 << 24
+_MAX_NAME = 1000  # characters of a layer's path
+
+
+def to_json(spec: Spec) -> Json:
+    """Convert a description to the JSON values of ``model.json``."""
+    # A field with its default is left out, so that bundles of earlier versions keep their digest.
+    return {
+        "schema": SCHEMA,
+        "kind": spec.kind,
+        **({} if spec.functions == default_functions(spec.kind) else {"functions": list(spec.functions)}),
+        "input": _input_json(spec.input),
+        "latent": None if spec.latent is None else _latent_json(spec.latent),
+        **({} if spec.variance is None else {"variance": spec.variance}),
+        **({} if spec.own_output_range is None else {"output_range": list(spec.own_output_range)}),
+        "golden": {"count": spec.golden.count, "seed": spec.golden.seed, "tolerance": spec.golden.tolerance},
+        "files": {name: {"size": f.size, "sha256": f.sha256} for name, f in spec.files.items()},
+        "training": dict(spec.training),
+    }
+
+
+def _input_json(takes: Input) -> Json:
+    return {
+        "shape": list(takes.shape),
+        "dtype": takes.dtype,
+        "value_range": list(takes.value_range),
+        "color": takes.color,
+        **({} if takes.noise is None else {"noise": _noise_json(takes.noise)}),
+        **({"any_size": True, "multiple": takes.multiple, "reach": takes.reach} if takes.any_size else {}),
+    }
+
+
+def _noise_json(noise: Noise) -> Json:
+    return {"form": noise.form, "input": noise.input, "scale": noise.scale}
+
+
+def _latent_json(latent: Latent) -> Json:
+    return {"layer": latent.layer, "shape": list(latent.shape), "dimension": latent.dimension}
+
+
+def digest(document: Json) -> str:
+    """Return the SHA-256 of a JSON document, as 64 hexadecimal digits.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    # One canonical spelling: white space and the order of keys do not change the digest.
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def from_json(document: Json, where: str) -> Spec:
+    """Convert a parsed ``model.json`` to a description, and check it completely.
+
+    Args:
+      document: what ``json.loads`` returned.
+      where: name of the file, for messages.
+
+    Raises:
+      BundleError: a field is missing, of a wrong type, or contradicts another; the text names it.
+    """
+    top = _Fields(document, where, "")
+    schema = top.get("schema", int)
+    if schema != SCHEMA:
+        shown = printable(str(schema), 40)
+        raise BundleError(f"{where}: schema {shown} is not {SCHEMA}; export the model again with this version")
+    kind = top.get("kind", str, lambda kind: kind in KINDS)
+    takes = _input(top.fields("input"), kind)
+    return Spec(
+        kind=kind,
+        input=takes,
+        latent=_latent(top, kind),
+        functions=_functions(top, kind, takes),
+        golden=_golden(top.fields("golden")),
+        files=_files(top.fields("files")),
+        variance=_variance(top, kind),
+        own_output_range=_range(top, "output_range") if top.has("output_range") else None,
+        training=top.get("training", dict),
+    )
+
+
+class _Fields:
+    """A JSON object that knows its place in the document, so that errors can name it."""
+
+    def __init__(self, value: Json, where: str, path: str) -> None:
+        self.where, self.path = where, path
+        if not isinstance(value, dict):
+            raise self.wrong("", value)
+        self.value = value
+
+    def get(self, name: str, kind: type[_T], valid: Callable[[Any], bool] = lambda _: True) -> _T:
+        value = self.value.get(name)
+        # Not isinstance: a bool is an int in Python, but true is no number in JSON.
+        if type(value) is not kind or not valid(value):
+            raise self.wrong(name, value)
+        return value
+
+    def has(self, name: str) -> bool:
+        return self.value.get(name) is not None
+
+    def fields(self, name: str) -> "_Fields":
+        return _Fields(self.value.get(name), self.where, f"{self.path}{name}.")
+
+    def name(self, name: str) -> str:
+        return self.get(name, str, lambda text: 0 < len(text) <= _MAX_NAME and text.isprintable())
+
+    def shape(self, name: str) -> Shape:
+        def valid(shape: list[Json]) -> bool:
+            sides = all(type(side) is int and 0 < side < _MAX_SIDE for side in shape)
+            return bool(shape) and len(shape) <= 4 and sides and prod(shape) <= _MAX_ELEMENTS
+
+        return tuple(self.get(name, list, valid))
+
+    def wrong(self, name: str, value: Json) -> BundleError:
+        field_name = f"{self.path}{name}".rstrip(".") or "the document"
+        shown = printable(repr(value), 80)
+        return BundleError(f"{self.where}: {field_name} is {shown}, which no bundle has; export the model again")
+
+
+def _input(fields: _Fields, kind: str) -> Input:
+    shape = fields.shape("shape")
+    images = len(shape) == 3
+    if len(shape) not in ((3,) if kind == "denoiser" else (1, 3)):
+        raise fields.wrong("shape", list(shape))
+    color = fields.value.get("color")
+    if color is not None and not (images and CHANNELS.get(str(color)) == shape[-1]):
+        raise fields.wrong("color", color)
+    dtype = "uint8" if images else "float32"
+    return Input(
+        shape=shape,
+        dtype=fields.get("dtype", str, lambda value: value == dtype),
+        value_range=_range(fields, "value_range"),
+        color=color,
+        noise=_noise(fields, kind),
+        **(_any_size(fields, kind, shape) if fields.has("any_size") else {}),
+    )
+
+
+def _any_size(fields: _Fields, kind: str, shape: Shape) -> dict[str, Any]:
+    def fits(multiple: int) -> bool:
+        power = 0 < multiple <= MAX_MULTIPLE and multiple & (multiple - 1) == 0
+        return power and not any(side % multiple for side in shape[:2])
+
+    return {
+        "any_size": fields.get("any_size", bool, lambda value: value and kind == "denoiser"),
+        "multiple": fields.get("multiple", int, fits),
+        "reach": fields.get("reach", int, lambda reach: 0 < reach <= MAX_REACH),
+    }
+
+
+def _range(fields: _Fields, name: str) -> tuple[float, float]:
+    value = fields.get(name, list)
+    if not (len(value) == 2 and all(type(v) in (int, float) for v in value) and is_range(*value)):
+        raise fields.wrong(name, value)
+    return float(value[0]), float(value[1])
+
+
+def _functions(top: _Fields, kind: str, takes: Input) -> tuple[str, ...]:
+    defaults = default_functions(kind)
+    if not top.has("functions"):
+        return defaults
+    # A denoiser has no latent and an encoder no output, so neither can do more. Jobs write images, not vectors.
+    further = {"autoencoder": ("decode", "denoise"), "vae": ("decode", "denoise", "generate")}.get(kind, ())
+    possible = {*defaults, *(further if len(takes.shape) == 3 else ())}
+
+    def valid(names: list[Json]) -> bool:
+        return names == [name for name in FUNCTIONS if name in names and name in possible] and {*defaults} <= {*names}
+
+    return tuple(top.get("functions", list, valid))
+
+
+def _latent(top: _Fields, kind: str) -> Latent | None:
+    if kind == "denoiser":
+        return _reject(top, "latent") if top.has("latent") else None
+    fields = top.fields("latent")
+    latent = Latent(layer=fields.name("layer"), shape=fields.shape("shape"))
+    fields.get("dimension", int, lambda value: value == latent.dimension)
+    return latent
+
+
+def _noise(takes: _Fields, kind: str) -> Noise | None:
+    if not takes.has("noise"):
+        return None
+    if kind != "denoiser":
+        _reject(takes, "noise")
+    fields = takes.fields("noise")
+    form = fields.get("form", str, lambda form: form in ("map", "scalar", "channel"))
+    return Noise(
+        form=form,
+        input=fields.name("input") if form != "channel" else None,
+        scale=fields.get("scale", float, lambda scale: 0 < scale < float("inf")),
+    )
+
+
+def _variance(top: _Fields, kind: str) -> str | None:
+    if kind == "vae":
+        return top.name("variance")
+    return _reject(top, "variance") if top.has("variance") else None
+
+
+def _reject(fields: _Fields, name: str) -> NoReturn:
+    raise fields.wrong(name, fields.value[name])
+
+
+def _golden(fields: _Fields) -> Golden:
+    return Golden(
+        count=fields.get("count", int, lambda value: 0 < value <= 64),
+        seed=fields.get("seed", int),
+        tolerance=fields.get("tolerance", float, lambda value: 0 < value < 0.1),
+    )
+
+
+def _files(fields: _Fields) -> dict[str, FileEntry]:
+    if not {"model.keras", "golden.npz"} <= fields.value.keys() <= {"model.keras", "golden.npz", *GRAPH_FILES}:
+        raise fields.wrong("", sorted(fields.value))
+    return {name: _file_entry(fields.fields(name)) for name in sorted(fields.value)}
+
+
+def _file_entry(fields: _Fields) -> FileEntry:
+    hexadecimal = frozenset("0123456789abcdef")
+    return FileEntry(
+        size=fields.get("size", int, lambda size: 0 < size < 1 << 34),
+        sha256=fields.get("sha256", str, lambda text: len(text) == 64 and set(text) <= hexadecimal),
+    )

@@ -1,0 +1,1 @@
+"""Training: networks, samples, losses, schedules, checkpoints."""

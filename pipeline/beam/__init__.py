@@ -1,0 +1,1 @@
+"""The wiring to Beam: launching, runners, the functions of the pipeline's steps, errors of workers."""

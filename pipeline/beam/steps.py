@@ -1,0 +1,170 @@
+"""The Beam functions behind the steps of ``pipeline.transforms``.
+
+Each one adapts a plain function to Beam (elements, windows, counters) and holds no logic of its own.
+"""
+
+import json
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import BoundedWindow
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
+
+from lake.images.types import Target
+from lake.storage import StoreOptions, configure
+from pipeline.config import Gate, JobConfig
+from pipeline.output.commit import Run, check_complete, commit
+from pipeline.output.plan_files import read_units, unpack_unit
+from pipeline.output.receipt_accumulator import ReceiptAccumulator
+from pipeline.output.receipts import Receipt
+from pipeline.output.stop import Stop, is_stop, stopped_summary
+from pipeline.worker.in_memory import RejectedItem, encode_items
+from pipeline.worker.orphan import end_with_engine
+from pipeline.worker.process import UNITS_AT_ONCE, warm, worker_for
+from pipeline.worker.run_or_stop import run_or_stop, stop_run
+
+_LOG = logging.getLogger(__name__)
+_NAMESPACE = "latentlake"  # of the Beam counters
+
+_Pending: TypeAlias = "tuple[Future[Receipt | Stop], Timestamp, BoundedWindow]"
+
+
+def units_of(part: str, config: JobConfig) -> Iterator[bytes]:
+    """Yield the units of one file of the plan, or the line of a ``Stop`` if it cannot be read."""
+    try:
+        yield from read_units(part, config.stores)
+    except Exception as error:
+        yield stop_run(config, error).to_line().encode()
+
+
+class RunUnits(beam.DoFn):
+    """Run each unit and give its receipt as one line of JSON, or that of a ``Stop``.
+
+    Up to ``UNITS_AT_ONCE`` units of a bundle run at the same time: while one unit writes its last batches and publishes
+    its files, the next one keeps the cores busy.
+    """
+
+    def __init__(self, config: JobConfig) -> None:
+        self._config = config
+
+    def setup(self) -> None:
+        # The engine may create several instances in a process; unit_slot bounds the units of all of them together.
+        self._pool = ThreadPoolExecutor(UNITS_AT_ONCE, thread_name_prefix="unit")
+        self._pending = deque[_Pending]()
+        if self._config.restarts:
+            end_with_engine()
+        # Seconds before an engine has a unit for it. If this fails, the unit tries again, and says why.
+        self._pool.submit(warm, self._config)
+
+    def start_bundle(self) -> None:
+        self._pending = deque()
+
+    def process(
+        self, unit: bytes, time: Timestamp = beam.DoFn.TimestampParam, window: BoundedWindow = beam.DoFn.WindowParam
+    ) -> Iterator[WindowedValue]:
+        self._pending.append((self._pool.submit(_outcome, unit, self._config), time, window))
+        if len(self._pending) >= UNITS_AT_ONCE:
+            yield self._next_receipt()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        while self._pending:
+            yield self._next_receipt()
+
+    def teardown(self) -> None:
+        # After a bundle that was broken off, nobody waits for its units.
+        self._pool.shutdown(wait=not self._pending, cancel_futures=True)
+
+    def _next_receipt(self) -> WindowedValue:
+        # A receipt may come out in a later call than its unit went in, so it carries its unit's own time and window.
+        future, time, window = self._pending.popleft()
+        outcome = future.result()
+        if isinstance(outcome, Stop):
+            return WindowedValue(outcome.to_line(), time, (window,))
+        _count(outcome)
+        return WindowedValue(outcome.to_json(), time, (window,))
+
+
+def _outcome(unit: bytes, config: JobConfig) -> Receipt | Stop:
+    if is_stop(unit):
+        return Stop.from_line(unit.decode())
+    return run_or_stop(unpack_unit(unit), config)
+
+
+def _count(receipt: Receipt) -> None:
+    """Add the numbers of a receipt to the Beam counters, which so equal the sums over all receipts."""
+    counts = {"records_read": receipt.read, "results": receipt.results, "rejects": receipt.rejected}
+    counts |= {f"rejects_{reason}": count for reason, count in receipt.rejects.items()}
+    counts["units_done" if receipt.error is None else "units_failed"] = 1
+    # Flink's REST interface has no counter of a job in Beam's batch mode; the log of its workers has these lines.
+    _LOG.info("%s", json.dumps({"unit": receipt.unit, "seconds": receipt.seconds, **counts, "error": receipt.error}))
+    for name, count in counts.items():
+        Metrics.counter(_NAMESPACE, name).inc(count)
+
+
+class AccumulateReceipts(beam.CombineFn):
+    """Combine all receipts into one ``ReceiptAccumulator``; associative and commutative, as Beam requires."""
+
+    def create_accumulator(self) -> ReceiptAccumulator:
+        return ReceiptAccumulator()
+
+    def add_input(self, accumulator: ReceiptAccumulator, receipt: str) -> ReceiptAccumulator:
+        accumulator.add(receipt)
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[ReceiptAccumulator]) -> ReceiptAccumulator:
+        merged = ReceiptAccumulator()
+        merged.join(accumulators)
+        return merged
+
+    def extract_output(self, accumulator: ReceiptAccumulator) -> ReceiptAccumulator:
+        return accumulator
+
+
+def commit_receipts(accumulator: ReceiptAccumulator, config: JobConfig, gate: Gate, run: Run) -> dict[str, Any]:
+    """Commit a run from its accumulated receipts and return the summary; see ``pipeline.output.commit``.
+
+    A run that has ended before is not committed.
+    """
+    configure(config.stores)
+    if accumulator.stop:
+        return stopped_summary(config, Stop.from_line(accumulator.stop))
+    try:
+        return commit(config, gate, run, accumulator.receipts())
+    except Exception as error:
+        return stopped_summary(config, stop_run(config, error))
+
+
+def complete_summary(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the summary of a run that completed its output; see ``pipeline.output.commit.check_complete``.
+
+    Raises:
+      LatentlakeError: what ended the run.
+    """
+    if "stopped" in summary:
+        raise Stop(**summary["stopped"]).error
+    check_complete(summary)
+    return summary
+
+
+class EncodeItems(beam.DoFn):
+    """Encode batches of ``(key, image)``: latents on the main output, rejected items on the output ``rejects``."""
+
+    def __init__(self, model: str, digest: str, target: Target, stores: StoreOptions) -> None:
+        self._worker, self._stores = (model, digest, target), stores
+
+    # Beam takes the types for a contract, and would refuse a pipeline whose items it cannot tell to be images.
+    def process(self, items: list[Any]) -> Iterator[Any]:
+        configure(self._stores)
+        for outcome in encode_items(items, worker_for(*self._worker)):
+            Metrics.counter(_NAMESPACE, "records_read").inc()
+            if isinstance(outcome, RejectedItem):
+                Metrics.counter(_NAMESPACE, f"rejects_{outcome.reason}").inc()
+                yield beam.pvalue.TaggedOutput("rejects", outcome)
+            else:
+                yield outcome

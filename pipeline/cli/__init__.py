@@ -1,0 +1,1 @@
+"""The command line of jobs: parser, commands, progress, summary, template metadata."""

@@ -1,0 +1,142 @@
+"""The parser of the command line. It imports neither Beam nor TensorFlow, so that ``--help`` is fast."""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lake import __version__
+from lake.cli.option import Option
+from lake.cli.parser import COMMON, Parser, add_command, add_options, defaults_of, unknown
+from lake.core.errors import UsageError
+from lake.storage.options import StoreOptions
+from model.cli.parser import add_commands as add_model_commands
+from model.cli.parser import refuse_unknown
+from pipeline.config import Gate
+from pipeline.options.flags import RETRY, STATUS, VERIFY
+from pipeline.options.job_options import JobOptions, Scope
+from pipeline.worker.verbs import VERBS
+
+OTHERS = {
+    "plan": (
+        "show what a job would do, without running it",
+        "latentlake plan encode --input 'shards/*.tar' --model bundle --output latents",
+    ),
+    "verify": (
+        "verify an output: compare every file and count with its manifest, with --deep also every byte",
+        "latentlake verify latents --deep",
+    ),
+    "status": (
+        "tell how far the latest run of an output is: 0 complete, 4 a run is at work, 3 neither",
+        "latentlake status gs://lake/latents",
+    ),
+    "retry": (
+        "retry the rejected records and failed units of an output, optionally with other decoding policies",
+        "latentlake retry latents --resize crop --on-damage reject",
+    ),
+}
+COMMANDS = (*VERBS, *OTHERS)
+JOB_DEFAULTS = defaults_of(JobOptions, Gate, Scope, StoreOptions)
+
+
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Parse a command line.
+
+    Args:
+      arguments: the command line without the program's name.
+
+    Returns:
+      The options of this project, and the remaining arguments, which are options of Beam or mistakes. Options that were
+      not given are not in the namespace.
+
+    Raises:
+      UsageError: a value is wrong or a required option is missing.
+
+    >>> options, beam_arguments = parse(
+    ...     ["encode", "--input", "images/", "--model", "bundle", "--output", "latents", "--runner=FlinkRunner"]
+    ... )
+    >>> options.command, options.input, beam_arguments
+    ('encode', ['images/'], ['--runner=FlinkRunner'])
+    """
+    top, models = _build()
+    # Model commands do not run on Beam, so an unknown option is a mistake at once.
+    if arguments and arguments[0] in models:
+        refuse_unknown(arguments[1:], models[arguments[0]])
+        return top.parse_args(arguments), []
+    try:
+        return top.parse_known_args(arguments)
+    except UsageError:
+        # A mistyped option may be why a required one is missing. Then its name is the better explanation.
+        check_beam_arguments([a for a in arguments if a.startswith("--") and a.partition("=")[0] not in _own_flags()])
+        raise
+
+
+def check_beam_arguments(beam_arguments: Sequence[str]) -> None:
+    """Check that remaining arguments are options that Beam knows.
+
+    Args:
+      beam_arguments: what ``parse`` did not know.
+
+    Raises:
+      UsageError: one is not; the text names the nearest known option.
+    """
+    if not beam_arguments:
+        return
+    known = _beam_flags()
+    expecting = False  # whether a value may follow: Beam's options are given as --name=value or --name value
+    for token in beam_arguments:
+        flag = token.partition("=")[0]
+        if flag.startswith("-") and flag not in known:
+            raise unknown(flag, [*_own_flags(), *known])
+        if not flag.startswith("-") and not expecting:
+            raise UsageError(f"unexpected argument {token!r}")
+        expecting = (flag.startswith("-") and "=" not in token) or (expecting and not flag.startswith("-"))
+
+
+def _build() -> tuple[Parser, Mapping[str, Parser]]:
+    """Build the whole parser. Also return the parsers of the model commands, which take no options of Beam."""
+    top = Parser(
+        prog="latentlake",
+        description="Run a trained autoencoder over a lake of image shards.",
+        epilog="Each command has its own --help. Options of Apache Beam (--runner, ...) are passed on to it.",
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    for verb in VERBS.values():
+        _add(add_command(commands, verb.name, verb.help, verb.example), verb.flags)
+    plan = add_command(commands, "plan", *OTHERS["plan"])
+    verbs = plan.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    for verb in VERBS.values():
+        _add(add_command(verbs, f"plan {verb.name}", f"what {verb.name} would do"), verb.flags)
+    models = add_model_commands(commands)
+    for name, options in (("verify", VERIFY), ("status", STATUS), ("retry", RETRY)):
+        command = add_command(commands, name, *OTHERS[name])
+        command.add_argument("output", metavar="OUTPUT", help="directory that a job wrote")
+        _add(command, options)
+    return top, models
+
+
+def _add(parser: Parser, options: Iterable[Option]) -> None:
+    add_options(parser, options, JOB_DEFAULTS)
+
+
+def _own_flags() -> set[str]:
+    tables = [*(verb.flags for verb in VERBS.values()), RETRY, VERIFY, STATUS]
+    return {option.flag for options in tables for option in options} | {*COMMON}
+
+
+def _beam_flags() -> set[str]:
+    """Return every option that Beam and its runners define."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    # Several of Beam's classes define the same option.
+    parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
+    for options in _descendants(PipelineOptions):
+        if "_add_argparse_args" in vars(options):
+            options._add_argparse_args(parser)
+    return set(parser._option_string_actions)
+
+
+def _descendants(cls: type[Any]) -> Iterable[type[Any]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _descendants(child)

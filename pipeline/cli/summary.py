@@ -1,0 +1,145 @@
+"""The summary of a run as text for a person."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lake.core.printable import printable
+from lake.formats import MIXED
+from lake.inputs.passed_over import listed
+from pipeline.cli.terminal import line_of
+from pipeline.worker.verbs import VERBS
+
+_TEXT = 1000  # most characters of an example and of an error
+_SIZES = ((10**3, "kB"), (10**6, "MB"), (10**9, "GB"))  # bytes
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """Describe what a run did, what the output holds and how to open it.
+
+    Args:
+      summary: what ``pipeline.beam.launch.launch`` returned; for a detached launcher the text names the submitted job.
+    """
+    if "submitted" in summary:
+        return _submitted(summary)
+    run = summary["run"]
+    lines = [_run_line(run), _total_line(summary), *_reasons(summary), *_failed(summary)]
+    lines += describe_passed_over(run["passed_over"])
+    if several := run.get("several_pages"):
+        what = "a file" if several == 1 else "files"
+        lines.append(f"  the first page of {what} with several (--pages): {_counted(several, 'result')}")
+    if run["store_retries"]:
+        lines.append(f"  made again, since they failed: {_counted(run['store_retries'], 'request')} to the stores")
+    return "\n".join(map(line_of, lines + _open(summary)))
+
+
+_PASSED_OVER = {
+    "unknown_format": "passed over, since they are of no known format",
+    "description": "passed over, since they describe the records of other shards (img2dataset)",
+    "hidden": "passed over, since their names begin with '.' or '_'",
+    "link_outside": "passed over, since they are links that lead out of the input (--follow-links reads them)",
+    "link_loop": "passed over, since they are links to a directory above them",
+    "link_missing": "failed, since they are links to files that do not exist (git annex get or dvc pull fetches them)",
+}
+
+
+def describe_passed_over(found: Mapping[str, Any]) -> list[str]:
+    """Describe what an input has and a job does not read, one line for each reason.
+
+    Args:
+      found: by reason, ``count`` and ``examples``.
+    """
+    return [
+        f"  {_PASSED_OVER[why]}: {met['count']:,}, {printable(listed(met['examples'], met['count']), _TEXT)}"
+        for why, met in found.items()
+    ]
+
+
+def _submitted(summary: Mapping[str, Any]) -> str:
+    submitted, output = summary["submitted"], summary["output"]
+    job = f" as {submitted['job']}" if submitted["job"] else ""
+    lines = [
+        f"submitted: run {submitted['run']}, {_counted(submitted['units'], 'unit')}, to {submitted['runner']}{job}",
+        *([f"its page: {page}"] if (page := submitted.get("page")) else []),
+        f"its pipeline ends with {output}/_SUCCESS, or fails and says why; how far it is: latentlake status {output}",
+    ]
+    return "\n".join(map(line_of, lines))
+
+
+def _run_line(run: Mapping[str, Any]) -> str:
+    if not run["units"]:
+        units = "the one unit is" if run["kept_units"] == 1 else f"all {run['kept_units']:,} units are"
+        return f"nothing to do: {units} done and unchanged"
+    kept = f", {run['kept_units']:,} kept" if run["kept_units"] else ""
+    units, records = _counted(run["units"], "unit"), _counted(run["read"], "record")
+    # Counts are of whole units. A retry copies most records of a unit, so its rate would say nothing.
+    what = f"tried again: {units} of {records}" if run.get("retry") else f"{records} in {units}"
+    rate = "" if run.get("retry") else _rate(run)
+    return f"{what}{kept}: {_outcome(run)}, in {run['seconds']:.1f} s{rate}"
+
+
+def _outcome(run: Mapping[str, Any]) -> str:
+    return f"{_counted(run['results'], 'result')}, {_counted(run['rejects'], 'reject')}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _size(count: int) -> str:
+    """Format a number of bytes in the largest unit that leaves 1 or more, up to GB."""
+    if count < 1000:
+        return _counted(count, "byte")
+    unit, name = next(((unit, name) for unit, name in _SIZES if round(count / unit, 1) < 1000), _SIZES[-1])
+    return f"{count / unit:,.1f} {name}"
+
+
+def _rate(run: Mapping[str, Any]) -> str:
+    if run["first_result"] is None or run["ended"] - run["first_result"] < 1:
+        return ""
+    startup = run["first_result"] - run["started"]
+    return f" ({run['read'] / (run['ended'] - run['first_result']):,.0f} records/s after {startup:.1f} s of start-up)"
+
+
+def _total_line(summary: Mapping[str, Any]) -> str:
+    total = summary["total"]
+    state = "complete" if summary["complete"] else "NOT complete"
+    return (
+        f"{summary['output']}: {state}, {_counted(total['units'], 'unit')}, {_counted(total['results'], 'result')}, "
+        f"{_size(total['output_bytes'])}"
+    )
+
+
+def _reasons(summary: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for reason, count in summary["total"]["reasons"].items():
+        lines.append(f"  rejected: {count:,} {reason}")
+        lines += [f"    {_example(example)}" for example in summary["examples"].get(reason, [])[:1]]
+    return lines
+
+
+def _example(example: Mapping[str, Any]) -> str:
+    where = f"{example['shard']}[{example['index']}] {example['key']!r}: " if "shard" in example else ""
+    return f"such as {printable(where + example['detail'], _TEXT)}"
+
+
+def _failed(summary: Mapping[str, Any]) -> list[str]:
+    lines = [f"  failed: {printable(failed['error'], _TEXT)}" for failed in summary["failed"]]
+    more = summary["run"]["failed_units"] - len(lines)
+    return lines + ([f"  and {_counted(more, 'more failed unit')}"] if more > 0 else [])
+
+
+def _open(summary: Mapping[str, Any]) -> list[str]:
+    output = summary["output"]
+    lines = ["open it:"]
+    # A summary may be of a version with other verbs.
+    if summary["verb"] in VERBS and (table := VERBS[summary["verb"]].table):
+        lines += [
+            f"  duckdb  SELECT * FROM '{output}/{table}/**/*.parquet'",
+            f"  python  pyarrow.dataset.dataset('{output}/{table}').to_table()",
+        ]
+    if images := summary["options"].get("images"):
+        format = "the formats of the input" if images["format"] == MIXED else images["format"]
+        lines.append(f"  images  {output}/images ({format})")
+    if summary["total"]["rejects"]:
+        lines.append(f"  rejects SELECT shard, index, reason, detail FROM '{output}/rejects/**/*.parquet'")
+    return [*lines, f"check it: latentlake verify {output}"]

@@ -1,1 +1,0 @@
-"""Bytes to pixels: what an image is by its header, decoding in bulk and one by one, and geometry."""

@@ -1,0 +1,152 @@
+"""The plan of a job: the input's shards, cut and grouped into units, without the units that are already done."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lake.core.errors import InputError
+from lake.core.records import Unit
+from lake.formats import FORMATS
+from lake.inputs.discover import Found
+from lake.inputs.expected import Expected
+from lake.inputs.reference import CleanShards, with_clean
+from lake.inputs.sampled import sampled_units
+from lake.inputs.units import make_units, record_count, split_path, stem, strip_slice, total_bytes
+from pipeline.config import JobConfig, options_digest
+from pipeline.options.job_options import Scope
+from pipeline.output.companions import with_companions
+from pipeline.output.finished import is_done
+from pipeline.output.receipts import Receipt
+
+_PART = re.compile(r"part-[0-9a-f-]+")
+_ALL = Scope()
+_FEW_REJECTS = 1000  # for which no run is stopped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All units of an output, and which of them are to be run.
+
+    Attributes:
+      units: every unit of the input.
+      todo: the units to run: new ones, and those whose input or options have changed.
+      obsolete: ids of finished units that the commit drops: their shards are now cut into other units, were made with
+        other options, or were pruned.
+    """
+
+    units: Sequence[Unit]
+    todo: Sequence[Unit]
+    obsolete: Sequence[str]
+
+    @property
+    def todo_bytes(self) -> int:
+        """Size of the input that is to be read, in bytes."""
+        return sum(total_bytes(unit.shards) for unit in self.todo)
+
+
+def make_plan(
+    found: Found,
+    config: JobConfig,
+    receipts: Mapping[str, Receipt],
+    scope: Scope = _ALL,
+    expected: Expected | None = None,
+    clean: CleanShards | None = None,
+) -> Plan:
+    """Cut the input into units and select those that are to be run.
+
+    Args:
+      found: the input's shards.
+      config: the job.
+      receipts: receipts of the units that are done, by unit. One with the fingerprint of its unit makes the unit done.
+      scope: units to run or to drop in addition.
+      expected: how many records the input must have; None if it is not known.
+      clean: the clean shards, if the job has a reference.
+
+    Raises:
+      InputError: two units would have the same name.
+    """
+    if config.sampling is not None:
+        units = list(sampled_units(config.sampling.count))
+        obsolete = sorted(receipts.keys() - {unit.id for unit in units})
+    else:
+        # A shard that is copied becomes one object, so it cannot be cut into slices; nor can one with a reference,
+        # because the two are read side by side from their first records.
+        units = list(make_units(found, whole=config.columns.whole or config.reference is not None))
+        obsolete = _obsolete(units, found, receipts, config, scope)
+    if clean is not None:
+        units = [with_clean(unit, clean) for unit in units]
+    if config.images is not None and config.images.rewrite:
+        units = with_companions(units, found.companions)
+    if expected is not None:
+        units = expected.tell(units)
+    # Outputs are named after units, so two of one name would replace each other's files.
+    _check_names(units)
+    todo = [task for unit in units if (task := _todo(unit, config, receipts.get(unit.id), scope))]
+    return Plan(units=units, todo=todo, obsolete=obsolete)
+
+
+def reject_limit(plan: Plan, receipts: Mapping[str, Receipt], most: float, expected: int | None) -> int | None:
+    """Return how many records a run may reject before its output can no longer be complete.
+
+    Args:
+      plan: the plan.
+      receipts: receipts of the units that are done, by unit.
+      most: largest share of rejected records with which the output is complete.
+      expected: number of records that the input must have; None if it is not known.
+
+    Returns:
+      The number; None if the number of records is not known before they are read.
+    """
+    todo = {unit.id: record_count(unit) for unit in plan.todo}
+    gone = {*todo, *plan.obsolete}
+    kept = [receipt for unit, receipt in receipts.items() if unit not in gone]
+    if (total := expected) is None:
+        if None in todo.values():
+            return None
+        total = sum(count or 0 for count in todo.values()) + sum(receipt.read for receipt in kept)
+    # Fewer cost little, and a run that ends tells more about them than one that stops.
+    return max(_FEW_REJECTS, int(most * total) - sum(receipt.rejected for receipt in kept))
+
+
+def _todo(unit: Unit, config: JobConfig, receipt: Receipt | None, scope: Scope) -> Unit | None:
+    """Return the unit, as it is to be run; None if it is done."""
+    if receipt is None or unit.id in scope.redo or not is_done(unit, config, receipt):
+        return unit
+    return replace(unit, retry_rejects=True) if scope.retry_rejects and receipt.rejects else None
+
+
+def _obsolete(
+    units: Iterable[Unit], found: Found, receipts: Mapping[str, Receipt], config: JobConfig, scope: Scope
+) -> list[str]:
+    """Return the ids of finished units that must not stay in the output.
+
+    Those are units whose records other units hold now. Of units whose shards have vanished, they are those that are
+    pruned or that were made with other options. The results of other vanished shards stay.
+    """
+    # Finished units that the input no longer has.
+    gone = receipts.keys() - {unit.id for unit in units}
+    if scope.prune:
+        return sorted(gone)
+    # An output holds results of one set of options only.
+    others = {unit for unit in gone if receipts[unit].options != options_digest(config)}
+    # Groups of small files are called part-00000 and so on. Their borders move when a directory gains or loses files.
+    covered = {split_path(unit.id)[0] for unit in units if FORMATS[unit.format].reader.grouped} if gone else set()
+    moved = {unit for unit in gone if _PART.fullmatch(split_path(unit)[1]) and split_path(unit)[0] in covered}
+    stems = set(_stems(found)) if gone else set()
+    return sorted(others | moved | {unit for unit in gone if unit in stems or strip_slice(unit) in stems})
+
+
+def _stems(found: Found) -> Iterator[str]:
+    """The paths of all shards that are units by themselves, without the suffixes of their formats."""
+    for format, shards in found.by_format.items():
+        if not FORMATS[format].reader.grouped:
+            yield from (stem(shard.path, format) for shard in shards)
+
+
+def _check_names(units: Iterable[Unit]) -> None:
+    seen: dict[str, Unit] = {}
+    for unit in units:
+        if other := seen.get(unit.id):
+            one, two = other.shards[0].uri, unit.shards[0].uri
+            raise InputError(f"{one} and {two} would both be written as {unit.id!r}; run one job for each")
+        seen[unit.id] = unit

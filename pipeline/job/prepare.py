@@ -1,0 +1,263 @@
+"""Check and plan a job at launch. Nothing is written until every check has passed."""
+
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from lake.core.errors import HeldError
+from lake.formats.reader import ColumnSelection
+from lake.images.types import Pages, Target
+from lake.inputs.apart import check_apart
+from lake.inputs.discover import Found
+from lake.inputs.expected import find_expected
+from lake.inputs.passed_over import values
+from lake.storage import Stat, configure, join, store_for
+from lake.storage.redact import check_no_user
+from model.runtime import choose_executor
+from pipeline.config import ImagesOut, JobConfig, RejectRetry, usual_pages
+from pipeline.job.checks import check_directories, check_variance
+from pipeline.job.plan import Plan, make_plan, reject_limit
+from pipeline.job.source import JobSource, decoded_shape, find_source
+from pipeline.job.trial import check_sample
+from pipeline.options.flags import AUTO
+from pipeline.options.job_options import JobOptions
+from pipeline.output.commit import Run
+from pipeline.output.companions import lists_any
+from pipeline.output.job_file import (
+    JobFile,
+    check_job_file,
+    check_receipts,
+    read_job_file,
+)
+from pipeline.output.layout import Layout
+from pipeline.output.recovery import Leavings, Recovered, find_leavings, known_state
+from pipeline.worker.image_outputs import image_outputs_for
+from pipeline.worker.verbs import VERBS
+
+if TYPE_CHECKING:
+    from model.bundle import Bundle
+
+UNITS_PER_PART = 1000  # units in one file of the plan
+_SUCCESS = 2  # position of _SUCCESS in ``Job.state``
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A checked and planned job.
+
+    Attributes:
+      options: the options that the user gave.
+      config: the part that travels to every worker.
+      run: the part that travels to the commit.
+      plan: the units of the output, and which of them are to be run.
+      found: the input's shards.
+      bundle: the model.
+      selection: what the user and the model ask of each record.
+      state: versions of the output's state when the job was planned. If they change, the plan is out of date.
+      recovered: what the plan counts on of runs that did not come to their end.
+    """
+
+    options: JobOptions
+    config: JobConfig
+    run: Run
+    plan: Plan
+    found: Found
+    bundle: "Bundle"
+    selection: ColumnSelection
+    state: "OutputState"
+    recovered: Recovered
+
+    @property
+    def success(self) -> Stat | None:
+        """``_SUCCESS`` as it was when the job was planned."""
+        return self.state.files[_SUCCESS]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether the output is complete as it stands."""
+        # Even without a unit to run, a commit may be due: to drop units, to clean up, or to compare the record count.
+        complete = self.success is not None and not self.run.tidy
+        return complete and not self.plan.todo and not self.plan.obsolete and self.run.expected is None
+
+    @property
+    def parts(self) -> list[str]:
+        """URIs of the plan's files."""
+        # The pipeline's graph holds these URIs only. Engines limit the size of a graph, and units number in millions.
+        count = -(-len(self.plan.todo) // UNITS_PER_PART)
+        return [join(Layout(self.config.output).plan(self.config.run), f"part-{i:05d}.jsonl") for i in range(count)]
+
+
+def prepare(options: JobOptions, run: str | None = None) -> Job:
+    """Check everything that a job depends on and make its plan. Writes nothing.
+
+    Args:
+      options: the options of the job.
+      run: id of the run; None for a new one.
+
+    Raises:
+      UsageError: an option, the input, the bundle or the output does not fit; the text names the value and the remedy.
+      VerifyError: the output's own state is damaged.
+      HeldError: ``run`` is given, and a later run has been there meanwhile.
+    """
+    started = time.time()
+    configure(options.stores)
+    for uri in (*options.input, *(options.reference or ()), options.model, options.output):
+        check_no_user(uri)  # before any of them is part of an error
+    bundle = _open_bundle(options)
+    check_apart(options.input, options.output)
+    check_apart(options.reference or (), options.output, "reference")
+    layout = Layout(options.output.rstrip("/"))
+    # Taken before anything of the output is read: what changes from here on shows as a difference.
+    state = output_state(layout)
+    job_file = read_job_file(layout.output)
+    source = find_source(options, bundle, job_file)
+    config = _config(options, bundle, source, _run_id(layout, state.left, run))
+    for format in dict(config.columns.formats) or ("",):
+        image_outputs_for(config.of(format))  # a format may refuse the columns
+    check_job_file(job_file, config, options.overwrite)
+    expected = find_expected(options.expect_records, source.found) if options.expect_records else None
+    receipts, recovered = known_state(layout, state.left, options.stores)
+    if job_file is None and not options.overwrite:
+        check_receipts(receipts, config)
+    plan = make_plan(source.found, config, receipts, options.scope, expected, source.clean)
+    check_directories(config, plan.units)
+    most = options.gate.max_reject_fraction
+    # A retry and a repair are of an output that has shown that its model fits.
+    if plan.todo and not (config.sampling or config.retry or options.scope.redo):
+        check_sample(plan.units, config, all_may_fail=most >= 1)
+    if not config.retry:
+        config = replace(config, reject_limit=reject_limit(plan, receipts, most, expected.total if expected else None))
+    return Job(
+        options=options,
+        config=config,
+        run=Run(
+            units=len(plan.units),
+            todo=len(plan.todo),
+            obsolete=layout.obsolete(config.run) if plan.obsolete else "",
+            passed_over=_passed_over(source, plan),
+            started=started,
+            expected=expected.total if expected else None,
+            companions=layout.companions(config.run) if lists_any(plan.units) else "",
+            recovered=layout.recovered(config.run) if recovered else "",
+            tidy=_needs_cleanup(options, config, job_file, state.left, has_receipts=bool(receipts)),
+        ),
+        plan=plan,
+        found=source.found,
+        bundle=bundle,
+        selection=source.selection,
+        state=state,
+        recovered=recovered,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputState:
+    """The state of an output at some time.
+
+    Attributes:
+      files: job file, manifest and ``_SUCCESS``.
+      left: plans and receipts of runs that are under way, or did not come to their end.
+    """
+
+    files: tuple[Stat | None, ...]
+    left: Leavings
+
+
+def output_state(layout: Layout) -> OutputState:
+    """Return the versions of the files that change as a run goes on, and when it ends."""
+    store = store_for(layout.output)
+    files = tuple(store.stat(uri) for uri in (layout.job, layout.manifest, layout.success))
+    return OutputState(files=files, left=find_leavings(layout))
+
+
+def _open_bundle(options: JobOptions) -> "Bundle":
+    from model.bundle import Bundle
+
+    bundle = Bundle.open(options.model)
+    bundle.spec.require(VERBS[options.verb].function)
+    check_variance(options, bundle.spec)
+    return bundle
+
+
+def _passed_over(source: JobSource, plan: Plan) -> dict[str, Any]:
+    """What the input has and the job does not read, or copy."""
+    copied = {companion.path for unit in plan.units for companion in unit.companions}
+    return values(source.found.passed_over, (one.path for one in source.found.companions if one.path not in copied))
+
+
+def _needs_cleanup(
+    options: JobOptions, config: JobConfig, job_file: JobFile | None, left: Leavings, *, has_receipts: bool
+) -> bool:
+    """Whether data files may belong to no unit: the last run died, or the output lost some of its state."""
+    if options.scope.tidy or left.unfinished:
+        return True
+    return has_receipts and _lacks_state(job_file, config)
+
+
+def _lacks_state(job_file: JobFile | None, config: JobConfig) -> bool:
+    """Whether the job file or the copy of the model is missing. If they are there but damaged, ``verify`` finds it."""
+    from model.bundle import SPEC_FILE
+
+    return job_file is None or store_for(config.model).stat(join(config.model, SPEC_FILE)) is None
+
+
+def _run_id(layout: Layout, left: Leavings, run: str | None) -> str:
+    """Return the id of a run. Ids of runs of one output sort in the order of the runs, whatever their clocks say.
+
+    Raises:
+      HeldError: the run has an id already, and another one that came later has been there meanwhile.
+    """
+    new, last = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}", left.last_run
+    if run is not None and run <= last:
+        raise HeldError(f"{layout.output} was written to by run {last} while this one was planned; run the job again")
+    return run or (new if new > last else f"{last}-{os.urandom(3).hex()}")
+
+
+def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) -> JobConfig:
+    target = Target(
+        shape=decoded_shape(options.verb, bundle.spec),
+        resize=options.resize,
+        orientation=options.orientation,
+        color=options.color,
+        max_pixels=options.max_pixels,
+        pages=_unusual(options.pages, source.images),
+        white=float(options.white),
+    )
+    return JobConfig(
+        verb=options.verb,
+        output=options.output.rstrip("/"),
+        run=run,
+        # Workers read the copy below the output. They may not reach the user's bundle, and it may change during the
+        # run.
+        model=Layout(options.output.rstrip("/")).model(bundle.digest),
+        model_digest=bundle.digest,
+        latent_layer=bundle.spec.latent.layer if bundle.spec.latent else "",
+        target=target,
+        columns=source.columns,
+        variance=options.variance,
+        reject_bytes=options.reject_bytes,
+        reject_budget=options.reject_budget,
+        executor=choose_executor(bundle, None if options.executor == AUTO else options.executor),
+        stores=options.stores,
+        threads=options.threads,
+        images=source.images,
+        noise=source.noise,
+        sampling=source.sampling,
+        reference=source.reference,
+        retry=_reject_retry(options, target, source.images),
+    )
+
+
+def _unusual(pages: Pages | None, images: ImagesOut | None) -> Pages | None:
+    """What the user says of files of several images; None if the job would do the same by itself."""
+    return None if pages == usual_pages(images) else pages
+
+
+def _reject_retry(options: JobOptions, target: Target, images: ImagesOut | None) -> RejectRetry | None:
+    if options.retry_policies is None:
+        return None
+    policies = {**options.retry_policies}
+    most = policies.pop("max_record_bytes", options.max_record_bytes)
+    policies["pages"] = _unusual(policies.get("pages", target.pages), images)
+    return RejectRetry(target=replace(target, **policies), max_record_bytes=most)

@@ -1,0 +1,138 @@
+"""What a job reads, and how it writes images of that: settled at launch, from the options, the model and the input."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from lake.formats.reader import ColumnSelection, RecordSchema
+from lake.inputs import sampled
+from lake.inputs.apart import check_apart
+from lake.inputs.columns import settle
+from lake.inputs.discover import Found, find_shards
+from lake.inputs.one_image import told_apart
+from lake.inputs.reference import CleanShards, Reference, find_reference
+from lake.inputs.sampled import LatentSampling
+from pipeline.config import ImagesOut, NoiseLevel
+from pipeline.job.checks import check_noise_column, images_out, latent_sampling, noise_level, with_noise_column
+from pipeline.options.job_options import JobOptions
+from pipeline.output.job_file import JobFile, settled_schema
+from pipeline.worker.verbs import VERBS
+
+if TYPE_CHECKING:
+    from model.bundle import Bundle
+    from model.spec import Spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSource:
+    """What a job reads, and how it writes images of that.
+
+    Attributes:
+      found: the input's shards; none for a job that samples its latents.
+      selection: what the user and the model ask of each record.
+      columns: the same, settled on the first shard.
+      images: how images are written; None for a job that writes none.
+      noise: what a denoiser is told about the noise.
+      sampling: how latents are sampled; None for a job that reads its records.
+      reference: the clean images to compare with.
+      clean: the shards of these.
+    """
+
+    found: Found
+    selection: ColumnSelection
+    columns: RecordSchema
+    images: ImagesOut | None
+    noise: NoiseLevel | None
+    sampling: LatentSampling | None
+    reference: Reference | None
+    clean: CleanShards | None
+
+
+def find_source(options: JobOptions, bundle: "Bundle", job_file: JobFile | None) -> JobSource:
+    """Find the input, and settle what is read of it and how images are written.
+
+    Args:
+      options: the options of the job.
+      bundle: the model.
+      job_file: what an earlier run wrote; None for a first run.
+
+    Raises:
+      UsageError: an option, the input or the model does not fit.
+    """
+    sampling = latent_sampling(options, bundle.spec)
+    found = Found(root="", format=sampled.FORMAT, shards=()) if sampling else _find_shards(options, bundle)
+    images = images_out(options, bundle.spec, None if sampling else found)
+    noise = noise_level(options, bundle.spec)
+    selection = _selection(options, bundle, whole=images is not None and images.rewrite)
+    reference, clean = find_reference(options.reference, found, selection) if options.reference else (None, None)
+    return JobSource(
+        found=found,
+        selection=selection,
+        columns=_columns(job_file, found, selection, noise, sampling),
+        images=images,
+        noise=noise,
+        sampling=sampling,
+        reference=reference,
+        clean=clean,
+    )
+
+
+def _find_shards(options: JobOptions, bundle: "Bundle") -> Found:
+    found = find_shards(options.input, options.format, follow_links=options.follow_links)
+    check_apart(list(found.followed), options.output, "linked directory")
+    return told_apart(found, _selection(options, bundle, whole=False)) if options.format == "auto" else found
+
+
+def _selection(options: JobOptions, bundle: "Bundle", whole: bool) -> ColumnSelection:
+    numeric = VERBS[options.verb].takes_latents or bundle.spec.numeric
+    shape = decoded_shape(options.verb, bundle.spec)
+    return ColumnSelection(
+        image=options.image,
+        key=options.key,
+        # A column that is named twice is carried once.
+        carry=None if options.carry is None else tuple(dict.fromkeys(options.carry)),
+        numeric=numeric,
+        length=shape[0] if numeric else None,
+        shape=None if numeric or None in shape else tuple(side for side in shape if side is not None),
+        layout=options.layout,
+        image_shape=options.image_shape,
+        image_dtype=options.image_dtype,
+        max_record_bytes=options.max_record_bytes,
+        whole=whole,
+        salvage=options.on_damage == "reject",
+    )
+
+
+def _columns(
+    job_file: JobFile | None,
+    found: Found,
+    selection: ColumnSelection,
+    noise: NoiseLevel | None,
+    sampling: LatentSampling | None,
+) -> RecordSchema:
+    """Settle the columns. An output keeps those of its first run, whatever shards come later."""
+    if sampling is not None:
+        most = selection.max_record_bytes
+        return RecordSchema(image="", key=None, carry=pa.schema([]), numeric=True, max_record_bytes=most)
+    columns = settled_schema(job_file, selection)
+    if columns is not None and columns.formats:
+        columns = settle(found, selection, columns)
+    elif columns is None:
+        columns = settle(found, selection)
+        extended = with_noise_column(selection, columns, noise)
+        columns = columns if extended is selection else settle(found, extended)
+    check_noise_column(columns, noise)
+    return columns
+
+
+def decoded_shape(verb: str, spec: "Spec") -> tuple[int | None, ...]:
+    """Return the shape that records are decoded to: latents, images of any size, or the model's input.
+
+    Args:
+      verb: what the job computes.
+      spec: the model's description.
+    """
+    if VERBS[verb].takes_latents:
+        return (spec.dimension,)
+    return (None, None, spec.input.shape[2]) if spec.input.any_size else spec.input.shape

@@ -1,0 +1,231 @@
+"""The command-line flags of jobs, as one table.
+
+The parsers, ``--help`` and the metadata of the Dataflow Flex Template are all generated from these tuples. A flag's
+default is that of the dataclass field that it sets, so it is stated once.
+"""
+
+from dataclasses import replace
+
+from lake.cli.option import (
+    Option,
+    count,
+    fraction,
+    number_or_word,
+    percent,
+    positive,
+    size,
+)
+from lake.cli.options import INPUT, STORES
+from lake.formats import FORMATS
+from model.runtime import EXECUTORS
+
+AUTO = "auto"  # the first executor that runs the bundle
+
+MODEL = (
+    Option(
+        flag="--model",
+        field="model",
+        required=True,
+        metavar="BUNDLE",
+        help="bundle made by 'latentlake train' or 'export', or zoo:NAME for an included one",
+    ),
+    Option(flag="--output", field="output", required=True, metavar="URI", help="directory to write to"),
+)
+
+FOLLOW_LINKS = Option(
+    flag="--follow-links",
+    field="follow_links",
+    switch=True,
+    help="read what symbolic links in the input lead to outside of it (default: such links are passed over)",
+)
+RUN = (
+    FOLLOW_LINKS,
+    Option(
+        flag="--overwrite",
+        field="overwrite",
+        switch=True,
+        help="replace what an output made with another model or other options holds, unit by unit",
+    ),
+    Option(
+        flag="--on-damage",
+        field="on_damage",
+        choices=("fail", "reject"),
+        help="what a damaged shard does: fail its unit, or keep its intact records and reject the rest",
+    ),
+    Option(
+        flag="--expect-records",
+        field="expect_records",
+        type=number_or_word,
+        metavar="N|URI",
+        help="records that the input must have in all, or JSON files that count them by shard",
+    ),
+    Option(
+        flag="--prune",
+        field="prune",
+        switch=True,
+        help="drop the results of shards that no longer exist (default: keep them)",
+    ),
+    Option(
+        flag="--reject-bytes",
+        field="reject_bytes",
+        type=size,
+        metavar="N",
+        help="original bytes of a rejected record that rejects/ keeps (default {default})",
+    ),
+    Option(
+        flag="--reject-budget",
+        field="reject_budget",
+        type=size,
+        metavar="N",
+        help="bytes of all rejected records of a unit that rejects/ keeps; further rows have none (default {default})",
+    ),
+    Option(
+        flag="--max-reject-fraction",
+        field="max_reject_fraction",
+        type=fraction,
+        metavar="F",
+        help="largest share of rejected records for which _SUCCESS is written (default {default})",
+    ),
+    Option(
+        flag="--max-failed-units",
+        field="max_failed_units",
+        type=count,
+        metavar="N",
+        help="largest number of failed units for which _SUCCESS is written (default {default})",
+    ),
+    Option(
+        flag="--threads",
+        field="threads",
+        type=positive,
+        metavar="N",
+        help="threads of a worker process (default: its cores); the output does not depend on it",
+    ),
+    Option(
+        flag="--executor",
+        field="executor",
+        choices=(AUTO, *EXECUTORS),
+        help="what computes the model's functions (default {default}: onnx if the bundle has been exported for it, "
+        "else tensorflow); they differ in last bits, so an output holds to one",
+    ),
+    Option(
+        flag="--detach",
+        field="detach",
+        switch=True,
+        help="exit once the runner has accepted the job (status 0); the pipeline commits or fails by itself",
+    ),
+)
+
+
+VARIANCE = Option(
+    flag="--latent-variance",
+    field="variance",
+    switch=True,
+    help="also write each latent's variance, as the column latent_variance (variational autoencoders only)",
+)
+
+IMAGES = (
+    Option(
+        flag="--output-format",
+        field="output_format",
+        choices=tuple(name for name, known in FORMATS.items() if known.writer_class),
+        help="write new shards in this format (default: copies of the input's shards with new images)",
+    ),
+    Option(
+        flag="--image-format",
+        field="image_format",
+        choices=("lossless", "png", "jpeg", "webp", "tiff", "same"),
+        help="format of each image (default lossless: PNG, or TIFF for float pixels); same: that of the input image",
+    ),
+    Option(
+        flag="--quality",
+        field="quality",
+        type=percent,
+        metavar="N",
+        help="quality of JPEG and lossy WebP, 1 to 100 (default {default})",
+    ),
+)
+
+ERROR_MAP = Option(
+    flag="--error-map",
+    field="error_map",
+    switch=True,
+    help="also write the absolute difference from the input for each pixel, as error_maps/",
+)
+
+NO_IMAGES = Option(flag="--no-images", field="images", switch=True, help="write latents and errors only, no images")
+
+DENOISE = (
+    Option(
+        flag="--noise-level",
+        field="noise_level",
+        type=number_or_word,
+        metavar="SIGMA",
+        help="noise level given to the model: a standard deviation where white is 255, a column, or 'estimate'",
+    ),
+    Option(
+        flag="--reference",
+        field="reference",
+        many=True,
+        metavar="URI",
+        help="clean images with the same keys in the same shards: adds psnr_reference and ssim_reference",
+    ),
+)
+
+GENERATE = (
+    Option(flag="--count", field="count", type=positive, required=True, metavar="N", help="how many images"),
+    Option(
+        flag="--seed",
+        field="seed",
+        type=count,
+        metavar="S",
+        help="seed of the samples; image i of a seed is always the same (default {default})",
+    ),
+    Option(
+        flag="--interpolate",
+        field="interpolate",
+        arity=2,
+        metavar="KEY",
+        help="interpolate between the latents of two keys instead of sampling; --input names the latent tables",
+    ),
+    *(
+        replace(option, required=False)
+        for option in INPUT
+        if option.flag in ("--input", "--format", "--image", "--key")
+    ),
+)
+
+# Latents are not decoded, so the options of image decoding do not apply to them.
+_DECODING = ("--resize", "--color", "--exif-orientation", "--max-pixels", "--pages", "--white")
+LATENTS = tuple(option for option in INPUT if option.flag not in _DECODING)
+# What a retry may change: how records are decoded, and how the run goes. Everything else stays as it was, so that the
+# results of the retry fit those of the first run.
+_RETRY_POLICIES = ("--resize", "--color", "--exif-orientation", "--max-pixels", "--pages", "--max-record-bytes")
+_RETRY_RUN = ("--follow-links", "--on-damage", "--max-reject-fraction", "--max-failed-units", "--threads")
+RETRY = (
+    *(option for option in INPUT if option.flag in _RETRY_POLICIES),
+    *(option for option in RUN if option.flag in _RETRY_RUN),
+    Option(
+        flag="--input",
+        field="input",
+        many=True,
+        metavar="URI",
+        help="new location of the shards (default: where the first run read them)",
+    ),
+    *STORES,
+)
+VERIFY = (
+    Option(
+        flag="--deep",
+        field="deep",
+        switch=True,
+        help="read every byte and every row (default: names, sizes, footers and counts)",
+    ),
+    Option(
+        flag="--repair",
+        field="repair",
+        switch=True,
+        help="rerun the units whose files are wrong, and remove files that belong to no unit",
+    ),
+    *STORES,
+)
+STATUS = STORES

@@ -1,0 +1,253 @@
+"""The options of a job, as one typed value, and their JSON form in an output's ``_job.json``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lake.cli.check import check_instance, check_names, check_values, known_names_only, optional_fields
+from lake.cli.option import Option
+from lake.core.choices import choose, quoted
+from lake.core.errors import OutputError, UsageError
+from lake.formats.reader import ColumnSelection
+from lake.images.types import Color, Orientation, Pages, PixelLayout, Resize, Target
+from lake.storage.options import DEFAULTS, StoreOptions
+from model.zoo import in_zoo
+from pipeline.config import REJECT_BUDGET, Gate
+from pipeline.options.flags import AUTO, RETRY, RUN
+from pipeline.worker.verbs import VERBS
+
+# These fields say how a run goes, not what the output holds, so an output does not keep them.
+_RUN_FIELDS = ("output", "overwrite", "threads", "scope", "retry_policies", "on_damage", "expect_records", "stores")
+_URI_FIELDS = ("input", "reference")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which units a run processes besides those that are missing or out of date, and which it drops.
+
+    Attributes:
+      prune: drop the results of units whose shards no longer exist.
+      redo: ids of units to process again from scratch.
+      retry_rejects: process the rejected records of finished units once more.
+      tidy: remove data files that belong to no unit.
+    """
+
+    prune: bool = False
+    redo: frozenset[str] = frozenset()
+    retry_rejects: bool = False
+    tidy: bool = False
+
+    def __post_init__(self) -> None:
+        check_instance(self, RUN)
+
+
+@known_names_only
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """The options of a job, as a user gives them. ``pipeline.options.flags`` has the help text of each.
+
+    Every value is checked as the command line checks it, and may be text as there: ``resize="crop"``,
+    ``max_pixels="64M"``. Where several are taken, a single one needs no list: ``input="images/"``. Paths may be
+    ``os.PathLike``.
+
+    Attributes:
+      verb: what to compute, a name in ``pipeline.worker.verbs.VERBS``.
+      model: URI of a bundle, or ``zoo:NAME``.
+      output: URI of the directory to write to.
+      input: URIs of shards: files, globs, directories.
+      follow_links: read what symbolic links outside of the input lead to.
+      format: format of the shards, a name in ``lake.formats.FORMATS``; 'auto' to recognise it, 'mixed' for several.
+      image: name of the image column; None for the format's usual names.
+      key: name of the key column; None for the format's usual names.
+      carry: names of columns to copy to the tables; None for the usual label columns.
+      resize: how images of other sizes are brought to the model's size; None to reject them.
+      orientation: whether the EXIF orientation is applied.
+      color: which color conversions are made.
+      max_pixels: largest image, in pixels, that is decoded.
+      pages: what a file of several images does; None to reject such a file where images are written, and to take its
+        first image elsewhere.
+      white: value of white in floating pixels.
+      layout: order of the sides of images that are numbers; None for the usual one.
+      image_shape: height, width and channels of images that are bare pixels; None where the source says them.
+      image_dtype: type of the numbers of bare pixels in bytes; None for uint8 or uint16.
+      max_record_bytes: largest record, in bytes, that is read.
+      reject_bytes: how many of a rejected record's original bytes ``rejects/`` keeps.
+      reject_budget: how many bytes of rejected records ``rejects/`` keeps for one unit.
+      overwrite: replace results that were made with another model or other options.
+      threads: threads of a worker process; None for one per core.
+      executor: what computes the model's functions, a name in ``model.runtime.EXECUTORS``; 'auto' for the first one
+        that runs the bundle.
+      gate: limits within which ``_SUCCESS`` is written.
+      variance: also write the variance of each latent.
+      images: write images, where the verb makes some.
+      output_format: format of new shards; None to copy the input's shards with new images.
+      image_format: format of each image, a value of ``lake.images.encoder.ImageFormat``.
+      quality: quality of JPEG and lossy WebP, 1 to 100.
+      error_map: also write error maps.
+      noise_level: standard deviation where white is 255, name of a column, or 'estimate'.
+      reference: URIs of clean images to compare denoised ones with.
+      count: number of images to generate.
+      seed: seed of generated images.
+      interpolate: two keys whose latents generated images lie between.
+      on_damage: 'fail' the unit of a damaged shard, or 'reject' only what cannot be read.
+      expect_records: number of records of the whole input, or URI of JSON files with a count per shard.
+      scope: which units to process again, for ``retry`` and ``verify --repair``.
+      retry_policies: for a retry, the decoding policies that differ: fields of ``Target``, and ``max_record_bytes``.
+      stores: how to reach the stores.
+
+    Raises:
+      UsageError: an option has no such value; the text names the option, and what it takes.
+
+    >>> JobOptions(verb="encode", model="bundle", output="latents", input=["images/"]).image_format
+    'lossless'
+    """
+
+    verb: str
+    model: str
+    output: str
+    input: Sequence[str] = ()
+    follow_links: bool = False
+    format: str = "auto"
+    image: str | None = None
+    key: str | None = None
+    carry: Sequence[str] | None = None
+    resize: Resize | None = None
+    orientation: Orientation = Orientation.APPLY
+    color: Color = Color.STRICT
+    max_pixels: int = Target(shape=()).max_pixels
+    pages: Pages | None = None
+    white: float = Target(shape=()).white
+    layout: PixelLayout | None = None
+    image_shape: tuple[int, int, int] | None = None
+    image_dtype: str | None = None
+    max_record_bytes: int = ColumnSelection().max_record_bytes
+    reject_bytes: int = 1 << 20
+    reject_budget: int = REJECT_BUDGET
+    overwrite: bool = False
+    threads: int | None = None
+    executor: str = AUTO
+    gate: Gate = field(default_factory=Gate)
+    variance: bool = False
+    images: bool = True
+    output_format: str | None = None
+    image_format: str = "lossless"
+    quality: int = 90
+    error_map: bool = False
+    noise_level: str | None = None
+    reference: Sequence[str] | None = None
+    count: int | None = None
+    seed: int = 0
+    interpolate: Sequence[str] | None = None
+    on_damage: str = "fail"
+    expect_records: str | None = None
+    scope: Scope = field(default_factory=Scope)
+    retry_policies: Mapping[str, Any] | None = None
+    stores: StoreOptions = DEFAULTS
+
+    def __post_init__(self) -> None:
+        _check_verb(self.verb)
+        check_instance(self, _table())
+        if self.carry == (NO_COLUMNS,):
+            object.__setattr__(self, "carry", ())
+        if self.retry_policies is not None:
+            object.__setattr__(self, "retry_policies", check_values(self.retry_policies, RETRY))
+        for name, kind in _PARTS.items():
+            object.__setattr__(self, name, _part(name, kind, getattr(self, name)))
+
+
+NO_COLUMNS = "none"  # as a column to carry, alone
+_PARTS: Mapping[str, type[Any]] = {"gate": Gate, "scope": Scope, "stores": StoreOptions}
+
+
+def make_options(verb: str, values: Mapping[str, Any]) -> JobOptions:
+    """Make the options of a job from names and values, such as keyword arguments or a parsed command line.
+
+    Args:
+      verb: what to compute.
+      values: by field of ``JobOptions``. The fields of ``Gate``, ``Scope`` and ``StoreOptions`` may also be given by
+        themselves, as on the command line: ``max_reject_fraction=0.1``.
+
+    Raises:
+      UsageError: a name is no option of the verb, or a value is none of its option.
+
+    >>> make_options("encode", {"input": "images/", "model": "m", "output": "o", "max_failed_units": "2"}).gate
+    Gate(max_reject_fraction=0.01, max_failed_units=2)
+    """
+    _check_verb(verb)
+    flags = VERBS[verb].flags
+    others = {option.field for option in _table()} - {option.field for option in flags}
+    kinds: tuple[type[Any], ...] = (JobOptions, *_PARTS.values())
+    if elsewhere := sorted(others & {*values}):
+        raise UsageError(f"{elsewhere[0]} is no option of {verb}; leave it out")
+    check_names(values, {field.name for kind in kinds for field in fields(kind)} - others - {"verb"})
+    checked = check_values(values, flags, optional=optional_fields(*kinds))
+    for name, kind in _PARTS.items():
+        if given := {field.name: checked.pop(field.name) for field in fields(kind) if field.name in checked}:
+            checked[name] = replace(checked.get(name, kind()), **given)
+    return JobOptions(verb=verb, **checked)
+
+
+def options_to_json(options: JobOptions) -> dict[str, Any]:
+    """Convert options to the JSON values that an output keeps.
+
+    Relative paths become absolute, because a later retry may start in another directory; ``zoo:NAME`` stays. Fields
+    that only say how a run goes are left out.
+
+    >>> options = JobOptions(verb="encode", model="/models/m", output="out", input=["s3://lake/images/"], threads=4)
+    >>> value = options_to_json(options)
+    >>> value["input"], "threads" in value
+    (['s3://lake/images/'], False)
+    """
+    value: dict[str, Any] = json.loads(json.dumps(asdict(replace(options, scope=Scope())), default=str))
+    for name in _RUN_FIELDS:
+        del value[name]
+    for name in _URI_FIELDS:
+        value[name] = None if value[name] is None else [_absolute(uri) for uri in value[name]]
+    if not in_zoo(value["model"]):  # which is found wherever the package is installed
+        value["model"] = _absolute(value["model"])
+    return value
+
+
+def options_from_json(kept: Mapping[str, Any], output: str, model: str) -> JobOptions:
+    """Rebuild the options that an output was made with.
+
+    Args:
+      kept: what ``options_to_json`` returned.
+      output: URI of the output, which may have moved since.
+      model: URI of the bundle that made it.
+
+    Raises:
+      OutputError: the output's record of its options is damaged or incomplete.
+    """
+    try:
+        return JobOptions(**{**kept, "output": output, "model": model})
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise OutputError(
+            f"{output} does not say how it was made ({error}); run the command that made it again, with --overwrite"
+        ) from error
+
+
+@cache
+def _table() -> tuple[Option, ...]:
+    """The options of all verbs, one for each field."""
+    return tuple({option.field: option for verb in VERBS.values() for option in verb.flags}.values())
+
+
+def _part(name: str, kind: type[Any], value: Any) -> Any:
+    if not isinstance(value, (kind, Mapping)):
+        raise UsageError(f"{name}: {quoted(value)} is no {kind.__name__}")
+    return kind(**value) if isinstance(value, Mapping) else value
+
+
+def _check_verb(verb: str) -> None:
+    try:
+        choose(verb, VERBS)
+    except ValueError as error:
+        raise UsageError(f"verb: {error}") from error
+
+
+def _absolute(uri: str) -> str:
+    return uri if "://" in uri else str(Path(uri).absolute())

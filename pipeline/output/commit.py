@@ -1,0 +1,294 @@
+"""Commit a run: check the counts, apply the gate, write the manifest and then ``_SUCCESS``, clean up.
+
+Every write and delete is made under the run's guard: a commit that another run overtook ends with ``HeldError``.
+"""
+
+import platform
+import time
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lake import __version__
+from lake.core import sealed_json
+from lake.core.counters import RETRIES
+from lake.core.errors import HeldError, LatentlakeError, UnfinishedError
+from lake.core.records import OutputFile
+from lake.core.retry import retry
+from lake.storage import Guard, configure, put, store_for
+from pipeline.config import Gate, JobConfig
+from pipeline.output.cleanup import clean_up, leftovers
+from pipeline.output.companions import copy_companions
+from pipeline.output.heartbeat import HEARTBEAT, guard_of
+from pipeline.output.layout import Layout
+from pipeline.output.lease import hand_back, renew
+from pipeline.output.manifest import read_manifest, write_manifest
+from pipeline.output.plan_files import read_obsolete
+from pipeline.output.receipts import Receipt, output_names, read_receipts_of, sum_counts
+from pipeline.output.recovery import read_recovered
+from pipeline.output.reject_examples import examples
+from pipeline.output.state_file import read_summary
+
+_NAMED = 20  # most failed units that the summary names
+_REASONS = 3  # most reasons that the summary has examples of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The part of a run that the commit needs.
+
+    It travels in the pipeline's graph, so it stays small however many units there are.
+
+    Attributes:
+      units: number of units in the plan, finished before or not.
+      todo: number of units that this run was to process.
+      obsolete: URI of the list of units that the commit drops; "" for none.
+      passed_over: what the input has and the job does not read, by reason: ``count`` and ``examples``.
+      started: when the run began, in seconds since the epoch.
+      expected: number of records that the whole input must have; None if it is not known.
+      tidy: whether an earlier run may have left files that no receipt names.
+      companions: URI of the list of files that the commit copies beside the images; "" for none.
+      recovered: URI of what the plan counts on, and what it does not, of runs that did not come to their end; "" if
+        there were none.
+    """
+
+    units: int
+    todo: int
+    obsolete: str
+    passed_over: Mapping[str, Any]
+    started: float
+    expected: int | None = None
+    tidy: bool = False
+    companions: str = ""
+    recovered: str = ""
+
+
+def commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -> dict[str, Any]:
+    """Merge this run's receipts into the state of the output, and write its manifest and summary.
+
+    ``_SUCCESS`` is written if the output is within the limits of the gate. Committing a run a second time changes
+    nothing, so an engine may retry this step.
+
+    Args:
+      config: the job.
+      gate: limits within which ``_SUCCESS`` is written.
+      run: facts of the run.
+      fresh: the receipts of this run's units.
+
+    Returns:
+      The summary, as ``_SUCCESS`` holds it; ``complete`` says whether it was written, ``refused`` why not.
+
+    Raises:
+      HeldError: another run holds the output.
+      LatentlakeError: a unit of the plan left no receipt, or a receipt contradicts itself.
+    """
+    configure(config.stores)
+    # With millions of units it takes minutes, and the launcher may have exited.
+    with HEARTBEAT.beating(config.output, config.run):
+        return _commit(config, gate, run, fresh)
+
+
+def _commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -> dict[str, Any]:
+    layout, guard = Layout(config.output), guard_of(config.output, config.run)
+    if (done := _ended(config, layout)) is not None:
+        return done
+    new = {receipt.unit: receipt for receipt in fresh}
+    _check(new, run)
+    before, recovered = read_manifest(layout), read_recovered(run.recovered)
+    # Receipts of this run came with the pipeline and need not be read.
+    finished = {unit for unit, receipt in new.items() if receipt.error is None}
+    pending = read_receipts_of(layout, [unit for unit in recovered.adopted if unit not in finished])
+    known = {unit: r for unit, r in {**before, **pending}.items() if unit not in recovered.doubtful}
+    state = _state(known, new, read_obsolete(run.obsolete))
+    failed = [receipt for receipt in new.values() if receipt.error is not None]
+    # The gate judges the state as it would be under _SUCCESS. If it refuses, stale units keep their old results.
+    stale = _stale(state, failed)
+    if not (refused := _judge(gate, run, _without(state, stale), len(failed))):
+        state = _without(state, stale)
+    state = retry(
+        "the files beside the images", lambda _: copy_companions(layout, run.companions, state, before, guard)
+    )
+    _check_names(state.values())
+    superseded = output_names([*before.values(), *pending.values()])
+    leftover = leftovers(layout, superseded, output_names(state.values()), tidy=run.tidy)
+    manifest = retry("the manifest", lambda _: write_manifest(layout, state.values(), guard))
+    summary = _summary(config, run, state, new, manifest, refused)
+    _publish(layout, config, summary, guard)
+    # Old files are removed last. Should this process die earlier, every file that a manifest names still exists.
+    with _named_loss(config):
+        clean_up(layout, leftover, guard)
+        hand_back(config.output, config.run)
+    return summary
+
+
+@contextmanager
+def _named_loss(config: JobConfig) -> Iterator[None]:
+    """Say of a clean-up that lost the output what it had done."""
+    try:
+        yield
+    except HeldError as error:
+        raise HeldError(
+            f"run {config.run} committed {config.output} and then lost it while it cleaned up: {error}; what it had "
+            "yet to remove is left to the run that took it over"
+        ) from error
+
+
+def nothing_done(output: str, run: Run) -> dict[str, Any]:
+    """The summary of a run that found its output complete: what ``_SUCCESS`` says, and that this run did nothing."""
+    summary = read_summary(Layout(output).success)
+    zero = {"units": 0, "kept_units": run.units, "failed_units": 0, "read": 0, "results": 0, "rejects": 0}
+    zero |= {**_passed_over(run), "store_retries": RETRIES.take()}
+    now = {"started": run.started, "ended": time.time(), "seconds": round(time.time() - run.started, 3)}
+    return {**summary, "failed": [], "run": {**zero, **now}}
+
+
+def _passed_over(run: Run) -> dict[str, Any]:
+    unknown = run.passed_over.get("unknown_format", {"count": 0})
+    return {"passed_over_files": unknown["count"], "passed_over": dict(run.passed_over)}
+
+
+def _ended(config: JobConfig, layout: Layout) -> dict[str, Any] | None:
+    """Return the summary if this run has committed already, else None.
+
+    A commit releases the lease as its last step. So a run without a lease has either committed or lost its output.
+
+    Raises:
+      HeldError: the run has neither the lease nor a summary.
+    """
+    try:
+        renew(config.output, config.run)
+    except HeldError:
+        uri = layout.summary(config.run)
+        if store_for(uri).stat(uri) is None:
+            raise
+        return read_summary(uri)
+    return None
+
+
+def _state(known: Mapping[str, Receipt], new: Mapping[str, Receipt], gone: Container[str]) -> dict[str, Receipt]:
+    """Return the finished units of the output: those known before and those of this run, without the dropped ones."""
+    state = {**known, **{unit: receipt for unit, receipt in new.items() if receipt.error is None}}
+    return {unit: receipt for unit, receipt in state.items() if receipt.error is None and unit not in gone}
+
+
+def _stale(state: Mapping[str, Receipt], failed: Iterable[Receipt]) -> set[str]:
+    """Return units with rows of an earlier shard or model, because processing them again has failed.
+
+    They stay while ``_SUCCESS`` is not written. They must not be part of a complete output.
+    """
+    return {r.unit for r in failed if r.unit in state and state[r.unit].fingerprint != r.fingerprint}
+
+
+def _without(state: Mapping[str, Receipt], units: Container[str]) -> dict[str, Receipt]:
+    return {unit: receipt for unit, receipt in state.items() if unit not in units}
+
+
+def _check(new: Mapping[str, Receipt], run: Run) -> None:
+    if len(new) != run.todo:
+        raise LatentlakeError(f"{run.todo} units were planned and {len(new)} left a receipt; run the job again")
+    for receipt in new.values():
+        # The invariant of every job: no record is lost silently.
+        if receipt.error is None and receipt.read != receipt.results + receipt.rejected:
+            raise LatentlakeError(
+                f"unit {receipt.unit}: {receipt.read} records read, but {receipt.results} results and "
+                f"{receipt.rejected} rejects; this is a defect of the job, please report it"
+            )
+
+
+def _check_names(receipts: Iterable[Receipt]) -> None:
+    """Check that no two units wrote the same file: the second would have replaced the records of the first."""
+    owner: dict[str, str] = {}
+    for receipt in receipts:
+        for output in receipt.outputs:
+            if owner.setdefault(output.name, receipt.unit) != receipt.unit:
+                raise LatentlakeError(
+                    f"units {owner[output.name]!r} and {receipt.unit!r} both wrote {output.name}; run one job for each"
+                )
+
+
+def _summary(
+    config: JobConfig,
+    run: Run,
+    state: Mapping[str, Receipt],
+    new: Mapping[str, Receipt],
+    manifest: OutputFile,
+    refused: Sequence[str],
+) -> dict[str, Any]:
+    failed = sorted((r for r in new.values() if r.error is not None), key=lambda r: r.unit)
+    total = sum_counts(state.values())
+    return {
+        "complete": not refused,
+        "refused": refused,
+        "verb": config.verb,
+        "output": config.output,
+        "model_digest": config.model_digest,
+        "latent_layer": config.latent_layer,
+        "total": {"units": len(state), **total},
+        "run": {
+            "id": config.run,
+            "retry": config.retry is not None,
+            "units": run.todo,
+            "kept_units": run.units - run.todo,
+            **_passed_over(run),
+            "failed_units": len(failed),
+            **sum_counts(r for r in new.values() if r.error is None),
+            **_several(new.values()),
+            "store_retries": RETRIES.take() + sum(r.store_retries for r in new.values()),
+            "started": run.started,
+            "first_result": min((r.first for r in new.values() if r.first), default=None),
+            "ended": time.time(),
+            "seconds": round(time.time() - run.started, 3),
+        },
+        # Limited: the summary is read by people and travels through the engine.
+        "failed": [{"unit": r.unit, "error": r.error} for r in failed[:_NAMED]],
+        "examples": examples(Layout(config.output), state.values(), list(total["reasons"])[:_REASONS]),
+        "manifest": asdict(manifest),
+        "options": config.options(),
+        "version": __version__,
+        "python": platform.python_version(),
+    }
+
+
+def _several(receipts: Iterable[Receipt]) -> dict[str, int]:
+    """How many results are of files with several images; empty if none is."""
+    count = sum(receipt.several_pages for receipt in receipts)
+    return {"several_pages": count} if count else {}
+
+
+def _judge(gate: Gate, run: Run, state: Mapping[str, Receipt], failed: int) -> list[str]:
+    """Return the reasons why ``_SUCCESS`` is not written; none if the output is within the limits."""
+    refused = []
+    if failed > gate.max_failed_units:
+        refused.append(f"{failed} failed units, {gate.max_failed_units} allowed (--max-failed-units)")
+    read = sum(receipt.read for receipt in state.values())
+    # An output without records has no rejects either.
+    share = sum(receipt.rejected for receipt in state.values()) / max(read, 1)
+    if share > gate.max_reject_fraction:
+        allowed = f"{gate.max_reject_fraction:.2%} allowed (--max-reject-fraction)"
+        refused.append(f"{share:.2%} of the records were rejected, {allowed}")
+    if run.expected not in (None, read):
+        refused.append(f"{read} records, and {run.expected} are expected (--expect-records)")
+    return refused
+
+
+def _publish(layout: Layout, config: JobConfig, summary: Mapping[str, Any], guard: Guard) -> None:
+    text = sealed_json.dumps(summary)
+    if summary["complete"]:
+        put(layout.success, text, guard.strict)
+    # After _SUCCESS: a summary says that the run has ended, also to a second attempt at this commit, and that plans
+    # before it are of no account.
+    put(layout.summary(config.run), text, guard.strict)
+
+
+def check_complete(summary: Mapping[str, Any]) -> None:
+    """Check that a run completed its output.
+
+    Args:
+      summary: the summary of the run.
+
+    Raises:
+      UnfinishedError: ``_SUCCESS`` was not written; the text says why.
+    """
+    if summary["complete"] is False:
+        raise UnfinishedError(f"{summary['output']} has no _SUCCESS: {'; '.join(summary['refused'])}")

@@ -1,0 +1,165 @@
+"""The names of the files in an output.
+
+Data is in directories. The job's own state has names that begin with ``_``, which query engines ignore.
+
+```
+<output>/latents/<unit>.parquet      encode, reconstruct: one table per unit; mirrors the directories of the input
+<output>/metrics/<unit>.parquet      denoise: one table per unit
+<output>/images/<shard>              images, named after the input's shards, or after the unit
+<output>/error_maps/<shard>          error maps, on request
+<output>/rejects/<unit>.parquet      rejected records; only for units that have some
+<output>/_model/<digest>/            copy of the bundle
+<output>/_hold                       lease of the run that writes to this output, while there is one
+<output>/_staged/<run>/              in an object store: what a run is about to put in the place of other objects
+<output>/_job.json                   what the output holds: verb, model, options
+<output>/_plan/<run>/                units of a run and those that failed, while it lasts, and its summary
+<output>/_receipts/<unit>.json       receipts of units since the last commit
+<output>/_manifest.parquet           all units of the committed state
+<output>/_SUCCESS                    summary of the run that completed the output; written last
+```
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lake.formats.common.parquet_table import visible
+from lake.storage import Stat, join, store_for
+
+MODELS = "_model"
+LATENTS, METRICS, IMAGES, MAPS, REJECTS = "latents", "metrics", "images", "error_maps", "rejects"
+DATA = (LATENTS, METRICS, IMAGES, MAPS, REJECTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """URIs of the files in one output.
+
+    Names of data files are relative to the output, so that it can be moved as a whole.
+
+    Attributes:
+      output: URI of the output, without a slash at the end.
+
+    >>> layout = Layout("gs://lake/latents")
+    >>> layout.receipt("train/a-00000")
+    'gs://lake/latents/_receipts/train/a-00000.json'
+    >>> layout.at(table_name(LATENTS, "train/a-00000"))
+    'gs://lake/latents/latents/train/a-00000.parquet'
+    """
+
+    output: str
+
+    def at(self, name: str) -> str:
+        """Return the URI of a name relative to the output."""
+        return join(self.output, name)
+
+    @property
+    def job(self) -> str:
+        """URI of the job file."""
+        return self.at("_job.json")
+
+    @property
+    def lease(self) -> str:
+        """URI of the lease."""
+        return self.at("_hold")
+
+    @property
+    def staged(self) -> str:
+        """URI of the directory where all runs stage what replaces objects."""
+        return self.at("_staged")
+
+    def staging(self, run: str) -> str:
+        """Return the URI of the directory where one run stages what replaces objects."""
+        return join(self.staged, run)
+
+    @property
+    def manifest(self) -> str:
+        """URI of the manifest."""
+        return self.at("_manifest.parquet")
+
+    @property
+    def success(self) -> str:
+        """URI of ``_SUCCESS``, the mark of a complete output."""
+        return self.at("_SUCCESS")
+
+    @property
+    def receipts(self) -> str:
+        """URI of the directory of receipts."""
+        return self.at("_receipts")
+
+    def receipt(self, unit: str) -> str:
+        """Return the URI of a unit's receipt."""
+        return self.at(f"_receipts/{unit}.json")
+
+    def model(self, digest: str) -> str:
+        """Return the URI of the copy of the bundle with this digest."""
+        return self.at(f"{MODELS}/{digest}")
+
+    @property
+    def plans(self) -> str:
+        """URI of the directory of all runs' plans and summaries."""
+        return self.at("_plan")
+
+    def plan(self, run: str) -> str:
+        """Return the URI of the directory of one run's plan and summary."""
+        return join(self.plans, run)
+
+    def run_file(self, run: str) -> str:
+        """Return the URI of the file that says what a run set out to do."""
+        return join(self.plan(run), "run.json")
+
+    def failures(self, run: str) -> str:
+        """Return the URI of the directory of the receipts of a run's failed units."""
+        return join(self.plan(run), "failed")
+
+    def failure(self, run: str, unit: str) -> str:
+        """Return the URI of the receipt of a failed unit."""
+        # Not .json: whatever a unit is called, this must not look like a run's summary, which stays after the commit.
+        return join(self.failures(run), f"{unit}.receipt")
+
+    def obsolete(self, run: str) -> str:
+        """Return the URI of the list of units that a run's commit drops."""
+        return join(self.plan(run), "obsolete.json")
+
+    def recovered(self, run: str) -> str:
+        """Return the URI of what a run counts on, and what it does not, of runs that did not come to their end."""
+        return join(self.plan(run), "recovered.json")
+
+    def companions(self, run: str) -> str:
+        """Return the URI of the list of files that a run's commit copies beside the images."""
+        return join(self.plan(run), "companions.json")
+
+    def summary(self, run: str) -> str:
+        """Return the URI of a run's summary."""
+        return join(self.plan(run), "summary.json")
+
+    def mark(self, run: str, name: str) -> str:
+        """Return the URI of the mark of a unit that a run has begun."""
+        return join(self.plan(run), "begun", f"{name}.json")
+
+    def stop(self, run: str) -> str:
+        """Return the URI of the file that says why a run has ended before its units were done."""
+        return join(self.plan(run), "stop.json")
+
+
+def table_name(directory: str, unit: str) -> str:
+    """Return the name of a unit's table in one of the data directories, relative to the output.
+
+    No part of it begins with a dot or an underscore: Arrow and Spark would not read the table.
+
+    >>> table_name(METRICS, "photos/part-00000"), table_name(METRICS, "_train")
+    ('metrics/photos/part-00000.parquet', 'metrics/%5Ftrain.parquet')
+    """
+    return f"{directory}/{visible(unit)}.parquet"
+
+
+def rejects_name(unit: str) -> str:
+    """Return the name of a unit's table of rejects, relative to the output."""
+    return table_name(REJECTS, unit)
+
+
+def files_below(directory: str) -> Iterator[Stat]:
+    """Yield the files below a directory, none if it does not exist. One request for each page of a listing."""
+    try:
+        yield from store_for(directory).list(directory)
+    except FileNotFoundError:
+        return

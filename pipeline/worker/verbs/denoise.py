@@ -1,0 +1,263 @@
+"""The verb ``denoise``: every image without its noise, at its own size, channels, depth and alpha."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import BoundedSemaphore
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from lake.cli.options import INPUT, STORES
+from lake.core.errors import ShardError
+from lake.core.records import (
+    NON_FINITE,
+    Array,
+    Fault,
+    RawBatch,
+    Reason,
+    Records,
+    Stage,
+)
+from lake.formats.common.identity_columns import table_rows
+from lake.formats.reader import BATCH_BYTES
+from lake.images.fallback_decoder import native_decoder
+from lake.images.header import read_header
+from lake.images.noise import estimate
+from lake.images.quality import compare, psnr
+from lake.images.types import Group, ImageError, Pages
+from lake.inputs.reference import Paired
+from model.denoiser import Denoiser
+from model.runtime.batching import Failed
+from pipeline.config import JobConfig
+from pipeline.options.flags import DENOISE, ERROR_MAP, IMAGES, MODEL, RUN
+from pipeline.output.layout import METRICS
+from pipeline.output.tables import metrics_schema
+from pipeline.worker.image_outputs import BatchImages, image_outputs_for
+from pipeline.worker.process import Worker
+from pipeline.worker.verbs.verb import BatchResult, Verb, batch_result, model_faults
+
+_WHITE = 255.0  # the scale of noise levels
+# The cores work on different batches. For images of any size a batch is small: thumbnails fill it by number,
+# photographs, which take a second each, by bytes.
+_FEW = 64
+_ROOM = 1 << 19
+_LARGE = 1 << 24  # pixels; of larger images one at a time is denoised, which bounds the memory of the process
+
+_one_large = BoundedSemaphore(1)
+
+
+class Measured(NamedTuple):
+    """One row of the metrics table."""
+
+    height: int
+    width: int
+    level: float | None  # noise level that the model was given, where white is 255
+    mse: float  # output against input, pixels in 0..1
+    clean: tuple[float, float] | None  # PSNR in dB and SSIM, output against reference
+
+
+class _Page(NamedTuple):
+    """One page of a TIFF, denoised."""
+
+    output: Array
+    input: Array
+    measured: Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """One batch in progress. Every position ends up in ``measured``, with its image, or in ``faults``.
+
+    ``several`` has the positions of files of which the first of several images was taken, ``stacks`` the pages so far
+    of files of which all are.
+    """
+
+    records: Records
+    batch_images: BatchImages
+    faults: dict[int, Fault]
+    measured: dict[int, Measured] = field(default_factory=dict)
+    several: set[int] = field(default_factory=set)
+    stacks: dict[int, list[_Page]] = field(default_factory=dict)
+
+
+class Denoise(Verb):
+    """Denoise images with a model of any or of a fixed size, and measure the change."""
+
+    name = "denoise"
+    help = "the same dataset with cleaner images, of any size and depth"
+    example = "latentlake denoise --input photos/ --model zoo:denoiser-gray --noise-level 25 --output clean"
+    flags = (*MODEL, *INPUT, *DENOISE, *IMAGES, ERROR_MAP, *RUN, *STORES)
+    function = "denoise"
+    table = METRICS
+    takes_noise_level = True
+    makes_images = True
+
+    def __init__(self, config: JobConfig, worker: Worker) -> None:
+        self._config, self._worker = config, worker
+        self._denoiser = Denoiser(worker.runtime)
+        self._decoder = native_decoder(worker.target, worker.retry.target if worker.retry else None)
+        self._image_outputs = image_outputs_for(config)
+        self._stacks = worker.target.pages == Pages.ALL or (worker.retry and worker.retry.target.pages == Pages.ALL)
+        any_size = worker.runtime.spec.input.any_size
+        self.size = _FEW if any_size else worker.runtime.batch_size
+        self.room = _ROOM if any_size else BATCH_BYTES
+        self.schema: pa.Schema = metrics_schema(config.columns.carry, config.reference is not None)
+
+    def run(self, raw: RawBatch) -> BatchResult:
+        """Denoise one batch."""
+        assert self._image_outputs is not None
+        records = raw.records()
+        batch = _Batch(
+            records=records, faults=dict(records.faults), batch_images=BatchImages(self._image_outputs, records)
+        )
+        with _alone_if_large(records, self._config.target.max_pixels):
+            clean = self._clean(raw)
+            for group in self._decoder.groups(records, batch.faults):
+                batch.several.update(group.positions.tolist() if group.pages > 1 and not self._stacks else ())
+                self._denoise(group, clean, batch)
+        positions = np.array(sorted(batch.measured), np.int64)
+        columns = self._columns([batch.measured[position] for position in positions.tolist()])
+        rows = table_rows(records, positions, columns, self.schema)
+        return batch_result(records, positions, batch.faults, rows, batch.batch_images, batch.several)
+
+    def _denoise(self, group: Group, clean: Mapping[int, Array] | None, batch: "_Batch") -> None:
+        levels, has_level = self._levels(batch.records, group, batch.faults)
+        # Indexing with a mask copies, and nearly always every image has a level.
+        pixels = group.pixels if has_level.all() else group.pixels[has_level]
+        positions = group.positions[has_level]
+        if not len(positions):
+            return
+        failed: Failed = {}
+        fractions = None if levels is None else levels[has_level] / np.float32(_WHITE)
+        denoised = self._denoiser.denoise(pixels, fractions, failed)
+        faults = dict.fromkeys(positions[~np.isfinite(denoised.mse)].tolist(), NON_FINITE)
+        faults |= model_faults(positions, failed)
+        for at, position in enumerate(positions.tolist()):
+            fault = faults.get(position)
+            height, width = pixels.shape[1:3]
+            level = None if levels is None else float(levels[has_level][at])
+            if self._stacks and group.pages > 1:
+                measured = Measured(height, width, level, float(denoised.mse[at]), None)
+                page = _Page(denoised.pixels[at], pixels[at], measured)
+                if not group.page:  # a retry begins again
+                    batch.stacks[position] = []
+                self._add_page(position, page, fault, group.page + 1 == group.pages, batch)
+                continue
+            if fault := fault or batch.batch_images.add(position, denoised.pixels[at], pixels[at]):
+                batch.faults[position] = fault
+                continue
+            against = None if clean is None else _compare(batch.records, position, denoised.pixels[at], clean[position])
+            batch.measured[position] = Measured(height, width, level, float(denoised.mse[at]), against)
+
+    def _add_page(self, position: int, page: _Page, fault: Fault | None, last: bool, batch: "_Batch") -> None:
+        """Add a page to its file, which is written with the last one. A page with a fault rejects the file."""
+        if fault:
+            batch.faults.setdefault(position, fault)
+        if position in batch.faults:
+            batch.stacks.pop(position, None)
+            return
+        pages = batch.stacks[position]
+        pages.append(page)
+        if not last:
+            return
+        del batch.stacks[position]
+        outputs, inputs, _ = zip(*pages, strict=True)
+        if fault := batch.batch_images.add_pages(position, outputs, inputs):
+            batch.faults[position] = fault
+        else:
+            batch.measured[position] = _over_pages([page.measured for page in pages])
+
+    def _levels(self, records: Records, group: Group, faults: dict[int, Fault]) -> tuple[Array | None, Array]:
+        """Return the noise levels of a group and which images have one.
+
+        Returns:
+          Levels float32 ``[m]`` where white is 255, None for a model that is not told; and bool ``[m]``.
+        """
+        noise, count = self._config.noise, len(group.positions)
+        if noise is None:
+            return None, np.ones(count, bool)
+        if noise.level is not None:
+            return np.full(count, noise.level, np.float32), np.ones(count, bool)
+        if noise.column is None:
+            found = [estimate(image) * _WHITE for image in group.pixels]
+            return np.array(found, np.float32), np.ones(count, bool)
+        column = records.carried[noise.column].cast(pa.float32())
+        levels = column.take(pa.array(group.positions)).to_numpy(zero_copy_only=False)
+        good: Array = np.isfinite(levels) & (levels >= 0)
+        detail = f"column {noise.column!r} has no noise level for it"
+        fault = Fault(stage=Stage.MODEL, reason=Reason.WRONG_TYPE, detail=detail)
+        faults.update(dict.fromkeys(group.positions[~good].tolist(), fault))
+        return levels, good
+
+    def _clean(self, raw: RawBatch) -> Mapping[int, Array] | None:
+        """Decode the reference images of a batch, by position; None for a job without a reference."""
+        if not isinstance(raw, Paired):
+            return None
+        found: dict[int, Array] = {}
+        for start, clean in raw.clean:
+            faults: dict[int, Fault] = {}
+            for group in self._decoder.groups(clean, faults):
+                found.update(zip((group.positions + start).tolist(), group.pixels, strict=True))
+            # The reference is the user's own claim, so a bad image in it fails the unit instead of rejecting the
+            # record.
+            if faults:
+                at, fault = min(faults.items())
+                shard = clean.shard if isinstance(clean.shard, str) else clean.shard[at]
+                raise ShardError(shard, f"reference {clean.key[at].as_py()!r} cannot be used: {fault.detail}")
+        return found
+
+    def _columns(self, rows: Sequence[Measured]) -> list[pa.Array]:
+        mse = np.array([row.mse for row in rows], np.float32)
+        columns = [
+            pa.array([row.height for row in rows], pa.int32()),
+            pa.array([row.width for row in rows], pa.int32()),
+            pa.array([row.level for row in rows], pa.float32()),
+            pa.array(mse),
+            pa.array(psnr(mse)),
+        ]
+        if self._config.reference is not None:
+            clean = np.array([row.clean for row in rows], np.float32).reshape(len(rows), 2)
+            columns += [pa.array(values) for values in clean.T]
+        return columns
+
+
+def _over_pages(pages: Sequence[Measured]) -> Measured:
+    """The row of a file of several pages: the first one's size, mean level, and the error over all pixels."""
+    areas = [page.height * page.width for page in pages]
+    levels = [page.level for page in pages if page.level is not None]
+    mse = float(np.average([page.mse for page in pages], weights=areas))
+    return pages[0]._replace(level=float(np.mean(levels)) if levels else None, mse=mse)
+
+
+def _compare(records: Records, position: int, output: Array, clean: Array) -> tuple[float, float]:
+    try:
+        return compare(output, clean)
+    except ValueError as error:
+        shard = records.shard if isinstance(records.shard, str) else records.shard[position]
+        raise ShardError(shard, f"record {records.key[position].as_py()!r}: {error}; correct --reference") from error
+
+
+@contextmanager
+def _alone_if_large(records: Records, max_pixels: int) -> Iterator[None]:
+    """Wait for the process's one slot for large images if the batch has one, and hold it during the block."""
+    if not _has_large(records, max_pixels):
+        yield
+        return
+    with _one_large:
+        yield
+
+
+def _has_large(records: Records, max_pixels: int) -> bool:
+    if isinstance(records.payload, np.ndarray):
+        return len(records) > 0 and records.payload[0].size > _LARGE
+    return any(_pixels(data.as_py(), max_pixels) > _LARGE for data in records.payload if data.is_valid)
+
+
+def _pixels(data: bytes, max_pixels: int) -> int:
+    try:
+        header = read_header(data, max_pixels)
+    except ImageError:  # the decoder reports it
+        return 0
+    return header.width * header.height * header.pages

@@ -1,0 +1,164 @@
+"""The verbs ``encode`` and ``reconstruct``: latents of images or vectors, and what the model makes of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from lake.cli.option import Option
+from lake.cli.options import INPUT, STORES
+from lake.core.records import NON_FINITE, Array, Fault, RawBatch, Records
+from lake.formats.common.identity_columns import table_rows
+from lake.images.quality import psnr
+from lake.images.types import Group
+from model.pixels import to_pixels
+from model.runtime.batching import Failed
+from pipeline.config import JobConfig
+from pipeline.options.flags import ERROR_MAP, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
+from pipeline.output.layout import LATENTS
+from pipeline.output.tables import latent_column, latent_schema
+from pipeline.worker.image_outputs import BatchImages, image_outputs_for
+from pipeline.worker.process import Worker
+from pipeline.worker.verbs.verb import BatchResult, Verb, batch_result, model_faults, without_fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResults:
+    """What the model computed for some records of a batch.
+
+    Attributes:
+      positions: positions of the records in the batch, int64 ``[m]``, ascending.
+      columns: latents float32 ``[m, D]``, followed by variances ``[m, D]`` or errors ``[m]`` if the verb has them.
+      output: reconstructions float32 ``[m, H, W, C]`` in the model's value range; None if no images are written.
+      faults: faults of the records for which the model raised an error; their rows in the arrays are NaN.
+    """
+
+    positions: Array
+    columns: Sequence[Array]
+    output: Array | None = None
+    faults: Mapping[int, Fault] = field(default_factory=dict)
+
+
+class Encode(Verb):
+    """Latents of every record, and on request their variances.
+
+    ``Reconstruct`` overrides ``compute`` and ``to_arrow``.
+    """
+
+    name = "encode"
+    help = "latent vectors of every image, as Parquet"
+    example = "latentlake encode --input 'shards/*.tfrecord' --model bundle --output latents"
+    flags: ClassVar[tuple[Option, ...]] = (*MODEL, *INPUT, VARIANCE, *RUN, *STORES)
+    function = "encode"
+    table = LATENTS
+    errors = False
+
+    def __init__(self, config: JobConfig, worker: Worker) -> None:
+        self.worker, self._decoder, self._variance = worker, worker.decoder, config.variance
+        self._dimension = worker.runtime.spec.dimension
+        self.image_outputs = image_outputs_for(config)
+        self.size = worker.runtime.batch_size
+        self.schema: pa.Schema = latent_schema(self._dimension, self.errors, config.columns.carry, self._variance)
+
+    def run(self, raw: RawBatch) -> BatchResult:
+        """Encode one batch."""
+        records = raw.records()
+        decoded = self._decoder.decode(records)
+        faults = dict(decoded.faults)
+        parts = [self.compute(group) for group in decoded.groups]
+        made = self._joined(parts)
+        # The model's own errors come later and win: their rows are NaN only because nothing was computed.
+        faults.update({int(p): NON_FINITE for p in made.positions[~_finite(made.columns)]})
+        for part in parts:
+            faults.update(part.faults)
+        batch_images = self._batch_images(records, zip(decoded.groups, parts, strict=True), faults)
+        good = without_fault(made.positions, faults)
+        rows = self._rows(records, made, good)
+        return batch_result(records, made.positions[good], faults, rows, batch_images, decoded.several)
+
+    def compute(self, group: Group) -> ModelResults:
+        """Run the model on one group of records.
+
+        Args:
+          group: decoded records of one shape and dtype.
+        """
+        runtime, pixels = self.worker.runtime, group.pixels
+        failed: Failed = {}
+        columns = runtime.encode_variance(pixels, failed) if self._variance else [runtime.encode(pixels, failed)]
+        return ModelResults(positions=group.positions, columns=columns, faults=model_faults(group.positions, failed))
+
+    def to_arrow(self, columns: Sequence[Array]) -> list[pa.Array]:
+        """Convert the model's arrays to columns of the table."""
+        return [latent_column(column) for column in columns]
+
+    def _batch_images(
+        self, records: Records, made: Iterable[tuple[Group, ModelResults]], faults: dict[int, Fault]
+    ) -> BatchImages | None:
+        if self.image_outputs is None:
+            return None
+        batch_images, value_range = BatchImages(self.image_outputs, records), self.worker.runtime.spec.output_range
+        for group, part in made:
+            assert part.output is not None
+            output = to_pixels(part.output, value_range, group.pixels.dtype)
+            for position, image, pixels in zip(group.positions.tolist(), output, group.pixels, strict=True):
+                if position not in faults and (fault := batch_images.add(position, image, pixels)):
+                    faults[position] = fault
+        return batch_images
+
+    def _joined(self, parts: Sequence[ModelResults]) -> ModelResults:
+        """Join the parts in the order of the batch."""
+        # Nearly every batch has images of one dtype, hence a single part: it is passed on without a copy.
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return ModelResults(positions=np.empty(0, np.int64), columns=self._empty_columns())
+        positions = np.concatenate([part.positions for part in parts])
+        order = np.argsort(positions)
+        columns = zip(*(part.columns for part in parts), strict=True)
+        return ModelResults(positions=positions[order], columns=[np.concatenate(column)[order] for column in columns])
+
+    def _empty_columns(self) -> list[Array]:
+        latents, errors = np.empty((0, self._dimension), np.float32), np.empty(0, np.float32)
+        return [latents, *([latents] if self._variance else []), *([errors] if self.errors else [])]
+
+    def _rows(self, records: Records, made: ModelResults, good: Array) -> pa.RecordBatch:
+        whole = bool(good.all())
+        columns = made.columns if whole else [column[good] for column in made.columns]
+        positions = made.positions if whole else made.positions[good]
+        return table_rows(records, positions, self.to_arrow(columns), self.schema)
+
+
+class Reconstruct(Encode):
+    """Latents and reconstruction errors of every record, and its reconstruction unless ``--no-images`` is given."""
+
+    name = "reconstruct"
+    help = "reconstructions and latent vectors of every image, with the errors (mse, psnr)"
+    example = "latentlake reconstruct --input images/ --model bundle --output scored"
+    flags = (*MODEL, *INPUT, *IMAGES, NO_IMAGES, ERROR_MAP, *RUN, *STORES)
+    function = "reconstruct"
+    makes_images = True
+    works_without_images = True
+    errors = True
+
+    def compute(self, group: Group) -> ModelResults:
+        failed: Failed = {}
+        made = self.worker.runtime.reconstruct(group.pixels, failed)
+        return ModelResults(
+            positions=group.positions,
+            columns=[made.latents, made.mse],
+            output=made.output if self.image_outputs else None,
+            faults=model_faults(group.positions, failed),
+        )
+
+    def to_arrow(self, columns: Sequence[Array]) -> list[pa.Array]:
+        latents, mse = columns
+        return [latent_column(latents), pa.array(mse), pa.array(psnr(mse))]
+
+
+def _finite(columns: Sequence[Array]) -> Array:
+    """Whether all numbers of a record are finite, bool ``[m]``."""
+    finite = [np.isfinite(column).all(axis=tuple(range(1, column.ndim))) for column in columns]
+    every: Array = np.logical_and.reduce(finite)
+    return every

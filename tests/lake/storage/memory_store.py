@@ -1,0 +1,127 @@
+"""A store of objects in memory: the five requests of ``RemoteStore``, and faults that a function injects."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import google_crc32c
+
+from lake.storage.remote import ConflictError, Head, RemoteStore, Upload
+from lake.storage.store import Stat
+
+Fault = Callable[[str, str], None]
+
+
+def crc32c(data: bytes) -> str:
+    return f"{google_crc32c.value(data):08x}"
+
+
+def nothing(request: str, uri: str) -> None:
+    """No fault."""
+
+
+@dataclass
+class Object:
+    """One version of an object."""
+
+    data: bytes
+    version: str
+    attempt: str
+
+    @property
+    def head(self) -> Head:
+        return Head(size=len(self.data), version=self.version, crc32c=crc32c(self.data), attempt=self.attempt)
+
+
+class MemoryStore(RemoteStore):
+    """Objects by URI.
+
+    before, after: called around each request with its name and URI, after it when it is done; what they raise is its
+      answer.
+    """
+
+    def __init__(self, before: Fault = nothing, after: Fault = nothing) -> None:
+        self.objects: dict[str, Object] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.before, self.after = before, after
+        self._versions = 0
+
+    def write(self, uri: str, data: bytes, attempt: str = "") -> None:
+        """As another program does: on no condition, and no request of this store."""
+        self._versions += 1
+        self.objects[uri] = Object(data, f"v{self._versions}", attempt)
+
+    def data(self, uri: str) -> bytes | None:
+        return self.objects[uri].data if uri in self.objects else None
+
+    def count(self, request: str) -> int:
+        """How often it was made."""
+        return sum(name == request for name, _ in self.requests)
+
+    def pages(self, uri: str, most: int | None = None, *, deep: bool = True) -> Iterator[Stat]:
+        self._begin("pages", uri)
+        found = sorted(name for name in self.objects if name.startswith(uri) and (deep or "/" not in name[len(uri) :]))
+        self.after("pages", uri)
+        for name in found[:most]:
+            object = self.objects[name]
+            yield Stat(uri=name, size=len(object.data), identity=object.version)
+
+    def head(self, uri: str) -> Head | None:
+        self._begin("head", uri)
+        found = self.objects.get(uri)
+        self.after("head", uri)
+        return None if found is None else found.head
+
+    def fetch(self, uri: str, start: int, stop: int, version: str) -> bytes:
+        self._begin("fetch", uri)
+        if uri not in self.objects or self.objects[uri].version != version:
+            raise FileNotFoundError(uri)
+        self.after("fetch", uri)
+        return self.objects[uri].data[start:stop]
+
+    def send(self, uri: str, upload: Upload, version: str | None) -> None:
+        self._begin("send", uri)
+        self._require(uri, version)
+        upload.file.seek(0)
+        data = upload.file.read(upload.size)
+        assert (len(data), crc32c(data)) == (upload.size, upload.crc32c), "a store refuses other bytes"
+        self.write(uri, data, upload.attempt)
+        self.after("send", uri)
+
+    def copy(self, source: str, uri: str) -> None:
+        self._begin("copy", uri)
+        if source not in self.objects:
+            raise FileNotFoundError(source)
+        found = self.objects[source]
+        self.write(uri, found.data, found.attempt)
+        self.after("copy", uri)
+
+    def remove(self, uri: str, version: str | None) -> None:
+        self._begin("remove", uri)
+        if version is not None:
+            self._require(uri, version)
+        self.objects.pop(uri, None)
+        self.after("remove", uri)
+
+    def _begin(self, request: str, uri: str) -> None:
+        self.requests.append((request, uri))
+        self.before(request, uri)
+
+    def _require(self, uri: str, version: str | None) -> None:
+        now = self.objects.get(uri)
+        if (None if now is None else now.version) != version:
+            raise ConflictError(uri)
+
+
+class Once:
+    """A fault that occurs so many times with one request: it raises, or does something first and goes on."""
+
+    def __init__(self, request: str, act: Callable[[], object] | BaseException, times: int = 1) -> None:
+        self.request, self.act, self.left = request, act, times
+
+    def __call__(self, request: str, uri: str) -> None:
+        if request != self.request or self.left <= 0:
+            return
+        self.left -= 1
+        if isinstance(self.act, BaseException):
+            raise self.act
+        self.act()

@@ -1,0 +1,61 @@
+import json
+
+import numpy as np
+import pytest
+
+from model.bundle import Bundle
+from model.cli.main import main
+
+
+@pytest.mark.slow
+def test_a_denoiser_shows_its_progress(digits, tmp_path, capsys):
+    pictures = digits[: 4 * 256].reshape(4, 16, 16, 8, 8).swapaxes(2, 3).reshape(4, 128, 128, 1)
+    np.save(tmp_path / "pictures.npy", pictures)
+    bundle = str(tmp_path / "bundle")
+    given = ["--input", str(tmp_path / "pictures.npy"), "--output", bundle, "--kind", "denoiser", "--steps", "2"]
+    assert main(["train", *given, "--validation-fraction", "0.5", "--precision", "float32"]) == 0
+    printed = capsys.readouterr()
+    first, step = printed.err.splitlines()
+    assert first == "reading the images"
+    assert step.startswith("step 2 of 2  loss ")
+    assert " dB at noise 25, " in step
+    assert step.endswith("  0:00:00 left")
+    assert "trained on 2 images in 2 steps, 0.245 MFLOP per pixel" in printed.out
+    assert f"denoise --input '{tmp_path}/pictures.npy' --model {bundle} --noise-level 25 --output" in printed.out
+    assert Bundle.open(bundle).spec.training["validation_fraction"] == 0.5
+    assert main(["train", *given]) == 2
+    assert "holds a bundle already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_vae_shows_its_bound(digits, tmp_path, capsys):
+    np.save(tmp_path / "digits.npy", digits[:300, ..., None])
+    given = ["--input", str(tmp_path / "digits.npy"), "--output", str(tmp_path / "bundle"), "--kind", "vae", "--json"]
+    assert main(["train", *given, "--latent-dim", "4", "--epochs", "1"]) == 0
+    printed = capsys.readouterr()
+    value = json.loads(printed.out)
+    assert value["kind"] == "vae"
+    assert f"validation ELBO {-value['val_loss']:.2f} nats" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--kind", "vae", "--steps", "5"], "--steps is for --kind denoiser, not vae; leave it out"),
+        (["--kind", "denoiser", "--epochs", "5"], "--epochs is for --kind autoencoder or vae or dense, not denoiser"),
+        (["--kind", "denoiser", "--resize", "fit"], "--resize is for --kind autoencoder or vae or dense, not denoiser"),
+        (["--kind", "denoiser", "--input-shape", "8", "8", "1"], "--input-shape is for --kind autoencoder"),
+        (["--kind", "dense", "--noise", "5"], "--noise is for --kind autoencoder, not dense"),
+        (["--kind", "denoiser", "--agreement", "5"], "--agreement is for --kind autoencoder, not denoiser"),
+        (["--noise", "-1"], "argument --noise: invalid rate value: '-1'"),
+        (["--precision", "float16"], "argument --precision: invalid choice: 'float16'"),
+    ],
+)
+def test_options_of_other_kinds_are_refused(arguments, error, capsys):
+    assert main(["train", "--input", "x", "--output", "y", *arguments]) == 2
+    assert error in capsys.readouterr().err
+
+
+def test_a_bundle_inside_the_input_is_refused(capsys):
+    assert main(["train", "--input", "gs://b/x", "--output", "gs://b/./x/bundle"]) == 2
+    assert "the output gs://b/./x/bundle lies inside the input gs://b/x" in capsys.readouterr().err

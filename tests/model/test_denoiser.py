@@ -1,0 +1,291 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from lake.core.errors import BundleError
+from lake.core.tensorflow import keras
+from model import denoiser as denoising
+from model.denoiser import Denoiser
+from model.export import export
+from model.runtime.runtime import Runtime
+from model.spec import Preprocessing
+from model.training.networks import build_autoencoder
+from tests.model import nets
+
+_RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def made(layers, tmp_path_factory):
+    """A denoiser of a network, and the network; each is exported once."""
+    found = {}
+
+    def made(build, *arguments, **given):
+        key = repr((build, arguments, given))
+        if key not in found:
+            keras().utils.set_random_seed(4)
+            model = build(*arguments)
+            directory = tmp_path_factory.mktemp("denoiser")
+            model.save(directory / "theirs.keras")
+            bundle = export(directory / "theirs.keras", None, str(directory / "bundle"), Preprocessing(**given))
+            found[key] = Denoiser(Runtime.load(bundle)), model
+        return found[key]
+
+    return made
+
+
+def _images(*shape, dtype=np.uint8):
+    if dtype == np.float32:
+        return _RANDOM.normal(0.5, 0.5, shape).astype(np.float32)
+    return _RANDOM.integers(0, np.iinfo(dtype).max + 1, shape, dtype)
+
+
+def _written(values):
+    """As NumPy's own float64 would round a value in 0..1 to 8 bits."""
+    return np.rint(np.clip(np.asarray(values, np.float64), 0, 1) * 255)
+
+
+def _close(pixels, values):
+    """Rounded values; one that is nearly a half may go either way."""
+    near = np.abs(np.asarray(values, np.float64) * 255 % 1 - 0.5) < 1e-3
+    return ((pixels == _written(values)) | near).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (32, 32), (33, 61)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_any_size_are_what_keras_makes_of_them(made, size, channels):
+    denoiser, model = made(nets.plain, channels)
+    images = _images(3, *size, channels)
+    want = model(images / np.float32(255)).numpy()
+    found = denoiser.denoise(images)
+    assert found.pixels.dtype == np.uint8
+    assert _close(found.pixels, want)
+    error = (found.pixels / 255 - images / 255) ** 2
+    np.testing.assert_allclose(found.mse, error.mean(axis=(1, 2, 3)), rtol=1e-5)
+    noisy = _images(3, *size, channels, dtype=np.float32)
+    np.testing.assert_allclose(denoiser.denoise(noisy).pixels, model(noisy).numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "mode"), [((13, 22), "reflect"), ((9, 17), "reflect"), ((3, 4), "edge")])
+def test_sides_are_padded_to_the_multiple_and_cropped(made, size, mode):
+    denoiser, model = made(nets.unet, noise_input="noise_level")
+    images, levels = _images(2, *size, 1), np.array([5, 50], np.float32) / np.float32(255)
+    pad = [(0, 0), *((0, -side % 8) for side in size), (0, 0)]
+    x = np.pad(images / np.float32(255), pad, mode)
+    told = np.broadcast_to(levels[:, None, None, None], (*x.shape[:3], 1))
+    want = model([x, told]).numpy()[:, : size[0], : size[1]]
+    assert _close(denoiser.denoise(images, levels).pixels, want)
+
+
+@pytest.mark.parametrize(("shape", "scale"), [((None, None, 1), 1.0), ((1,), 1.0), ((1, 1, 1), 255.0)])
+def test_the_level_as_a_map_or_a_number(made, shape, scale):
+    denoiser, model = made(nets.shuffled, shape, noise_input="sigma", noise_scale=scale)
+    images, levels = _images(2, 16, 12, 1), np.array([0.02, 0.2], np.float32)
+    told = (levels * scale).reshape(2, *[1] * len(shape)) * np.ones((2, 16, 12, 1) if shape[0] is None else (2, *shape))
+    want = model({"img": images / np.float32(255), "sigma": told}).numpy()
+    assert _close(denoiser.denoise(images, levels).pixels, want)
+    assert not _close(denoiser.denoise(images, levels[::-1]).pixels, want)
+
+
+def test_the_level_as_a_channel_and_another_value_range(made):
+    denoiser, model = made(nets.told_by_channel, noise_input="channel", noise_scale=2.0, value_range=(-1.0, 1.0))
+    images, levels = _images(2, 11, 12, 3), np.array([0.02, 0.2], np.float32)
+    told = np.broadcast_to(2 * levels[:, None, None, None], (2, 11, 12, 1))
+    want = model(np.concatenate([images / np.float32(127.5) - 1, told], axis=3)).numpy()
+    assert _close(denoiser.denoise(images, levels).pixels, (want.astype(np.float64) + 1) / 2)
+
+
+@pytest.mark.parametrize("levels", [None, np.ones(1, np.float32)])
+def test_a_level_is_given_exactly_where_the_model_takes_one(made, levels):
+    name = {} if levels is not None else {"noise_input": "noise_level"}
+    denoiser, _ = made(nets.plain if levels is not None else nets.unet, **name)
+    with pytest.raises(ValueError, match="noise level"):
+        denoiser.denoise(_images(1, 8, 8, 1), levels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("takes", [1, 3, 4])
+def test_nothing_is_lost_on_the_way(made, takes, channels, dtype):
+    denoiser, _ = made(nets.identity, takes)
+    images = _images(3, 9, 14, channels, dtype=dtype)
+    found = denoiser.denoise(images)
+    assert found.pixels.dtype == dtype
+    np.testing.assert_allclose(found.pixels, images, rtol=1e-6)
+    if dtype != np.float32 or takes == 1:
+        assert np.array_equal(found.pixels, images)
+        assert (found.mse == 0).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+def test_channels_by_a_grey_model_are_each_an_image_and_alpha_stays(made, channels):
+    denoiser, model = made(nets.plain, 1)
+    images = _images(2, 10, 12, channels)
+    found = denoiser.denoise(images)
+    colors = {1: 1, 2: 1, 4: 3}.get(channels, channels)
+    for i in range(colors):
+        assert _close(found.pixels[..., i : i + 1], model(images[..., i : i + 1] / np.float32(255)).numpy())
+    assert np.array_equal(found.pixels[..., colors:], images[..., colors:])
+    error = (found.pixels[..., :colors] / 255 - images[..., :colors] / 255) ** 2  # alpha not counted
+    np.testing.assert_allclose(found.mse, error.mean(axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_every_channel_of_an_image_is_told_its_level(made):
+    denoiser, _ = made(nets.unet, noise_input="noise_level")
+    images, levels = _images(2, 16, 16, 3), np.array([0.02, 0.3], np.float32)
+    found = denoiser.denoise(images, levels).pixels
+    for i in range(3):
+        assert np.array_equal(found[..., i : i + 1], denoiser.denoise(images[..., i : i + 1], levels).pixels)
+
+
+def test_grey_by_a_colour_model_is_the_mean_of_three(made):
+    denoiser, model = made(nets.plain, 3)
+    images = _images(2, 10, 12, 2)
+    found = denoiser.denoise(images)
+    want = model(images[..., [0, 0, 0]] / np.float32(255)).numpy().mean(axis=3, keepdims=True)
+    assert _close(found.pixels[..., :1], want)
+    assert np.array_equal(found.pixels[..., 1], images[..., 1])
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_model_of_four_channels_sees_alpha(made, channels):
+    denoiser, model = made(nets.plain, 4)
+    images = _images(2, 10, 12, channels)
+    shown = images if channels == 4 else np.concatenate([images, np.full((2, 10, 12, 1), 255, np.uint8)], axis=3)
+    found = denoiser.denoise(images)
+    assert _close(found.pixels[..., :3], model(shown / np.float32(255)).numpy()[..., :3])
+    assert np.array_equal(found.pixels[..., 3:], images[..., 3:])
+
+
+@pytest.mark.parametrize("size", [(8, 8), (28, 28), (64, 43)])
+@pytest.mark.parametrize("build", [nets.plain, nets.unet])
+def test_bits_do_not_depend_on_the_neighbours(made, build, size):
+    denoiser, _ = made(build, **({"noise_input": "noise_level"} if build is nets.unet else {}))
+    images = _images(40, *size, 1, dtype=np.float32)
+    levels = np.linspace(0, 0.3, 40, dtype=np.float32) if build is nets.unet else None
+    together = denoiser.denoise(images, levels)
+    for n in [slice(0, 1), slice(3, 5), slice(7, 30)]:
+        some = denoiser.denoise(images[n], None if levels is None else levels[n])
+        assert np.array_equal(some.pixels, together.pixels[n])
+        assert np.array_equal(some.mse, together.mse[n])
+
+
+def test_a_layer_whose_bits_depend_on_the_batch(made, layers):
+    def build():
+        image = layers.Input((None, None, 1))
+        x = layers.GroupNormalization(4)(layers.Conv2D(16, 3, padding="same")(image))
+        return keras().Model(image, layers.Conv2D(1, 3, padding="same")(x))
+
+    denoiser, model = made(build)
+    images = _images(20, 32, 32, 1, dtype=np.float32)
+    together = denoiser.denoise(images).pixels
+    np.testing.assert_allclose(together, model(images).numpy(), atol=1e-4)
+    assert np.array_equal(denoiser.denoise(images[3:4]).pixels[0], together[3])
+
+
+def test_a_layer_that_is_traced_for_every_size(made, layers):
+    def build():
+        image = layers.Input((None, None, 1))
+        half = layers.AveragePooling2D(2)(layers.Conv2D(1, 3, padding="same")(image))
+        return keras().Model(image, layers.UpSampling2D(2, interpolation="bilinear")(half))
+
+    denoiser, model = made(build)
+    for size in [(20, 40), (33, 32), (64, 64)]:
+        images = _images(2, *size, 1)
+        x = np.pad(images / np.float32(255), [(0, 0), *((0, -side % 32) for side in size), (0, 0)], "reflect")
+        assert _close(denoiser.denoise(images).pixels, model(x).numpy()[:, : size[0], : size[1]])
+
+
+def test_many_callers_at_once(made):
+    denoiser, _ = made(nets.plain, 3)
+    images = [_images(n, 8 + n, 30 - n, 1 + n % 4) for n in range(1, 17)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(denoiser.denoise, images))
+    for one, given in zip(found, images, strict=True):
+        assert np.array_equal(one.pixels, denoiser.denoise(given).pixels)
+
+
+def _photograph(height, width, channels=1):
+    """Edges, gradients and noise."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    smooth = 128 + 100 * np.sin(x / 37 + y / 91) * np.sign(np.sin(y / 53 - x / 111))
+    noisy = smooth[..., None] + _RANDOM.normal(0, 25, (height, width, channels))
+    return np.clip(noisy, 0, 255).astype(np.uint8)[None]
+
+
+@pytest.mark.parametrize("size", [(1100, 700), (523, 1601)])
+@pytest.mark.parametrize(
+    ("build", "given"),
+    [
+        (nets.plain, {}),
+        (nets.unet, {"noise_input": "noise_level"}),
+        (nets.told_by_channel, {"noise_input": "channel", "value_range": (-1.0, 1.0)}),
+    ],
+)
+def test_tiles_give_what_the_whole_image_gives(made, monkeypatch, build, given, size):
+    denoiser, _ = made(build, **given)
+    image = _photograph(*size, channels=3 if build is nets.told_by_channel else 1)
+    levels = np.array([25 / 255], np.float32) if given else None
+    tiled = denoiser.denoise(image, levels)
+    monkeypatch.setattr(denoising, "WHOLE_PIXELS", 1 << 30)
+    whole = denoiser.denoise(image, levels)
+    difference = np.abs(tiled.pixels.astype(int) - whole.pixels)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3  # hardly any falls to the other side of a half
+    np.testing.assert_allclose(tiled.mse, whole.mse, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_large_image_blurred_by_tiles(made, channels):
+    denoiser, _ = made(nets.blur, 5)
+    image = _photograph(800, 1000, channels)
+    summed = np.pad(image[0].astype(np.int64), [(3, 2), (3, 2), (0, 0)]).cumsum(0).cumsum(1)  # box sums, exactly
+    box = summed[5:, 5:] - summed[:-5, 5:] - summed[5:, :-5] + summed[:-5, :-5]
+    found = denoiser.denoise(image).pixels[0].astype(np.int64)
+    colors = 1 if channels == 1 else 3
+    assert np.abs(25 * found - box)[..., :colors].max() <= 13  # at most half a step
+    assert np.array_equal(found[..., colors:], image[0, ..., colors:])
+
+
+def test_an_output_that_is_no_number_costs_its_image_alone(made, layers):
+    def build():
+        image = layers.Input((None, None, 1))
+        return keras().Model(image, 1.0 / (2.0 - image))
+
+    denoiser, _ = made(build)
+    images = np.full((3, 8, 8, 1), 0.5, np.float32)
+    images[1, 3, 3] = 2
+    found = denoiser.denoise(images)
+    np.testing.assert_allclose(found.mse, [(1 / 1.5 - 0.5) ** 2, np.nan, (1 / 1.5 - 0.5) ** 2], rtol=1e-5)
+    large = np.full((1, 800, 800, 1), 0.5, np.float32)
+    large[0, 700, 10] = 2
+    assert np.isnan(denoiser.denoise(large).mse).all()
+
+
+def test_a_model_of_fixed_size_with_a_latent(network, saved, tmp_path):
+    denoiser = Denoiser(Runtime.load(export(saved, "encoded", str(tmp_path / "b"))))
+    images = _images(1030, 12, 10, 4)
+    found = denoiser.denoise(images)
+    want = network.predict(images[..., :3] / np.float32(255), verbose=0)
+    assert _close(found.pixels[..., :3], want)
+    assert np.array_equal(found.pixels[..., 3], images[..., 3])
+    assert np.array_equal(denoiser.denoise(images[5:7]).pixels, found.pixels[5:7])
+    with pytest.raises(ValueError, match="takes 12 x 10 pixels of 1 to 4 channels"):
+        denoiser.denoise(_images(1, 10, 12, 3))
+
+
+def test_channels_that_are_no_colours(made):
+    denoiser, _ = made(nets.identity, 5)
+    images = _images(2, 6, 7, 5)
+    assert np.array_equal(denoiser.denoise(images).pixels, images)
+    with pytest.raises(ValueError, match="the model takes any pixels of 5 channels"):
+        denoiser.denoise(_images(2, 6, 7, 4))
+
+
+def test_what_cannot_denoise(layers, save, tmp_path):
+    model = build_autoencoder((12, 10, 3), 8)
+    encoder = keras().Model(model.input, model.get_layer("encoded").output)
+    runtime = Runtime.load(export(save(encoder), "encoded", str(tmp_path / "b")))
+    with pytest.raises(BundleError, match="the model cannot denoise: a bundle of kind 'encoder' offers encode"):
+        Denoiser(runtime)

@@ -1,0 +1,128 @@
+"""``model.json``: what is written, read back, and refused."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lake.core.errors import BundleError
+from model.bundle import SPEC_FILE, Bundle
+from model.spec_json import digest, from_json, to_json
+from tests.model.bundles import describe, description
+
+_BROKEN = [
+    ({"schema": 2}, "schema 2 is not 1"),
+    ({"schema": True}, "schema is True"),
+    ({"kind": "magic"}, "kind is 'magic'"),
+    ({"input": None}, "input is None"),
+    ({"input.shape": [12, 10]}, r"input.shape is \[12, 10\]"),
+    ({"input.shape": [12, 10, -3]}, r"input.shape is \[12, 10, -3\]"),
+    ({"input.shape": [1 << 20, 1 << 20, 3]}, "input.shape is"),
+    ({"input.shape": [12.0, 10, 3]}, "input.shape is"),
+    ({"input.dtype": "float32"}, "input.dtype is 'float32'"),
+    ({"input.color": "gray"}, "input.color is 'gray'"),
+    ({"input.value_range": [1, 0]}, r"input.value_range is \[1, 0\]"),
+    ({"input.value_range": [0, "1"]}, "input.value_range is"),
+    ({"input.value_range": [0, 10**400]}, r"input.value_range is \[0, 1000.* \.\.\. 0*\], which"),
+    ({"input.value_range": [-(10**400), 1]}, "input.value_range is"),
+    ({"input.value_range": [-1e308, 1e308]}, "input.value_range is"),
+    ({"schema": 10**400}, r"schema 1000.* \.\.\. 0* is not 1"),
+    ({"latent.layer": "encoded\n\x1b[2J"}, r"latent.layer is 'encoded\\n\\x1b\[2J'"),
+    ({"latent.layer": "x" * 2000}, "latent.layer is 'xxx"),
+    ({"latent.dimension": 9}, "latent.dimension is 9"),
+    ({"latent.layer": None}, "latent.layer is None"),
+    ({"golden.tolerance": 5.0}, "golden.tolerance is 5.0"),
+    ({"golden.count": 0}, "golden.count is 0"),
+    ({"files.model.keras": "x" * 1000}, r"files.model.keras is 'xxx.* \.\.\. x*'"),
+    ({"files": {"../../etc/passwd": {}}}, "files is"),
+    ({"training": []}, r"training is \[\]"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), _BROKEN)
+def test_a_wrong_description(copy, change, reason):
+    document = description(copy)
+    for place, value in change.items():
+        *outer, name = place.split(".", 1)
+        (document[outer[0]] if outer else document)[name] = value
+    describe(copy, document)
+    with pytest.raises(BundleError, match=rf"model\.json: {reason}"):
+        Bundle.open(str(copy))
+
+
+def test_what_is_as_usual_is_not_written(bundle, denoiser_bundle):
+    """So bundles of earlier versions, which do not say it, keep their digest when they are copied."""
+    spec = replace(bundle.spec, functions=("encode", "reconstruct"))
+    document = to_json(spec)
+    assert {*document} == {"schema", "kind", "input", "latent", "golden", "files", "training"}
+    assert {*document["input"]} == {"shape", "dtype", "value_range", "color"}
+    assert from_json(document, "here") == spec
+    assert to_json(bundle.spec)["functions"] == ["encode", "reconstruct", "decode", "denoise"]
+    assert "functions" not in to_json(denoiser_bundle.spec)
+
+
+def test_a_bundle_of_an_earlier_version(copy, tmp_path):
+    document = description(copy)
+    del document["functions"]
+    describe(copy, document)
+    earlier = Bundle.open(str(copy))
+    assert earlier.spec.functions == ("encode", "reconstruct")
+    assert earlier.digest == digest(document)
+    assert earlier.copy(str(tmp_path / "there")).digest == earlier.digest
+    with pytest.raises(BundleError, match=r"the model cannot denoise: .* exported by this version"):
+        earlier.spec.require("denoise")
+
+
+def test_a_denoiser_is_read_back(denoiser_bundle, tmp_path):
+    written = description(Path(denoiser_bundle.uri))["input"]
+    assert written["noise"] == {"form": "map", "input": "noise_level", "scale": 255.0}
+    assert (written["any_size"], written["multiple"], written["reach"]) == (True, 8, denoiser_bundle.spec.input.reach)
+    assert denoiser_bundle.copy(str(tmp_path / "there")).spec == denoiser_bundle.spec
+    assert (denoiser_bundle.spec.latent, denoiser_bundle.spec.dimension) == (None, 0)
+
+
+_BROKEN_DENOISER = [
+    ({"kind": "autoencoder"}, "latent is None|input.noise is|input.any_size is"),
+    ({"latent": {"layer": "x", "shape": [3], "dimension": 3}}, "latent is "),
+    ({"functions": ["encode"]}, r"functions is \['encode'\]"),
+    ({"functions": ["denoise", "denoise"]}, "functions is"),
+    ({"functions": ["denoise", "decode"]}, "functions is"),
+    ({"functions": ["denoise", []]}, "functions is"),
+    ({"functions": {"denoise": 1}}, "functions is"),
+    ({"variance": "x"}, "variance is 'x'"),
+    ({"input.shape": [64]}, r"input.shape is \[64\]"),
+    ({"input.shape": [60, 64, 1]}, "input.multiple is 8"),
+    ({"input.any_size": 1}, "input.any_size is 1"),
+    ({"input.multiple": 3}, "input.multiple is 3"),
+    ({"input.multiple": 128}, "input.multiple is 128"),
+    ({"input.multiple": 0}, "input.multiple is 0"),
+    ({"input.reach": 0}, "input.reach is 0"),
+    ({"input.reach": 1 << 40}, "input.reach is 1099511627776"),
+    ({"input.noise": "map"}, "input.noise is 'map'"),
+    ({"input.noise": {"form": "sphere", "input": "x", "scale": 1.0}}, "input.noise.form is 'sphere'"),
+    ({"input.noise": {"form": "map", "input": None, "scale": 1.0}}, "input.noise.input is None"),
+    ({"input.noise": {"form": "map", "input": "x", "scale": 0.0}}, "input.noise.scale is 0.0"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), _BROKEN_DENOISER)
+def test_a_wrong_description_of_a_denoiser(denoiser_bundle, tmp_path, change, reason):
+    copy = Path(shutil.copytree(denoiser_bundle.uri, tmp_path / "copy"))
+    document = description(copy)
+    for place, value in change.items():
+        *outer, name = place.split(".", 1)
+        (document[outer[0]] if outer else document)[name] = value
+    describe(copy, document)
+    with pytest.raises(BundleError, match=rf"model\.json: ({reason})"):
+        Bundle.open(str(copy))
+
+
+_HUGE, _DEEP = b'{"schema": 1e400}', b"[" * 200 + b"]" * 200
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000, b'{"schema": NaN}', _HUGE, _DEEP])
+def test_a_description_that_is_no_json(copy, text):
+    (copy / SPEC_FILE).write_bytes(text)
+    with pytest.raises(BundleError, match=r"model\.json: not valid JSON"):
+        Bundle.open(str(copy))
