@@ -34,9 +34,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _log_level() -> Iterator[None]:
     """The command line quiets the logs of its process, which tests share."""
-    level = logging.getLogger().level
+    loggers = [logging.getLogger(name) for name in (None, "lake", "model", "pipeline", "apache_beam")]
+    levels = [logger.level for logger in loggers]
     yield
-    logging.getLogger().setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 log_level = pytest.fixture(autouse=True)(_log_level)

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lake.core.records import Array, Reason
-from lake.core.tensorflow import is_started, tensorflow
 from lake.images import color, geometry, white
 from lake.images.codecs import CODECS, jpegxl, png, tiff_samples
 from lake.images.types import Header, ImageCodec, ImageError, Orientation, Target
@@ -191,7 +190,7 @@ def _samples(data: bytes, header: Header) -> Array:
 
 
 def _with_transparency(pixels: Array, data: bytes, header: Header) -> Array:
-    """Add the alpha channel that a tRNS chunk implies, since TensorFlow ignores that chunk."""
+    """Add the alpha channel that a tRNS chunk implies, since ``_wide_png`` leaves that chunk out."""
     if not header.alpha or pixels.shape[2] in (2, 4):
         return pixels
     hidden_color = png.transparent(data)
@@ -202,29 +201,13 @@ def _with_transparency(pixels: Array, data: bytes, header: Header) -> Array:
 
 
 def _wide_png(data: bytes) -> Array:
-    """Pixels ``[H, W, K]`` of a 16-bit PNG, uint16, by TensorFlow: Pillow reduces 16-bit colour to 8 bits.
-
-    A process without TensorFlow imports it only for an image that imagecodecs does not take, to say what is wrong.
-    """
-    if not is_started() and (found := _wide_png_alone(data)) is not None:
-        return found
-    tf: Any = tensorflow()
-    stripped = png.strip_metadata(data)
-    try:
-        pixels: Array = tf.io.decode_png(stripped, dtype=tf.uint16).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        raise ImageError(Reason.CORRUPT_IMAGE, f"PNG of 16 bits: {error.message[:_MOST_TEXT]}") from error
-    return pixels
-
-
-def _wide_png_alone(data: bytes) -> Array | None:
+    """Pixels ``[H, W, K]`` of a 16-bit PNG, uint16, by libpng: Pillow reduces 16-bit colour to 8 bits."""
     import imagecodecs
 
-    stripped = png.strip_metadata(data)
-    if not png.intact(stripped) or png.content(stripped, b"tRNS"):  # of a colour it would make an alpha channel
-        return None
+    # Of a transparent colour libpng would make an alpha channel, for which not all callers ask.
+    stripped = png.strip_metadata(data, transparency=False)
     try:
         found: Array = imagecodecs.png_decode(stripped)
-    except Exception:  # of its own classes
-        return None
-    return found.reshape(*found.shape[:2], -1) if found.dtype == np.uint16 else None
+    except Exception as error:  # of its own classes
+        raise ImageError(Reason.CORRUPT_IMAGE, f"PNG of 16 bits: {str(error)[:_MOST_TEXT]}") from error
+    return found.reshape(*found.shape[:2], -1)

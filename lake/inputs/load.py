@@ -107,7 +107,9 @@ def iter_records(inputs: Sequence[str], selection: ColumnSelection, format: str)
       ShardError: a shard is damaged.
     """
     found = _found(inputs, format)
-    found = told_apart(found, selection) if format == "auto" else found
+    # Nobody trains on one image or vector: a file alone is a stack of them.
+    if format == "auto" and len(found.shards) > 1:
+        found = told_apart(found, selection)
     columns = settle(found, selection)
     for unit in make_units(found):
         for raw in FORMATS[unit.format].reader.read(unit, columns.of(unit.format), _BATCH):

@@ -83,7 +83,7 @@ def write_stop(config: JobConfig, error: Exception) -> Stop:
     stop = Stop.of(error)
     # Who lost the lease writes nothing more. The launcher sees that by itself.
     if not isinstance(error, HeldError):
-        with suppress(OSError):
+        with suppress(OSError, HeldError):
             put(
                 Layout(config.output).stop(config.run),
                 sealed_json.dumps(asdict(stop)),

@@ -14,7 +14,7 @@ from pipeline.job.prepare import Job
 from pipeline.job.stage import begin
 from pipeline.options.job_options import JobOptions
 from pipeline.output.layout import Layout
-from pipeline.output.lease import release
+from pipeline.output.lease import acquire, release
 from pipeline.output.marks import adopt_marks, find_marks, mark_name, marked, read_starts
 from pipeline.output.plan_files import read_units, unpack_unit
 from pipeline.worker import apart, suspects
@@ -107,11 +107,14 @@ def test_marks_are_of_units_that_run(job: Job) -> None:
 
 
 def test_the_next_run_knows_what_dead_ones_were_at(job: Job) -> None:
-    layout = Layout(job.config.output)
+    layout, run = Layout(job.config.output), job.config.run
     for unit, starts in (("a", 1), ("b", 2)):
         leave_mark(job, unit, starts)
-    adopt_marks(layout, "second")
-    adopt_marks(layout, "third")
+    for following in ("second", "third"):
+        release(layout.output, run)
+        acquire(layout.output, following, ends_with_process=True)
+        adopt_marks(layout, following)
+        run = following
     found = {name: read_starts(uri) for name, uri in find_marks(layout, "third").items()}
     assert found == {mark_name("a"): 1, mark_name("b"): 2}
 

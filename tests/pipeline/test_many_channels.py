@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from lake.images import geometry
 from pipeline.config import Gate
@@ -33,12 +34,15 @@ def test_each_channel_is_denoised_as_if_it_were_alone(tmp_path: Path, kind: str)
     np.testing.assert_array_equal(first.transpose(0, 2, 3, 1), found)
 
 
-def test_image_files_hold_four(tmp_path: Path) -> None:
-    source = tmp_path / "in"
-    source.mkdir()
-    np.save(source / "x.npy", np.zeros((2, 24, 20, 6), np.uint8))
-    asked = {"noise_level": "15", "output_format": "folder", "gate": Gate(max_reject_fraction=1)}
-    summary = run_job("denoise", source, "zoo:denoiser-gray", tmp_path / "out", **asked)
+def test_image_files_of_many_channels_are_tiff(tmp_path: Path) -> None:
+    images = (DICE.random((2, 24, 20, 6)) * 255).astype(np.uint8)
+    found = denoised(tmp_path, "six", images)
+    asked: dict[str, Any] = {"noise_level": "15", "output_format": "folder"}
+    run_job("denoise", tmp_path / "six", "zoo:denoiser-gray", tmp_path / "files", **asked)
+    files = sorted((tmp_path / "files/images").rglob("*.tif*"))
+    np.testing.assert_array_equal([tifffile.imread(path) for path in files], found)
+    asked |= {"image_format": "png", "gate": Gate(max_reject_fraction=1)}
+    summary = run_job("denoise", tmp_path / "six", "zoo:denoiser-gray", tmp_path / "png", **asked)
     assert summary["total"]["reasons"] == {"unwritable_image": 2}
 
 

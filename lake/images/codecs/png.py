@@ -51,7 +51,7 @@ def header(data: bytes) -> Header:
     )
 
 
-def strip_metadata(data: bytes) -> bytes:
+def strip_metadata(data: bytes, *, transparency: bool = True) -> bytes:
     """The same image reduced to the chunks that determine pixels, with the CRCs of IDAT verified.
 
     Pillow stops at the last row, so it would miss damage in the last IDAT. Texts, profiles and animation then reach no
@@ -59,16 +59,18 @@ def strip_metadata(data: bytes) -> bytes:
 
     Args:
       data: the whole file.
+      transparency: whether to keep the transparent colours (tRNS).
 
     Raises:
       ImageError: CORRUPT_IMAGE.
     """
+    kept = _PIXELS if transparency else _PIXELS - {b"tRNS"}
     parts: list[bytes | memoryview] = [SIGNATURE]
     whole = memoryview(data)
     for kind, start, length in _chunks(data):
         if kind == b"IDAT":
             _check_crc(data, kind, start, length)
-        if kind in _PIXELS:
+        if kind in kept:
             parts.append(whole[start - 8 : start + length + 4])
     return b"".join(parts)
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from lake.core.errors import BundleError, HeldError, LatentlakeError, UnfinishedError
+from lake.core.errors import BundleError, LatentlakeError, UnfinishedError
 from lake.storage import StoreOptions, configure, configured
 from lake.storage.options import DEFAULTS
 from pipeline.output.stop import Stop, read_stop
 from pipeline.worker import run_or_stop as module
 from pipeline.worker.run_or_stop import run_or_stop
-from tests.pipeline.values import make_config, make_receipt, make_unit
+from tests.pipeline.values import guard_for, make_config, make_receipt, make_unit
 
 PERMANENT = [
     (OSError(errno.ENOSPC, "full", "/out/x"), 1),
@@ -50,6 +50,7 @@ def test_it_is_met_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_process: Any, error: Exception, status: int
 ) -> None:
     config = make_config(tmp_path / "out", restarts=True)
+    guard_for(config.output)
     units = Units(error)
     monkeypatch.setattr(module, "run_unit", units)
     stop = run_or_stop(make_unit("a"), config)
@@ -68,6 +69,7 @@ def test_another_process_is_heard_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_process: Any
 ) -> None:
     config = make_config(tmp_path / "out", restarts=True)
+    guard_for(config.output)
     monkeypatch.setattr(module, "run_unit", Units(None))
     assert run_or_stop(make_unit("a"), config) == make_receipt("a")
     here = module._STOPS
@@ -81,11 +83,15 @@ def test_another_process_is_heard_after_a_while(
     assert run_or_stop(make_unit("c"), config) == stop
 
 
-def test_who_lost_the_output_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "stop", [Stop(stop="held by run two", exit_status=4), Stop(stop="too many rejects", exit_status=3)]
+)
+def test_who_lost_the_output_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: Stop) -> None:
     config = make_config(tmp_path / "out", restarts=True)
-    monkeypatch.setattr(module, "run_unit", Units(HeldError("held by run two")))
-    assert run_or_stop(make_unit("a"), config) == Stop(stop="held by run two", exit_status=4)
-    assert [*tmp_path.iterdir()] == []
+    guard_for(config.output, held=False)
+    monkeypatch.setattr(module, "run_unit", Units(stop.error))
+    assert run_or_stop(make_unit("a"), config) == stop
+    assert read_stop(config) is None
 
 
 def test_an_output_that_takes_nothing_does_not_hide_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

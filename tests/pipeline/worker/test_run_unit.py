@@ -19,7 +19,7 @@ from pipeline.worker.unit_outputs import UnitOutputs
 from pipeline.worker.verbs.verb import BatchResult
 from tests.conftest import Model
 from tests.pipeline.conftest import run_job
-from tests.pipeline.values import make_config, make_unit
+from tests.pipeline.values import guard_for, make_config, make_unit
 
 
 @pytest.fixture
@@ -50,9 +50,10 @@ def raises(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_an_error_is_the_failure_of_its_unit(raises: Any, error: Exception, says: str) -> None:
+def test_an_error_is_the_failure_of_its_unit(tmp_path: Path, raises: Any, error: Exception, says: str) -> None:
     raises(error)
-    receipt = run_unit(make_unit("a/x"), make_config())
+    guard_for(tmp_path)
+    receipt = run_unit(make_unit("a/x"), make_config(tmp_path))
     assert (receipt.unit, receipt.error, receipt.read, receipt.outputs) == ("a/x", says, 0, ())
 
 
