@@ -32,11 +32,13 @@ class Flaw:
     """What goes wrong, and when.
 
     what: ``fail`` (EIO instead of the call), ``late`` (EIO after it was done), ``stall``, ``cut`` (half of the bytes of
-      a read or write, and no more), ``flip`` (one bit of them), ``kill`` (the process ends before the call).
+      a read or write, and no more), ``flip`` (one bit of them), ``kill`` (the process ends before the call), ``stop``
+      (it stands still from then on), ``tell`` (nothing, but the call is written to stderr).
     calls: names of the calls that are counted, of ``READS`` and ``WRITES``.
     where: part of the URIs whose calls are counted.
     every: each so many-th of them goes wrong ...
     first: ... or this one alone.
+    delay: seconds after which a process is stopped.
     """
 
     @classmethod
@@ -49,6 +51,7 @@ class Flaw:
     where: str = ""
     every: int = 0
     first: int = 0
+    delay: float = 0.0
 
     def meets(self, number: int) -> bool:
         """Whether the call of this number, counted from 1, goes wrong."""
@@ -147,6 +150,13 @@ class _FlakySink(Sink):
     def written(self) -> BinaryIO:
         return BufferedReader(_FlakyFile(self.uri, self._sink.written()), 1 << 13)
 
+    def prove(self) -> None:
+        try:
+            super().prove()
+        except FileNotFoundError:
+            self._sink.prove()  # knows whose doing that is
+            raise
+
     def publish(self) -> None:
         with _call("publish", self.uri):
             self._sink.publish()
@@ -185,6 +195,10 @@ def _call(name: str, uri: str) -> Iterator[str]:
     what, at = _met(name, uri), None if name in ("read", "write") else uri
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == "stop":
+        _stand_still()
+    if what == "tell":
+        print(f"call {name} {uri}", file=sys.stderr)
     if what == "stall":
         time.sleep(STALL)
     if what == "fail":
@@ -192,6 +206,14 @@ def _call(name: str, uri: str) -> Iterator[str]:
     yield what
     if what == "late":
         raise OSError(errno.EIO, os.strerror(errno.EIO), at)
+
+
+def _stand_still() -> None:
+    delay = FlakyStore.flaw.delay if FlakyStore.flaw else 0.0
+    if delay:  # wherever the process is by then
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGSTOP)).start()
+    else:
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _met(name: str, uri: str) -> str:

@@ -108,11 +108,19 @@ class Child:
     @property
     def ended(self) -> bool:
         """Whether it runs no more; it need not have been waited for."""
+        return self._state in "ZX"
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether it was stopped."""
+        return self._state == "T"
+
+    @property
+    def _state(self) -> str:
         try:
-            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
-            return True
-        return state in "ZX"
+            return "X"
 
     @property
     def said(self) -> str:
