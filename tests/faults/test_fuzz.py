@@ -19,6 +19,7 @@ ELSEWHERE = ("PNG 16 bits", "TIFF other", "HEIC", "JPEG-XL")  # Pillow does not 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
+@pytest.mark.timeout(600)  # in their long forms
 @pytest.mark.parametrize(("first", "mutants"), [(500, 250), pytest.param(0, 2000, marks=pytest.mark.slow)])
 def test_mutants_become_pixels_or_rejects(first: int, mutants: int) -> None:
     tally = campaign(first, mutants)
@@ -30,6 +31,7 @@ def test_mutants_become_pixels_or_rejects(first: int, mutants: int) -> None:
     assert tally.outcomes[Reason.TOO_MANY_PIXELS]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("first", "mutants"), [(0, 120), pytest.param(1_000, 1_000, marks=pytest.mark.slow)])
 def test_mutants_of_shards_and_state_become_records_or_named_errors(first: int, mutants: int) -> None:
     tally = campaign(first, mutants, kind="shards")
