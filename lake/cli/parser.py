@@ -1,8 +1,9 @@
 """An argparse parser that is built from an option table and raises this project's errors."""
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
+from itertools import chain
 from typing import Any, NoReturn
 
 from lake.cli.option import Option
@@ -84,13 +85,33 @@ def defaults_of(*kinds: type[Any]) -> dict[str, Any]:
     return {field.name: field.default for kind in kinds for field in fields(kind) if field.default is not MISSING}
 
 
-def unknown(flag: str, known: Iterable[str]) -> UsageError:
-    """The error for an unknown option; it suggests the nearest known one.
+def unknown(flag: str, command: str, tables: Mapping[str, Iterable[Option]], others: Iterable[str] = ()) -> UsageError:
+    """The error for an option that a command does not have: who has it, or else the nearest one that the command has.
 
-    >>> str(unknown("--inptu", ["--input", "--output"]))
-    'unknown option --inptu; did you mean --input?'
+    Args:
+      flag: the option.
+      command: of these tables; another one counts as all of them together.
+      tables: the options of each command.
+      others: options that the command has besides.
+
+    >>> prune, deep = (Option(flag=flag, field="", help="") for flag in ("--prune", "--deep"))
+    >>> tables = {"encode": [prune], "verify": [deep]}
+    >>> str(unknown("--prune", "verify", tables))
+    '--prune is no option of verify, but of encode'
+    >>> str(unknown("--prnue", "encode", tables))
+    'unknown option --prnue; did you mean --prune?'
     """
-    return UsageError(f"unknown option {flag}{did_you_mean(flag, known)}")
+    flags = {name: [option.flag for option in options] for name, options in tables.items()}
+    having = [name for name, own in flags.items() if flag in own]
+    if having and command in flags:
+        return UsageError(f"{flag} is no option of {command}, but of {_listed(having)}")
+    own = flags.get(command) or chain(*flags.values())
+    return UsageError(f"unknown option {flag}{did_you_mean(flag, [*own, *COMMON, *others])}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _one_of(option: Option) -> Callable[[str], Any]:

@@ -1,10 +1,11 @@
 """The parser of the model commands. It does not import TensorFlow, so that ``--help`` is fast."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lake import __version__
+from lake.cli.option import Option
 from lake.cli.options import STORES
 from lake.cli.parser import Parser, add_command, add_options, defaults_of, unknown
 from lake.core.errors import UsageError
@@ -26,6 +27,7 @@ MODEL_COMMANDS = {
     ),
     "check": ("prove a bundle: digests, safety, golden outputs, speed", "latentlake check bundle"),
 }
+FLAGS = {"train": TRAIN, "export": EXPORT, "check": STORES}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -48,7 +50,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     top.add_argument("--version", action="version", version=__version__)
     parsers = add_commands(top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser))
     if arguments and arguments[0] in parsers:
-        refuse_unknown(arguments[1:], parsers[arguments[0]])
+        refuse_unknown(arguments, parsers[arguments[0]], FLAGS)
     return top.parse_args(arguments)
 
 
@@ -72,18 +74,19 @@ def add_commands(commands: Any) -> dict[str, Parser]:
     return {"train": train, "export": export, "check": check}
 
 
-def refuse_unknown(arguments: Sequence[str], parser: Parser) -> None:
+def refuse_unknown(arguments: Sequence[str], parser: Parser, tables: Mapping[str, Iterable[Option]]) -> None:
     """Check that a command knows all options, before argparse reports what is missing.
 
     Args:
-      arguments: the command line after the name of the command.
+      arguments: the command line, which begins with the name of the command.
       parser: the parser of the command.
+      tables: the options of each command.
 
     Raises:
-      UsageError: it does not know one; the text names the nearest known option.
+      UsageError: it does not know one; the text names the commands that do, or the nearest known option.
     """
     # argparse would report the missing option first, and the mistyped one is why it is missing.
-    for token in arguments:
+    for token in arguments[1:]:
         flag = token.partition("=")[0]
         if flag.startswith("--") and flag not in parser._option_string_actions:
-            raise UsageError(f"{unknown(flag, parser._option_string_actions)} (see {parser.prog} --help)")
+            raise UsageError(f"{unknown(flag, arguments[0], tables)} (see {parser.prog} --help)")

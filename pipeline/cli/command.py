@@ -56,7 +56,7 @@ def _main(arguments: Sequence[str]) -> int:
     if options.command in MODEL_COMMANDS:
         return run_model(options)
     quiet_logs(options.verbose)
-    check_beam_arguments(beam_arguments)
+    check_beam_arguments(beam_arguments, options.verb if options.command == "plan" else options.command)
     return _COMMANDS.get(options.command, _run)(options, beam_arguments)
 
 

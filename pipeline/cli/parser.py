@@ -9,6 +9,7 @@ from lake.cli.option import Option
 from lake.cli.parser import COMMON, Parser, add_command, add_options, defaults_of, unknown
 from lake.core.errors import UsageError
 from lake.storage.options import StoreOptions
+from model.cli.parser import FLAGS as MODEL_FLAGS
 from model.cli.parser import add_commands as add_model_commands
 from model.cli.parser import refuse_unknown
 from pipeline.config import Gate
@@ -35,6 +36,7 @@ OTHERS = {
     ),
 }
 COMMANDS = (*VERBS, *OTHERS)
+_OF_OUTPUTS = {"verify": VERIFY, "status": STATUS, "retry": RETRY}
 JOB_DEFAULTS = defaults_of(JobOptions, Gate, Scope, StoreOptions)
 
 
@@ -60,24 +62,27 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     top, models = _build()
     # Model commands do not run on Beam, so an unknown option is a mistake at once.
     if arguments and arguments[0] in models:
-        refuse_unknown(arguments[1:], models[arguments[0]])
+        refuse_unknown(arguments, models[arguments[0]], _flags())
         return top.parse_args(arguments), []
     try:
         return top.parse_known_args(arguments)
     except UsageError:
         # A mistyped option may be why a required one is missing. Then its name is the better explanation.
-        check_beam_arguments([a for a in arguments if a.startswith("--") and a.partition("=")[0] not in _own_flags()])
+        command = next((word for word in arguments if word in _flags()), "")
+        known = {*COMMON, *(option.flag for option in _flags().get(command, ()))}
+        check_beam_arguments([a for a in arguments if a.startswith("--") and a.partition("=")[0] not in known], command)
         raise
 
 
-def check_beam_arguments(beam_arguments: Sequence[str]) -> None:
+def check_beam_arguments(beam_arguments: Sequence[str], command: str) -> None:
     """Check that remaining arguments are options that Beam knows.
 
     Args:
       beam_arguments: what ``parse`` did not know.
+      command: the command, of ``plan`` the verb.
 
     Raises:
-      UsageError: one is not; the text names the nearest known option.
+      UsageError: one is not; the text names the commands that have it, or the nearest known option.
     """
     if not beam_arguments:
         return
@@ -86,7 +91,7 @@ def check_beam_arguments(beam_arguments: Sequence[str]) -> None:
     for token in beam_arguments:
         flag = token.partition("=")[0]
         if flag.startswith("-") and flag not in known:
-            raise unknown(flag, [*_own_flags(), *known])
+            raise unknown(flag, command, _flags(), known)
         if not flag.startswith("-") and not expecting:
             raise UsageError(f"unexpected argument {token!r}")
         expecting = (flag.startswith("-") and "=" not in token) or (expecting and not flag.startswith("-"))
@@ -108,7 +113,7 @@ def _build() -> tuple[Parser, Mapping[str, Parser]]:
     for verb in VERBS.values():
         _add(add_command(verbs, f"plan {verb.name}", f"what {verb.name} would do"), verb.flags)
     models = add_model_commands(commands)
-    for name, options in (("verify", VERIFY), ("status", STATUS), ("retry", RETRY)):
+    for name, options in _OF_OUTPUTS.items():
         command = add_command(commands, name, *OTHERS[name])
         command.add_argument("output", metavar="OUTPUT", help="directory that a job wrote")
         _add(command, options)
@@ -119,9 +124,10 @@ def _add(parser: Parser, options: Iterable[Option]) -> None:
     add_options(parser, options, JOB_DEFAULTS)
 
 
-def _own_flags() -> set[str]:
-    tables = [*(verb.flags for verb in VERBS.values()), RETRY, VERIFY, STATUS]
-    return {option.flag for options in tables for option in options} | {*COMMON}
+def _flags() -> dict[str, tuple[Option, ...]]:
+    """The options of each command; those of ``plan`` are its verb's."""
+    jobs = {verb.name: verb.flags for verb in VERBS.values()}
+    return {**jobs, **_OF_OUTPUTS, **MODEL_FLAGS}
 
 
 def _beam_flags() -> set[str]:

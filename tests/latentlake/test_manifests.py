@@ -42,7 +42,7 @@ def test_a_command_line_is_one_that_the_image_takes(arguments: list[str]) -> Non
     if arguments == ["--worker_pool"]:  # an option of Beam's boot program
         return
     options, of_beam = parse(arguments)
-    check_beam_arguments(of_beam)
+    check_beam_arguments(of_beam, options.command)
     assert options.command == "encode"
 
 

@@ -81,6 +81,32 @@ def test_a_mistyped_required_option_is_named(tmp_path: Path, capsys: pytest.Capt
     assert (status, "required: --model" in error) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (
+            "verify out --repair --max-reject-fraction 1",
+            "--max-reject-fraction is no option of verify, but of encode, reconstruct, denoise, decode, generate and ",
+        ),
+        ("verify --max-reject-fraction=1", "--max-reject-fraction is no option of verify"),
+        ("encode --noise-level 25", "--noise-level is no option of encode, but of denoise"),
+        ("plan encode --noise-level 25", "--noise-level is no option of encode, but of denoise"),
+        ("status out --deep", "--deep is no option of status, but of verify"),
+        ("retry out --epochs 2", "--epochs is no option of retry, but of train"),
+        ("check bundle --epochs 2", "--epochs is no option of check, but of train"),
+        ("export m.keras --noise-level 25", "--noise-level is no option of export, but of denoise"),
+        ("verify out --repiar", "unknown option --repiar; did you mean --repair?"),
+        ("verify out --resze", "unknown option --resze"),
+    ],
+)
+def test_an_option_of_another_command_is_named_as_such(
+    capsys: pytest.CaptureFixture[str], command: str, text: str
+) -> None:
+    status, error = fail(capsys, *command.split())
+    assert (status, error.count("\n"), error.count("did you mean --resize")) == (2, 1, 0)
+    assert error.startswith(f"error: {text}")
+
+
 def test_exit_3_when_success_is_kept_back(
     tmp_path: Path, model: Model, digit_files: list[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
