@@ -11,7 +11,7 @@ import numpy as np
 
 from lake.core.records import Array, Reason
 from lake.images import color, geometry, white
-from lake.images.codecs import CODECS, jpegxl, png, tiff_samples
+from lake.images.codecs import CODECS, isobmff, jpeg2000, jpegxl, png, tiff_samples
 from lake.images.types import Header, ImageCodec, ImageError, Orientation, Target
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _SAMPLES: dict[str, Callable[[bytes, Header], Array]] = {
     ImageCodec.TIFF: tiff_samples.samples,
     ImageCodec.JPEGXL: jpegxl.samples,
+    ImageCodec.JPEG2000: jpeg2000.samples,
+    ImageCodec.AVIF: isobmff.avif_samples,
+    ImageCodec.HEIC: isobmff.heic_samples,
 }
 _MOST_TEXT = 200  # characters of a decoder's message
 
@@ -57,8 +60,8 @@ def decode_one(data: bytes, header: Header, target: Target) -> Array:
       target: shape and policies.
 
     Returns:
-      Pixels ``[H, W, C]``: uint8; uint16 for 16-bit PNG and 16-bit TIFF; float32, with white at 1, for TIFF of other
-      types.
+      Pixels ``[H, W, C]``: uint8; uint16 for 16-bit PNG and TIFF, and for other formats of 9 to 16 bits, which are
+      brought to 16; float32, with white at 1, for TIFF of other types and floating JPEG XL.
 
     Raises:
       ImageError: CORRUPT_IMAGE with the decoder's message; WRONG_SIZE, WRONG_CHANNELS, UNSUPPORTED_IMAGE,
@@ -91,16 +94,12 @@ def decode_stored(data: bytes, header: Header) -> Array:
         return _with_transparency(_wide_png(data), data, header)
     if header.raw:
         return _samples(data, header)
-    if header.depth == 16:
-        return geometry.array_of(_load(data, header))
     return geometry.array_of(_converted(_load(data, header), header, color.to_stored_mode))
 
 
 def _planes(data: bytes, header: Header, target: Target) -> "tuple[list[Image], type[np.generic]]":
     if header.raw:
         wide = _samples(data, header)
-    elif header.depth == 16 and header.format is not ImageCodec.PNG:
-        wide = geometry.array_of(_load(data, header))
     elif header.depth == 16:
         wide = _wide_png(data)
         if target.channels == 4:  # fewer drop alpha

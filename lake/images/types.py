@@ -223,7 +223,8 @@ class Header:
       canvas: pixels that decoding allocates if that is more than width x height (tiles, animation, wide samples), else
         0.
       pages: images in the file: pages, frames or pictures; of a GIF or a JPEG XL 2 stands for any larger number.
-      raw: its samples are read without Pillow, which would lose some of a TIFF (``tiff_samples``), or knows no JPEG XL.
+      raw: its samples are read without Pillow, which would lose some of a TIFF (``tiff_samples``) and of what has more
+        than 8 bits, or knows no JPEG XL.
       white: largest number of its integers, if these become floating pixels; else 1.
       plain: coded in the common way, so that every decoder gives the same pixels (see ``decode_bulk``).
       extent: any other file that begins with the same ``extent`` bytes has the same header; 0 if unknown.

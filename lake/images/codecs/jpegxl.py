@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lake.core.records import Array, Reason
+from lake.images.codecs.depth import at_full_scale
 from lake.images.types import Codec, Header, ImageCodec, ImageError
 
 _CODESTREAM = b"\xff\x0a"
@@ -16,6 +17,7 @@ _SIDE = ((9, 1), (13, 1), (18, 1), (30, 1))  # bits and smallest value, by selec
 _SMALL = ((0, 1), (0, 2), (0, 0), (0, 0))
 _ENUM = ((0, 0), (0, 1), (4, 2), (6, 18))
 _RATIOS = {1: (1, 1), 2: (6, 5), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}  # width to height
+_MOST_BITS = 16  # of an integer
 _GREY, _UPRIGHT = 1, 5  # colour space; orientations from this one on swap the sides
 
 
@@ -46,7 +48,8 @@ def header(data: bytes) -> Header:
       data: the whole file.
 
     Raises:
-      ImageError: CORRUPT_IMAGE; UNSUPPORTED_IMAGE for previews, and extra channels other than one of alpha.
+      ImageError: CORRUPT_IMAGE; UNSUPPORTED_IMAGE for previews, integers of more than 16 bits, and extra
+        channels other than one of alpha.
     """
     bits = _Bits(_codestream(data)[len(_CODESTREAM) : _MOST_BYTES])
     height, width = _size(bits)
@@ -73,14 +76,14 @@ def samples(data: bytes, header: Header) -> Array:
       header: of it.
 
     Returns:
-      ``[H, W, K]`` of uint8, uint16 or a floating type.
+      ``[H, W, K]`` of uint8, uint16 or a floating type; integers have white at the largest number of their type.
 
     Raises:
       Exception: of any kind, for a damaged file.
     """
     from imagecodecs import jpegxl_decode
 
-    pixels: Array = np.asarray(jpegxl_decode(data, index=0, numthreads=1))
+    pixels = at_full_scale(np.asarray(jpegxl_decode(data, index=0, numthreads=1)), header.depth)
     channels = (1 if header.channels == 1 else 3) + header.alpha
     return pixels.reshape(header.height, header.width, channels)
 
@@ -129,7 +132,10 @@ def _depth(bits: _Bits) -> int:
         depth = bits.choose(((0, 32), (0, 16), (0, 24), (6, 1)))
         bits.take(4)
         return depth
-    return bits.choose(((0, 8), (0, 10), (0, 12), (6, 1)))
+    depth = bits.choose(((0, 8), (0, 10), (0, 12), (6, 1)))
+    if depth > _MOST_BITS:
+        raise ImageError(Reason.UNSUPPORTED_IMAGE, f"JPEG XL of integers of {depth} bits")
+    return depth
 
 
 def _alpha(bits: _Bits) -> bool:

@@ -129,15 +129,6 @@ def test_a_codestream_of_no_components_is_refused(photo, suffix):
     assert caught.value.reason is Reason.CORRUPT_IMAGE
 
 
-def test_wide_colour_of_jpeg_2000_is_refused_by_name(photo):
-    data = bytearray(written(Image.fromarray(photo(48, 64)), "j2k"))
-    for component in range(3):
-        data[42 + 3 * component] = 11  # 12 bits
-    with pytest.raises(ImageError, match="3 components of \\[12, 12, 12\\] bits") as caught:
-        read_header(bytes(data))
-    assert caught.value.reason is Reason.UNSUPPORTED_IMAGE
-
-
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_damage_is_a_reject_or_other_pixels_of_the_same_size(rng, photo, suffix):
     data = written(Image.fromarray(photo(48, 64)), suffix)
