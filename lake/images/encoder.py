@@ -28,7 +28,7 @@ _SUFFIX: dict[str, str] = {
     ImageCodec.WEBP: "webp",
     ImageCodec.TIFF: "tif",
 }
-_MOST_EXIF = 65_000  # bytes: what a JPEG segment holds
+_MOST_SEGMENT = 65_000  # bytes of EXIF or XMP: what a JPEG segment holds
 # Three times faster than Pillow's defaults, for files that are 5% larger.
 _LOSSLESS_WEBP = {"lossless": True, "exact": True, "method": 1, "quality": 20}
 
@@ -56,8 +56,8 @@ class ImageEncoder:
     """Encodes image files. Thread-safe.
 
     Pixels are never reduced to fit a format, and the bytes depend on pixels, metadata and options alone. Of the
-    original the ICC profile is kept unless it is damaged or of another colour space; EXIF, resolution and the place on
-    Earth where the format can hold them (``metadata``); all else is dropped.
+    original the ICC profile is kept unless it is damaged or of another colour space; EXIF, XMP, resolution and the
+    place on Earth where the format can hold them (``metadata``); all else is dropped.
 
     Args:
       format: of the files.
@@ -123,7 +123,7 @@ class ImageEncoder:
     def _write(self, pixels: Array, format: str, found: Metadata, original: bytes | None) -> bytes:
         if format is ImageCodec.PNG:
             phys = found.resolution.phys() if found.resolution else b""
-            return png_write.write(pixels, found.profile, phys, found.exif)
+            return png_write.write(pixels, found.profile, phys, found.exif, found.xmp)
         if format is ImageCodec.TIFF:
             return tiff_write.write(pixels, of_tiff(found))
         if format is ImageCodec.JPEG:
@@ -166,7 +166,10 @@ def _saved(pixels: Array, format: str, found: Metadata, **options: Any) -> bytes
 
     out = BytesIO()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    if 0 < len(found.exif) <= _MOST_EXIF:
+    most = _MOST_SEGMENT if format == "JPEG" else _MOST_BYTES
+    if 0 < len(found.exif) <= most:
         options["exif"] = b"Exif\x00\x00" + found.exif
+    if 0 < len(found.xmp) <= most:
+        options["xmp"] = found.xmp
     image.save(out, format, icc_profile=found.profile or None, **options)
     return out.getvalue()

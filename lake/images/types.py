@@ -181,6 +181,7 @@ class Codec:
       magic: first bytes of its files, any of them.
       profile: gives the ICC profile of a file; None where there is none, or ``icc`` has a way of its own.
       exif: gives the EXIF block of a file; None where there is none, or ``metadata`` has a way of its own.
+      xmp: gives the XMP packet of a file, likewise.
       recognise: tells its files where first bytes do not.
       header: parses the header of a whole file, and allocates nothing by what it claims.
       kind: bytes 8 to 11 of its files, where the first ones are those of a container.
@@ -197,6 +198,7 @@ class Codec:
     strip_metadata: Callable[[bytes], bytes] = bytes
     profile: Callable[[bytes], bytes] | None = None
     exif: Callable[[bytes], bytes] | None = None
+    xmp: Callable[[bytes], bytes] | None = None
     recognise: "Callable[[bytes], bool] | None" = None
 
     def recognises(self, data: bytes) -> bool:

@@ -92,6 +92,7 @@ AVIF = Codec(
     header=avif,
     profile=lambda data: info(opened(data, ImageCodec.AVIF, _AVIF), "icc_profile"),
     exif=lambda data: info(opened(data, ImageCodec.AVIF, _AVIF), "exif"),
+    xmp=lambda data: info(opened(data, ImageCodec.AVIF, _AVIF), "xmp"),
     plugin=_AVIF,
     recognise=partial(_has_brand, frozenset({b"avif", b"avis"})),
 )
@@ -102,6 +103,7 @@ HEIC = Codec(
     header=heic,
     profile=lambda data: info(opened(data, ImageCodec.HEIC, _HEIC, "heif"), "icc_profile"),
     exif=lambda data: info(opened(data, ImageCodec.HEIC, _HEIC, "heif"), "exif"),
+    xmp=lambda data: info(opened(data, ImageCodec.HEIC, _HEIC, "heif"), "xmp"),
     plugin=_HEIC,
     recognise=partial(_has_brand, frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})),
 )

@@ -11,7 +11,7 @@ from lake.images.types import Codec, Header, ImageCodec, ImageError
 
 _SOS, _EOI, _APP0, _APP1, _APP2, _APP14, _COM = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 _PROFILE = b"ICC_PROFILE\x00"  # followed by the part's number, the number of parts, and the part
-_XMP = b"http://ns.adobe.com/xap/1.0/\x00"
+XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..15 without DHT, JPG and DAC
 _READ = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # sequential and progressive, Huffman and arithmetic coding
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0..7, SOI: these have no length
@@ -49,7 +49,7 @@ def header(data: bytes) -> Header:
             stated = exif.find(data[start:end]) if stated in (None, 1) else stated
         elif marker in (_APP1, _APP2):
             gain_map = gain_map or mpf.is_gain_map(data[start:end])
-            xmp = data[start:end] if data.startswith(_XMP, start) else xmp
+            xmp = data[start:end] if data.startswith(XMP, start) else xmp
             pictures = max(pictures, mpf.pictures(data[start:end]) if marker == _APP2 else 1)
         elif marker == _APP14 and data.startswith(b"Adobe", start) and end - start >= 12:
             adobe = data[start + 11]
@@ -139,6 +139,20 @@ def exif_block(data: bytes) -> bytes:
         if marker == _APP1 and data.startswith(b"Exif\x00\x00", start):
             return data[start + 6 : end]
     return b""
+
+
+def xmp(data: bytes) -> bytes:
+    """The last XMP packet, without what extends it; empty if there is none.
+
+    Args:
+      data: the whole file.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE.
+    """
+    places = [(start, end) for marker, start, end in _segments(data) if marker == _APP1]
+    packets = [data[start + len(XMP) : end] for start, end in places if data.startswith(XMP, start)]
+    return packets[-1] if packets else b""
 
 
 def profile(data: bytes) -> bytes:

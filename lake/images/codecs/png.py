@@ -118,6 +118,18 @@ def content(data: bytes, name: bytes) -> bytes:
     return b""
 
 
+def xmp(data: bytes) -> bytes:
+    """The XMP packet, its first MiB; empty if there is none.
+
+    Args:
+      data: the whole file.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE.
+    """
+    return png_text.last_text(data, _chunks(data), png_text.XMP)
+
+
 def _ihdr(data: bytes) -> tuple[int, int, int, int, int]:
     if len(data) < 33 or data[8:16] != b"\x00\x00\x00\rIHDR":
         raise ImageError(Reason.CORRUPT_IMAGE, "PNG: does not begin with a whole IHDR chunk")
@@ -174,7 +186,7 @@ def _orientation(data: bytes, chunks: list[tuple[bytes, int, int]], kinds: dict[
         block = data[start : start + length]
     else:
         block = png_text.raw_profile(png_text.last_text(data, chunks, b"Raw profile type exif"))
-    return exif.turn(exif.find(block), png_text.last_text(data, chunks, b"XML:com.adobe.xmp"))
+    return exif.turn(exif.find(block), png_text.last_text(data, chunks, png_text.XMP))
 
 
 CODEC = Codec(

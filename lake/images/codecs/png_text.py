@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterable
 
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+XMP = b"XML:com.adobe.xmp"  # the keyword of its packet
 _MOST_BYTES = 1 << 20  # of a text that is inflated
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from lake.core.records import Array
 from lake.images.codecs.png import SIGNATURE
 from lake.images.codecs.png_filter import filtered
+from lake.images.codecs.png_text import XMP
 
 _COLORS = {1: 0, 2: 4, 3: 2, 4: 6}  # colour type by channels
 _RUNS = 1, zlib.Z_RLE  # level and strategy
@@ -27,7 +28,7 @@ _GAIN = 0.95  # a search pays if its trial is below this share of the size of ru
 _LARGE = 1 << 24  # bytes of pixels above which Pillow's copy of the image would matter
 
 
-def write(pixels: Array, profile: bytes, phys: bytes = b"", exif: bytes = b"") -> bytes:
+def write(pixels: Array, profile: bytes, phys: bytes = b"", exif: bytes = b"", xmp: bytes = b"") -> bytes:
     """Encode a PNG file.
 
     Args:
@@ -35,12 +36,14 @@ def write(pixels: Array, profile: bytes, phys: bytes = b"", exif: bytes = b"") -
       profile: an ICC profile; empty for none.
       phys: content of a pHYs chunk, the resolution; empty for none.
       exif: an EXIF block without prefix; empty for none.
+      xmp: an XMP packet; empty for none.
     """
     height, width, channels = pixels.shape
     head = struct.pack(">IIBBBBB", width, height, 8 * pixels.dtype.itemsize, _COLORS[channels], 0, 0, 0)
     extra = _chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(profile)) if profile else b""
     extra += _chunk(b"pHYs", phys) if phys else b""
     extra += _chunk(b"eXIf", exif) if exif else b""
+    extra += _chunk(b"iTXt", XMP + bytes(5) + xmp) if xmp else b""  # not compressed, in no language
     return b"".join((SIGNATURE, _chunk(b"IHDR", head), extra, _chunk(b"IDAT", _packed(pixels)), _IEND))
 
 

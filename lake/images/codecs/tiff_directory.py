@@ -195,24 +195,30 @@ def directory_at(data: bytes, place: int) -> Directory:
     return Directory(data=data, layout=layout, entries=dict(entries_at(data, layout, place, count)))
 
 
-def written(order: str, start: int, entries: Mapping[int, Values]) -> bytes:
-    """A classic directory, the last one of its file, and the values that are longer than four bytes after it.
+def written(order: str, start: int, entries: Mapping[int, Values | Mapping[int, Values]], following: int = 0) -> bytes:
+    """A classic directory, and after it the values that are longer than four bytes.
 
     Args:
       order: byte order, "<" or ">".
       start: where in the file it will be.
-      entries: type and values by tag.
+      entries: by tag type and values, or a directory of its own.
+      following: where the next directory is; 0 for none.
     """
     place = start + 2 + 12 * len(entries) + 4
     rows, rest = [], []
-    for tag, (kind, values) in sorted(entries.items()):
+    for tag, found in sorted(entries.items()):
+        if isinstance(found, Mapping):
+            kind, values, number = LONG, written(order, place, found), 1
+        else:
+            kind, values = found
+            number = len(values) // SIZES[kind]
         field = values.ljust(4, b"\x00")
         if len(values) > 4:
             field = struct.pack(order + "I", place)
             rest.append(values + bytes(len(values) % 2))
             place += len(rest[-1])
-        rows.append(struct.pack(order + "HHI", tag, kind, len(values) // SIZES[kind]) + field)
-    return b"".join((struct.pack(order + "H", len(rows)), *rows, bytes(4), *rest))
+        rows.append(struct.pack(order + "HHI", tag, kind, number) + field)
+    return b"".join((struct.pack(order + "H", len(rows)), *rows, struct.pack(order + "I", following), *rest))
 
 
 def restated(tags: Directory, kept: Container[int], changed: Mapping[int, Values]) -> bytes:

@@ -3,11 +3,11 @@
 import struct
 from collections.abc import Iterator
 
-from lake.images.codecs import tiff_pages
+from lake.images.codecs import exif_tags, tiff_pages
 from lake.images.codecs.tiff_directory import LONG, LONG8, SHORT, Directory, corrupt, directory_at, written
 
 _PARTS = {273: 279, 324: 325}  # tags of the places of strips and tiles, and of their sizes
-_SUBFILE = {254, 255}
+_OTHERS = {254, 255, *exif_tags.DIRECTORIES}  # what says which page of its file this is, and places in it
 
 
 def split(data: bytes) -> Iterator[bytes]:
@@ -29,7 +29,7 @@ def split(data: bytes) -> Iterator[bytes]:
 def _page(tags: Directory, room: int) -> tuple[bytes, int]:
     """A page as a file, and the bytes of its strips or tiles, of which there may be at most ``room``."""
     order, size = tags.layout.order, len(tags.data)
-    kept = [tag for tag, entry in tags.entries.items() if 0 < entry.size <= size - entry.place and tag not in _SUBFILE]
+    kept = [tag for tag, entry in tags.entries.items() if 0 < entry.size <= size - entry.place and tag not in _OTHERS]
     entries = {tag: tags.classic(tag) for tag in kept}
     body = bytearray(tags.data[:2] + struct.pack(order + "HI", 42, 0))
     parts = 0
@@ -42,7 +42,8 @@ def _page(tags: Directory, room: int) -> tuple[bytes, int]:
             entries[tag] = LONG, _copied(tags, blocks, body)
     body += bytes(len(body) % 2)
     struct.pack_into(order + "I", body, 4, len(body))
-    return bytes(body) + written(order, len(body), entries), parts
+    exif = exif_tags.directories(tags, Directory.classic)
+    return bytes(body) + written(order, len(body), {**entries, **exif}), parts
 
 
 def _blocks(tags: Directory, tag: int) -> Iterator[tuple[int, int]]:

@@ -6,25 +6,23 @@ reader knows the floating one.
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from lake.core.records import Array
-from lake.images.codecs.tiff_directory import SIZES, Values
+from lake.images.codecs.exif_tags import Tags
+from lake.images.codecs.tiff_directory import LONG, SHORT, written
 
 _STRIP = 1 << 18  # bytes of pixels
 _LEVEL = 3
 _DEFLATE = 8
-_SHORT, _LONG = 3, 4
 _KINDS = {"u": 1, "i": 2, "f": 3}  # sample formats: unsigned, signed, floating
 _MOST_COLORS = 4  # channels; more are bands
-_Entries: TypeAlias = dict[int, tuple[int, int, bytes]]  # type, number and bytes of the values, by tag
-_FORMATS = {_SHORT: "H", _LONG: "I"}
+_FORMATS = {SHORT: "H", LONG: "I"}
 
 
-def write(pixels: Array, tags: Mapping[int, Values]) -> bytes:
+def write(pixels: Array, tags: Tags) -> bytes:
     """Encode a TIFF file: little-endian, unassociated alpha, the directory after the pixels.
 
     Args:
@@ -35,31 +33,30 @@ def write(pixels: Array, tags: Mapping[int, Values]) -> bytes:
     return write_pages([pixels], [tags])
 
 
-def write_pages(pages: Sequence[Array], tags: Sequence[Mapping[int, Values]]) -> bytes:
+def write_pages(pages: Sequence[Array], tags: Sequence[Tags]) -> bytes:
     """Encode a TIFF file of several pages, each as ``write`` does, one after the other.
 
     Args:
       pages: pixels, as of ``write``.
       tags: of each page, as of ``write``.
     """
-    parts, places, size = list[tuple[bytes, _Entries]](), list[int](), 8
+    parts, places, size = list[tuple[bytes, Tags]](), list[int](), 8
     for pixels, more in zip(pages, tags, strict=True):
         body, entries = _page(pixels, more, size)
         parts.append((body, entries))
         places.append(size + len(body))
-        size = places[-1] + len(_directory(places[-1], entries, 0))
+        size = places[-1] + len(written("<", places[-1], entries))
     file = [b"II\x2a\x00", struct.pack("<I", places[0])]
     for (body, entries), place, following in zip(parts, places, [*places[1:], 0], strict=True):
-        file += [body, _directory(place, entries, following)]
+        file += [body, written("<", place, entries, following)]
     return b"".join(file)
 
 
-def _page(pixels: Array, tags: Mapping[int, Values], start: int) -> tuple[bytes, _Entries]:
+def _page(pixels: Array, tags: Tags, start: int) -> tuple[bytes, Tags]:
     """The strips of a page that begins at a byte of the file, and the entries of its directory."""
     rows = max(_STRIP // max(pixels[:1].nbytes, 1), 1)
     strips = list(_strips(pixels, rows))
-    entries = _entries(pixels, rows, [len(strip) for strip in strips], start)
-    entries |= {tag: (kind, len(values) // SIZES[kind], values) for tag, (kind, values) in tags.items()}
+    entries = {**_entries(pixels, rows, [len(strip) for strip in strips], start), **tags}
     size = sum(map(len, strips))
     return b"".join((*strips, bytes(size % 2))), entries
 
@@ -72,42 +69,24 @@ def _strips(pixels: Array, rows: int) -> Iterator[bytes]:
         yield zlib.compress(strip.data, _LEVEL)
 
 
-def _entries(pixels: Array, rows: int, sizes: list[int], start: int) -> _Entries:
-    """Type, number and bytes of the values of each tag."""
+def _entries(pixels: Array, rows: int, sizes: list[int], start: int) -> Tags:
+    """Type and values of each tag."""
     height, width, channels = pixels.shape
     extra = [0] * (channels - 1) if channels > _MOST_COLORS else [2] * (channels in (2, 4))  # bands, or alpha
     starts = np.cumsum([start, *sizes[:-1]]).tolist()
     values = {
-        256: (_LONG, [width]),
-        257: (_LONG, [height]),
-        258: (_SHORT, [8 * pixels.dtype.itemsize] * channels),
-        259: (_SHORT, [_DEFLATE]),
-        262: (_SHORT, [2 if channels in (3, 4) else 1]),  # BlackIsZero, RGB
-        273: (_LONG, starts),
-        277: (_SHORT, [channels]),
-        278: (_LONG, [rows]),
-        279: (_LONG, sizes),
-        284: (_SHORT, [1]),  # chunky: the samples of a pixel are adjacent
-        317: (_SHORT, [1 if pixels.dtype.kind == "f" else 2]),
-        338: (_SHORT, extra),
-        339: (_SHORT, [_KINDS[pixels.dtype.kind]] * channels),
+        256: (LONG, [width]),
+        257: (LONG, [height]),
+        258: (SHORT, [8 * pixels.dtype.itemsize] * channels),
+        259: (SHORT, [_DEFLATE]),
+        262: (SHORT, [2 if channels in (3, 4) else 1]),  # BlackIsZero, RGB
+        273: (LONG, starts),
+        277: (SHORT, [channels]),
+        278: (LONG, [rows]),
+        279: (LONG, sizes),
+        284: (SHORT, [1]),  # chunky: the samples of a pixel are adjacent
+        317: (SHORT, [1 if pixels.dtype.kind == "f" else 2]),
+        338: (SHORT, extra),
+        339: (SHORT, [_KINDS[pixels.dtype.kind]] * channels),
     }
-    packed = {tag: (kind, struct.pack(f"<{len(v)}{_FORMATS[kind]}", *v)) for tag, (kind, v) in values.items() if v}
-    return {tag: (kind, len(values[tag][1]), data) for tag, (kind, data) in packed.items()}
-
-
-def _directory(start: int, entries: _Entries, following: int) -> bytes:
-    """The directory that starts at a byte of the file, followed by the values that are longer than four bytes.
-
-    ``following`` is where the next directory starts, 0 for none.
-    """
-    place = start + 2 + 12 * len(entries) + 4
-    rows, rest = [], []
-    for tag, (kind, count, data) in sorted(entries.items()):
-        field = data.ljust(4, b"\x00")
-        if len(data) > 4:
-            field = struct.pack("<I", place)
-            rest.append(data + bytes(len(data) % 2))
-            place += len(rest[-1])
-        rows.append(struct.pack("<HHI", tag, kind, count) + field)
-    return b"".join((struct.pack("<H", len(rows)), *rows, struct.pack("<I", following), *rest))
+    return {tag: (kind, struct.pack(f"<{len(v)}{_FORMATS[kind]}", *v)) for tag, (kind, v) in values.items() if v}
