@@ -208,17 +208,25 @@ def _write_structs(place: Path, records: Sequence[Record]) -> None:
 
 
 def _write_binaries(place: Path, records: Sequence[Record]) -> None:
+    _write_parquet(place, records, binaries(records))
+
+
+def binaries(records: Sequence[Record]) -> dict[str, Any]:
+    """Columns of images that are binary values, and of keys."""
     images = _raw(records, "image", [record.data for record in records])
-    _write_parquet(place, records, {"image": pa.array(images, pa.binary()), "key": [record.key for record in records]})
+    return {"image": pa.array(images, pa.binary()), "key": [record.key for record in records]}
 
 
 def _write_parquet(place: Path, records: Sequence[Record], columns: dict[str, Any]) -> None:
+    pq.write_table(table(records, columns), place / "a.parquet", row_group_size=50, write_page_checksum=True)
+
+
+def table(records: Sequence[Record], columns: dict[str, Any]) -> pa.Table:
+    """These columns and those of labels."""
     text = pa.array(_raw(records, "text", [b"fine"] * len(records)))
-    columns |= {
-        "label": [record.label for record in records],
-        "text_label": pa.StringArray.from_buffers(len(text), *text.buffers()[1:]),  # whatever it holds
-    }
-    pq.write_table(pa.table(columns), place / "a.parquet", row_group_size=50, write_page_checksum=True)
+    labels = pa.array([record.label for record in records])
+    held = pa.StringArray.from_buffers(len(text), *text.buffers()[1:])  # whatever it holds
+    return pa.table({**columns, "label": labels, "text_label": held})
 
 
 def _raw(records: Sequence[Record], name: str, usual: Sequence[Any]) -> list[Any]:
@@ -242,7 +250,8 @@ def _own_structs() -> Iterator[Record]:
     yield from _own_rows()
 
 
-def _own_binaries() -> Iterator[Record]:
+def own_binaries() -> Iterator[Record]:
+    """Bad rows whose image is a binary value."""
     yield own("null", Reason.MISSING_IMAGE, "the image is null", {}, None)
     yield from _own_rows()
 
@@ -285,11 +294,11 @@ def _read_folder(place: Path) -> list[tuple[str, bytes]]:
 
 
 IN_A_TAR = tuple(filter(_in_a_tar, KEYS))
-_FILES = (*filter(_in_a_name, KEYS), "n" * 250)
+IN_A_NAME = (*filter(_in_a_name, KEYS), "n" * 250)
 CAGES = {
     "tfrecord": Cage(shard="a.tfrecord", write=_write_tfrecord, own=_own_examples, read=_read_tfrecord),
     "webdataset": Cage(shard="a.tar", write=_write_tar, own=_own_samples, read=_read_tar, keys=IN_A_TAR),
     "parquet": Cage(shard="a.parquet", write=_write_structs, own=_own_structs, read=_read_structs),
-    "parquet, binary": Cage(shard="a.parquet", write=_write_binaries, own=_own_binaries, read=_read_binaries),
-    "folder": Cage(shard="", write=_write_folder, own=_own_files, read=_read_folder, keys=_FILES),
+    "parquet, binary": Cage(shard="a.parquet", write=_write_binaries, own=own_binaries, read=_read_binaries),
+    "folder": Cage(shard="", write=_write_folder, own=_own_files, read=_read_folder, keys=IN_A_NAME),
 }

@@ -19,6 +19,7 @@ from lake.core.errors import ShardError
 from lake.core.records import Fault, Records, Shard, Unit
 from lake.formats import FORMATS
 from lake.formats.reader import ColumnSelection, RecordSchema
+from lake.images.types import PixelLayout
 from tests.conftest import png
 from tests.lake.formats.support import archive, shard_of
 from tests.lake.formats.tfrecord.examples import example
@@ -188,6 +189,13 @@ def idx(array: np.ndarray) -> bytes:
     return bytes([0, 0, 8, array.ndim]) + sides + array.tobytes()
 
 
+def csv(array: np.ndarray) -> bytes:
+    """As Kaggle's MNIST."""
+    rows = [[at % 10, *row] for at, row in enumerate(array.reshape(len(array), -1).tolist())]
+    names = ["label", *(f"pixel{at}" for at in range(len(rows[0]) - 1))]
+    return "".join(",".join(map(str, row)) + "\n" for row in [names, *rows]).encode()
+
+
 def containers(digits: Any) -> dict[str, Container]:
     """One of each kind, by name."""
     files, pixels = images(digits), digits[:COUNT]
@@ -210,8 +218,16 @@ def containers(digits: Any) -> dict[str, Container]:
         "npy": ("array", "a.npy", npy(pixels)),
         "npy.gz": ("array", "a.npy.gz", gzip.compress(npy(pixels), mtime=0)),
         "idx.gz": ("array", "a.idx3-ubyte.gz", gzip.compress(idx(pixels), mtime=0)),
+        "npy chw": ("array", "a.npy", npy(pixels[:, None])),
+        "csv": ("csv", "a.csv", csv(pixels)),
+        "csv.gz": ("csv", "a.csv.gz", gzip.compress(csv(pixels), mtime=0)),
     }
-    return {kind: Container(format=format, name=name, data=data) for kind, (format, name, data) in made.items()}
+    requests = {"npy chw": ColumnSelection(layout=PixelLayout.CHW)}
+    requests |= dict.fromkeys(["csv", "csv.gz"], ColumnSelection(shape=(8, 8, 1)))
+    return {
+        kind: Container(format=format, name=name, data=data, request=requests.get(kind, ColumnSelection()))
+        for kind, (format, name, data) in made.items()
+    }
 
 
 # ---- what is checked

@@ -32,13 +32,14 @@ def npy(array: np.ndarray) -> bytes:
 
 
 @cache
-def _good(count: int) -> tuple[Record, ...]:
+def good_rows(count: int) -> tuple[Record, ...]:
+    """Rows of as many numbers."""
     rows = np.random.default_rng(count).random((60, count)).astype(np.float32) * np.float32(0.9)
     return tuple(Record(name=f"plain {at}", data=row.tobytes(), pixels=row) for at, row in enumerate(rows))
 
 
 @cache
-def _bad(count: int) -> tuple[Record, ...]:
+def bad_rows(count: int) -> tuple[Record, ...]:
     """Rows of as many numbers; each fault several times."""
     found = list[Record]()
     for at in (0, 1, 2, count // 2, count - 2, count - 1):
@@ -67,6 +68,11 @@ def _pixels(records: Sequence[Record]) -> np.ndarray:
 def _write_npz(place: Path, records: Sequence[Record]) -> None:
     labels, keys = [record.label for record in records], [record.key for record in records]
     np.savez(place / "a.npz", x=_pixels(records), y=labels, keys=np.array(keys))
+
+
+def _write_channels_first(place: Path, records: Sequence[Record]) -> None:
+    labels, keys = [record.label for record in records], [record.key for record in records]
+    np.savez(place / "a.npz", x=_pixels(records)[:, None], y=labels, keys=np.array(keys))
 
 
 def _write_npy(place: Path, records: Sequence[Record]) -> None:
@@ -169,10 +175,18 @@ def _own_fixed_rows() -> Iterator[Record]:
         yield Record(name=name, key=name, data=data, raw={"vector": [*half[:5], value]}, bad=NOT_FINITE)
 
 
-_IMAGES: Any = {"good": lambda: _good(SIDE * SIDE), "bad": lambda: _bad(SIDE * SIDE)}
-_VECTORS: Any = {"good": lambda: _good(LENGTH), "bad": lambda: _bad(LENGTH)}
+_IMAGES: Any = {"good": lambda: good_rows(SIDE * SIDE), "bad": lambda: bad_rows(SIDE * SIDE)}
+_VECTORS: Any = {"good": lambda: good_rows(LENGTH), "bad": lambda: bad_rows(LENGTH)}
 ARRAYS = {
     "npz": Cage(shard="a.npz", write=_write_npz, own=tuple, read=_read_npz, columns=(("key", "keys"),), **_IMAGES),
+    "npz, channels first": Cage(
+        shard="a.npz",
+        write=_write_channels_first,
+        own=tuple,
+        read=_read_npz,
+        columns=(("key", "keys"), ("layout", "chw")),
+        **_IMAGES,
+    ),
 }
 VECTORS = {
     "tfrecord": Cage(shard="v.tfrecord", write=_write_tfrecord, own=_own_examples, **_VECTORS),

@@ -25,7 +25,7 @@ from tests.faults.damaged import (
     settle,
 )
 
-ARRAYS = ("npz", "npz stored", "npy", "npy.gz", "idx.gz")
+ARRAYS = ("npz", "npz stored", "npy", "npy chw", "npy.gz", "idx.gz")
 
 
 @MODES

@@ -25,17 +25,19 @@ from tests.faults.fault_jobs import Identity, Visit
 from tests.faults.mirror import mirror
 from tests.faults.number_containers import ARRAYS, LENGTH, VECTORS
 from tests.faults.outputs import add_up, rows, success
+from tests.faults.read_containers import READ_IMAGES, READ_VECTORS
 
-CASES = {f"encode {name}": ("encode", cage) for name, cage in {**CAGES, **ARRAYS}.items()}
-CASES |= {f"encode vectors, {name}": ("encode", cage) for name, cage in VECTORS.items()}
+CASES = {f"encode {name}": ("encode", cage) for name, cage in {**CAGES, **ARRAYS, **READ_IMAGES}.items()}
+CASES |= {f"encode vectors, {name}": ("encode", cage) for name, cage in {**VECTORS, **READ_VECTORS}.items()}
 _IMAGES_OUT = {
     "reconstruct": ("webdataset", "parquet, binary", "folder"),
     "denoise": ("tfrecord", "parquet", "folder"),
 }
 CASES |= {f"{verb} {name}": (verb, CAGES[name]) for verb, names in _IMAGES_OUT.items() for name in names}
-CASES |= {"reconstruct npz": ("reconstruct", ARRAYS["npz"])}
+CASES |= {f"reconstruct {name}": ("reconstruct", cage) for name, cage in ARRAYS.items()}
 QUICK = {  # each kind of container once, and each verb; the others are long forms
     *("encode tfrecord", "encode webdataset", "encode parquet", "encode folder", "encode npz", "encode vectors, npy"),
+    *("encode arrow", "encode vectors, csv", "encode vectors, npy files", "reconstruct npz, channels first"),
     *("reconstruct webdataset", "denoise tfrecord"),
 }
 MARKS = {case: [] if case in QUICK else [pytest.mark.slow] for case in CASES}

@@ -22,7 +22,18 @@ from tests.faults.damaged import (
 )
 
 FLIPS = 300
-CHECKED = ("tfrecord", "tfrecord.gz", "tar.gz", "parquet", "parquet plain", "npz", "npz stored", "npy.gz", "idx.gz")
+CHECKED = (
+    "tfrecord",
+    "tfrecord.gz",
+    "tar.gz",
+    "parquet",
+    "parquet plain",
+    "npz",
+    "npz stored",
+    "npy.gz",
+    "idx.gz",
+    "csv.gz",
+)
 NAMES = (b"\x05image", b"\x05bytes", b"\x04path", b"\x05label")  # in a Parquet footer, with their lengths
 ELEMENTS = 128  # bytes before the first element of the .npy file here
 
@@ -94,11 +105,33 @@ def is_png(data: bytes) -> bool:
     return True
 
 
-def test_a_plain_npy_leaves_only_its_numbers_unchecked(tmp_path: Path, intact: dict[str, Container]) -> None:
-    container = intact["npy"]
+@pytest.mark.parametrize("kind", ["npy", "npy chw"])
+def test_a_plain_npy_leaves_only_its_numbers_unchecked(tmp_path: Path, intact: dict[str, Container], kind: str) -> None:
+    container = intact[kind]
     tally = flips(container, tmp_path, FLIPS, seed=4, salvage=True)
     assert tally.outcomes["silent"] > FLIPS // 2
     assert all(bit >= 8 * ELEMENTS for bit in tally.silent)
+
+
+@pytest.mark.parametrize("kind", ["csv", "arrow"])
+def test_what_has_no_checksum_changes_one_record_and_shifts_nothing(
+    tmp_path: Path, intact: dict[str, Container], kind: str
+) -> None:
+    container = intact[kind]
+    columns = settle(container, tmp_path, salvage=True)
+    clean = read(container, tmp_path, columns)
+    tally = flips(container, tmp_path, FLIPS, seed=5, salvage=True)
+    assert tally.silent
+    for bit in tally.silent:
+        found = read(container, tmp_path, columns, flip(container.data, bit))
+        assert found.error is None
+        if kind == "csv" and container.data[bit // 8] == ord("\n"):  # two lines are one, of too many numbers
+            assert (found.lost, len(found.bad)) == (COUNT - 1, 1)
+            continue
+        changed = [at for at, values in clean.good.items() if found.good.get(at) != values]
+        shared = kind == "arrow" and bit // 8 < container.data.index(b"\x89PNG")  # values of a dictionary
+        assert found.lost == COUNT
+        assert shared or changed[-1] - changed[0] <= (kind == "arrow")  # an offset parts two neighbours
 
 
 @pytest.mark.parametrize("kind", ["parquet", "parquet plain"])

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import long_forms
+from tests.conftest import Model, Pixels, long_forms
+from tests.faults.damaged import Container, npy
 from tests.faults.forkserver import Nursery
-from tests.faults.torture import Kill, Work, survive
+from tests.faults.torture import Kill, Work, survive, undisturbed
 
 
 @pytest.mark.parametrize("share", [0.8, *long_forms(0.3)])
@@ -26,3 +27,35 @@ def test_before_a_call(nursery: Nursery, work: Work, tmp_path: Path, left: int) 
 def test_again_and_again(nursery: Nursery, work: Work, tmp_path: Path) -> None:
     harms = [Kill.on("_receipts/*/*.json"), Kill.on("_manifest.parquet"), Kill.on("_SUCCESS")]
     survive(nursery, work, tmp_path / "out", harms)
+
+
+@pytest.mark.parametrize(
+    ("kind", "verb", "options"),
+    [
+        ("npy chw", "reconstruct", ("--layout", "chw")),
+        ("csv", "reconstruct", ("--output-format", "array")),
+        ("arrow", "encode", ()),
+        ("one image", "encode", ("--format", "npy")),
+    ],
+)
+@pytest.mark.slow
+def test_again_and_again_over_shards_of_numbers(
+    nursery: Nursery,
+    intact: dict[str, Container],
+    model: Model,
+    digits: Pixels,
+    tmp_path: Path,
+    kind: str,
+    verb: str,
+    options: tuple[str, ...],
+) -> None:
+    files = {f"{at}.npy": npy(digit) for at, digit in enumerate(digits[:40])}
+    if kind != "one image":
+        files = {intact[kind].name: intact[kind].data}
+    for folder in "abcd":
+        for name, data in files.items():
+            (tmp_path / "in" / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / folder / name).write_bytes(data)
+    work = Work(verb=verb, source=tmp_path / "in", bundle=Path(model.bundle), options=options)
+    harms = [Kill.on("_receipts/*/*.json"), Kill.on("_manifest.parquet"), Kill.on("_SUCCESS")]
+    survive(nursery, undisturbed(nursery, work, tmp_path), tmp_path / "out", harms)

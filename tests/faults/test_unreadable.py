@@ -19,10 +19,23 @@ from lake.formats import FORMATS
 from lake.formats.common.shard_errors import damage
 from lake.formats.reader import ColumnSelection, RecordSchema
 from tests.faults import damaged
-from tests.faults.damaged import MODES, Container, Outcome, read_shard, settle
+from tests.faults.damaged import COUNT, MODES, Container, Outcome, read_shard, settle
 from tests.lake.formats.support import shard_of
 
-ANY = pytest.mark.parametrize("kind", ["tfrecord", "tfrecord.gz", "tar", "tar.gz", "parquet", "npz", "npy", "idx.gz"])
+KINDS = (
+    "tfrecord",
+    "tfrecord.gz",
+    "tar",
+    "tar.gz",
+    "parquet",
+    "npz",
+    "npy",
+    "npy chw",
+    "idx.gz",
+    "arrow",
+    "arrow file",
+)
+ANY = pytest.mark.parametrize("kind", [*KINDS, "csv", "csv.gz"])
 
 
 @ANY
@@ -77,7 +90,7 @@ def test_a_shard_that_changed_since_it_was_planned_is_no_damage(
     assert error.problem == f"changed since it was planned ({shard.size} bytes then, {now} now); run again"
 
 
-@pytest.mark.parametrize("kind", ["tfrecord", "tar", "parquet", "npy"])
+@pytest.mark.parametrize("kind", ["tfrecord", "tar", "parquet", "npy", "npy chw", "arrow", "arrow file", "csv"])
 def test_a_shard_that_changes_while_it_is_read_is_found_out(
     tmp_path: Path, intact: dict[str, Container], kind: str
 ) -> None:
@@ -138,14 +151,18 @@ def test_memory_that_runs_out_is_no_damage(tmp_path: Path) -> None:
 
 
 @MODES
-def test_a_file_of_a_folder_that_is_gone_or_changed_fails_its_group(tmp_path: Path, digits: Any, salvage: bool) -> None:
-    reader = FORMATS["folder"].reader
-    shards = [shard_of(tmp_path / f"{at}.png", data) for at, data in enumerate(damaged.images(digits))]
+@pytest.mark.parametrize(("format", "suffix"), [("folder", "png"), ("npy", "npy")])
+def test_a_file_of_a_folder_that_is_gone_or_changed_fails_its_group(
+    tmp_path: Path, digits: Any, format: str, suffix: str, salvage: bool
+) -> None:
+    reader = FORMATS[format].reader
+    files = damaged.images(digits) if format == "folder" else [damaged.npy(image) for image in digits[:COUNT]]
+    shards = [shard_of(tmp_path / f"{at}.{suffix}", data) for at, data in enumerate(files)]
     columns = reader.settle(shards[0], ColumnSelection(salvage=salvage))
-    unit = Unit(id="u", format="folder", shards=shards)
+    unit = Unit(id="u", format=format, shards=shards)
     Path(shards[7].uri).write_bytes(b"x")
-    with pytest.raises(UnreadableError, match=r"^7\.png: has no longer the \d+ bytes"):
+    with pytest.raises(UnreadableError, match=rf"^7\.{suffix}: has no longer the \d+ bytes"):
         list(reader.read(unit, columns, 16))
     Path(shards[7].uri).unlink()
-    with pytest.raises(UnreadableError, match=r"^7\.png: cannot be read: .*No such file"):
+    with pytest.raises(UnreadableError, match=rf"^7\.{suffix}: cannot be read: .*No such file"):
         list(reader.read(unit, columns, 16))

@@ -8,8 +8,6 @@ from lake.core.errors import ShardError
 from lake.core.records import Shard
 from lake.formats.common.byte_stream import Window
 
-_STEP = 1 << 16  # bytes that are looked at for the end of a line
-
 
 class Line(NamedTuple):
     """One line that is not blank.
@@ -73,8 +71,7 @@ class Lines:
     def _next(self) -> tuple[bytes, int] | None:
         """The first bytes of the next line, and how many it has; None at the end."""
         window, text, size = self._window, b"", 0
-        while window.need(1):
-            window.need(_STEP)
+        while window.need(1):  # no more: damage that follows must not cost lines before it
             end = window.data.find(b"\n", window.pos)
             stop = len(window.data) if end < 0 else end + 1
             size += stop - window.pos

@@ -90,8 +90,8 @@ def _first(shard: Shard, selection: ColumnSelection, length: int | None) -> tupl
     if not first:
         raise damage or NoRecordsError(f"{shard.path}: it has no lines")
     table = table_of(first[0].text, length)
-    if len({*table.names}) < len(table.names):
-        raise InputError(f"{shard.path}: two columns have one name; rename them")
+    if (problem := table.problem()) is not None:
+        raise InputError(f"{shard.path}: {problem}; rename them")
     rows = [fields_of(line.text, table.delimiter) for line in first[table.header :]]
     rows = [row for row in rows if len(row) == len(table.names)]
     if not rows:
@@ -113,6 +113,8 @@ def _chosen(shard: Shard, table: CsvTable, carry: Sequence[str], key: str | None
 
 def _table(shard: Shard, line: bytes, columns: RecordSchema) -> CsvTable:
     table = table_of(line, columns.length)
+    if (unclear := table.problem()) is not None:
+        raise ShardError(shard.path, unclear)
     lacking = [name for name in (columns.key, *columns.carry.names) if name is not None and name not in table.names]
     count = len(table.pixels(columns.carry.names, columns.key))
     if lacking or count != columns.length:

@@ -8,10 +8,11 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_PIXEL = re.compile(r"pixel_?\d+", re.IGNORECASE)
+_PIXEL = re.compile(r"pixel_?(\d+)", re.IGNORECASE)
 _LABEL = re.compile(r"labels?|class|cls|target|.+_label", re.IGNORECASE)
 _KEYS = ("key", "filename", "path", "id", "__key__")
 _FEWEST = 4  # numbers in a line
@@ -33,15 +34,29 @@ class CsvTable:
     header: bool
 
     def pixels(self, carry: Sequence[str], key: str | None) -> list[str]:
-        """Names of the columns with the numbers of a record.
+        """Names of the columns with the numbers of a record: pixels in their own order, others in that of the file.
 
         Args:
           carry: names of the carried columns.
           key: name of the key.
         """
-        named = [name for name in self.names if _PIXEL.fullmatch(name)]
+        numbered = self._numbered()
         others = {*self.labels(), *carry, *_KEYS, key} if self.header else {*self.labels(), *carry}
-        return named or [name for name in self.names if name not in others]
+        return [name for _, name in sorted(numbered)] or [name for name in self.names if name not in others]
+
+    def problem(self) -> str | None:
+        """Why nobody can tell which column is which; None where the names tell it."""
+        if twice := [name for name, count in Counter(self.names).items() if count > 1]:
+            return f"two columns have the name {twice[0]!r}"
+        numbers = sorted(number for number, _ in self._numbered())
+        first = numbers[0] if numbers else 0
+        if first > 1 or numbers != list(range(first, first + len(numbers))):
+            return "its columns of pixels are not numbered from 0 or 1 on, each once"
+        return None
+
+    def _numbered(self) -> list[tuple[int, str]]:
+        """Number and name of each column of pixels."""
+        return [(int(found[1]), name) for name in self.names if (found := _PIXEL.fullmatch(name))]
 
     def labels(self) -> list[str]:
         """Names of the columns that are usually carried."""
