@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +20,7 @@ from lake.formats.common.parquet_file import open_parquet, parse_footer, read_fo
 from lake.formats.common.parquet_footer import scan_footer
 from lake.formats.common.shard_errors import damage
 from lake.formats.parquet import types
+from lake.formats.parquet.page_watch import PageWatch
 from lake.formats.parquet.pixel_columns import LINE, folded, pixel_columns, with_line
 from lake.formats.parquet.row_size import RowSizes
 from lake.storage import store_for
@@ -121,6 +122,7 @@ def opened(shard: Shard, *, names: bool = False, sparse: bool = False) -> Iterat
     """
     with damage(shard), store_for(shard.uri).open(shard.uri, sparse=sparse) as stream:
         footer = read_footer(stream)
+        stream = cast(BinaryIO, PageWatch(stream, footer))
         file = open_parquet(stream, metadata=parse_footer(footer))
         if names:
             _check_names(shard, file, footer)

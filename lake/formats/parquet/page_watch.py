@@ -1,0 +1,171 @@
+"""A stream of a Parquet file that looks at the headers of pages as Arrow reads them, before it unpacks the pages.
+
+The sizes in a footer decide how many rows are read at once, and nothing in Arrow compares them with those of the pages,
+by which memory is taken. See https://github.com/apache/parquet-format.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from lake.formats.common.thrift import Walk
+
+_SLACK = 1 << 30  # bytes by which pages may exceed a footer: some writers state 0, or compressed sizes
+_ROW_GROUPS, _COLUMNS, _TOTAL, _COLUMN = 4, 1, 2, 3  # field ids in FileMetaData, RowGroup and ColumnChunk
+_PACKED, _DATA, _DICTIONARY = 7, 9, 11  # and in ColumnMetaData
+_UNPACKED_PAGE, _PACKED_PAGE = 2, 3  # and in PageHeader
+
+
+@dataclass(slots=True)
+class _Group:
+    """A row group: bytes of its pages by the footer, and by the headers that were seen."""
+
+    stated: int
+    seen: int = 0
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """The pages of one column in one row group.
+
+    Attributes:
+      group: its row group.
+      start: its first byte in the file.
+      end: the byte after its last one.
+      following: where the next header begins.
+      begun: the first bytes of a header that a read has cut.
+      seen: bytes of its pages so far.
+    """
+
+    group: _Group
+    start: int
+    end: int
+    following: int
+    begun: bytes = b""
+    seen: int = 0
+
+
+class PageWatch:
+    """Reads a file, and refuses a row group whose pages unpack to a GiB more than its footer says.
+
+    Args:
+      stream: the file.
+      footer: the bytes of its footer, which Arrow has parsed.
+    """
+
+    closed, mode = False, "rb"
+
+    def __init__(self, stream: BinaryIO, footer: bytes) -> None:
+        self._stream, self._footer = stream, footer
+
+    @cached_property
+    def _chunks(self) -> list[_Chunk]:
+        """By their places. Nothing is looked for before something is read."""
+        chunks = (chunk for chunk in _chunks(self._footer) if chunk.end > chunk.start)
+        found = sorted(chunks, key=lambda chunk: chunk.start)
+        if any(one.end > other.start for one, other in pairwise(found)):
+            raise pa.ArrowInvalid("its columns overlap")
+        return found
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [chunk.start for chunk in self._chunks]
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes.
+
+        Raises:
+          pa.ArrowInvalid: they begin pages that unpack to far more than the footer says.
+        """
+        start = self._stream.tell()
+        data = self._stream.read(size)
+        for at in range(max(bisect_right(self._starts, start) - 1, 0), len(self._chunks)):
+            if self._chunks[at].start >= start + len(data):
+                break
+            _look(self._chunks[at], start, data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As of the stream."""
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """As of the stream."""
+        return self._stream.tell()
+
+
+def _look(chunk: _Chunk, start: int, data: bytes) -> None:
+    """Follow the headers of a chunk through bytes of the file that begin at a place."""
+    end = min(start + len(data), chunk.end)
+    if start <= chunk.start < end:  # from its beginning, maybe again
+        chunk.group.seen -= chunk.seen
+        chunk.following, chunk.begun, chunk.seen = chunk.start, b"", 0
+    while start <= chunk.following + len(chunk.begun) < end:
+        head = chunk.begun + data[chunk.following + len(chunk.begun) - start : end - start]
+        try:
+            size, unpacked, packed = _header(head)
+        except IndexError:  # it goes on in the next read
+            chunk.begun = head
+            return
+        chunk.following, chunk.begun = chunk.following + size + packed, b""
+        chunk.seen += size + unpacked
+        chunk.group.seen += size + unpacked
+        if chunk.group.seen > chunk.group.stated + _SLACK:
+            stated, seen = chunk.group.stated, chunk.group.seen
+            raise pa.ArrowInvalid(f"its pages unpack to {seen:,} bytes and more, and its footer says {stated:,}")
+
+
+def _header(data: bytes) -> tuple[int, int, int]:
+    """Bytes of a page's header, and those of the page unpacked and packed."""
+    walk, sizes = Walk(data), {_UNPACKED_PAGE: 0, _PACKED_PAGE: 0}
+    for number, kind in walk.fields():
+        if number in sizes:
+            sizes[number] = walk.integer(kind)
+        else:
+            walk.value(kind, 1)
+    if min(sizes.values()) < 0:
+        raise pa.ArrowInvalid(f"a page of {min(sizes.values())} bytes")
+    return walk.at, sizes[_UNPACKED_PAGE], sizes[_PACKED_PAGE]
+
+
+def _chunks(footer: bytes) -> Iterator[_Chunk]:
+    walk = Walk(footer)
+    for number, kind in walk.fields():
+        if number == _ROW_GROUPS:
+            for _ in walk.items(kind):
+                yield from _of_group(walk)
+        else:
+            walk.value(kind, 1)
+
+
+def _of_group(walk: Walk) -> list[_Chunk]:
+    group, found = _Group(0), list[_Chunk]()
+    for number, kind in walk.fields():
+        if number == _COLUMNS:
+            found = [chunk for _ in walk.items(kind) for chunk in _of_column(walk, group)]
+        elif number == _TOTAL:
+            group.stated = max(walk.integer(kind), 0)
+        else:
+            walk.value(kind, 2)
+    return found
+
+
+def _of_column(walk: Walk, group: _Group) -> list[_Chunk]:
+    known = {_PACKED: 0, _DATA: 0, _DICTIONARY: 0}
+    for number, kind in walk.fields():
+        if number != _COLUMN:
+            walk.value(kind, 3)
+            continue
+        for inner, kind_of_inner in walk.fields():
+            if inner in known:
+                known[inner] = walk.integer(kind_of_inner)
+            else:
+                walk.value(kind_of_inner, 4)
+    # A place of 0 is none, and some writers state the dictionary's after that of the data.
+    start = min(place for place in (known[_DATA], known[_DICTIONARY] or known[_DATA]))
+    return [_Chunk(group, start, start + known[_PACKED], start)]
