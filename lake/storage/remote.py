@@ -7,7 +7,6 @@ first answer was lost recognises its own success.
 import errno
 import io
 import random
-import tempfile
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -16,18 +15,17 @@ from typing import BinaryIO
 
 import google_crc32c
 
-from lake.core.temporary import temporary_space
 from lake.storage.fencing import discard, is_written, write
 from lake.storage.guard import Guard
 from lake.storage.per_process import PerProcess
 from lake.storage.prefetch import MOST, ObjectFile, read_whole
 from lake.storage.remote_object import ConflictError, Head, Upload, attempt_id
+from lake.storage.remote_sink import IN_MEMORY, RemoteSink
 from lake.storage.store import EVERYTHING, Listing, Sink, Stat, Store
 from lake.storage.store_clock import StoreClock
 
 __all__ = ["ConflictError", "Head", "PerProcess", "RemoteSink", "RemoteStore", "Upload", "split"]
 
-_IN_MEMORY = 8 << 20  # bytes of an upload that are buffered in memory; larger ones are spooled to the worker's disk
 _ROUNDS = 16  # attempts against concurrent writers of the same object
 _TURN, _LONGEST = 0.05, 3.0  # longest pause in seconds after the first conflict, and after any
 
@@ -159,7 +157,7 @@ class RemoteStore(Store):
           HeldError: the right is lost.
         """
         # A large upload should not be sent in vain only to learn of a conflict, so it asks for the version first.
-        head = self.head(uri) if upload.size > _IN_MEMORY else None
+        head = self.head(uri) if upload.size > IN_MEMORY else None
         for number in range(_ROUNDS):
             if head is not None and is_written(upload, head, guard):
                 return None
@@ -244,41 +242,6 @@ class RemoteStore(Store):
 
     def _fetch(self, uri: str, head: Head) -> Callable[[int, int], bytes]:
         return lambda start, stop: self.fetch(uri, start, stop, head.version)
-
-
-class RemoteSink(Sink):
-    """Buffers the bytes until all are known; ``publish`` then sends them in one request with their checksum.
-
-    Args:
-      store: receives the object.
-      uri: of the object.
-      guard: the right to publish it; None if nobody else writes there.
-    """
-
-    def __init__(self, store: RemoteStore, uri: str, guard: Guard | None = None) -> None:
-        super().__init__(uri)
-        self._store, self._guard = store, guard
-        self._spool = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 (closed by publish and abort)
-
-    def _put(self, view: memoryview) -> None:
-        with temporary_space():
-            self._spool.write(view)
-
-    def publish(self) -> None:
-        if self._spool.closed:
-            return
-        try:
-            attempt = attempt_id(self._guard.run if self._guard else "")
-            upload = Upload(file=self._spool, size=self.size, crc32c=self.crc32c, attempt=attempt)  # type: ignore[arg-type]
-            self._store.replace(self.uri, upload, self._guard)
-        finally:
-            self._spool.close()
-
-    def prove(self) -> None:
-        """Do nothing: the store verified the checksum of what it received."""
-
-    def abort(self) -> None:
-        self._spool.close()
 
 
 def split(uri: str) -> tuple[str, str]:

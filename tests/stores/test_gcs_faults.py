@@ -41,7 +41,7 @@ STALL = 0.5  # seconds that the client waits
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Short pauses, and parts that are small."""
     monkeypatch.setattr(request_retry, "REQUESTS", RequestBackoff(first=0.01, most=0.05, deadline=20, stall=STALL))
-    for module, name, size in (*SIZES, (prefetch, "MOST", PART), (remote, "MOST", PART), (remote, "_IN_MEMORY", PART)):
+    for module, name, size in (*SIZES, (prefetch, "MOST", PART), (remote, "MOST", PART), (remote, "IN_MEMORY", PART)):
         monkeypatch.setattr(module, name, size)
     RETRIES.take()
     yield

@@ -20,9 +20,20 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from lake.core.errors import InputError, NoColumnError, ShardError, UnreadableError
+from lake.core.errors import InputError, ShardError, UnreadableError
 from lake.core.records import Array, Records, Shard, Unit
 from lake.formats.array import idx
+from lake.formats.array.choose import (
+    carry_of,
+    described,
+    image_of,
+    key_of,
+    layout_of,
+    misfit_of,
+    problem_of,
+    source_of,
+    type_of,
+)
 from lake.formats.array.members import (
     ArrayMember,
     Members,
@@ -33,17 +44,14 @@ from lake.formats.array.members import (
 )
 from lake.formats.common import npy
 from lake.formats.common.array_rows import RowLayout
-from lake.formats.common.pixels import channels_first, payload_of
+from lake.formats.common.pixels import payload_of
 from lake.formats.common.shard_errors import as_planned
 from lake.formats.common.text import text
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
 from lake.images.types import PixelLayout
 from lake.storage import Stat, store_for
 
-_IMAGES = ("x", "images", "image", "x_train", "arr_0")
 _LABEL_FILE = re.compile(r"(^|[-_.])labels?\.np[yz]$")
-_LABELS = ("label", "labels", "y", "y_train")
-
 _STACK = 4  # sides of an array of images that have channels
 _PART = 8 << 20  # bytes of rows in one independently readable part
 
@@ -65,19 +73,19 @@ class ArrayReader(Reader):
         """Choose arrays by their headers. ``numeric`` is always true, since arrays hold numbers."""
         with ExitStack() as stack:
             found = members(shard, stack)
-            image = _image(shard, found, selection)
+            image = image_of(shard, found, selection)
             layout = found[image]().layout
-            problem = _problem(layout, selection.max_record_bytes) or _misfit(layout, selection)
+            problem = problem_of(layout, selection.max_record_bytes) or misfit_of(layout, selection)
             if problem:
                 raise InputError(f"{shard.path}: array {image!r} {problem}; name another with --image")
             return RecordSchema(
                 image=image,
-                key=_key(shard, found, layout, selection),
-                carry=_carry(shard, found, image, layout, selection),
+                key=key_of(shard, found, layout, selection),
+                carry=carry_of(shard, found, image, layout, selection),
                 numeric=True,
                 max_record_bytes=selection.max_record_bytes,
                 length=layout.shape[1] if len(layout.shape) == 2 else None,
-                layout=_layout(layout, selection),
+                layout=layout_of(layout, selection),
                 whole=selection.whole,
                 salvage=selection.salvage,
             )
@@ -108,111 +116,12 @@ class ArrayReader(Reader):
         with as_planned(shard, *beside(shard)), ExitStack() as stack:
             found = members(shard, stack, proven=columns.salvage)
             image = _opened(shard, found, columns.image)
-            problem = _problem(image.layout, columns.max_record_bytes)
+            problem = problem_of(image.layout, columns.max_record_bytes)
             if problem:
                 raise ShardError(shard.path, f"array {columns.image!r} {problem}")
             arrays = _arrays(shard, found, columns, image)
             row = sum(member.layout.row_bytes for member in arrays.opened.values())
             yield from _records(unit, columns, min(size, max(1, room // row)), arrays)
-
-
-# ---- choosing arrays
-
-
-def _problem(layout: RowLayout, most: int) -> str | None:
-    """Why the rows of an array cannot be records, in words that follow its name; None if they can."""
-    kind = layout.dtype.kind if layout.dtype else ""
-    if kind not in "iufb" or not kind:
-        return f"holds {layout.descr}, not numbers"
-    if not 2 <= len(layout.shape) <= 4:
-        return f"has the shape {layout.shape}, not [n, d], [n, H, W] or [n, H, W, C]"
-    if not 0 < layout.row_bytes <= most:
-        return f"has records of {layout.row_bytes} bytes, not 1 to {most}"
-    return None
-
-
-def _misfit(layout: RowLayout, selection: ColumnSelection) -> str | None:
-    shape, length = layout.shape[1:], selection.length
-    if length is not None and shape != (length,):
-        return f"has records of shape {shape}, and the model takes vectors of {length} numbers"
-    if selection.layout is None and _has_channels_first(layout, selection):
-        return f"has images of {' x '.join(map(str, shape))}, channels first; give --layout chw, or hwc if they are not"
-    return None
-
-
-def _layout(layout: RowLayout, selection: ColumnSelection) -> PixelLayout | None:
-    """The layout of the images, told by those of the first shard if that is asked for."""
-    if selection.layout != PixelLayout.AUTO:
-        return selection.layout
-    return PixelLayout.CHW if _has_channels_first(layout, selection) else PixelLayout.HWC
-
-
-def _has_channels_first(layout: RowLayout, selection: ColumnSelection) -> bool:
-    return channels_first(layout.shape[1:], selection.shape[2] if selection.shape else None)
-
-
-def _image(shard: Shard, found: Members, selection: ColumnSelection) -> str:
-    if selection.image is not None:
-        return _asked(shard, found, selection.image, "--image")
-    usual = [name for name in _IMAGES if name in found]
-    usable = usual or [name for name, opened in found.items() if len(opened().layout.shape) >= 2]
-    if not usual and len(usable) != 1:
-        raise InputError(
-            f"{shard.path}: {len(usable)} arrays have rows and none has a usual name; name one with --image. "
-            f"There are: {', '.join(found)}"
-        )
-    return usable[0]
-
-
-def _asked(shard: Shard, found: Members, name: str, option: str) -> str:
-    if name not in found:
-        text = f"{shard.path}: no array {name!r}; set {option} to one of: {', '.join(found)}"
-        raise NoColumnError(text, option.removeprefix("--"), name)
-    return name
-
-
-def _key(shard: Shard, found: Members, images: RowLayout, selection: ColumnSelection) -> str | None:
-    if selection.key is None:
-        return None
-    layout = found[_asked(shard, found, selection.key, "--key")]().layout
-    if _type(layout) is None or layout.rows != images.rows:
-        raise InputError(f"{shard.path}: array {selection.key!r} is {_words(layout)}, not one key for each record")
-    return selection.key
-
-
-def _carry(shard: Shard, found: Members, image: str, images: RowLayout, selection: ColumnSelection) -> pa.Schema:
-    names = ("label",) if selection.carry is None else selection.carry
-    fields = []
-    for name in names:
-        source = _source(found, image, name)
-        layout = found[source]().layout if source in found else None
-        if layout and _type(layout) is not None and layout.rows == images.rows:
-            fields.append(pa.field(name, _type(layout)))
-        elif selection.carry is not None:
-            _asked(shard, found, source, "--carry")
-            raise InputError(
-                f"{shard.path}: array {source!r} is no column of {images.rows} values; leave it from --carry"
-            )
-    return pa.schema(fields)
-
-
-def _source(found: Members, image: str, name: str) -> str:
-    """The array of a carried column: its namesake, or for ``label`` the labels of the image."""
-    if name != "label":
-        return name
-    partner = ("y" + image[1:],) if image.startswith("x") else ()
-    return next((other for other in (*partner, *_LABELS) if other in found), name)
-
-
-def _type(layout: RowLayout) -> pa.DataType | None:
-    """Arrow's type if each row is a single value; None if it is more than that."""
-    if layout.dtype is None or layout.dtype.kind in "cmM" or not layout.shape or layout.shape[1:] not in ((), (1,)):
-        return None
-    text_types = {"U": pa.string(), "S": pa.binary()}
-    return text_types.get(layout.dtype.kind) or pa.from_numpy_dtype(layout.dtype.newbyteorder("="))
-
-
-# ---- reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +142,7 @@ class _Arrays:
 def _arrays(shard: Shard, found: Members, columns: RecordSchema, image: ArrayMember) -> _Arrays:
     chosen = dict(_columns(shard, found, columns, image.layout))
     others = dict(_others(shard, found, columns, image.layout)) if columns.whole else {}
-    names = [_source(found, columns.image, name) for name in columns.carry.names]
+    names = [source_of(found, columns.image, name) for name in columns.carry.names]
     return _Arrays(
         opened={columns.image: image} | others | chosen,
         columns=names if columns.key is None else [*names, columns.key],
@@ -258,18 +167,18 @@ def _columns(
 ) -> Iterator[tuple[str, ArrayMember]]:
     """The arrays of the carried columns and of the key by name, with the types that the first shard had."""
     for field in columns.carry:
-        name = _source(found, columns.image, field.name)
+        name = source_of(found, columns.image, field.name)
         member = _opened(shard, found, name)
-        if _type(member.layout) != field.type or member.layout.rows != images.rows:
+        if type_of(member.layout) != field.type or member.layout.rows != images.rows:
             raise ShardError(
                 member.shard.path,
-                f"column {field.name!r} is {_words(member.layout)}, not {images.rows} values of {field.type}",
+                f"column {field.name!r} is {described(member.layout)}, not {images.rows} values of {field.type}",
             )
         yield name, member
     if columns.key is not None:
         member = _opened(shard, found, columns.key)
-        if _type(member.layout) is None or member.layout.rows != images.rows:
-            raise ShardError(shard.path, f"array {columns.key!r} is {_words(member.layout)}, not {images.rows} keys")
+        if type_of(member.layout) is None or member.layout.rows != images.rows:
+            raise ShardError(shard.path, f"array {columns.key!r} is {described(member.layout)}, not {images.rows} keys")
         yield columns.key, member
 
 
@@ -277,10 +186,6 @@ def _opened(shard: Shard, found: Members, name: str) -> ArrayMember:
     if name not in found:
         raise ShardError(shard.path, f"no array {name!r} as in the first shard; there are: {', '.join(found)}")
     return found[name]()
-
-
-def _words(layout: RowLayout) -> str:
-    return f"{layout.shape} of {layout.descr}"
 
 
 def _records(unit: Unit, columns: RecordSchema, size: int, arrays: _Arrays) -> Iterator[Records]:

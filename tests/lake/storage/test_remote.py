@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lake.core.counters import RETRIES
-from lake.storage import remote
+from lake.storage import remote, remote_sink
 from lake.storage.remote import ConflictError, Head, PerProcess, Upload, split
 from lake.storage.store import Stat
 from tests.lake.storage.guards import Lease
@@ -90,7 +90,7 @@ def test_an_object_is_replaced(store: MemoryStore, size: int) -> None:
 
 def test_a_large_object_is_looked_for_first(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that it is not sent only to be refused."""
-    monkeypatch.setattr(remote, "_IN_MEMORY", 10)
+    monkeypatch.setattr(remote, "IN_MEMORY", 10)
     put(store, b"0123456789")
     assert [name for name, _ in store.requests] == ["send"]
     put(store, b"0123456789a")
@@ -432,7 +432,7 @@ def test_bucket_and_name(uri: str, parts: tuple[str, str]) -> None:
 
 
 def test_bytes_that_do_not_fit_wait_on_the_disk(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_IN_MEMORY", 10)
+    monkeypatch.setattr(remote_sink, "IN_MEMORY", 10)
     sink = store.create(URI)
     sink.write(b"0123456789")
     assert not sink._spool._rolled  # type: ignore[attr-defined]
