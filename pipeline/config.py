@@ -12,17 +12,30 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lake import __version__
-from lake.cli.check import check_instance, known_names_only
 from lake.core.records import Unit
 from lake.formats import MIXED
 from lake.formats.reader import RecordSchema
-from lake.images.types import Pages, Target
+from lake.images.types import Target
 from lake.inputs.sampled import LatentSampling
 from lake.storage.options import StoreOptions
-from pipeline.options.flags import RUN
+from pipeline.options.values import Gate, ImagesOut, NoiseLevel, usual_pages
 
 if TYPE_CHECKING:
     from lake.inputs.reference import Reference
+
+__all__ = [
+    "FIRST_EXECUTOR",
+    "OUTPUT_VERSION",
+    "REJECT_BUDGET",
+    "Gate",
+    "ImagesOut",
+    "JobConfig",
+    "NoiseLevel",
+    "RejectRetry",
+    "fingerprint",
+    "options_digest",
+    "usual_pages",
+]
 
 # Version of the output's format. It is part of every fingerprint: a change makes all finished units out of date.
 OUTPUT_VERSION = 1
@@ -30,76 +43,6 @@ OUTPUT_VERSION = 1
 FIRST_EXECUTOR = "tensorflow"  # what made every output before executors could be chosen
 
 REJECT_BUDGET = 16 << 20  # default of ``JobConfig.reject_budget``
-
-
-@known_names_only
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """The limits within which an output is complete and gets ``_SUCCESS``.
-
-    They apply to all records and units of the output, not only to those of the last run.
-
-    Attributes:
-      max_reject_fraction: largest share of rejected records, 0 to 1.
-      max_failed_units: largest number of failed units.
-
-    Raises:
-      UsageError: a limit is out of its range.
-    """
-
-    max_reject_fraction: float = 0.01
-    max_failed_units: int = 0
-
-    def __post_init__(self) -> None:
-        check_instance(self, RUN)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImagesOut:
-    """How a job writes its images.
-
-    Attributes:
-      format: format of the shards, a name in ``lake.formats.FORMATS``; ``MIXED`` to rewrite each in its own.
-      rewrite: True to copy the input's shards, with everything else in them, and replace their images; False to write
-        new shards that hold the images and the records' keys.
-      image_format: format of each image, a value of ``lake.images.encoder.ImageFormat``.
-      quality: quality of JPEG and lossy WebP, 1 to 100.
-      error_map: also write a dataset of error maps, the absolute difference of output and input for each pixel.
-    """
-
-    format: str
-    rewrite: bool
-    image_format: str
-    quality: int
-    error_map: bool
-
-    def options(self) -> dict[str, Any]:
-        """Return the fields as JSON values, for the fingerprint and for ``_job.json``."""
-        # Outputs on disk call the field "again". The name is part of the fingerprint, so it cannot change.
-        value = asdict(self)
-        return {"again": value.pop("rewrite"), **value}
-
-
-def usual_pages(images: ImagesOut | None) -> Pages:
-    """What a job does with a file of several images unless the user says it. Where images are written, none is lost."""
-    return Pages.FIRST if images is None else Pages.REJECT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseLevel:
-    """What a denoiser is told about the noise. Exactly one of the three fields is set.
-
-    Noise levels are standard deviations on the scale where white is 255.
-
-    Attributes:
-      level: one level for all images, 0 to 255.
-      column: name of a carried column with one level per record.
-      estimate: estimate the level of each image from the image itself.
-    """
-
-    level: float | None = None
-    column: str | None = None
-    estimate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
