@@ -10,6 +10,7 @@ import numpy as np
 
 from model.pixels import Floats, Pixels
 from model.runtime.executor import Compiled, Executor, ModelError
+from model.runtime.few_rows import FewRows
 from model.spec import Shape, Spec
 
 _T = TypeVar("_T")
@@ -24,9 +25,10 @@ class BatchedCalls:
     """Calls the functions of a model; thread-safe.
 
     A function is compiled for one number of rows, ``batch_size``, and fewer are padded, so that the bits of a row do
-    not depend on how many came with it. A model of any size is compiled for any number. Where functions come compiled
-    for any number and the bits do not depend on it, rows are padded to a multiple of 16: some operations compute in
-    vectors of up to 16 numbers, and what is left over in another way.
+    not depend on how many came with it. Where they do not depend on it anyway, small calls have functions of their own.
+    A model of any size is compiled for any number. Where functions come compiled for any number and the bits do not
+    depend on it, rows are padded to a multiple of 16: some operations compute in vectors of up to 16 numbers, and what
+    is left over in another way.
 
     Where memory runs out, the rows of a call are halved for good. Where the model raises another error, the rows that
     cause it are found: each of some parts is called without the others, then each row of those that fail. A part has
@@ -40,6 +42,7 @@ class BatchedCalls:
         self._spec, self._any_size = spec, spec.input.any_size
         self._executor = executor
         self._lock = threading.Lock()
+        self._few_rows = FewRows()
         self._functions: dict[tuple[str, str, int | None, Shape], Compiled] = {}
         self._most: int | None = None if self._any_size else spec.batch_size  # rows, or pixels of any size, of a call
 
@@ -67,7 +70,7 @@ class BatchedCalls:
         n = len(arrays[0])
         if not n:
             return self._missing(name, arrays)
-        size = self._size(arrays[0])
+        size = self._size(name, arrays)
         parts = in_parts(lambda part, found: self._part(name, found, size, _cut(arrays, part)), n, size, failed)
         return parts[0] if len(parts) == 1 else [np.concatenate(some) for some in zip(*parts, strict=True)]
 
@@ -125,12 +128,17 @@ class BatchedCalls:
         outputs = function(*(arrays if self._any_size else (_padded(array, size) for array in arrays)))
         return [output[:n] for output in outputs]
 
-    def _size(self, array: Pixels) -> int:
+    def _size(self, name: str, arrays: Sequence[Pixels]) -> int:
         """Rows of one call."""
-        if not self._any_size:
-            assert self._most is not None
-            return min(self._most, -(-len(array) // _SAME_BITS) * _SAME_BITS) if self._few else self._most
-        return len(array) if self._most is None else min(len(array), max(1, self._most // prod(array.shape[1:3])))
+        most, n = self._most, len(arrays[0])
+        if self._any_size:
+            return n if most is None else min(n, max(1, most // prod(arrays[0].shape[1:3])))
+        assert most is not None
+        if self._few:
+            return min(most, -(-n // _SAME_BITS) * _SAME_BITS)
+        if not self.any_rows:
+            return most
+        return self._few_rows.size((name, arrays[0].dtype), n, most, lambda size: self._call(name, size, arrays))
 
     def _halve(self, size: int, array: Pixels, why: str) -> None:
         """Let calls be half of what one was that failed, unless they are so already."""

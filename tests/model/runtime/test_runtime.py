@@ -17,6 +17,7 @@ from lake.core.tensorflow import has_avx512, keras
 from model.export import export
 from model.keras.functions import Compute
 from model.runtime.runtime import Runtime, runtime_for
+from model.runtime.tensorflow import TensorFlowExecutor
 from model.spec import Preprocessing
 from model.training.networks import build_autoencoder, build_dense_autoencoder
 
@@ -61,6 +62,32 @@ def test_bits_do_not_depend_on_the_rows_of_a_call(bundle, network, images, rows)
         assert same(latents, result.latents[start : start + rows])
         assert same(output, result.output[start : start + rows])
         assert same(mse, result.mse[start : start + rows])
+
+
+@pytest.mark.parametrize("n", [1, 16, 17, 128])
+def test_small_calls_have_functions_of_their_own(bundle, images, n):
+    """Once there are some, where the bits of a row do not depend on the others; and they give the same bits."""
+    runtime, whole = Runtime.load(bundle, "tensorflow"), Runtime.load(bundle, "tensorflow").reconstruct(images)
+    for _ in range(10):
+        part = runtime.reconstruct(images[:n])
+        for name in ("latents", "output", "mse"):
+            assert np.array_equal(getattr(part, name), getattr(whole, name)[:n])
+    rows = {key[2] for key in runtime._calls._functions}
+    assert rows == ({16 if n <= 16 else 128, runtime.batch_size} if runtime.any_rows else {runtime.batch_size})
+
+
+def test_where_a_small_call_gives_other_bits_none_is_made(bundle, images, monkeypatch):
+    compiled = TensorFlowExecutor.compile
+
+    def compile_wrongly(self, function, dtype, rows, sides=()):
+        call = compiled(self, function, dtype, rows, sides)
+        return lambda *arrays: [output * np.float32(1 + 1e-7 * rows) for output in call(*arrays)]
+
+    monkeypatch.setattr(TensorFlowExecutor, "compile", compile_wrongly)
+    runtime = Runtime.load(bundle, "tensorflow")
+    whole = runtime.encode(images)
+    for _ in range(12):
+        assert np.array_equal(runtime.encode(images[:3]), whole[:3])
 
 
 def test_no_records(runtime):
