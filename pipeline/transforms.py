@@ -55,10 +55,12 @@ class RunJob(beam.PTransform):
 
     Args:
       job: a job that ``pipeline.job.stage.begin`` has planned and staged.
+      workers: how many workers there are, if the engine gives them its elements in turn; else 1.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, workers: int = 1) -> None:
         super().__init__()
+        self._workers = workers
         # The job itself stays here. Only what the steps use is serialized into the pipeline's graph.
         self._parts, self._config, self._gate, self._run = job.parts, job.config, job.options.gate, job.run
 
@@ -67,7 +69,7 @@ class RunJob(beam.PTransform):
             begin
             # The few files of the plan need no reshuffle of their own.
             | "Plan parts" >> beam.Create(self._parts, reshuffle=False)
-            | "Read units" >> beam.FlatMap(units_of, self._config)
+            | "Read units" >> beam.FlatMap(units_of, self._config, self._workers)
             # Prevents fusion: otherwise the worker that reads a file of the plan would run all of its units.
             | "Spread" >> beam.Reshuffle()
             | "Run units" >> beam.ParDo(RunUnits(self._config))

@@ -21,6 +21,7 @@ from pipeline.beam.runners import (
     submit_empty,
     with_processes,
     with_quick_server,
+    workers_in_turn,
 )
 from pipeline.beam.watch import RemoteJob
 from pipeline.beam.worker_errors import parse_worker_error
@@ -146,7 +147,7 @@ def _run(job: Job, pipeline: Any, beam_arguments: Sequence[str]) -> None:
             pipeline = _empty(beam_arguments) if pipeline is None else pipeline
             from pipeline.transforms import RunJob
 
-            pipeline | "Job" >> RunJob(job)
+            pipeline | "Job" >> RunJob(job, workers_in_turn(beam_arguments))
         try:
             with own_packages():
                 result = pipeline.run()

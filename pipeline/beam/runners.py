@@ -4,6 +4,7 @@ The pipeline of such a job commits by itself. It also fails by itself if the out
 launcher cannot report that any more.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -131,6 +132,23 @@ def with_quick_server(arguments: Sequence[str]) -> list[str]:
     return [*arguments, "--job_server_jvm_properties=-XX:TieredStopAtLevel=1"]
 
 
+def workers_in_turn(arguments: Sequence[str]) -> int:
+    """Return how many workers a runner has that gives them elements in turn; 1 if it deals them in another way.
+
+    Flink and Beam's local runner do so: what one worker gets does not depend on how far it is. Dataflow takes elements
+    back from a worker that is late.
+
+    Args:
+      arguments: options of Beam.
+
+    >>> workers_in_turn(["--runner=FlinkRunner", "--parallelism=8"])
+    8
+    """
+    given = option_value(arguments, "--parallelism") or option_value(arguments, "--direct_num_workers") or ""
+    # As the local runner does, for 0.
+    return max(1, int(given) or os.cpu_count() or 1) if given.isdecimal() else 1
+
+
 def submit(
     job: Job, pipeline: Any, arguments: Sequence[str], accepted: Callable[[Any], Mapping[str, Any]]
 ) -> dict[str, Any]:
@@ -149,7 +167,7 @@ def submit(
     from pipeline.transforms import FailUnlessComplete, RunJob
 
     with awaiting_workers(job):
-        pipeline | "Job" >> RunJob(job) | "Finish" >> FailUnlessComplete()
+        pipeline | "Job" >> RunJob(job, workers_in_turn(arguments)) | "Finish" >> FailUnlessComplete()
         result = pipeline.run()
         print_job_id(result)
         job_of_runner = {"job": _job_id(result), **accepted(result)}

@@ -5,9 +5,8 @@ Each one adapts a plain function to Beam (elements, windows, counters) and holds
 
 import json
 import logging
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
 import apache_beam as beam
@@ -19,6 +18,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from lake.images.types import Target
 from lake.storage import StoreOptions, configure
 from pipeline.config import Gate, JobConfig
+from pipeline.job.dealing import in_turns, work_of
 from pipeline.output.commit import Run, check_complete, commit
 from pipeline.output.plan_files import read_units, unpack_unit
 from pipeline.output.receipt_accumulator import ReceiptAccumulator
@@ -31,23 +31,34 @@ from pipeline.worker.run_or_stop import run_or_stop, stop_run
 
 _LOG = logging.getLogger(__name__)
 _NAMESPACE = "latentlake"  # of the Beam counters
+_NO_UNIT = b""  # for a worker whose turn it is and that has enough to do
 
 _Pending: TypeAlias = "tuple[Future[Receipt | Stop], Timestamp, BoundedWindow]"
 
 
-def units_of(part: str, config: JobConfig) -> Iterator[bytes]:
-    """Yield the units of one file of the plan, or the line of a ``Stop`` if it cannot be read."""
+def units_of(part: str, config: JobConfig, workers: int = 1) -> Iterator[bytes]:
+    """Yield the units of one file of the plan, or the line of a ``Stop`` if it cannot be read.
+
+    Args:
+      part: URI of the file.
+      config: the job.
+      workers: how many there are that get elements in turn; 1 if the engine deals them in another way.
+    """
     try:
-        yield from read_units(part, config.stores)
+        units = [*read_units(part, config.stores)]
     except Exception as error:
         yield stop_run(config, error).to_line().encode()
+        return
+    for position in in_turns([work_of(unpack_unit(unit)) for unit in units], workers):
+        yield _NO_UNIT if position is None else units[position]
 
 
 class RunUnits(beam.DoFn):
     """Run each unit and give its receipt as one line of JSON, or that of a ``Stop``.
 
     Up to ``UNITS_AT_ONCE`` units of a bundle run at the same time: while one unit writes its last batches and publishes
-    its files, the next one keeps the cores busy.
+    its files, the next one keeps the cores busy. Receipts come in the order in which units end, so that a large unit
+    does not keep the next one waiting.
     """
 
     def __init__(self, config: JobConfig) -> None:
@@ -56,18 +67,20 @@ class RunUnits(beam.DoFn):
     def setup(self) -> None:
         # The engine may create several instances in a process; unit_slot bounds the units of all of them together.
         self._pool = ThreadPoolExecutor(UNITS_AT_ONCE, thread_name_prefix="unit")
-        self._pending = deque[_Pending]()
+        self._pending = list[_Pending]()
         if self._config.restarts:
             end_with_engine()
         # Seconds before an engine has a unit for it. If this fails, the unit tries again, and says why.
         self._pool.submit(warm, self._config)
 
     def start_bundle(self) -> None:
-        self._pending = deque()
+        self._pending = []
 
     def process(
         self, unit: bytes, time: Timestamp = beam.DoFn.TimestampParam, window: BoundedWindow = beam.DoFn.WindowParam
     ) -> Iterator[WindowedValue]:
+        if unit == _NO_UNIT:
+            return
         self._pending.append((self._pool.submit(_outcome, unit, self._config), time, window))
         if len(self._pending) >= UNITS_AT_ONCE:
             yield self._next_receipt()
@@ -82,7 +95,9 @@ class RunUnits(beam.DoFn):
 
     def _next_receipt(self) -> WindowedValue:
         # A receipt may come out in a later call than its unit went in, so it carries its unit's own time and window.
-        future, time, window = self._pending.popleft()
+        done, _ = wait([future for future, *_ in self._pending], return_when=FIRST_COMPLETED)
+        at = next(at for at, (future, *_) in enumerate(self._pending) if future in done)
+        future, time, window = self._pending.pop(at)
         outcome = future.result()
         if isinstance(outcome, Stop):
             return WindowedValue(outcome.to_line(), time, (window,))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from lake.core.errors import OutputError
 from lake.storage import store_for
+from pipeline.job.dealing import largest_first
 from pipeline.job.prepare import UNITS_PER_PART, Job, output_state, prepare
 from pipeline.options.job_options import JobOptions, options_to_json
 from pipeline.output.companions import write_list
@@ -112,8 +113,9 @@ def stage(job: Job) -> None:
     if job.run.companions:
         write_list(job.run.companions, job.plan.units, guard)
     # The plan is written to files, because engines limit the size of a pipeline's graph.
+    units = largest_first(job.plan.todo)
     for number, uri in enumerate(job.parts):
-        write_part(uri, job.plan.todo[number * UNITS_PER_PART : (number + 1) * UNITS_PER_PART], guard)
+        write_part(uri, units[number * UNITS_PER_PART : (number + 1) * UNITS_PER_PART], guard)
     _write_run_file(layout, job)
 
 

@@ -1,7 +1,8 @@
-"""What a worker logs of each unit."""
+"""Units on their way through a worker: in which order they come, what is logged of each."""
 
 import json
 import logging
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +10,24 @@ import apache_beam as beam
 import pytest
 from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import Timestamp
 
+from lake.core.records import Unit
 from pipeline import EncodeShards
-from pipeline.beam.steps import RunUnits
+from pipeline.beam import steps
+from pipeline.beam.steps import RunUnits, units_of
+from pipeline.config import JobConfig
 from pipeline.job.stage import begin
 from pipeline.options.job_options import JobOptions
+from pipeline.output.plan_files import unpack_unit, write_part
+from pipeline.output.receipts import Receipt
 from pipeline.worker import process
 from pipeline.worker.process import close_worker
 from tests.conftest import Model
+from tests.pipeline.values import make_config, make_receipt, make_shard, make_unit
+
+WHEN = Timestamp(0), GlobalWindow()
 
 
 def test_a_line_of_json_for_every_unit(
@@ -47,3 +58,41 @@ def test_the_model_is_loaded_before_the_first_unit(tmp_path: Path, shards: Path,
         step.teardown()
         assert (wanted.of_worker in process._workers) is (wanted is config)
     close_worker(*config.of_worker)
+
+
+def test_a_large_unit_does_not_keep_the_next_one_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of two units at once, one may be long at work."""
+    last_begins, waited = threading.Event(), list[bool]()
+
+    def run(unit: Unit, _: object) -> Receipt:
+        if unit.id == "large":
+            waited.append(last_begins.wait(20))
+        if unit.id == "last":
+            last_begins.set()
+        return make_receipt(unit.id)
+
+    monkeypatch.setattr(steps, "run_or_stop", run)
+    monkeypatch.setattr(steps, "warm", lambda _: None)
+    names = ["large", "small", "next", "last"]
+    step, config = RunUnits(make_config()), make_config()
+    step.setup()
+    step.start_bundle()
+    receipts = [receipt for unit in packed(names, tmp_path, config) for receipt in step.process(unit, *WHEN)]
+    receipts += step.finish_bundle()
+    step.teardown()
+    assert waited == [True]
+    assert sorted(json.loads(receipt.value)["unit"] for receipt in receipts) == sorted(names)
+
+
+def packed(names: list[str], place: Path, config: JobConfig, workers: int = 1) -> list[bytes]:
+    sizes = [1000 << 20 if name == "large" else 1 for name in names]
+    units = [make_unit(name, shards=(make_shard(name, size=size),)) for name, size in zip(names, sizes, strict=True)]
+    write_part(str(place / "part"), units)
+    return [*units_of(str(place / "part"), config, workers)]
+
+
+def test_where_elements_are_dealt_in_turn_a_worker_with_enough_to_do_gets_none(tmp_path: Path) -> None:
+    dealt = packed(["large", "b", "c", "d"], tmp_path, make_config(), workers=2)
+    assert [unit and unpack_unit(unit).id for unit in dealt] == ["large", "b", b"", "c", b"", "d"]
+    step = RunUnits(make_config())
+    assert [*step.process(b"", *WHEN)] == []

@@ -40,6 +40,13 @@ def files(place: Place) -> list[str]:
     return sorted(path.relative_to(place.output).as_posix() for path in place.output.rglob("*") if path.is_file())
 
 
+def test_the_large_units_come_first(place: Place) -> None:
+    write_shard(place.source / "large.parquet", 900)
+    job = begin(place.options(), ends_with_process=True)
+    assert units(job) == ["large", "a", "b"]
+    assert [unit.id for unit in job.plan.units] == ["a", "b", "large"]
+
+
 def test_what_workers_need(place: Place) -> None:
     options = place.options(threads=3)
     job = begin(options, ends_with_process=True)
