@@ -21,6 +21,7 @@ from pipeline.output.plan_files import read_sizes
 from pipeline.output.run_file import read_run_file
 from pipeline.output.state_file import check_state, read_summary
 from pipeline.output.state_values import Rule, check_fields, list_of, natural, number, utf8
+from pipeline.output.stop import stop_of
 
 _NAMED = 20  # most failed units that are named
 _LOOKS = 5  # most looks at an output whose run ends meanwhile
@@ -90,7 +91,7 @@ class Status:
       exact: whether these two are counted; else they are reckoned from a thousand receipts.
       rate: records of finished units for each second since the first result; None if that is not known yet.
       seconds_left: reckoned from the bytes of units that have ended; None if that is not known yet.
-      refused: why the output is not complete although its run has ended.
+      refused: why the output is not complete although its run has ended, or why that run comes to its end.
     """
 
     output: str
@@ -193,6 +194,8 @@ def _look(layout: Layout, lease: Lease | None) -> Status:
     held = _held(lease, now)
     if (summary := _summary(layout.summary(run)) if "summary.json" in plans.get(run, ()) else None) is not None:
         return _ended(layout, State.COMMITTING if alive else State.UNFINISHED, summary, held)
+    if "stop.json" in plans.get(run, ()) and (stop := stop_of(layout, run)) is not None:
+        held["refused"] = (stop.stop,)
     states = (State.STARTING, State.RUNNING, State.COMMITTING) if alive else ()
     gone = State.STOPPED if lease is None else State.DEAD
     if "run.json" not in plans.get(run, ()):
@@ -251,7 +254,7 @@ def _under_way(layout: Layout, run: str, names: set[str], states: Sequence[State
       run: id of the run.
       names: names of the files of its plan.
       states: the state while units are left, and the one after that.
-      held: who holds the output.
+      held: who holds the output, and why the run ends before its units are done.
     """
     plan, sizes = read_run_file(layout, run), dict[str, int]()
     for name in sorted(name for name in names if name.startswith("part-")):

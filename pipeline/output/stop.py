@@ -84,12 +84,13 @@ def write_stop(config: JobConfig, error: Exception) -> Stop:
     # Who lost the lease writes nothing more. The launcher sees that by itself.
     if not isinstance(error, HeldError):
         with suppress(OSError, HeldError):
-            put(
-                Layout(config.output).stop(config.run),
-                sealed_json.dumps(asdict(stop)),
-                guard_of(config.output, config.run),
-            )
+            _put_stop(config, stop)
     return stop
+
+
+def _put_stop(config: JobConfig, stop: Stop) -> None:
+    guard = guard_of(config.output, config.run)
+    put(Layout(config.output).stop(config.run), sealed_json.dumps(asdict(stop)), guard)
 
 
 def read_stop(config: JobConfig) -> Stop | None:
@@ -101,7 +102,20 @@ def read_stop(config: JobConfig) -> Stop | None:
     Raises:
       VerifyError: the file is damaged.
     """
-    uri = Layout(config.output).stop(config.run)
+    return stop_of(Layout(config.output), config.run)
+
+
+def stop_of(layout: Layout, run: str) -> Stop | None:
+    """Read why a run has ended before its units were done; None if it did not say so.
+
+    Args:
+      layout: of the output.
+      run: id of the run.
+
+    Raises:
+      VerifyError: the file is damaged.
+    """
+    uri = layout.stop(run)
     try:
         return Stop(**read_state_file(uri, {"stop": utf8, "exit_status": natural}))
     except FileNotFoundError:
@@ -144,5 +158,6 @@ def raise_if_stopped(config: JobConfig) -> None:
         raise stop.error
     # Its worker could not write it down. Most likely this process meets the same.
     renew(config.output, config.run)
-    put(layout.stop(config.run), b"", guard_of(config.output, config.run))
-    raise LatentlakeError(f"{config.output}: a worker ended the run and could not say why; the engine's log does")
+    error = LatentlakeError(f"{config.output}: a worker ended the run and could not say why; the engine's log does")
+    _put_stop(config, Stop.of(error))
+    raise error

@@ -12,6 +12,7 @@ import pytest
 from lake.core.errors import OutputError, UsageError, VerifyError
 from lake.storage import configured, put
 from pipeline.cli.command import main
+from pipeline.cli.status_text import describe_status
 from pipeline.output import finished_units, lease, lease_record
 from pipeline.output.finished_units import FinishedUnits
 from pipeline.output.layout import Layout
@@ -20,8 +21,9 @@ from pipeline.output.plan_files import unit_line
 from pipeline.output.receipts import Receipt, write_failure, write_receipt
 from pipeline.output.run_file import RunFile, earlier_receipts, write_run_file
 from pipeline.output.status import State, Status, status
+from pipeline.output.stop import write_stop
 from tests.pipeline.conftest import run_job
-from tests.pipeline.values import make_receipt, make_shard, make_unit
+from tests.pipeline.values import make_config, make_receipt, make_shard, make_unit
 
 RUN = "20261129T010000Z-abc123"
 UNITS = [f"{'ab'[number % 2]}/{number}" for number in range(8)]
@@ -114,6 +116,20 @@ def test_who_holds_it_and_whether_it_looks_dead(layout: Layout) -> None:
         assert (found.rate, found.seconds_left) == (None, None)
     Path(layout.lease).unlink()
     assert (ask(layout).state, ask(layout).todo, ask(layout).host) == (State.STOPPED, 8, "")
+
+
+def test_why_a_run_stopped(layout: Layout) -> None:
+    begin(layout)
+    finish(layout, UNITS[0])
+    assert ask(layout).refused == ()
+    config = make_config(layout.output, run=RUN)
+    write_stop(config, OSError(28, "No space left on device"))
+    found = ask(layout)
+    assert (found.state, found.refused) == (State.RUNNING, ("[Errno 28] No space left on device",))
+    release(layout.output, RUN)
+    found = ask(layout)
+    assert (found.state, found.refused, found.done) == (State.STOPPED, ("[Errno 28] No space left on device",), 1)
+    assert "  not complete: [Errno 28] No space left on device" in describe_status(found).splitlines()
 
 
 def test_workers_that_have_yet_to_start(layout: Layout) -> None:
