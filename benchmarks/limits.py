@@ -1,6 +1,6 @@
 """What the machine can do at most: each step of a job alone, in memory, on all cores.
 
-    python -m benchmarks.limits VERB --input GLOB --model BUNDLE [--resize MODE] [--noise-level SIGMA]
+    python -m benchmarks.limits VERB --input GLOB --model BUNDLE [--resize MODE] [--decode MODE] [--noise-level SIGMA]
 
 Prints one line of JSON with the rate of each step and the composed limit 1 / (1/one + 1/other + ...): what a job would
 reach whose reading, parsing, writing and Python cost nothing. The steps are, on the batches that the job itself makes:
@@ -27,7 +27,7 @@ from lake.core.tensorflow import cores
 from lake.formats import FORMATS
 from lake.images.encoder import ImageEncoder, ImageFormat
 from lake.images.native_decoder import NativeDecoder
-from lake.images.types import Group, Resize
+from lake.images.types import DecodeMode, Group, Resize
 from model.denoiser import Denoiser
 from model.pixels import to_pixels
 from pipeline.job.prepare import Job, prepare
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--input", nargs="+", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--resize", type=Resize)
+    parser.add_argument("--decode", type=DecodeMode, default=DecodeMode.EXACT)
     parser.add_argument("--noise-level")
     parser.add_argument("--batches", type=int, default=24, help="batches of each pass")
     parser.add_argument("--seconds", type=float, default=6.0, help="how long each step is measured")

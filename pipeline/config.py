@@ -15,7 +15,7 @@ from lake import __version__
 from lake.core.records import Unit
 from lake.formats import MIXED
 from lake.formats.reader import RecordSchema
-from lake.images.types import Target
+from lake.images.types import DecodeMode, Target
 from lake.inputs.sampled import LatentSampling
 from lake.storage.options import StoreOptions
 from pipeline.options.values import Gate, ImagesOut, NoiseLevel, usual_pages
@@ -260,7 +260,7 @@ def options_digest(config: JobConfig) -> str:
 def _policies(target: Target) -> dict[str, Any]:
     """The fields of a target. One that was added later is left out where it is not in use."""
     value = {key: _plain(field) for key, field in asdict(target).items()}
-    unused = {"pages": None, "white": 1.0}
+    unused = {"decode": DecodeMode.EXACT, "pages": None, "white": 1.0}
     return {key: field for key, field in value.items() if key not in unused or field != unused[key]}
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import apache_beam as beam
 
-from lake.cli.check import check_names, check_values, optional_fields
+from lake.cli.check import check_decode, check_names, check_values, optional_fields
 from lake.cli.option import Option, positive
 from lake.cli.options import INPUT
 from lake.images.types import Target
@@ -198,11 +198,11 @@ class EncodeImages(beam.PTransform):
     Args:
       model: URI of a bundle that every worker can read, or ``zoo:NAME``.
       batch: the largest number of records per call of the model.
-      policy: ``resize``, ``orientation``, ``color`` and ``max_pixels`` of ``lake.images.types.Target``, as values or as
-        text.
+      policy: ``resize``, ``decode``, ``orientation``, ``color`` and ``max_pixels`` of ``lake.images.types.Target``, as
+        values or as text.
 
     Raises:
-      UsageError: an option is unknown, or has no such value.
+      UsageError: an option is unknown, or has no such value; when applied: ``decode`` is fast, and none is resized.
       BundleError: when applied: the bundle is missing or damaged, or its model has no latents.
     """
 
@@ -219,6 +219,7 @@ class EncodeImages(beam.PTransform):
         bundle = Bundle.open(self._model)
         bundle.spec.require("encode")
         target = Target(shape=bundle.spec.input.shape, **self._policy)
+        check_decode(target)
         # The digest travels too: a worker refuses a bundle that was replaced after the pipeline was built.
         encode = beam.ParDo(EncodeItems(self._model, bundle.digest, target, configured()))
         outputs = (

@@ -1,4 +1,4 @@
-"""Checks of options that are given as values of Python, by the table of the command line."""
+"""Checks of options that are given as values of Python, by the table of the command line, and together."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from lake.cli.option import Option
 from lake.core.choices import did_you_mean, quoted
 from lake.core.errors import UsageError
+from lake.images.types import DecodeMode, Resize, Target
 
 C = TypeVar("C")
 
@@ -45,6 +46,20 @@ def check_names(names: Iterable[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
             raise UsageError(f"unknown option {quoted(name)}{did_you_mean(name, known)}")
+
+
+def check_decode(target: Target) -> None:
+    """Check that fast decoding is asked for only where it can have an effect.
+
+    Raises:
+      UsageError: images are not made smaller, or there are none.
+    """
+    smaller = len(target.shape) == 3 and not target.any_size and target.resize not in (None, Resize.PAD)
+    if target.decode is DecodeMode.FAST and not smaller:
+        raise UsageError(
+            "--decode fast is for images that are made smaller: give --resize fit, crop or stretch too, and a model of "
+            "images of one size, or leave it out"
+        )
 
 
 def known_names_only(kind: type[C]) -> type[C]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lake.cli.option import Option, level, sides, size
 from lake.formats import FORMATS, MIXED
-from lake.images.types import Color, Orientation, Pages, PixelLayout, Resize
+from lake.images.types import Color, DecodeMode, Orientation, Pages, PixelLayout, Resize
 from lake.storage.options import StoreOptions
 
 INPUT = (
@@ -48,6 +48,13 @@ INPUT = (
         field="resize",
         choices=tuple(Resize),
         help="make images of another size the model's size (default: such an image is a reject)",
+    ),
+    Option(
+        flag="--decode",
+        field="decode",
+        choices=tuple(DecodeMode),
+        help="with --resize: decode in full (default {default}), or fast: a JPEG at 1/2, 1/4 or 1/8 of its sides, the "
+        "smallest that is still twice the model's size",
     ),
     Option(
         flag="--color",

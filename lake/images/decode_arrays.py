@@ -78,15 +78,16 @@ def _folded(rows: Array, target: Target) -> Array:
     return rows.reshape(len(rows), *target.fixed) if line and rows.shape[2] == prod(target.fixed) else rows
 
 
-def resize_arrays(pixels: Array, target: Target) -> Array:
+def resize_arrays(pixels: Array, target: Target, extent: geometry.Extent | None = None) -> Array:
     """Resize pixels to the target's size.
 
     Args:
       pixels: ``[H, W, K]`` of uint8, uint16 or float32.
       target: of one size, with a mode that ``geometry.fits`` accepts.
+      extent: where the image lies in the pixels; None if it is all of them.
 
     Returns:
       ``[H', W', K]`` of the same dtype.
     """
-    planes = geometry.resize_planes(geometry.planes_of(pixels), target.size, target.resize)
+    planes = geometry.resize_planes(geometry.planes_of(pixels), target.size, target.resize, extent)
     return geometry.pixels_of(planes, pixels.dtype.type)

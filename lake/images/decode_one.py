@@ -12,7 +12,7 @@ import numpy as np
 from lake.core.records import Array, Reason
 from lake.images import color, geometry, white
 from lake.images.codecs import CODECS, isobmff, jpeg2000, jpegxl, png, tiff_samples
-from lake.images.types import Header, ImageCodec, ImageError, Orientation, Target
+from lake.images.types import DecodeMode, Header, ImageCodec, ImageError, Orientation, Target
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,15 +37,37 @@ def admit(header: Header, target: Target) -> None:
     Raises:
       ImageError: WRONG_SIZE or WRONG_CHANNELS.
     """
-    size = header.height, header.width
-    turned = turn_of(header, target) >= 5
-    geometry.fits(size[::-1] if turned else size, target.size, target.resize)
+    geometry.fits(_upright_size(header, target), target.size, target.resize)
     color.allowed(header, target.channels, target.color)
 
 
 def turn_of(header: Header, target: Target) -> int:
     """The EXIF orientation to undo, 1 for none."""
     return header.orientation if target.orientation is Orientation.APPLY else 1
+
+
+def _upright_size(header: Header, target: Target) -> tuple[int, int]:
+    size = header.height, header.width
+    return size[::-1] if turn_of(header, target) >= 5 else size
+
+
+def reduced(header: Header, target: Target) -> tuple[int, geometry.Extent | None]:
+    """How an image is decoded that is resized afterwards.
+
+    Args:
+      header: of an image that the target's size and policies admit.
+      target: shape and policies.
+
+    Returns:
+      What its sides are divided by in decoding: 1, 2, 4 or 8; and where the upright image lies in what is decoded, None
+      if it is all of that.
+    """
+    if target.decode is not DecodeMode.FAST or header.format is not ImageCodec.JPEG or target.any_size:
+        return 1, None
+    times = geometry.reduction(_upright_size(header, target), target.size, target.resize)
+    if times == 1:
+        return 1, None
+    return times, geometry.extent((header.height, header.width), times, turn_of(header, target))
 
 
 def decode_one(data: bytes, header: Header, target: Target) -> Array:
@@ -68,20 +90,22 @@ def decode_one(data: bytes, header: Header, target: Target) -> Array:
         NON_FINITE_INPUT.
     """
     admit(header, target)
-    planes, dtype = _planes(data, header, target)
+    times, extent = reduced(header, target)
+    planes, dtype = _planes(data, header, target, times)
     planes = geometry.upright(planes, turn_of(header, target))
-    planes = geometry.resize_planes(planes, target.size, target.resize)
+    planes = geometry.resize_planes(planes, target.size, target.resize, extent)
     return color.spread(geometry.pixels_of(planes, dtype), target.channels, target.color)
 
 
-def decode_stored(data: bytes, header: Header) -> Array:
-    """Decode an image as it is stored, without changes of size or channels.
+def decode_stored(data: bytes, header: Header, times: int = 1) -> Array:
+    """Decode an image as it is stored, without changes of channels.
 
     A palette becomes RGB, with alpha if it has transparency. CMYK becomes RGB.
 
     Args:
       data: the whole file.
       header: what ``read_header`` gave for it; it bounds what is allocated here.
+      times: what the sides are divided by, as ``reduced`` says.
 
     Returns:
       Pixels ``[H, W, K]`` with K 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha) or more (bands); dtypes as of
@@ -94,10 +118,10 @@ def decode_stored(data: bytes, header: Header) -> Array:
         return _with_transparency(_wide_png(data), data, header)
     if header.raw:
         return _samples(data, header)
-    return geometry.array_of(_converted(_load(data, header), header, color.to_stored_mode))
+    return geometry.array_of(_converted(_load(data, header, times), header, color.to_stored_mode))
 
 
-def _planes(data: bytes, header: Header, target: Target) -> "tuple[list[Image], type[np.generic]]":
+def _planes(data: bytes, header: Header, target: Target, times: int) -> "tuple[list[Image], type[np.generic]]":
     if header.raw:
         wide = _samples(data, header)
     elif header.depth == 16:
@@ -106,16 +130,16 @@ def _planes(data: bytes, header: Header, target: Target) -> "tuple[list[Image], 
             wide = _with_transparency(wide, data, header)
     else:
         native = partial(color.native, channels=target.channels, color=target.color)
-        return [_converted(_load(data, header), header, native)], np.uint8
+        return [_converted(_load(data, header, times), header, native)], np.uint8
     wide = white.white_at_one(wide, white.white_of(header, target))
     wide = color.spread(wide, target.channels, target.color)
     return geometry.planes_of(wide), wide.dtype.type
 
 
-def _load(data: bytes, header: Header) -> "Image":
+def _load(data: bytes, header: Header, times: int = 1) -> "Image":
     stripped = CODECS[header.format].strip_metadata(data)
     with _guarded(header):
-        return _jpeg(stripped, header) if header.format is ImageCodec.JPEG else _opened(stripped, header)
+        return _jpeg(stripped, header, times) if header.format is ImageCodec.JPEG else _opened(stripped, header)
 
 
 @contextmanager
@@ -154,17 +178,20 @@ def _scaled(samples: tuple[int, ...], header: Header) -> int | tuple[int, ...]:
     return scaled if len(scaled) > 1 else scaled[0]
 
 
-def _jpeg(stripped: bytes, header: Header) -> "Image":
+def _jpeg(stripped: bytes, header: Header, times: int) -> "Image":
     """Decode with libjpeg alone. The plugin's own parser of markers takes longer than a small image.
 
-    libjpeg writes as many pixels as the frame header says, whatever the size of the buffer. ``jpeg.strip_metadata``
-    lays out the segments so that libjpeg finds the same single frame header as ``jpeg.header``, and so the same size.
+    libjpeg writes as many pixels as the frame header says, divided and rounded up, whatever the size of the buffer.
+    ``jpeg.strip_metadata`` lays out the segments so that libjpeg finds the same single frame header as ``jpeg.header``,
+    and so the same size. A smaller image is made of the low frequencies of each block. All data is read for it, so
+    damage is found as in a whole one.
     """
     from PIL import Image
 
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[header.channels]
     # Adobe stores CMYK inverted, and Pillow's plugin assumes that of every CMYK JPEG.
-    return Image.frombytes(mode, (header.width, header.height), stripped, "jpeg", "CMYK;I" if header.cmyk else mode, "")
+    size, stored = (-(-header.width // times), -(-header.height // times)), "CMYK;I" if header.cmyk else mode
+    return Image.frombytes(mode, size, stripped, "jpeg", stored, "", times)
 
 
 def _converted(image: "Image", header: Header, convert: "Callable[[Image], Image]") -> "Image":

@@ -5,7 +5,7 @@ Resizing uses Pillow's bicubic filter with antialiasing (its support grows with 
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from lake.images.types import ImageError, Resize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+# Left, top, right and bottom of an image in planes that may hold more than it, in their pixels.
+Extent: TypeAlias = tuple[float, float, float, float]
 
 _UINT16_MAX = 65535
 _BAND = 1 << 22  # pixels copied at once
@@ -152,46 +155,88 @@ def fits(size: tuple[int, int], target: tuple[int, int], resize: Resize | None) 
         raise ImageError(Reason.WRONG_SIZE, f"{sizes}; only --resize fit, crop or stretch make images smaller")
 
 
-def resize_planes(planes: "list[Image]", target: tuple[int, int], resize: Resize | None) -> "list[Image]":
+def reduction(size: tuple[int, int], target: tuple[int, int], resize: Resize | None) -> int:
+    """The largest of 8, 4, 2 and 1 that divides both sides of an image into at least twice what is made of them.
+
+    Args:
+      size: (height, width) of the upright image.
+      target: (height, width) that the model takes.
+      resize: a policy that ``fits`` accepts for them.
+
+    >>> reduction((3000, 4000), (224, 224), Resize.CROP), reduction((3000, 4000), (224, 224), Resize.FIT)
+    (4, 8)
+    """
+    made = _inside(size, target) if resize is Resize.FIT else target
+    spare = min(side / wanted for side, wanted in zip(size, made, strict=True))
+    return next((times for times in (8, 4, 2) if spare >= 2 * times), 1)
+
+
+def extent(size: tuple[int, int], times: int, orientation: int) -> Extent:
+    """Where an image lies in its upright planes after its sides were divided, and rounded up to whole pixels.
+
+    Without this an image of 17 pixels, reduced to 9 and then to 4, would be shrunk by 9/8.5 and shifted.
+
+    Args:
+      size: (height, width) of the image as it is stored.
+      times: what its sides were divided by.
+      orientation: EXIF orientation that was undone, 1 to 8.
+
+    >>> extent((16, 17), 2, 1), extent((16, 17), 2, 2)
+    ((0.0, 0.0, 8.5, 8.0), (0.5, 0.0, 9.0, 8.0))
+    """
+    height, width = size[::-1] if orientation >= 5 else size
+    down, across = _FLIPS.get(orientation, (1, 1))
+    left = -width % times / times if across < 0 else 0.0
+    top = -height % times / times if down < 0 else 0.0
+    return left, top, left + width / times, top + height / times
+
+
+def resize_planes(
+    planes: "list[Image]", target: tuple[int, int], resize: Resize | None, extent: Extent | None = None
+) -> "list[Image]":
     """Resize images.
 
     Args:
       planes: as ``planes_of`` gives them.
       target: (height, width) that the model takes.
       resize: a policy that ``fits`` accepts for them.
+      extent: where the image lies in the planes; None if it is all of them.
     """
     height, width = target
     if resize is None or planes[0].size == (width, height):
         return planes
-    make = _MAKE[resize]
-    return [make(plane, width, height) for plane in planes]
+    make, box = _MAKE[resize], extent or (0.0, 0.0, float(planes[0].width), float(planes[0].height))
+    return [make(plane, width, height, box) for plane in planes]
 
 
-def _stretch(plane: "Image", width: int, height: int) -> "Image":
+def _stretch(plane: "Image", width: int, height: int, box: Extent) -> "Image":
     from PIL.Image import Resampling
 
-    return plane.resize((width, height), Resampling.BICUBIC)
-
-
-def _crop(plane: "Image", width: int, height: int) -> "Image":
-    from PIL.Image import Resampling
-
-    scale = min(plane.width / width, plane.height / height)
-    across, down = width * scale, height * scale
-    left, top = (plane.width - across) / 2, (plane.height - down) / 2
-    # Rounding may put an edge slightly outside the image, which Pillow refuses.
-    box = max(left, 0.0), max(top, 0.0), min(left + across, plane.width), min(top + down, plane.height)
     return plane.resize((width, height), Resampling.BICUBIC, box=box)
 
 
-def _fit(plane: "Image", width: int, height: int) -> "Image":
-    scale = min(width / plane.width, height / plane.height)
-    across = min(max(round(plane.width * scale), 1), width)
-    down = min(max(round(plane.height * scale), 1), height)
-    return _pad(_stretch(plane, across, down), width, height)
+def _crop(plane: "Image", width: int, height: int, box: Extent) -> "Image":
+    scale = min((box[2] - box[0]) / width, (box[3] - box[1]) / height)
+    across, down = width * scale, height * scale
+    left, top = box[0] + (box[2] - box[0] - across) / 2, box[1] + (box[3] - box[1] - down) / 2
+    # Rounding may put an edge slightly outside the image, which Pillow refuses.
+    cut = max(left, box[0]), max(top, box[1]), min(left + across, box[2]), min(top + down, box[3])
+    return _stretch(plane, width, height, cut)
 
 
-def _pad(plane: "Image", width: int, height: int) -> "Image":
+def _fit(plane: "Image", width: int, height: int, box: Extent) -> "Image":
+    down, across = _inside((box[3] - box[1], box[2] - box[0]), (height, width))
+    return _pad(_stretch(plane, across, down, box), width, height, box)
+
+
+def _inside(size: tuple[float, float], target: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the largest image of the same aspect ratio that lies in a target."""
+    scale = min(wanted / side for side, wanted in zip(size, target, strict=True))
+    down, across = (min(max(round(side * scale), 1), wanted) for side, wanted in zip(size, target, strict=True))
+    return down, across
+
+
+def _pad(plane: "Image", width: int, height: int, _: Extent) -> "Image":
     from PIL import Image
 
     whole = Image.new(plane.mode, (width, height))  # black, and transparent where there is alpha
@@ -199,7 +244,7 @@ def _pad(plane: "Image", width: int, height: int) -> "Image":
     return whole
 
 
-_MAKE: "dict[Resize, Callable[[Image, int, int], Image]]" = {
+_MAKE: "dict[Resize, Callable[[Image, int, int, Extent], Image]]" = {
     Resize.STRETCH: _stretch,
     Resize.CROP: _crop,
     Resize.FIT: _fit,

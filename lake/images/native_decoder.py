@@ -208,9 +208,11 @@ class NativeDecoder:
             faults[position] = error.fault()
 
     def _decode(self, data: bytes, header: Header) -> Array:
-        stored = white.white_at_one(decode_one.decode_stored(data, header), white.white_of(header, self._target))
+        times, extent = decode_one.reduced(header, self._target)
+        found = decode_one.decode_stored(data, header, times)
+        stored = white.white_at_one(found, white.white_of(header, self._target))
         pixels = geometry.turned(stored, decode_one.turn_of(header, self._target))
-        return decode_arrays.resize_arrays(pixels, self._target) if self._resizes(pixels.shape) else pixels
+        return decode_arrays.resize_arrays(pixels, self._target, extent) if self._resizes(pixels.shape) else pixels
 
 
 def _shape(header: Header, target: Target) -> tuple[int, int, int]:

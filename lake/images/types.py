@@ -18,6 +18,13 @@ class Resize(StrEnum):
     STRETCH = "stretch"  # both sides scaled to the target's; the aspect ratio changes
 
 
+class DecodeMode(StrEnum):
+    """How an image that is made smaller is decoded."""
+
+    EXACT = "exact"  # in full
+    FAST = "fast"  # a JPEG at a half, a quarter or an eighth of its sides, if they stay twice what is made of them
+
+
 class Orientation(StrEnum):
     """What an EXIF orientation tag does."""
 
@@ -52,6 +59,7 @@ class PixelLayout(StrEnum):
 
 _POLICIES: Mapping[str, type[StrEnum]] = {
     "resize": Resize,
+    "decode": DecodeMode,
     "orientation": Orientation,
     "color": Color,
     "pages": Pages,
@@ -66,6 +74,7 @@ class Target:
     Attributes:
       shape: (H, W, C) with C 1, 3 or 4; (None, None, C) for images of any size; or (d,) for vectors.
       resize: how images of another size are resized; None to reject them.
+      decode: how images that are made smaller are decoded.
       orientation: whether images are turned upright.
       color: which conversions of channels are allowed.
       max_pixels: an image with more pixels, by its header, is a reject before anything is allocated.
@@ -82,6 +91,7 @@ class Target:
 
     shape: tuple[int | None, ...]
     resize: Resize | None = None
+    decode: DecodeMode = DecodeMode.EXACT
     orientation: Orientation = Orientation.APPLY
     color: Color = Color.STRICT
     max_pixels: int = 1 << 27

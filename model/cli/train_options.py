@@ -128,7 +128,7 @@ SCHEDULE = (
 )
 # Field -> kinds that it applies to, for fields that do not apply to all.
 KINDS_OF_FIELD = {
-    **dict.fromkeys(("latent_dim", "epochs", "batch_size", "patience", "input_shape", "resize"), EPOCH_KINDS),
+    **dict.fromkeys(("latent_dim", "epochs", "batch_size", "patience", "input_shape", "resize", "decode"), EPOCH_KINDS),
     **dict.fromkeys(("steps", "precision"), ("denoiser",)),
     **dict.fromkeys(("noise", "agreement"), ("autoencoder",)),
 }

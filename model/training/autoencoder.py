@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lake.cli.check import check_decode
 from lake.core.errors import UsageError
 from lake.core.tensorflow import keras, tensorflow
 from lake.images.types import Target
@@ -122,6 +123,7 @@ def _check(options: TrainingOptions, kind: Kind, shape: Shape) -> None:
         raise UsageError(
             f"--kind {options.kind} takes {what}, and the records have the shape {shape}; use --kind {fitting}"
         )
+    check_decode(Target(shape=shape, **options.policy))
     for name in ("noise", "agreement"):
         if getattr(options, name) and name not in kind.options:
             raise UsageError(f"--kind {options.kind} has no --{name}; use --kind autoencoder, or leave it out")

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lake.cli.check import check_decode
 from lake.core.errors import HeldError
 from lake.formats.reader import ColumnSelection
 from lake.images.types import Pages, Target
@@ -113,6 +114,7 @@ def prepare(options: JobOptions, run: str | None = None) -> Job:
     job_file = read_job_file(layout.output)
     source = find_source(options, bundle, job_file)
     config = _config(options, bundle, source, _run_id(layout, state.left, run))
+    check_decode(config.target if config.retry is None else config.retry.target)
     for format in dict(config.columns.formats) or ("",):
         image_outputs_for(config.of(format))  # a format may refuse the columns
     check_job_file(job_file, config, options.overwrite)
@@ -218,6 +220,7 @@ def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) 
     target = Target(
         shape=decoded_shape(options.verb, bundle.spec),
         resize=options.resize,
+        decode=options.decode,
         orientation=options.orientation,
         color=options.color,
         max_pixels=options.max_pixels,

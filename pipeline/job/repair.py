@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 RETRIED = frozenset(option.field for option in RETRY) - {option.field for option in STORES}  # what a retry may change
 _RUN_FIELDS = ("input", "follow_links", "on_damage", "threads")  # if not given, the defaults of JobOptions apply
-_POLICIES = ("resize", "color", "orientation", "max_pixels", "pages", "max_record_bytes")
+_POLICIES = ("resize", "decode", "color", "orientation", "max_pixels", "pages", "max_record_bytes")
 
 _texts, _natural_or_none, _text_or_none = optional(list_of(utf8)), optional(natural), optional(utf8)
 _GATE: Mapping[str, Rule] = {"max_reject_fraction": number, "max_failed_units": natural}
@@ -48,7 +48,7 @@ _SETTINGS: Mapping[str, Rule] = {
     **dict.fromkeys(
         ("image", "key", "layout", "image_dtype", "resize", "pages", "output_format", "noise_level"), _text_or_none
     ),
-    **dict.fromkeys(("orientation", "color", "image_format"), utf8),
+    **dict.fromkeys(("decode", "orientation", "color", "image_format"), utf8),
     **dict.fromkeys(("max_pixels", "max_record_bytes", "reject_bytes", "reject_budget", "quality", "seed"), natural),
     **dict.fromkeys(("count",), _natural_or_none),
     **dict.fromkeys(("variance", "images", "error_map", "follow_links"), truth),

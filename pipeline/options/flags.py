@@ -195,11 +195,13 @@ GENERATE = (
 )
 
 # Latents are not decoded, so the options of image decoding do not apply to them.
-_DECODING = ("--resize", "--color", "--exif-orientation", "--max-pixels", "--pages", "--white")
+_DECODING = ("--resize", "--decode", "--color", "--exif-orientation", "--max-pixels", "--pages", "--white")
 LATENTS = tuple(option for option in INPUT if option.flag not in _DECODING)
 # What a retry may change: how records are decoded, and how the run goes. Everything else stays as it was, so that the
 # results of the retry fit those of the first run.
-_RETRY_POLICIES = ("--resize", "--color", "--exif-orientation", "--max-pixels", "--pages", "--max-record-bytes")
+_RETRY_POLICIES = (
+    *("--resize", "--decode", "--color", "--exif-orientation", "--max-pixels", "--pages", "--max-record-bytes"),
+)
 _RETRY_RUN = ("--follow-links", "--on-damage", "--max-reject-fraction", "--max-failed-units", "--threads")
 RETRY = (
     *(option for option in INPUT if option.flag in _RETRY_POLICIES),

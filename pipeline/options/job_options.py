@@ -12,7 +12,7 @@ from lake.cli.option import Option
 from lake.core.choices import choose, quoted
 from lake.core.errors import OutputError, UsageError
 from lake.formats.reader import ColumnSelection
-from lake.images.types import Color, Orientation, Pages, PixelLayout, Resize, Target
+from lake.images.types import Color, DecodeMode, Orientation, Pages, PixelLayout, Resize, Target
 from lake.storage.options import DEFAULTS, StoreOptions
 from model.zoo import in_zoo
 from pipeline.config import REJECT_BUDGET, Gate
@@ -64,6 +64,7 @@ class JobOptions:
       key: name of the key column; None for the format's usual names.
       carry: names of columns to copy to the tables; None for the usual label columns.
       resize: how images of other sizes are brought to the model's size; None to reject them.
+      decode: how images that are made smaller are decoded.
       orientation: whether the EXIF orientation is applied.
       color: which color conversions are made.
       max_pixels: largest image, in pixels, that is decoded.
@@ -115,6 +116,7 @@ class JobOptions:
     key: str | None = None
     carry: Sequence[str] | None = None
     resize: Resize | None = None
+    decode: DecodeMode = DecodeMode.EXACT
     orientation: Orientation = Orientation.APPLY
     color: Color = Color.STRICT
     max_pixels: int = Target(shape=()).max_pixels

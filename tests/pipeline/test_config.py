@@ -9,7 +9,7 @@ import pytest
 
 from lake import __version__
 from lake.core.records import Unit
-from lake.images.types import Color, Resize, Target
+from lake.images.types import Color, DecodeMode, Resize, Target
 from lake.inputs.reference import Reference
 from lake.inputs.sampled import LatentSampling
 from lake.storage import StoreOptions
@@ -75,6 +75,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"model_digest": "d2"},
     {"target": Target(shape=(8, 8, 3))},
     {"target": Target(shape=(8, 8, 1), resize=next(iter(Resize)))},
+    {"target": Target(shape=(8, 8, 1), decode=DecodeMode.FAST)},
     {"target": Target(shape=(8, 8, 1), color=next(c for c in Color if c != Color.STRICT))},
     {"target": Target(shape=(8, 8, 1), max_pixels=7)},
     {"columns": replace(COLUMNS, image="other")},

@@ -44,6 +44,10 @@ def test_a_vae_shows_its_bound(digits, tmp_path, capsys):
         (["--kind", "vae", "--steps", "5"], "--steps is for --kind denoiser, not vae; leave it out"),
         (["--kind", "denoiser", "--epochs", "5"], "--epochs is for --kind autoencoder or vae or dense, not denoiser"),
         (["--kind", "denoiser", "--resize", "fit"], "--resize is for --kind autoencoder or vae or dense, not denoiser"),
+        (
+            ["--kind", "denoiser", "--decode", "fast"],
+            "--decode is for --kind autoencoder or vae or dense, not denoiser",
+        ),
         (["--kind", "denoiser", "--input-shape", "8", "8", "1"], "--input-shape is for --kind autoencoder"),
         (["--kind", "dense", "--noise", "5"], "--noise is for --kind autoencoder, not dense"),
         (["--kind", "denoiser", "--agreement", "5"], "--agreement is for --kind autoencoder, not denoiser"),

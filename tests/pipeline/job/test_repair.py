@@ -8,7 +8,7 @@ import pytest
 
 from lake.core import sealed_json
 from lake.core.errors import OutputError, UsageError, VerifyError
-from lake.images.types import Color, Orientation, Resize
+from lake.images.types import Color, DecodeMode, Orientation, Resize
 from lake.storage import StoreOptions, configure, configured
 from pipeline.config import Gate
 from pipeline.job.repair import repair_options, retry_options
@@ -72,6 +72,7 @@ def test_a_retry_is_by_the_options_of_the_output(place: Place, made: JobOptions)
 def test_a_retry_has_policies_of_its_own(place: Place, made: JobOptions) -> None:
     given = {
         "resize": "fit",
+        "decode": "fast",
         "color": "convert",
         "orientation": "ignore",
         "max_pixels": 5,
@@ -80,6 +81,7 @@ def test_a_retry_has_policies_of_its_own(place: Place, made: JobOptions) -> None
     options = retry_options(str(place.output), given)
     assert options.retry_policies == {
         "resize": Resize.FIT,
+        "decode": DecodeMode.FAST,
         "color": Color.CONVERT,
         "orientation": Orientation.IGNORE,
         "max_pixels": 5,

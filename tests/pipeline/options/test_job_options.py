@@ -11,7 +11,7 @@ import pytest
 import model.zoo
 from lake.cli.options import STORES
 from lake.core.errors import OutputError, UsageError
-from lake.images.types import Color, Orientation, Resize
+from lake.images.types import Color, DecodeMode, Orientation, Resize
 from lake.storage import StoreOptions
 from pipeline.cli import parser
 from pipeline.cli.command import job_options, main
@@ -68,6 +68,7 @@ def test_every_value_may_be_text() -> None:
             "carry": "label",
             "reference": "clean/",
             "resize": "crop",
+            "decode": "fast",
             "orientation": "ignore",
             "color": "convert",
             "max_pixels": "64K",
@@ -82,6 +83,7 @@ def test_every_value_may_be_text() -> None:
     )
     assert (options.input, options.carry, options.reference) == (("shards",), ("label",), ("clean/",))
     assert options.resize is Resize.CROP
+    assert options.decode is DecodeMode.FAST
     assert options.orientation is Orientation.IGNORE
     assert options.color is Color.CONVERT
     assert (options.max_pixels, options.quality, options.overwrite) == (65536, 75, False)
