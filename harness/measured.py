@@ -34,11 +34,22 @@ image = keras().layers.Input((None, None, 1))
 level = keras().layers.Rescaling(0, int(sys.argv[2]) / 255)(image)
 keras().Model(image, model([image, level])).save(sys.argv[1] + ".keras")
 """
+_MAKE_ENCODER = """
+import pathlib, sys
+from lake.core.tensorflow import keras
+from model.export import export
+keras().utils.set_random_seed(0)
+side = int(sys.argv[2])
+model = keras().applications.MobileNetV2((side, side, 3), weights=None, include_top=False, pooling="avg")
+model.save(sys.argv[1] + ".keras")
+export(pathlib.Path(sys.argv[1] + ".keras"), model.layers[-1].name, sys.argv[1])
+"""
 MODELS: dict[str, tuple[object, ...]] = {
     "digits": (_MAKE_AUTOENCODER, 16, 8, 8, 1),
     "mnist": (_MAKE_AUTOENCODER, 128, 28, 28, 1),
     "cifar": (_MAKE_AUTOENCODER, 128, 32, 32, 3),
     "bsd": (_MAKE_AUTOENCODER, 128, 64, 64, 3),
+    "photographs": (_MAKE_ENCODER, 224),
     "denoiser": (_MAKE_DENOISER, LEVEL, "float32"),
     "denoiser-bfloat16": (_MAKE_DENOISER, LEVEL, "bfloat16"),
 }

@@ -4,10 +4,11 @@
 
 Mutant S is the same everywhere (``tests.faults.mutants``, ``tests.faults.shard_mutants``): ``--seed S --count 1`` shows
 a failure again. An image goes through the header's parser, a decoder of one size that takes nothing else, one that
-resizes and converts, one with alpha, and the decoder of images as they are. What comes out must be pixels of the
-promised shape and dtype or a fault with a reason of the closed list. A shard goes through its reader, and a state file
-through what reads the state (``tests.torture.shards``). Workers are processes with 2 GiB beyond their start: when one
-dies, its mutant is noted and the next one goes on after it. Ends with status 1 if there was any failure.
+resizes and converts, one that decodes JPEG smaller, one with alpha, and the decoder of images as they are. What comes
+out must be pixels of the promised shape and dtype or a fault with a reason of the closed list. A shard goes through its
+reader, and a state file through what reads the state (``tests.torture.shards``). Workers are processes with 2 GiB
+beyond their start: when one dies, its mutant is noted and the next one goes on after it. Ends with status 1 if there
+was any failure.
 """
 
 import argparse
@@ -38,7 +39,7 @@ from lake.core.records import Fault, Reason, Records, Stage
 from lake.images.decoder import Decoder
 from lake.images.header import read_header
 from lake.images.native_decoder import NativeDecoder
-from lake.images.types import Color, Group, ImageError, Resize, Target
+from lake.images.types import Color, DecodeMode, Group, ImageError, Resize, Target
 from tests.faults.mutants import mutant
 from tests.faults.shard_mutants import ShardMutant, shard_mutant, whole
 
@@ -55,6 +56,9 @@ Attempt: TypeAlias = Callable[[int], tuple[str, float]]
 
 STRICT = Target(shape=(28, 28, 1), max_pixels=MOST_PIXELS)
 CONVERTING = Target(shape=(32, 32, 3), resize=Resize.FIT, color=Color.CONVERT, max_pixels=MOST_PIXELS)
+SMALLER = Target(
+    shape=(3, 4, 3), resize=Resize.STRETCH, decode=DecodeMode.FAST, color=Color.CONVERT, max_pixels=MOST_PIXELS
+)
 ALPHA = Target(shape=(20, 24, 4), resize=Resize.CROP, max_pixels=MOST_PIXELS)
 NATIVE = Target(shape=(None, None, 3), max_pixels=MOST_PIXELS)
 
@@ -182,7 +186,7 @@ def _attempt_of(kind: str) -> Attempt:
             pass  # TensorFlow and Arrow start their threads, which take addresses
         outcomes = dict[bytes, str]()
         return lambda seed: once(shards.trial, shard_mutant(seed), outcomes)
-    decoders = {target: Decoder(target) for target in (CONVERTING, STRICT, ALPHA)}
+    decoders = {target: Decoder(target) for target in (CONVERTING, STRICT, SMALLER, ALPHA)}
     _warm(decoders)
     return lambda seed: _timed(partial(trial, decoders=decoders), mutant(seed)[1])
 
