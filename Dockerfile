@@ -1,7 +1,8 @@
 # The image of latentlake, from one set of packages, in two targets:
 #   worker    (default) workers of Flink, Spark, Prism; Kubernetes and `docker run IMAGE encode ...`; not root
 #   dataflow  Dataflow: the workers' image and the Flex Template's launcher in one
-# With GPUs: --build-arg REQUIREMENTS=requirements-gpu.txt (deploy/image). See docs/run/docker.md.
+# With GPUs: --build-arg REQUIREMENTS=requirements-gpu.txt; without TensorFlow: requirements-slim.txt (deploy/image).
+# See docs/run/docker.md.
 
 FROM apache/beam_python3.11_sdk:2.77.0 AS beam
 
@@ -14,7 +15,7 @@ COPY deploy/image/${REQUIREMENTS} /tmp/requirements.txt
 RUN python -m venv /opt/latentlake \
     && /opt/latentlake/bin/pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt \
     && /opt/latentlake/bin/pip check \
-    && rm -r /opt/latentlake/lib/python3.11/site-packages/tensorflow/include
+    && rm -rf /opt/latentlake/lib/python3.11/site-packages/tensorflow/include
 
 FROM python:3.11-slim-bookworm AS base
 COPY --from=beam /opt/apache/beam/boot /opt/apache/beam/boot

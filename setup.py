@@ -9,6 +9,8 @@ _HERE = Path(__file__).parent
 _HOME = "https://github.com/latentlake/latentlake"
 _STATED = re.search(r'__version__ = "(.+)"', (_HERE / "lake/__init__.py").read_text())
 assert _STATED is not None
+# Beside TensorFlow, what trains, exports and runs Keras models; bundles with graphs run without any of it.
+_KERAS = ["h5py>=3.11", "keras>=3.14", "onnx>=1.17", "tf2onnx>=1.16.1"]
 
 
 def _read_me() -> str:
@@ -60,24 +62,20 @@ setup(
         "apache-beam>=2.70",
         "google-cloud-storage>=3.0",
         "google-crc32c>=1.5",
-        "h5py>=3.11",
         "imagecodecs>=2024.9.22",
-        "keras>=3.14",
         "numpy>=1.26",
-        "onnx>=1.17",
         "onnxruntime>=1.20",
         "pillow>=11.3",
         "protobuf>=5.26",
         "pyarrow>=21",
-        "tensorflow>=2.20",
         "tifffile>=2024.8",
-        "tf2onnx>=1.16.1",
     ],
     extras_require={
+        "tensorflow": ["tensorflow>=2.20", *_KERAS],
         "s3": ["boto3>=1.36"],
         "dataflow": ["google-cloud-dataflow-client>=0.8"],
         "heif": ["pillow-heif>=0.22"],
-        "gpu": ["tensorflow[and-cuda]>=2.20"],
+        "gpu": ["tensorflow[and-cuda]>=2.20", *_KERAS],
         "demo": ["duckdb>=1.1", "scikit-learn>=1.5"],
         "test": [
             "datasets>=3",

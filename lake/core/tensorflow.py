@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from lake.core.container import cores
-from lake.core.errors import LatentlakeError
+from lake.core.errors import LatentlakeError, UsageError
 from lake.core.native_stderr import without_native_logs
 from lake.core.without_matplotlib import without_matplotlib
 
 _LOG = logging.getLogger(__name__)
 _LOCK = threading.Lock()
+NOT_INSTALLED = "TensorFlow, which is not installed here: pip install 'latentlake[tensorflow]'"
 _KERAS_FLOOR = (3, 14)  # earlier versions lack fixes against hostile model files
 
 
@@ -45,6 +47,7 @@ def tensorflow(*, training: bool = False) -> Any:
       training: let one operation use every core, since training has one caller.
 
     Raises:
+      UsageError: TensorFlow is not installed.
       LatentlakeError: TensorFlow cannot be imported; the message includes what it printed.
     """
     with _LOCK:
@@ -54,6 +57,11 @@ def tensorflow(*, training: bool = False) -> Any:
 def is_started() -> bool:
     """Whether this process has called ``tensorflow()``, which takes seconds the first time."""
     return _module is not None
+
+
+def is_installed() -> bool:
+    """Whether there is a TensorFlow that this process could start."""
+    return is_started() or find_spec("tensorflow") is not None
 
 
 def keras() -> Any:
@@ -72,6 +80,8 @@ _module: Any = None
 def _started(training: bool) -> Any:
     global _module
     if _module is None:
+        if not is_installed():
+            raise UsageError(f"this needs {NOT_INSTALLED}")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ["KERAS_BACKEND"] = "tensorflow"
         with without_native_logs() as printed:

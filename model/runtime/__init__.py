@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lake.core.errors import BundleError
+from lake.core.tensorflow import NOT_INSTALLED, is_installed
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -27,6 +28,9 @@ def choose_executor(bundle: "Bundle", asked: str | None = None) -> str:
       BundleError: the one that is asked for does not run it.
     """
     kind = next((name for name in (EXECUTORS if asked is None else (asked,)) if _executor(name).runs(bundle)), None)
+    if kind is None and asked in (None, "tensorflow") and not is_installed():
+        what = "a bundle without graphs" if asked is None else f"--executor {asked}"
+        raise BundleError(f"{bundle.uri}: {what} needs {NOT_INSTALLED}")
     if kind is None:
         raise BundleError(
             f"{bundle.uri}: the executor {asked!r} cannot run it; leave out --executor, or make a bundle that it can "

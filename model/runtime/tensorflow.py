@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lake.core.printable import printable
-from lake.core.tensorflow import has_avx512, tensorflow
+from lake.core.tensorflow import has_avx512, is_installed, tensorflow
 from model.bundle import MODEL_FILE, Bundle
 from model.keras.functions import Compute
 from model.keras.load import load_model
@@ -21,7 +21,7 @@ _ARGUMENTS = "\n\nArguments received by "
 
 
 class TensorFlowExecutor(Executor):
-    """Runs every bundle.
+    """Runs every bundle, where TensorFlow is installed.
 
     Args:
       model: a Keras model.
@@ -36,7 +36,7 @@ class TensorFlowExecutor(Executor):
 
     @classmethod
     def runs(cls, bundle: Bundle) -> bool:  # noqa: ARG003
-        return True
+        return is_installed()
 
     @classmethod
     def load(cls, bundle: Bundle) -> "TensorFlowExecutor":

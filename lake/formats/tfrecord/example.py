@@ -4,7 +4,8 @@ The bulk op decides whether a record is good, even for a single record, so that 
 neighbours. Protobuf tells which records of a refused batch to test, and what is wrong with them.
 
 A process that runs its model without TensorFlow does not import it for plain records: protobuf parses each, and finds
-nothing in it but features. The op takes such a record, too.
+nothing in it but features. The op takes such a record, too. Where TensorFlow is not installed, what is not plain is a
+reject.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lake.core.records import Array, Fault, Reason, Stage
-from lake.core.tensorflow import is_started, tensorflow
+from lake.core.tensorflow import NOT_INSTALLED, is_installed, is_started, tensorflow
 
 BYTES, FLOAT, INT64 = "bytes", "float", "int64"  # the kinds of a feature, named after the lists of tf.train.Feature
 NO_EXAMPLE = (Reason.INVALID_RECORD, "the record is not a tf.train.Example")
+_ODD = (
+    Reason.INVALID_RECORD,
+    f"the record is not a tf.train.Example of plain features; to judge it takes {NOT_INSTALLED}",
+)
 _DTYPES = {BYTES: "string", FLOAT: "float32", INT64: "int64"}
 
 
@@ -51,6 +56,8 @@ def parse_examples(examples: Sequence[bytes], kinds: Mapping[str, str]) -> tuple
     """
     if not is_started() and (plain := _plain(examples, kinds)) is not None:
         return plain, {}
+    if not is_installed():
+        return _without_op(examples, kinds)
     bulk = _bulk(tuple(kinds.items()))
     columns = bulk(examples)
     if columns is not None:
@@ -82,6 +89,15 @@ def _plain(examples: Sequence[bytes], kinds: Mapping[str, str]) -> dict[str, Rag
                 values[name].extend(getattr(there[name], found).value)
             splits[name].append(len(values[name]))
     return {n: Ragged(_column(values[n], kind), np.array(splits[n], np.int32)) for n, kind in kinds.items()}
+
+
+def _without_op(examples: Sequence[bytes], kinds: Mapping[str, str]) -> tuple[dict[str, Ragged], dict[int, Fault]]:
+    """What ``parse_examples`` gives where protobuf alone decides."""
+    odd = [i for i, example in enumerate(examples) if _plain([example], kinds) is None]
+    faults = {i: _fault(examples[i], *(_wrong(examples[i], kinds) or _ODD)) for i in odd}
+    columns = _plain([b"" if i in faults else example for i, example in enumerate(examples)], kinds)
+    assert columns is not None
+    return columns, faults
 
 
 def _column(values: list[Any], kind: str) -> Array:

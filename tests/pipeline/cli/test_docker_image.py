@@ -96,3 +96,14 @@ def test_the_image_has_every_package() -> None:
     assert set(copied) == packages
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert sent == {*packages, "Dockerfile", "LICENSE", "deploy/image"}
+
+
+def test_the_slim_image_has_the_same_packages_but_tensorflow_and_its_own() -> None:
+    slim, locked = pins("deploy/image/requirements-slim.txt"), pins("requirements.txt")
+    assert {package: locked[package] for package in slim if package in locked}.items() <= slim.items()
+    (listed,) = re.findall(r"install_requires=\[(.*?)\]", (ROOT / "setup.py").read_text(), re.DOTALL)
+    needed = set(re.findall(r'"([a-z0-9-]+)', listed))
+    assert len(needed) > 8 and needed <= slim.keys()
+    missing = locked.keys() - slim.keys()
+    assert {"tensorflow", "keras", "h5py", "onnx", "tf2onnx"} <= missing and not needed & missing
+    assert not [package for package in slim if package.startswith(("tensorflow", "tensorboard", "keras"))]

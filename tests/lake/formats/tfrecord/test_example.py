@@ -5,16 +5,22 @@ from pathlib import Path
 import pytest
 
 from lake.core.records import Reason
+from lake.core.tensorflow import tensorflow
 from lake.formats.reader import ColumnSelection
 from lake.formats.tfrecord import example as parsing
 from tests.lake.formats.support import rows, write
 from tests.lake.formats.tfrecord.examples import IMAGES, READER, example, read
 
 
-@pytest.fixture(autouse=True, params=[True, False])
-def started(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes with TensorFlow, and without."""
-    monkeypatch.setattr(parsing, "is_started", lambda: request.param)
+@pytest.fixture(autouse=True, params=["started", "installed", "missing"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Processes with TensorFlow, and without; and where it is not installed."""
+    monkeypatch.setattr(parsing, "is_started", lambda: request.param == "started")
+    monkeypatch.setattr(parsing, "is_installed", lambda: request.param != "missing")
+    if request.param == "missing":
+        monkeypatch.delattr(parsing, "tensorflow")
+    found: str = request.param
+    return found
 
 
 def test_plain_records_need_no_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +31,9 @@ def test_plain_records_need_no_tensorflow(monkeypatch: pytest.MonkeyPatch) -> No
         example(label=[1, 2, 1 << 40]),
         b"",
     ]
-    wanted = parsing._bulk(tuple(kinds.items()))(records)
+    with monkeypatch.context() as context:
+        context.setattr(parsing, "tensorflow", tensorflow, raising=False)
+        wanted = parsing._bulk(tuple(kinds.items()))(records)
     assert wanted is not None
     monkeypatch.setattr(parsing, "is_started", lambda: False)
     monkeypatch.delattr(parsing, "_bulk")
@@ -85,10 +93,13 @@ def test_an_image_of_no_bytes_is_left_to_decoding(tmp_path: Path) -> None:
     assert row == {"index": 0, "key": r"\xffk", "payload": b"", "fault": None}
 
 
-def test_joined_messages_are_merged_as_protobuf_says(tmp_path: Path) -> None:
+def test_joined_messages_are_merged_as_protobuf_says(tmp_path: Path, library: str) -> None:
     import tensorflow as tf
 
     record = example(image=b"old", key=b"k") + example(image=b"new")
     (row,) = rows(read(write(tmp_path / "a.tfrecord", [record]), IMAGES))
+    if library == "missing":
+        assert row["fault"].reason is Reason.INVALID_RECORD and "latentlake[tensorflow]" in row["fault"].detail
+        return
     merged = tf.train.Example.FromString(record).features.feature
     assert (row["payload"], row["key"]) == (merged["image"].bytes_list.value[0], "k")
