@@ -12,6 +12,7 @@ from lake.core.tensorflow import keras, tensorflow
 from lake.storage import store_for
 from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, refuse_existing, write_bundle
 from model.export_graphs import graphs_or_none
+from model.export_int8 import check_precision, export_int8
 from model.golden import COUNT, golden_inputs, pack
 from model.keras.layer_graph import depends_on_latent_alone, find_latent, layer_shapes
 from model.keras.layout import is_channels_first, to_channels_last
@@ -54,6 +55,7 @@ def export(
     variance: str | None = None,
     kind: str | None = None,
     precision: str | None = None,
+    calibrate: str | None = None,
     training: Mapping[str, Json] | None = None,
     judge: Judge = warn_of_doubts,
 ) -> Bundle:
@@ -77,7 +79,10 @@ def export(
       kind: kind of model. None for 'denoiser' without a latent, 'vae' with a variance, 'encoder' if the output does not
         have the shape of the input, otherwise 'autoencoder'.
       precision: 'bfloat16' to compute convolutions and dense layers in bfloat16, except those that give latents or
-        images; None for the precision in the file.
+        images; 'int8' to compute most of them in 8 bits, of a denoiser, or of an encoder, which a model with a latent
+        becomes; None for the precision in the file.
+      calibrate: URI of images like those that the model is for, to find scales with and to measure what they cost; of
+        a denoiser without noise. Only for 'int8', and needed there.
       training: provenance to keep in the bundle.
       judge: is told how the golden outputs compare with the golden inputs, for a model that puts out images, before
         anything is written. It may raise an error. The default logs what does not look right.
@@ -86,8 +91,10 @@ def export(
       BundleError: the file is unsafe or damaged, its inputs or outputs cannot be bundled, it has no such layer, its
         precision cannot be changed, or the model fails for the golden inputs.
       OutputError: ``output`` holds a bundle already.
-      UsageError: the file cannot be read, or the preprocessing does not fit the model.
+      UsageError: the file cannot be read, or the preprocessing or precision does not fit the model.
+      InputError: the images to calibrate with cannot be read.
     """
+    check_precision(precision, calibrate)
     # Before anything that takes long.
     refuse_existing(output)
     data, where = _content(path), str(path)
@@ -119,6 +126,8 @@ def export(
         raise BundleError(
             f"{where}: Keras cannot run it: {keras_reason(error)}; see that the model works once it is loaded again"
         ) from error
+    if calibrate is not None:
+        return export_int8(model, data, spec, golden, calibrate=calibrate, output=output, where=where)
     graphs = graphs_or_none(model, spec, golden, where)
     return write_bundle(output, spec, {MODEL_FILE: data, GOLDEN_FILE: pack(golden), **graphs})
 

@@ -101,6 +101,25 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """How a model's graphs were made to compute in integers.
+
+    Attributes:
+      precision: 'int8'.
+      samples: number of images that it was calibrated with.
+      sha256: of these images' pixels.
+      layers: number of layers by the precision that they compute in.
+      cost: what it changes, measured on other images, for people; any JSON.
+    """
+
+    precision: str
+    samples: int
+    sha256: str
+    layers: Mapping[str, int]
+    cost: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
     """Size and checksum of a file in a bundle.
 
@@ -127,6 +146,7 @@ class Spec:
       files: entries of ``model.keras``, ``golden.npz`` and the graphs of ``model.graphs``, if it has them.
       variance: path of the layer that gives the logarithm of each latent's variance; None except for a VAE.
       own_output_range: the values of black and white that the model puts out, where they are not those of the input.
+      quantization: how its graphs compute in integers; None where they compute in floating point, as Keras does.
       training: provenance for people, any JSON.
 
     >>> spec = Spec(
@@ -149,6 +169,7 @@ class Spec:
     files: Mapping[str, FileEntry]
     variance: str | None = None
     own_output_range: tuple[float, float] | None = None
+    quantization: Quantization | None = None
     training: Mapping[str, Json] = field(default_factory=dict)
 
     @property

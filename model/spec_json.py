@@ -21,6 +21,7 @@ from model.spec import (
     Json,
     Latent,
     Noise,
+    Quantization,
     Shape,
     Spec,
     default_functions,
@@ -46,6 +47,7 @@ def to_json(spec: Spec) -> Json:
         "latent": None if spec.latent is None else _latent_json(spec.latent),
         **({} if spec.variance is None else {"variance": spec.variance}),
         **({} if spec.own_output_range is None else {"output_range": list(spec.own_output_range)}),
+        **({} if spec.quantization is None else {"quantization": _quantization_json(spec.quantization)}),
         "golden": {"count": spec.golden.count, "seed": spec.golden.seed, "tolerance": spec.golden.tolerance},
         "files": {name: {"size": f.size, "sha256": f.sha256} for name, f in spec.files.items()},
         "training": dict(spec.training),
@@ -65,6 +67,15 @@ def _input_json(takes: Input) -> Json:
 
 def _noise_json(noise: Noise) -> Json:
     return {"form": noise.form, "input": noise.input, "scale": noise.scale}
+
+
+def _quantization_json(quantization: Quantization) -> Json:
+    return {
+        "precision": quantization.precision,
+        "calibration": {"samples": quantization.samples, "sha256": quantization.sha256},
+        "layers": dict(quantization.layers),
+        "cost": dict(quantization.cost),
+    }
 
 
 def _latent_json(latent: Latent) -> Json:
@@ -108,6 +119,7 @@ def from_json(document: Json, where: str) -> Spec:
         files=_files(top.fields("files")),
         variance=_variance(top, kind),
         own_output_range=_range(top, "output_range") if top.has("output_range") else None,
+        quantization=_quantization(top.fields("quantization")) if top.has("quantization") else None,
         training=top.get("training", dict),
     )
 
@@ -243,6 +255,17 @@ def _golden(fields: _Fields) -> Golden:
     )
 
 
+def _quantization(fields: _Fields) -> Quantization:
+    calibration, layers = fields.fields("calibration"), fields.fields("layers")
+    return Quantization(
+        precision=fields.get("precision", str, lambda value: value == "int8"),
+        samples=calibration.get("samples", int, lambda value: value > 0),
+        sha256=calibration.get("sha256", str, _is_sha256),
+        layers={name: layers.get(name, int, lambda value: value >= 0) for name in ("int8", "float32")},
+        cost=fields.get("cost", dict),
+    )
+
+
 def _files(fields: _Fields) -> dict[str, FileEntry]:
     if not {"model.keras", "golden.npz"} <= fields.value.keys() <= {"model.keras", "golden.npz", *GRAPH_FILES}:
         raise fields.wrong("", sorted(fields.value))
@@ -250,8 +273,11 @@ def _files(fields: _Fields) -> dict[str, FileEntry]:
 
 
 def _file_entry(fields: _Fields) -> FileEntry:
-    hexadecimal = frozenset("0123456789abcdef")
     return FileEntry(
         size=fields.get("size", int, lambda size: 0 < size < 1 << 34),
-        sha256=fields.get("sha256", str, lambda text: len(text) == 64 and set(text) <= hexadecimal),
+        sha256=fields.get("sha256", str, _is_sha256),
     )
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")

@@ -9,7 +9,7 @@ from lake.core.errors import UsageError
 from model.cli.export_options import EXPORT
 from model.cli.train import bundle_value
 from model.graphs import has_graphs
-from model.spec import Preprocessing
+from model.spec import Preprocessing, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +45,7 @@ def run(options: Namespace) -> tuple[dict[str, Any], str]:
         Preprocessing(**{**named, **tuples}),
         variance=getattr(options, "variance", None),
         precision=getattr(options, "precision", None),
+        calibrate=getattr(options, "calibrate", None),
         judge=lambda looks: _judge(looks, any_output=hasattr(options, "any_output"), found=found),
     )
     value = {**bundle_value(bundle), "functions": list(bundle.spec.functions)}
@@ -71,19 +72,28 @@ def _judge(looks: "Likeness", *, any_output: bool, found: "list[Likeness]") -> N
 
 
 def _text(bundle: "Bundle", found: "Sequence[Likeness]") -> str:
-    from model.check import describe_input
+    from model.check import describe_input, describe_quantization
 
     spec = bundle.spec
     latent = f", latent {spec.latent.layer!r} of {' x '.join(map(str, spec.latent.shape))}" if spec.latent else ""
     lines = [f"bundle {bundle.uri} ({bundle.digest[:16]}): {spec.kind}{latent}: {', '.join(spec.functions)}"]
-    if spec.kind == "encoder":
+    if spec.quantization:
+        lines += describe_quantization(spec.quantization)
+    if spec.quantization and spec.latent:
+        lines.append("in int8 it encodes and does nothing else; keep the bundle in float32 for the rest")
+    elif spec.kind == "encoder":
         lines.append("its output does not have the input's shape, so it can encode, but not reconstruct")
     elif spec.latent and not spec.numeric and "decode" not in spec.functions:
         lines.append("its output depends on more than the latent, so it cannot decode")
     if spec.input.any_size:
         lines.append(f"input: {describe_input(spec.input)}")
-    executors = "onnx, tensorflow" if has_graphs(spec) else "tensorflow only, for it does not convert to ONNX"
-    lines.append(f"executors: {executors}")
+    lines.append(f"executors: {_executors(spec)}")
     for looks in found:
         lines += [f"golden: {looks.describe()}", *(f"warning: {doubt.text}" for doubt in looks.doubts)]
     return "\n".join([*lines, f"next: latentlake check {bundle.uri}"])
+
+
+def _executors(spec: Spec) -> str:
+    if spec.quantization:
+        return "onnx only, for it is in int8"
+    return "onnx, tensorflow" if has_graphs(spec) else "tensorflow only, for it does not convert to ONNX"

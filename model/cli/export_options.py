@@ -83,9 +83,17 @@ EXPORT = (
     Option(
         flag="--precision",
         field="precision",
-        choices=("float32", "bfloat16"),
+        choices=("float32", "bfloat16", "int8"),
         help="precision of convolutions and dense layers (default: that of the file); bfloat16 is twice as fast on "
-        "processors that have it, and changes the output slightly",
+        "processors that have it, int8 on all, and both change the output slightly; in int8 a model with a latent only "
+        "encodes",
+    ),
+    Option(
+        flag="--calibrate",
+        field="calibrate",
+        metavar="DIR",
+        help="int8 only: images like those of the job, of any format that it reads, some dozens of which are used to "
+        "find the scales of layers and to measure what int8 costs; without noise for a denoiser",
     ),
     SHAPE,
     *STORES,

@@ -28,6 +28,11 @@ def choose_executor(bundle: "Bundle", asked: str | None = None) -> str:
       BundleError: the one that is asked for does not run it.
     """
     kind = next((name for name in (EXECUTORS if asked is None else (asked,)) if _executor(name).runs(bundle)), None)
+    if kind is None and bundle.spec.quantization is not None:
+        raise BundleError(
+            f"{bundle.uri}: the executor {asked!r} cannot run it, for it is in {bundle.spec.quantization.precision}; "
+            f"leave out --executor, or export the model without --precision"
+        )
     if kind is None and asked in (None, "tensorflow") and not is_installed():
         what = "a bundle without graphs" if asked is None else f"--executor {asked}"
         raise BundleError(f"{bundle.uri}: {what} needs {NOT_INSTALLED}")
