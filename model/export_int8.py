@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lake.core.errors import UsageError
+from lake.core.errors import BundleError, UsageError
 from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, write_bundle
 from model.export_graphs import make_graphs
 from model.golden import pack
@@ -22,8 +22,8 @@ from model.spec import Quantization, Spec
 
 _TOLERANCE = 3e-2  # at least
 _MOST = 9e-2
-# Layers in float32 round as the processor does, and then a step of 8 bits may fall otherwise, which may change others in
-# the layers that follow. How far that goes is tried by inputs that differ by as much.
+# Layers in float32 round as the processor does, and then a step of 8 bits may fall otherwise, and others in the layers
+# that follow. How far that goes is tried by inputs that differ by as much.
 _ROUNDING, _TRIALS, _MARGIN = 1e-6, 4, 3
 _TRIED_WITH = 8  # samples, of those to calibrate with, that layers are chosen by
 
@@ -60,14 +60,12 @@ def export_int8(
       InputError: the images cannot be read.
     """
     if spec.numeric:
-        raise UsageError("--precision int8 is for models of images, and this one takes vectors; leave it out")
+        raise UsageError(f"{where}: --precision int8 is for models of images, and this one takes vectors; leave it out")
     if spec.golden.tolerance >= _TOLERANCE:
-        raise UsageError(
-            "--precision int8 is made of a model in float32, and this one computes in 16 bits; leave it out"
-        )
+        raise UsageError(f"{where}: --precision int8 is made of float32, and this model is in 16 bits; leave it out")
     spec = _reduced(spec)
     exact = make_graphs(model, spec, golden, where)
-    spec, graphs = _quantized(spec, exact, calibrate)
+    spec, graphs = _quantized(spec, exact, calibrate, where)
     runtime = Runtime(OnnxExecutor(graphs.__getitem__, spec), spec)
     made = {"input": golden["input"], **runtime.outputs(golden["input"])}
     runtime.check(made, where)
@@ -82,11 +80,13 @@ def _reduced(spec: Spec) -> Spec:
     return replace(spec, kind="encoder", functions=("encode",), variance=None, own_output_range=None)
 
 
-def _quantized(spec: Spec, graphs: Mapping[str, bytes], calibrate: str) -> tuple[Spec, dict[str, bytes]]:
+def _quantized(spec: Spec, graphs: Mapping[str, bytes], calibrate: str, where: str) -> tuple[Spec, dict[str, bytes]]:
     (function,) = graph_functions(spec)
     samples = load_samples(calibrate, spec)
     feeds = [one.feed() for one in samples.calibrating]
     quantizer = Quantizer(graphs[graph_file(function)], OUTPUTS[function], feeds)
+    if not quantizer.layers:
+        raise BundleError(f"{where}: --precision int8 has no layer to change between the first and the last one")
 
     def load(graph: bytes) -> Run:
         return _run({graph_file(function): graph}, function, spec)

@@ -15,7 +15,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from lake.core.errors import BundleError
 from lake.core.temporary import temporary_space
 from model.keras.canonical import canonical
 from model.pixels import Pixels
@@ -24,8 +23,8 @@ _FLOAT = 1  # TensorProto.DataType
 _QUANTISED = ("Conv", "Gemm", "MatMul")  # what processors compute in 8 bits
 _LAYERS = (*_QUANTISED, "ConvTranspose")
 _WITH_THEM = ("Clip", "MaxPool", "Relu")  # cost nothing behind a layer in 8 bits
-# Of the values of a tensor; the rest, half on either side, is clipped. The largest ones are rare, and for them all others
-# would have coarser steps: the zoo's denoiser would lose twice as much.
+# Of the values of a tensor; the rest, half on either side, is clipped. The largest ones are rare, and for them all
+# others would have coarser steps: the zoo's denoiser would lose twice as much.
 _PERCENTILE = 99.997
 
 
@@ -42,9 +41,6 @@ class Quantizer:
         first and the last one.
       multiplications: of all layers.
       count: of all layers.
-
-    Raises:
-      BundleError: there is no layer between the first and the last one.
     """
 
     def __init__(self, graph: bytes, outputs: Sequence[str], feeds: Sequence[Mapping[str, Pixels]]) -> None:
@@ -59,8 +55,6 @@ class Quantizer:
         self.multiplications, self.count = sum(found.values()), len(found)
         kinds = {node.name: node.op_type for node in self._model.graph.node}
         self.layers = {name: found[name] for name in list(found)[1:-1] if kinds[name] in _QUANTISED}
-        if not self.layers:
-            raise BundleError("--precision int8: no convolution or dense layer between the first and the last one")
 
     def quantized(self, kept: Collection[str] = ()) -> bytes:
         """The graph in 8 bits, as bytes of an ONNX file. Equal graphs and feeds give equal bytes.
@@ -129,7 +123,7 @@ def _of_layer(node: Any, weights: Sequence[int], output: Pixels) -> int:
         return int(output.size) * prod(weights[1:])
     if node.op_type == "ConvTranspose":  # of which each takes one kernel's part for each channel, where none overlap
         return int(output.size) * weights[0]
-    return int(output.size) * prod(weights) // output.shape[-1]
+    return int(output.size) * prod(weights) // int(output.shape[-1])
 
 
 def _ranges(path: Path, feeds: Sequence[Mapping[str, Pixels]]) -> Any:
