@@ -74,13 +74,13 @@ def denoise(place: Place) -> dict[str, Any]:
     for name in PUBLISHED:
         images, _ = place.images(name)
         for level in LEVELS:
-            pairs = [_denoised(denoiser, image, level, number) for number, image in enumerate(images)]
+            pairs = [denoised(denoiser, image, level, number) for number, image in enumerate(images)]
             found[f"{name} {level}"] = {
                 "noisy": float(np.mean([psnr(noisy, image) for image, (noisy, _) in zip(images, pairs, strict=True)])),
                 "psnr": float(np.mean([psnr(made.clip(0, 1), i) for i, (_, made) in zip(images, pairs, strict=True)])),
             }
             if level == 25:
-                ratios = [psnr(_denoised(half, i, level, n)[1].clip(0, 1), i) for n, i in enumerate(images)]
+                ratios = [psnr(denoised(half, i, level, n)[1].clip(0, 1), i) for n, i in enumerate(images)]
                 found[f"{name} in bfloat16"] = float(np.mean(ratios))
             if (name, level) == ("set12", 25):
                 _draw_photograph(images[6][:256, :256], *(part[:256, :256] for part in pairs[6]))
@@ -95,7 +95,7 @@ def _in_bfloat16(bundle: Bundle) -> Denoiser:
         return Denoiser(Runtime.load(export(file, None, f"{folder}/bundle", given, precision="bfloat16")))
 
 
-def _denoised(denoiser: Denoiser, image: np.ndarray, level: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+def denoised(denoiser: Denoiser, image: np.ndarray, level: int, number: int) -> tuple[np.ndarray, np.ndarray]:
     """The image with noise of a seed of its own, and what the denoiser makes of that, both float32 [H, W]."""
     noise = np.random.default_rng([0, number]).standard_normal(image.shape, np.float32)
     noisy = image / np.float32(255) + noise * np.float32(level / 255)

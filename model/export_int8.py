@@ -11,10 +11,10 @@ from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, write_bundle
 from model.export_graphs import make_graphs
 from model.golden import pack
 from model.graphs import OUTPUTS, graph_file, graph_functions
-from model.int8.layers import Run, layers_to_keep
+from model.int8.layers import GraphCall, layers_to_keep
 from model.int8.measure import cost
 from model.int8.quantizer import Quantizer
-from model.int8.samples import Sample, load_samples
+from model.int8.samples import CalibrationSample, load_calibration
 from model.pixels import Floats, Pixels, to_unit
 from model.runtime.onnx import OnnxExecutor
 from model.runtime.runtime import Runtime
@@ -82,13 +82,13 @@ def _reduced(spec: Spec) -> Spec:
 
 def _quantized(spec: Spec, graphs: Mapping[str, bytes], calibrate: str, where: str) -> tuple[Spec, dict[str, bytes]]:
     (function,) = graph_functions(spec)
-    samples = load_samples(calibrate, spec)
+    samples = load_calibration(calibrate, spec)
     feeds = [one.feed() for one in samples.calibrating]
     quantizer = Quantizer(graphs[graph_file(function)], OUTPUTS[function], feeds)
     if not quantizer.layers:
         raise BundleError(f"{where}: --precision int8 has no layer to change between the first and the last one")
 
-    def load(graph: bytes) -> Run:
+    def load(graph: bytes) -> GraphCall:
         return _run({graph_file(function): graph}, function, spec)
 
     exact, tried = load(graphs[graph_file(function)]), samples.calibrating[:: -(-len(feeds) // _TRIED_WITH)]
@@ -118,10 +118,10 @@ def _tolerance(runtime: Runtime, golden: Mapping[str, Pixels]) -> float:
     return min(max(_TOLERANCE, round(_MARGIN * worst, 3)), _MOST)
 
 
-def _run(files: Mapping[str, bytes], function: str, spec: Spec) -> Run:
+def _run(files: Mapping[str, bytes], function: str, spec: Spec) -> GraphCall:
     executor = OnnxExecutor(files.__getitem__, spec)
 
-    def run(one: Sample) -> Floats:
+    def run(one: CalibrationSample) -> Floats:
         given = (one.pixels, one.level) if function == "restore" else (one.pixels,)
         return executor.compile(function, one.pixels.dtype.name, None)(*given)[0]
 

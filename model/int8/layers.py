@@ -5,18 +5,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from model.int8.quantizer import Quantizer
-from model.int8.samples import Sample
+from model.int8.samples import CalibrationSample
 from model.pixels import Floats, to_unit
 from model.spec import Spec
 
-Run = Callable[[Sample], Floats]  # latents, or the output of a denoiser
+GraphCall = Callable[[CalibrationSample], Floats]  # latents, or the output of a denoiser
 # Of all multiplications, that layers in float32 may have. They take three to four times as long there, so that this
 # costs a fifth of the speed; of the zoo's denoiser it takes off a fifth of the error.
 _SHARE = 1 / 12
 
 
 def layers_to_keep(
-    quantizer: Quantizer, load: Callable[[bytes], Run], exact: Run, samples: Sequence[Sample], spec: Spec
+    quantizer: Quantizer,
+    load: Callable[[bytes], GraphCall],
+    exact: GraphCall,
+    samples: Sequence[CalibrationSample],
+    spec: Spec,
 ) -> tuple[str, ...]:
     """The layers that take most off the error for their multiplications, by name, up to a twelfth of all of these.
 
@@ -46,7 +50,7 @@ def layers_to_keep(
     return tuple(kept)
 
 
-def relative_error(got: Floats, want: Floats, one: Sample, spec: Spec) -> float:
+def relative_error(got: Floats, want: Floats, one: CalibrationSample, spec: Spec) -> float:
     """Squared error, relative to what the model has to say: the latent, or what a denoiser takes off an image."""
     if spec.latent is None:
         low, high = spec.output_range

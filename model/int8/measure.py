@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from model.int8.layers import Run
+from model.int8.layers import GraphCall
 from model.int8.samples import MEASURED, sample
 from model.pixels import Floats, Pixels, to_unit
 from model.spec import Json, Spec
 
 
-def cost(exact: Run, quantized: Run, images: Sequence[Pixels], spec: Spec) -> dict[str, Json]:
+def cost(exact: GraphCall, quantized: GraphCall, images: Sequence[Pixels], spec: Spec) -> dict[str, Json]:
     """What a model loses, as JSON values for its description.
 
     Args:
@@ -27,7 +27,7 @@ def cost(exact: Run, quantized: Run, images: Sequence[Pixels], spec: Spec) -> di
     return {"images": len(images), **measured(exact, quantized, images, spec)}
 
 
-def _of_encoder(exact: Run, quantized: Run, images: Sequence[Pixels], spec: Spec) -> dict[str, Json]:
+def _of_encoder(exact: GraphCall, quantized: GraphCall, images: Sequence[Pixels], spec: Spec) -> dict[str, Json]:
     given = [sample(image, 0, n, spec) for n, image in enumerate(images)]
     cosines = [_cosine(exact(one)[0], quantized(one)[0]) for one in given]
     return {"cosine": round(float(np.mean(cosines)), 6), "least_cosine": round(min(cosines), 6)}
@@ -38,7 +38,7 @@ def _cosine(one: Floats, other: Floats) -> float:
     return float(one.astype(np.float64) @ other.astype(np.float64)) / max(norms, 1e-30)
 
 
-def _of_denoiser(exact: Run, quantized: Run, images: Sequence[Pixels], spec: Spec) -> dict[str, Json]:
+def _of_denoiser(exact: GraphCall, quantized: GraphCall, images: Sequence[Pixels], spec: Spec) -> dict[str, Json]:
     losses, apart = dict[str, float](), list[float]()
     for level in MEASURED:
         found = np.array([*_ratios(exact, quantized, images, level, spec)])
@@ -48,7 +48,7 @@ def _of_denoiser(exact: Run, quantized: Run, images: Sequence[Pixels], spec: Spe
 
 
 def _ratios(
-    exact: Run, quantized: Run, images: Sequence[Pixels], level: float, spec: Spec
+    exact: GraphCall, quantized: GraphCall, images: Sequence[Pixels], level: float, spec: Spec
 ) -> Iterator[tuple[float, float, float]]:
     """Of each image the PSNR in dB of both outputs, clipped to white and black, and of one against the other."""
     low, high = spec.output_range

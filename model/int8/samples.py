@@ -22,7 +22,7 @@ _MOST = 1024  # images that are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class CalibrationSample:
     """What a model is given once.
 
     Attributes:
@@ -40,7 +40,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
+class Calibration:
     """The images of an input, at random.
 
     Attributes:
@@ -49,12 +49,12 @@ class Samples:
       sha256: of the images to calibrate with, without noise.
     """
 
-    calibrating: Sequence[Sample]
+    calibrating: Sequence[CalibrationSample]
     held_out: Sequence[Pixels]
     sha256: str
 
 
-def load_samples(uri: str, spec: Spec) -> Samples:
+def load_calibration(uri: str, spec: Spec) -> Calibration:
     """Read images with the readers and the decoder of a job. Equal inputs give equal samples.
 
     A model of one size is given whole images, covered and cropped to it, one of any size crops of 128 x 128.
@@ -79,10 +79,10 @@ def load_samples(uri: str, spec: Spec) -> Samples:
         sha256.update(repr((image.shape, image.dtype.str)).encode() + image.tobytes())
     levels = np.linspace(LEVELS[0], LEVELS[-1], half)
     given = [sample(image, level, n, spec) for n, (image, level) in enumerate(zip(images, levels, strict=False))]
-    return Samples(calibrating=given, held_out=images[half:], sha256=sha256.hexdigest())
+    return Calibration(calibrating=given, held_out=images[half:], sha256=sha256.hexdigest())
 
 
-def sample(image: Pixels, level: float, number: int, spec: Spec) -> Sample:
+def sample(image: Pixels, level: float, number: int, spec: Spec) -> CalibrationSample:
     """An image ``[1, H, W, C]`` as a model is given it: a denoiser with noise, in 8 bits as most noisy images are.
 
     Args:
@@ -93,9 +93,9 @@ def sample(image: Pixels, level: float, number: int, spec: Spec) -> Sample:
     """
     fraction = np.full(1, level / 255, np.float32)
     if spec.latent is not None:
-        return Sample(pixels=image, level=fraction)
+        return CalibrationSample(pixels=image, level=fraction)
     noise = np.random.default_rng([0, number]).standard_normal(image.shape, np.float32)
-    return Sample(pixels=to_pixels(to_unit(image) + noise * fraction, (0.0, 1.0), np.uint8), level=fraction)
+    return CalibrationSample(pixels=to_pixels(to_unit(image) + noise * fraction, (0.0, 1.0), np.uint8), level=fraction)
 
 
 def _chosen(images: Iterable[Pixels]) -> list[Pixels]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.int8.layers import layers_to_keep, relative_error
-from model.int8.samples import Sample
+from model.int8.samples import CalibrationSample
 from tests.model.int8.test_samples import _DENOISER, _ENCODER
 
 _ERRORS = {"a": 5.0, "b": 3.0, "c": 2.0, "d": -1.0, "e": 0.5}  # that each layer adds in 8 bits
@@ -30,7 +30,7 @@ class _Known:
     ],
 )
 def test_what_helps_most_for_its_multiplications(costs, wanted):
-    one = Sample(pixels=np.zeros((1, 8, 6, 3), np.uint8), level=np.zeros(1, np.float32))
+    one = CalibrationSample(pixels=np.zeros((1, 8, 6, 3), np.uint8), level=np.zeros(1, np.float32))
 
     def load(graph):
         error = 10 + sum(_ERRORS[name] for name in graph.decode().split(","))
@@ -41,7 +41,7 @@ def test_what_helps_most_for_its_multiplications(costs, wanted):
 
 
 def test_an_error_is_relative_to_what_the_model_says():
-    one = Sample(pixels=np.full((1, 2, 2, 1), 51, np.uint8), level=np.zeros(1, np.float32))
+    one = CalibrationSample(pixels=np.full((1, 2, 2, 1), 51, np.uint8), level=np.zeros(1, np.float32))
     want, got = np.full((1, 2, 2, 1), 0.3, np.float32), np.full((1, 2, 2, 1), 0.31, np.float32)
     assert relative_error(got, want, one, _DENOISER) == pytest.approx((0.01 / 0.1) ** 2, rel=1e-3)
     assert relative_error(got, want, one, _ENCODER) == pytest.approx((0.01 / 0.3) ** 2, rel=1e-3)

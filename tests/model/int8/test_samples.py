@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lake.core.errors import InputError, UsageError
-from model.int8.samples import load_samples, sample
+from model.int8.samples import load_calibration, sample
 from model.spec import Golden, Input, Latent, Spec
 
 _ENCODER = Spec(
@@ -43,7 +43,7 @@ def _number(image) -> int:
 
 
 def test_half_of_few_images_calibrate_and_the_others_measure(numbered):
-    samples = load_samples(numbered(21), _ENCODER)
+    samples = load_calibration(numbered(21), _ENCODER)
     calibrating, held_out = [_number(one.pixels) for one in samples.calibrating], [*map(_number, samples.held_out)]
     assert sorted(calibrating + held_out) == list(range(21)) and len(calibrating) == 10
     assert calibrating != sorted(calibrating)  # at random, since neighbours in a dataset are often alike
@@ -51,11 +51,11 @@ def test_half_of_few_images_calibrate_and_the_others_measure(numbered):
     for number in calibrating:
         sha256.update(b"((1, 8, 6, 3), '|u1')" + bytes([number]) * 144)
     assert samples.sha256 == sha256.hexdigest()
-    assert load_samples(numbered(21), _ENCODER).sha256 == samples.sha256
+    assert load_calibration(numbered(21), _ENCODER).sha256 == samples.sha256
 
 
 def test_of_many_images_some_are_chosen_from_all(numbered):
-    samples = load_samples(numbered(256), _ENCODER)
+    samples = load_calibration(numbered(256), _ENCODER)
     chosen = [*(_number(one.pixels) for one in samples.calibrating), *map(_number, samples.held_out)]
     assert len(chosen) == len(set(chosen)) == 96 and len(samples.held_out) == 48
     quarters = np.bincount(np.array(chosen) // 64)
@@ -64,15 +64,15 @@ def test_of_many_images_some_are_chosen_from_all(numbered):
 
 def test_too_few_images(numbered, tmp_path):
     with pytest.raises(UsageError, match=r"--calibrate \S+: 7 images, which is too few; give 8 or more"):
-        load_samples(numbered(7), _ENCODER)
+        load_calibration(numbered(7), _ENCODER)
     with pytest.raises(InputError):
-        load_samples(str(tmp_path / "nothing"), _ENCODER)
+        load_calibration(str(tmp_path / "nothing"), _ENCODER)
 
 
 def test_images_of_other_sizes_are_covered_and_cropped(tmp_path):
     for n in range(8):
         Image.fromarray(np.full((16 + n, 24, 3), 9 * n, np.uint8)).save(tmp_path / f"{n}.png")
-    samples = load_samples(str(tmp_path), _ENCODER)
+    samples = load_calibration(str(tmp_path), _ENCODER)
     assert sorted(map(_number, [*(s.pixels for s in samples.calibrating), *samples.held_out])) == [*range(0, 72, 9)]
 
 
@@ -81,7 +81,7 @@ def test_a_denoiser_is_given_crops_with_noise_of_its_level(tmp_path):
     stack = rng.integers(100, 156, (16, 140, 150, 1)).astype(np.uint8)
     for n, image in enumerate(stack):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{n}.png")
-    samples = load_samples(str(tmp_path), _DENOISER)
+    samples = load_calibration(str(tmp_path), _DENOISER)
     assert {one.pixels.shape for one in samples.calibrating} == {(1, 128, 128, 1)}
     levels = [255 * float(one.level[0]) for one in samples.calibrating]
     np.testing.assert_allclose(levels, np.linspace(5, 55, 8), rtol=1e-6)
