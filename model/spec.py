@@ -220,9 +220,10 @@ class Spec:
           BundleError: it does not; the text names the functions that it offers, and what to use instead.
         """
         if function not in self.functions:
+            reduced = self.quantization is not None and self.latent is not None
             raise BundleError(
                 f"the model cannot {function}: a bundle of kind {self.kind!r} offers {', '.join(self.functions)}; "
-                f"{_REMEDIES[function]}"
+                f"{'use its bundle in float32, since in int8 it only encodes' if reduced else _REMEDIES[function]}"
             )
 
 
