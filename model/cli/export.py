@@ -1,5 +1,6 @@
 """The command ``latentlake export``."""
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ def run(options: Namespace) -> tuple[dict[str, Any], str]:
         raise UsageError("--output is missing: the directory to write the bundle to")
     from model.export import export
 
+    if hasattr(options, "calibrate"):
+        print("reading images, and trying each layer in 8 bits", file=sys.stderr, flush=True)
     found: list[Likeness] = []
     named = given(options, Preprocessing)
     tuples: dict[str, Any] = {

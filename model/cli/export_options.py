@@ -85,8 +85,8 @@ EXPORT = (
         field="precision",
         choices=("float32", "bfloat16", "int8"),
         help="precision of convolutions and dense layers (default: that of the file); bfloat16 is twice as fast on "
-        "processors that have it, int8 on all, and both change the output slightly; in int8 a model with a latent only "
-        "encodes",
+        "processors that have it, int8 on those with VNNI, and both change the output slightly; in int8 a model with a "
+        "latent only encodes",
     ),
     Option(
         flag="--calibrate",

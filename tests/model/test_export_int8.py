@@ -142,7 +142,7 @@ def test_a_model_with_a_latent_only_encodes(encoder, layers, pictures, save, tmp
     assert encoder.spec.kind == "encoder" and encoder.spec.functions == ("encode",)
     assert set(encoder.spec.files) == {"model.keras", "golden.npz", "encode.onnx"}
     with pytest.raises(
-        BundleError, match="cannot reconstruct: .* offers encode; use its bundle in float32, since in int8"
+        BundleError, match=r"cannot reconstruct: .* offers encode; use its bundle in float32, since in int8"
     ):
         encoder.spec.require("reconstruct")
     model = save(build_vae((12, 10, 3), 4))

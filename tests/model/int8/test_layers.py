@@ -5,7 +5,7 @@ import pytest
 
 from model.int8.layers import layers_to_keep, relative_error
 from model.int8.samples import CalibrationSample
-from tests.model.int8.test_samples import _DENOISER, _ENCODER
+from tests.model.int8.specs import DENOISER, ENCODER
 
 _ERRORS = {"a": 5.0, "b": 3.0, "c": 2.0, "d": -1.0, "e": 0.5}  # that each layer adds in 8 bits
 
@@ -36,12 +36,12 @@ def test_what_helps_most_for_its_multiplications(costs, wanted):
         error = 10 + sum(_ERRORS[name] for name in graph.decode().split(","))
         return lambda _: np.array([[1 + np.sqrt(error)]])
 
-    kept = layers_to_keep(_Known(costs), load, lambda _: np.ones((1, 1)), [one], _ENCODER)
+    kept = layers_to_keep(_Known(costs), load, lambda _: np.ones((1, 1)), [one], ENCODER)
     assert set(kept) == wanted
 
 
 def test_an_error_is_relative_to_what_the_model_says():
     one = CalibrationSample(pixels=np.full((1, 2, 2, 1), 51, np.uint8), level=np.zeros(1, np.float32))
     want, got = np.full((1, 2, 2, 1), 0.3, np.float32), np.full((1, 2, 2, 1), 0.31, np.float32)
-    assert relative_error(got, want, one, _DENOISER) == pytest.approx((0.01 / 0.1) ** 2, rel=1e-3)
-    assert relative_error(got, want, one, _ENCODER) == pytest.approx((0.01 / 0.3) ** 2, rel=1e-3)
+    assert relative_error(got, want, one, DENOISER) == pytest.approx((0.01 / 0.1) ** 2, rel=1e-3)
+    assert relative_error(got, want, one, ENCODER) == pytest.approx((0.01 / 0.3) ** 2, rel=1e-3)

@@ -1,7 +1,6 @@
 """The images that a model is quantised with: which, and with what noise."""
 
 import hashlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,20 +8,7 @@ from PIL import Image
 
 from lake.core.errors import InputError, UsageError
 from model.int8.samples import load_calibration, sample
-from model.spec import Golden, Input, Latent, Spec
-
-_ENCODER = Spec(
-    kind="encoder",
-    input=Input(shape=(8, 6, 3), dtype="uint8", value_range=(0.0, 1.0), color="rgb"),
-    latent=Latent(layer="code", shape=(4,)),
-    functions=("encode",),
-    golden=Golden(count=4, seed=0, tolerance=1e-3),
-    files={},
-)
-_TAKES = Input(
-    shape=(64, 64, 1), dtype="uint8", value_range=(0.0, 1.0), color="gray", any_size=True, multiple=8, reach=8
-)
-_DENOISER = replace(_ENCODER, kind="denoiser", latent=None, functions=("denoise",), input=_TAKES)
+from tests.model.int8.specs import DENOISER, ENCODER
 
 
 @pytest.fixture
@@ -43,7 +29,7 @@ def _number(image) -> int:
 
 
 def test_half_of_few_images_calibrate_and_the_others_measure(numbered):
-    samples = load_calibration(numbered(21), _ENCODER)
+    samples = load_calibration(numbered(21), ENCODER)
     calibrating, held_out = [_number(one.pixels) for one in samples.calibrating], [*map(_number, samples.held_out)]
     assert sorted(calibrating + held_out) == list(range(21)) and len(calibrating) == 10
     assert calibrating != sorted(calibrating)  # at random, since neighbours in a dataset are often alike
@@ -51,11 +37,11 @@ def test_half_of_few_images_calibrate_and_the_others_measure(numbered):
     for number in calibrating:
         sha256.update(b"((1, 8, 6, 3), '|u1')" + bytes([number]) * 144)
     assert samples.sha256 == sha256.hexdigest()
-    assert load_calibration(numbered(21), _ENCODER).sha256 == samples.sha256
+    assert load_calibration(numbered(21), ENCODER).sha256 == samples.sha256
 
 
 def test_of_many_images_some_are_chosen_from_all(numbered):
-    samples = load_calibration(numbered(256), _ENCODER)
+    samples = load_calibration(numbered(256), ENCODER)
     chosen = [*(_number(one.pixels) for one in samples.calibrating), *map(_number, samples.held_out)]
     assert len(chosen) == len(set(chosen)) == 96 and len(samples.held_out) == 48
     quarters = np.bincount(np.array(chosen) // 64)
@@ -64,15 +50,15 @@ def test_of_many_images_some_are_chosen_from_all(numbered):
 
 def test_too_few_images(numbered, tmp_path):
     with pytest.raises(UsageError, match=r"--calibrate \S+: 7 images, which is too few; give 8 or more"):
-        load_calibration(numbered(7), _ENCODER)
+        load_calibration(numbered(7), ENCODER)
     with pytest.raises(InputError):
-        load_calibration(str(tmp_path / "nothing"), _ENCODER)
+        load_calibration(str(tmp_path / "nothing"), ENCODER)
 
 
 def test_images_of_other_sizes_are_covered_and_cropped(tmp_path):
     for n in range(8):
         Image.fromarray(np.full((16 + n, 24, 3), 9 * n, np.uint8)).save(tmp_path / f"{n}.png")
-    samples = load_calibration(str(tmp_path), _ENCODER)
+    samples = load_calibration(str(tmp_path), ENCODER)
     assert sorted(map(_number, [*(s.pixels for s in samples.calibrating), *samples.held_out])) == [*range(0, 72, 9)]
 
 
@@ -81,7 +67,7 @@ def test_a_denoiser_is_given_crops_with_noise_of_its_level(tmp_path):
     stack = rng.integers(100, 156, (16, 140, 150, 1)).astype(np.uint8)
     for n, image in enumerate(stack):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{n}.png")
-    samples = load_calibration(str(tmp_path), _DENOISER)
+    samples = load_calibration(str(tmp_path), DENOISER)
     assert {one.pixels.shape for one in samples.calibrating} == {(1, 128, 128, 1)}
     levels = [255 * float(one.level[0]) for one in samples.calibrating]
     np.testing.assert_allclose(levels, np.linspace(5, 55, 8), rtol=1e-6)
@@ -95,12 +81,12 @@ def test_a_denoiser_is_given_crops_with_noise_of_its_level(tmp_path):
 
 def test_noise_is_that_of_the_number_and_cut_off_at_white():
     grey = np.full((1, 64, 64, 1), 128, np.uint8)
-    one, again, other = (sample(grey, 25, number, _DENOISER).pixels for number in (0, 0, 1))
+    one, again, other = (sample(grey, 25, number, DENOISER).pixels for number in (0, 0, 1))
     assert np.array_equal(one, again) and not np.array_equal(one, other)
     noise = one.astype(float) - 128
     assert noise.std() == pytest.approx(25, rel=0.03) and abs(noise.mean()) < 1 and one.dtype == np.uint8
     assert abs(np.corrcoef(noise.ravel(), other.ravel())[0, 1]) < 0.05
-    whitened = sample(grey + np.uint8(120), 25, 0, _DENOISER).pixels
+    whitened = sample(grey + np.uint8(120), 25, 0, DENOISER).pixels
     assert np.array_equal(whitened, np.minimum(one.astype(int) + 120, 255))
-    feed = sample((grey * np.uint16(257)).astype(np.uint16), 0, 0, _ENCODER).feed()
+    feed = sample((grey * np.uint16(257)).astype(np.uint16), 0, 0, ENCODER).feed()
     assert np.allclose(feed["pixels"] / feed["divisor"], 128 / 255)
