@@ -200,6 +200,13 @@ def _others() -> Iterator[tuple[str, bytes]]:
     out = io.BytesIO()
     pillow_heif.from_pillow(image).save(out)
     yield "HEIC RGB", out.getvalue()
+    wide = np.asarray(image).astype(np.uint16) * 16
+    yield "JPEG-XL 12 bits", imagecodecs.jpegxl_encode(wide, lossless=True, bitspersample=12)
+    yield "JPEG-2000 12 bits", imagecodecs.jpeg2k_encode(wide, level=0, reversible=True, bitspersample=12)
+    yield "AVIF 12 bits", imagecodecs.avif_encode(wide, level=100, bitspersample=12, speed=9)
+    out, size = io.BytesIO(), (image.width, image.height)
+    pillow_heif.from_bytes("RGB;16", size, (wide * 16).tobytes()).save(out)
+    yield "HEIC 10 bits", out.getvalue()
 
 
 def _gifs() -> Iterator[tuple[str, bytes]]:

@@ -15,7 +15,8 @@ from tests.faults.pictures import pictures
 from tests.faults.shard_mutants import ShardMutant
 from tests.torture.fuzz import campaign, once, table
 
-ELSEWHERE = ("PNG 16 bits", "TIFF other", "HEIC", "JPEG-XL")  # Pillow does not read these; their formats' tests compare
+WIDE = ("PNG 16 bits", "AVIF 12 bits", "JPEG-2000 12 bits")
+ELSEWHERE = (*WIDE, "TIFF other", "HEIC", "JPEG-XL")  # Pillow does not read these; their formats' tests compare
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 

@@ -9,6 +9,7 @@ from lake.images.types import ImageError
 _PROPERTIES = (b"meta", b"iprp")
 _MARK = b"\x81"  # first byte of an av1C box
 _WIDE, _TWELVE = 0x40, 0x20
+_MOST_PARTS = 1 << 12  # bounds time
 
 
 def depth(data: bytes) -> int:
@@ -20,8 +21,10 @@ def depth(data: bytes) -> int:
       data: the whole file.
 
     Raises:
-      ImageError: UNSUPPORTED_IMAGE for parts of several depths, where the image states none.
+      ImageError: UNSUPPORTED_IMAGE for parts of several depths, where the image states none, and for very many.
     """
+    if data.count(b"av1C") > _MOST_PARTS:
+        raise ImageError(Reason.UNSUPPORTED_IMAGE, f"AVIF of more than {_MOST_PARTS} parts")
     found = {_coded(data, place) for place in _places(data)} - {0}
     if len(found) > 1:
         found = {_stated(data, box) for box in _properties(data)} - {0} or found

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 
 import imagecodecs
 import numpy as np
@@ -114,6 +115,15 @@ def test_a_part_of_another_depth_does_not_count_where_the_image_states_its_own(r
     nowhere = apart.replace(b"ipma", b"ipmb")
     with pytest.raises(ImageError):
         read_header(nowhere)
+
+
+def test_an_avif_of_very_many_parts_takes_no_time(rng):
+    data = written(known(rng, 10, 3), "avif", 10)
+    data += struct.pack(">I4s", 8 + (32 << 20), b"free") + b"av1C\x81\0\0\0" * (4 << 20)
+    before = time.process_time()
+    with pytest.raises(ImageError, match="AVIF of more than 4096 parts"):
+        read_header(data)
+    assert time.process_time() - before < 1
 
 
 def box(kind, content):
