@@ -12,12 +12,11 @@ from lake.formats.common.byte_stream import decompressed
 from lake.formats.common.shard_errors import as_planned
 from lake.formats.csv.batch import CsvBatch
 from lake.formats.csv.lines import Lines
-from lake.formats.csv.table import CsvTable, fields_of, is_number, looks_numeric, table_of
+from lake.formats.csv.table import NUMBERED, CsvTable, fields_of, is_number, looks_numeric, table_of
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
 
 _SAMPLE = 16  # lines that tell types
 _NAMES = 20  # that an error lists
-_NUMBERS = "pixels"  # name of the numbers of a line
 
 
 class CsvReader(Reader):
@@ -44,7 +43,7 @@ class CsvReader(Reader):
         columns = dict(zip(table.names, zip(*rows, strict=True), strict=True))
         whole = all(text.strip().isdigit() for name in pixels for text in columns[name])
         return RecordSchema(
-            image=_NUMBERS,
+            image=table.title(pixels),
             key=key,
             carry=pa.schema([(name, _type(columns[name])) for name in carry]),
             numeric=True,
@@ -116,10 +115,12 @@ def _table(shard: Shard, line: bytes, columns: RecordSchema) -> CsvTable:
     if (unclear := table.problem()) is not None:
         raise ShardError(shard.path, unclear)
     lacking = [name for name in (columns.key, *columns.carry.names) if name is not None and name not in table.names]
-    count = len(table.pixels(columns.carry.names, columns.key))
-    if lacking or count != columns.length:
-        problem = f"no column {lacking[0]!r}" if lacking else f"{count} numbers in a line, not {columns.length}"
+    pixels = table.pixels(columns.carry.names, columns.key)
+    if lacking or len(pixels) != columns.length:
+        problem = f"no column {lacking[0]!r}" if lacking else f"{len(pixels)} numbers in a line, not {columns.length}"
         raise ShardError(shard.path, f"{problem} as in the first shard")
+    if NUMBERED not in (columns.image, table.title(pixels)) and table.title(pixels) != columns.image:
+        raise ShardError(shard.path, "its columns of numbers have other names or another order than in the first shard")
     return table
 
 

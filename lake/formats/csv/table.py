@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+NUMBERED = "pixels"  # what columns that are numbered are called together
 _PIXEL = re.compile(r"pixel_?(\d+)", re.IGNORECASE)
 _LABEL = re.compile(r"labels?|class|cls|target|.+_label", re.IGNORECASE)
 _KEYS = ("key", "filename", "path", "id", "__key__")
@@ -43,6 +44,14 @@ class CsvTable:
         numbered = self._numbered()
         others = {*self.labels(), *carry, *_KEYS, key} if self.header else {*self.labels(), *carry}
         return [name for _, name in sorted(numbered)] or [name for name in self.names if name not in others]
+
+    def title(self, pixels: Sequence[str]) -> str:
+        """The names of the numbers of a record, as one; numbered columns need none.
+
+        Args:
+          pixels: their names.
+        """
+        return NUMBERED if self._numbered() else ",".join(pixels)
 
     def problem(self) -> str | None:
         """Why nobody can tell which column is which; None where the names tell it."""

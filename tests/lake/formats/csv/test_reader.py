@@ -118,6 +118,31 @@ def test_vectors_of_any_names(tmp_path: Path) -> None:
     assert [value for part in parts for value in part.carried["target"].to_pylist()] == [at / 2 for at in range(8)]
 
 
+@pytest.mark.parametrize(
+    ("header", "same"),
+    [
+        ("a,b,c,d,label", True),
+        ("", True),
+        ("a,b,c,label,d", True),
+        ("a,c,b,d,label", False),
+        ("a,b,c,e,label", False),
+    ],
+)
+def test_vectors_of_a_later_shard_have_the_same_columns(tmp_path: Path, header: str, same: bool) -> None:
+    rows = "1,2,3,4,5\n5,6,7,8,9\n"
+    first = shard_of(tmp_path / "a.csv", f"a,b,c,d,label\n{rows}".encode())
+    columns = READER.settle(first, ColumnSelection(numeric=True, length=4, carry=()))
+    later = shard_of(tmp_path / "b.csv", f"{header}\n{rows}".encode())
+    reading = READER.read(Unit(id="u", format="csv", shards=(later,)), columns, 7)
+    if not same:
+        with pytest.raises(ShardError, match=r"b\.csv: its columns of numbers have other names or another order"):
+            list(reading)
+        return
+    (part,) = [raw.records() for raw in reading]
+    label = header.split(",").index("label") if header else 0  # without a header the first column is the label
+    np.testing.assert_array_equal(part.payload, np.delete([[1, 2, 3, 4, 5], [5, 6, 7, 8, 9]], label, 1))
+
+
 def test_channels_first_and_a_model_of_any_size(tmp_path: Path) -> None:
     images = DICE.integers(0, 256, (5, 4, 3, 3), np.uint8)
     data = lines(images.transpose(0, 3, 1, 2)).encode()
