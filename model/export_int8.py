@@ -85,14 +85,14 @@ def _quantized(spec: Spec, graphs: Mapping[str, bytes], calibrate: str, where: s
     samples = load_calibration(calibrate, spec)
     feeds = [one.feed() for one in samples.calibrating]
     quantizer = Quantizer(graphs[graph_file(function)], OUTPUTS[function], feeds)
-    if not quantizer.layers:
-        raise BundleError(f"{where}: --precision int8 has no layer to change between the first and the last one")
 
     def load(graph: bytes) -> GraphCall:
         return _run({graph_file(function): graph}, function, spec)
 
     exact, tried = load(graphs[graph_file(function)]), samples.calibrating[:: -(-len(feeds) // _TRIED_WITH)]
     kept = layers_to_keep(quantizer, load, exact, tried, spec)
+    if len(kept) == len(quantizer.layers):
+        raise BundleError(f"{where}: --precision int8 has no layer worth changing between the first and the last one")
     graph = quantizer.quantized(kept)
     quantization = Quantization(
         precision="int8",

@@ -18,6 +18,7 @@ from typing import Any
 from lake.core.temporary import temporary_space
 from model.keras.canonical import canonical
 from model.pixels import Pixels
+from model.runtime.onnx import open_session
 
 _FLOAT = 1  # TensorProto.DataType
 _QUANTISED = ("Conv", "Gemm", "MatMul")  # what processors compute in 8 bits
@@ -45,6 +46,7 @@ class Quantizer:
 
     def __init__(self, graph: bytes, outputs: Sequence[str], feeds: Sequence[Mapping[str, Pixels]]) -> None:
         self._outputs = outputs
+        # The tools work on files, and print what they do.
         with temporary_space(), tempfile.TemporaryDirectory() as directory, redirect_stdout(StringIO()):
             path = Path(directory, "graph.onnx")
             self._model = _prepared(graph, path)
@@ -103,8 +105,6 @@ def _prepared(graph: bytes, path: Path) -> Any:
 
 def _multiplications(source: Any, feed: Mapping[str, Pixels]) -> dict[str, int]:
     """Layer -> multiplications, in the order of the graph."""
-    import onnxruntime
-
     model = type(source)()
     model.CopyFrom(source)
     weights = {weight.name: weight.dims for weight in model.graph.initializer}
@@ -112,7 +112,7 @@ def _multiplications(source: Any, feed: Mapping[str, Pixels]) -> dict[str, int]:
     del model.graph.output[:]
     for node in layers:
         model.graph.output.add(name=node.output[0]).type.tensor_type.elem_type = _FLOAT
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString(), any_size=True)
     made = session.run([node.output[0] for node in layers], feed)
     return {node.name: _of_layer(node, weights[node.input[1]], out) for node, out in zip(layers, made, strict=True)}
 
@@ -131,13 +131,16 @@ def _ranges(path: Path, feeds: Sequence[Mapping[str, Pixels]]) -> Any:
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
     options = {"percentile": _PERCENTILE, "symmetric": False}
+    augmented = path.with_name("augmented.onnx")
     calibrator = create_calibrator(
         str(path),
         [*_QUANTISED, *_WITH_THEM],
-        str(path.with_name("augmented.onnx")),
+        str(augmented),
         calibrate_method=CalibrationMethod.Percentile,
         extra_options=options,
     )
+    # Its own would not be optimised, and have a thread for each core.
+    calibrator.infer_session = open_session(augmented.read_bytes(), any_size=True)
     for feed in feeds:  # one at a time: it keeps all tensors of what it is given at once
         calibrator.collect_data(_Reader(feed))
     return calibrator.compute_data()

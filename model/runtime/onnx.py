@@ -70,11 +70,17 @@ class OnnxExecutor(Executor):
         if name not in self._sessions:
             data = self._read(graph_file(name))
             audit_graph(data, graph_file(name))
-            self._sessions[name] = _open(data, any_size=self._spec.input.any_size)
+            self._sessions[name] = open_session(data, any_size=self._spec.input.any_size)
         return self._sessions[name]
 
 
-def _open(graph: bytes, *, any_size: bool) -> Any:
+def open_session(graph: bytes, *, any_size: bool) -> Any:
+    """A session of ONNX Runtime, of one thread and with equal bits in each run.
+
+    Args:
+      graph: bytes of an ONNX file, which has been audited unless it was made here.
+      any_size: sides of its inputs are free.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -230,7 +230,13 @@ def test_models_that_have_no_8_bits(layers, pictures, photographs, save, tmp_pat
     for model, latent, images, kind, text in [
         (vectors, "code", pictures, UsageError, "is for models of images, and this one takes vectors"),
         (keras().models.clone_model(half), "encoded", pictures, UsageError, "this model is in 16 bits"),
-        (nets.plain(depth=1), None, photographs, BundleError, "no layer to change between the first and the last one"),
+        (
+            nets.plain(depth=1),
+            None,
+            photographs,
+            BundleError,
+            "no layer worth changing between the first and the last one",
+        ),
         (looped, "code", pictures, BundleError, "does not convert to ONNX"),
     ]:
         with pytest.raises(kind, match=text):
