@@ -148,7 +148,10 @@ def check_free(output: str) -> bool:
     store, uri = store_for(output), Layout(output).lease
     if store.stat(uri) is None:
         return True
-    holder = parse(retry("a look at the lease", lambda _: _read(uri)))  # it may be renewed meanwhile
+    try:
+        holder = parse(retry("a look at the lease", lambda _: _read(uri)))  # it may be renewed meanwhile
+    except FileNotFoundError:  # it has just been released
+        return True
     if holder is not None and holder.alive(now := store_time(output)):
         raise HeldError(in_use_by(output, holder, now))
     return False

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lake.core.errors import HeldError
-from lake.storage import StoreOptions, configure, configured
+from lake.storage import Stat, StoreOptions, configure, configured
 from lake.storage.local import LocalStore
 from pipeline.output import heartbeat as heartbeats
 from pipeline.output import lease, lease_record
@@ -471,6 +471,21 @@ def test_clocks_of_machines_do_not_matter(tmp_path: Path, monkeypatch: pytest.Mo
             check_free(str(tmp_path))
         renew(str(tmp_path), "one")
         assert abs(float(str(held(tmp_path)["beat"])) - began) < 60
+
+
+def test_a_lease_that_is_released_while_it_is_looked_at_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire(str(tmp_path), "one", ends_with_process=False)
+    stat = LocalStore.stat
+
+    def then_released(store: LocalStore, uri: str) -> Stat | None:
+        found = stat(store, uri)
+        release(str(tmp_path), "one")
+        return found
+
+    monkeypatch.setattr(LocalStore, "stat", then_released)
+    assert check_free(str(tmp_path))
 
 
 def test_what_creates_a_lease_makes_it_nobodys_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
