@@ -48,7 +48,7 @@ def pictures(tmp_path_factory) -> Path:
 def denoiser_file(layers, tmp_path_factory) -> Path:
     keras().utils.set_random_seed(5)
     path = tmp_path_factory.mktemp("denoiser") / "unet.keras"
-    nets.unet(depth=2, width=8).save(path)
+    nets.unet(depth=1, width=8).save(path)
     return path
 
 
