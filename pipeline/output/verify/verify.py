@@ -13,6 +13,7 @@ from pipeline.output.layout import Layout
 from pipeline.output.lease import check_free
 from pipeline.output.manifest import read_manifest
 from pipeline.output.receipts import Receipt, output_names, read_receipts
+from pipeline.output.recovery import find_leavings
 from pipeline.output.verify.files import UnitCheck
 from pipeline.output.verify.report import Problem, VerifyReport
 from pipeline.output.verify.state import check_model, check_success, read_origin
@@ -56,7 +57,7 @@ def verify(output: str, *, deep: bool = False) -> VerifyReport:
     if origin is not None:
         lost.add(f"_model/{origin.model_digest}", check_model(layout, origin))
     lost.attempt("_SUCCESS", lambda: lost.add("_SUCCESS", check_success(layout, manifest, origin)))
-    pending = lost.attempt("_receipts", lambda: read_receipts(layout)) or {}
+    pending = lost.attempt("_receipts", lambda: _pending(layout)) or {}
     if finished := sum(receipt.error is None for receipt in pending.values()):
         lost.add("_receipts", [f"{finished:,} units finished since the last commit; run the job again to commit"])
     receipts = {**manifest, **pending}
@@ -101,6 +102,14 @@ def _manifest(layout: Layout) -> Mapping[str, Receipt]:
             raise OutputError(f"{layout.output}: no _manifest.parquet; name the directory that a finished job wrote")
         raise VerifyError(f"{layout.manifest}: missing: no run has finished, or it was removed; run the job again")
     return read_manifest(layout)
+
+
+def _pending(layout: Layout) -> Mapping[str, Receipt]:
+    """Return the receipts since the last commit."""
+    receipts = read_receipts(layout)
+    last = find_leavings(layout).last_commit if receipts else ""
+    # One of a run before the last may have arrived late. It says nothing, and the next run removes it.
+    return {unit: receipt for unit, receipt in receipts.items() if not "" < receipt.run < last}
 
 
 def _totals(receipts: Iterable[Receipt]) -> dict[str, int]:

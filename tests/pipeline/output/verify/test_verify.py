@@ -219,6 +219,18 @@ def test_a_unit_whose_files_were_being_replaced(output: Path) -> None:
     assert report.extra == ()
 
 
+def test_a_receipt_of_an_earlier_run_that_arrived_late_says_nothing(output: Path) -> None:
+    """It is of another model, and was created when the receipts of the last run had been removed."""
+    layout = Layout(str(output))
+    receipt = read_manifest(layout)["a/train-1"]
+    last = json.loads((output / "_SUCCESS").read_text())["run"]["id"]
+    write_receipt(layout, replace(receipt, run="20200101T000000Z-abcdef", fingerprint="other", outputs=()))
+    report = verify(str(output), deep=True)
+    assert (report.problems, report.extra) == ((), ()), report.describe()
+    write_receipt(layout, replace(receipt, run=f"{last}-later"))
+    assert "1 units finished since the last commit" in verify(str(output)).describe()
+
+
 def test_a_damaged_receipt(output: Path) -> None:
     layout = Layout(str(output))
     write_receipt(layout, replace(read_manifest(layout)["a/train-1"], seconds=3.5, first=1.25))
