@@ -21,6 +21,7 @@ from lake.core.errors import UsageError
 from lake.storage import StoreOptions, put
 from lake.storage.remote import RemoteStore
 from lake.storage.s3.store import S3Store
+from tests.lake.storage.guards import Lease
 
 
 @pytest.fixture
@@ -122,7 +123,8 @@ def test_who_pays_says_so_with_every_request(bucket: Bucket, s3: S3Server, monke
             assert file.read() == bytes(6 << 20)
         assert [stat.size for stat in store.list(bucket.uri)] == [6 << 20]
         bucket.client.create_multipart_upload(Bucket=bucket.name, Key="y")
-        store.sweep(bucket.uri, time.time() + 60)
+        store.replace(f"{bucket.uri}/_hold", uploading(b"mine"))
+        store.sweep(bucket.uri, time.time() + 60, Lease(bucket.uri).guard())
         store.delete(f"{bucket.uri}/x")
         assert {request.method for request in seen} == {"GET", "PUT", "HEAD", "POST", "DELETE"}
         assert {request.header("x-amz-request-payer") for request in seen} == {"requester"}

@@ -14,6 +14,7 @@ from lake.storage import StoreOptions, request_retry
 from lake.storage.remote import RemoteStore
 from lake.storage.request_retry import RequestBackoff
 from lake.storage.s3.store import S3Store
+from tests.lake.storage.guards import Lease
 
 DATA = random.Random(9).randbytes(300_000)
 PART = 5 << 20
@@ -170,11 +171,12 @@ def test_an_upload_that_another_run_swept_begins_again(
 ) -> None:
     """It is swept while the proxy holds the request back that ends it."""
     ending = {"method": "POST", "target": "uploadId="}
+    store.replace(f"{bucket.uri}/_hold", uploading(b"mine"))
     with proxy.doing(Fault(what="stall", seconds=0.5 * STALL, **ending)) as seen, ThreadPoolExecutor(1) as aside:
         writing = aside.submit(store.replace, f"{bucket.uri}/x", uploading(large))
         while not any(request.method == "POST" and "uploadId=" in request.target for request in seen):
             time.sleep(0.01)
-        store.sweep(bucket.uri, time.time() + 60)
+        store.sweep(bucket.uri, time.time() + 60, Lease(bucket.uri).guard())
         writing.result()
         assert sum(request.target.endswith("?uploads") for request in seen) == 2
     assert bucket.get("x") == large

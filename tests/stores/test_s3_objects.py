@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness.servers.s3_server import Bucket, S3Server, uploading
+from lake.core.errors import HeldError
 from lake.storage import StoreOptions, put, store_for
 from lake.storage.remote import ConflictError, RemoteStore
 from lake.storage.s3.store import PART, SINGLE, S3Store
 from lake.storage.store import Listing
 from pipeline.output.lease import check_free
+from tests.lake.storage.guards import Lease
 
 CHECK = "e3069283"  # CRC-32C of b"123456789", as its catalogues give it
 RACERS = 16
@@ -244,11 +246,14 @@ def test_a_checksum_of_checksums_is_none(bucket: Bucket, store: RemoteStore) -> 
 def test_uploads_that_did_not_end_are_swept(bucket: Bucket, store: RemoteStore) -> None:
     for key in ("out/x", "out/y"):
         bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)
-    store.sweep(bucket.uri, time.time() - 60)
+    store.replace(f"{bucket.uri}/out/_hold", uploading(b"mine"))
+    lease = Lease(f"{bucket.uri}/out")
+    store.sweep(bucket.uri, time.time() - 60, lease.guard())
+    store.sweep(f"{bucket.uri}/other", time.time() + 60, lease.guard())
+    with pytest.raises(HeldError, match="another lost it to b'mine'"):
+        store.sweep(bucket.uri, time.time() + 60, lease.guard("another"))
     assert sorted(bucket.uploads()) == ["out/x", "out/y"]
-    store.sweep(f"{bucket.uri}/other", time.time() + 60)
-    assert sorted(bucket.uploads()) == ["out/x", "out/y"]
-    store.sweep(bucket.uri, time.time() + 60)
+    store.sweep(bucket.uri, time.time() + 60, lease.guard())
     assert bucket.uploads() == []
 
 
