@@ -136,7 +136,15 @@ class Proxy:
         with self.lock:
             self.seen.append(replace(request, body=b""))
             met = [fault for fault in self.faults if fault.meets(request)]  # each of them counts
+            if met and met[0].what == "hold":  # here, so that it cannot come after let_through
+                self.gate.clear()
             return met[0] if met else Fault(what="")
+
+    def let_through(self) -> None:
+        """No more faults; what was held back goes on."""
+        with self.lock:
+            self.faults = []
+            self.gate.set()
 
     @contextmanager
     def doing(self, *faults: Fault) -> Iterator[list[Request]]:
@@ -145,8 +153,7 @@ class Proxy:
         try:
             yield self.seen
         finally:
-            self.faults = []
-            self.gate.set()
+            self.let_through()
             self._let_late_ones_arrive()
         assert all(fault.met for fault in faults), [fault for fault in faults if not fault.met]
 
@@ -232,8 +239,6 @@ class _Handler(BaseHTTPRequestHandler):
         request = replace(plain, name=proxy.rules.name(plain))
         fault = proxy.fault(request)
         time.sleep(proxy.latency + (fault.seconds if fault.what == "stall" else 0))
-        if fault.what == "hold":
-            proxy.gate.clear()
         proxy.gate.wait(_HELD)
         if fault.what == "reset":
             return self._reset()

@@ -86,9 +86,9 @@ class Server(Place):
             try:
                 while self.proxy.gate.is_set() and not child.ended:
                     time.sleep(0.002)
-                yield Late(child=child, go_on=self._let_through)
+                yield Late(child=child, go_on=self.proxy.let_through)
             finally:
-                self._let_through()
+                self.proxy.let_through()
                 child.wait()
 
     def _hold(self, output: str, story: Story, number: int) -> Fault:
@@ -97,10 +97,6 @@ class Server(Place):
     def _start(self, output: str, story: Story, patience: float, log: Path) -> Child:
         command = self.command(output, story.late, *self._endpoint(self.proxy.url))
         return self.nursery.start(Machine(name="late", patience=patience).words(command), log, call=CALL)
-
-    def _let_through(self) -> None:
-        self.proxy.faults = []
-        self.proxy.gate.set()
 
     def first(self, output: str, story: Story) -> Fault:
         """The request after which a run can be held up: its ``_SUCCESS``, or the one by which it has the output."""
