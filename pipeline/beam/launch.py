@@ -3,7 +3,7 @@
 import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeAlias
 
 from lake.cli.interrupt import noticing_interrupts
@@ -32,6 +32,7 @@ from pipeline.options.job_options import JobOptions
 from pipeline.output.commit import commit, nothing_done
 from pipeline.output.heartbeat import renewing
 from pipeline.output.layout import Layout
+from pipeline.output.lease import renew
 from pipeline.output.state_file import read_summary
 from pipeline.output.stop import raise_if_stopped
 from pipeline.worker.process import close_worker, warm
@@ -154,6 +155,9 @@ def _run(job: Job, pipeline: Any, beam_arguments: Sequence[str]) -> None:
                 print_job_id(result)
                 result.wait_until_finish()
         except Exception as error:
+            # Who has lost the output misses files that the next run has removed: its plan, its model.
+            with suppress(OSError):
+                renew(job.config.output, job.config.run)
             raise _cause(error) from error
     # Not after an error, for which units of other threads may still need it.
     if here:

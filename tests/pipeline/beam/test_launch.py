@@ -6,14 +6,19 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lake.core.errors import OutputError
+from lake.core.errors import HeldError, OutputError
 from lake.core.records import Reason, Unit
+from pipeline.beam.launch import launch
+from pipeline.job.prepare import Job
+from pipeline.options.job_options import JobOptions
 from pipeline.output.lease import check_free
 from pipeline.output.verify import verify
 from tests.conftest import Model, Pixels, png, write_parquet
@@ -231,3 +236,18 @@ def test_an_interruption_stays_one_and_frees_the_output(
     summary = run_job("encode", shards, model.bundle, tmp_path / "out")
     assert (summary["complete"], summary["total"]["results"]) == (True, 1797)
     verify(str(tmp_path / "out"), deep=True).raise_for_problems()
+
+
+def test_a_run_that_lost_its_output_says_so_and_not_what_it_misses(tmp_path: Path, shards: Path, model: Model) -> None:
+    """The next run has removed its plan."""
+
+    @contextmanager
+    def taken(job: Job) -> Iterator[None]:
+        Path(job.parts[0]).unlink()
+        lease = json.loads((tmp_path / "out/_hold").read_text())
+        (tmp_path / "out/_hold").write_text(json.dumps({**lease, "run": "another"}))
+        yield
+
+    options = JobOptions(verb="encode", input=(str(shards),), model=model.bundle, output=str(tmp_path / "out"))
+    with pytest.raises(HeldError, match="no longer held by run"):
+        launch(options, [], show=taken)
