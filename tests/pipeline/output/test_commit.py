@@ -297,14 +297,14 @@ def test_a_manifest_that_could_not_be_written_is_written_again(
 def test_a_commit_that_takes_longer_than_the_lease_keeps_it(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it runs: no launcher is there that could renew it."""
     monkeypatch.setattr(lease, "RENEWAL", 0.05)
-    monkeypatch.setattr(lease_record, "EXPIRY", 0.5)
+    monkeypatch.setattr(lease_record, "EXPIRY", 1.5)
     where, known = str(output.path), module.write_manifest
     lease.release(where, "run-1")
     acquire(where, "run-1", ends_with_process=False)
 
     def slow(layout: Layout, receipts: Any, guard: Guard) -> OutputFile:
-        for _ in range(6):
-            time.sleep(0.2)
+        for _ in range(8):
+            time.sleep(0.25)
             with pytest.raises(HeldError):
                 acquire(where, "another", ends_with_process=False)
         return known(layout, receipts, guard)

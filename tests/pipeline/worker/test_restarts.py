@@ -29,7 +29,8 @@ def job(tmp_path: Path, shards: Path, model: Model) -> Job:
 
 
 def units(job: Job) -> list[Unit]:
-    return [unpack_unit(data) for part in job.parts for data in read_units(part, StoreOptions())]
+    found = [unpack_unit(data) for part in job.parts for data in read_units(part, StoreOptions())]
+    return sorted(found, key=lambda unit: unit.id)
 
 
 def files(job: Job) -> dict[str, tuple[int, int]]:
