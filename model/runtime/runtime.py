@@ -184,7 +184,7 @@ class Runtime:
         for name, got in outputs.items():
             want = golden[name].astype(np.float64)
             scale = max(float(np.abs(want).max()), 1e-6)
-            worst = float(np.abs(got - want).max()) / scale
+            worst = float(np.abs(got - want).max()) / scale if got.shape == want.shape else np.inf
             self.differences[name] = max(worst, self.differences.get(name, 0.0))
             if not worst <= self.spec.golden.tolerance:  # NaN is a difference too
                 raise BundleError(

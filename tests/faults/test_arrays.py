@@ -25,6 +25,8 @@ from tests.faults.damaged import (
     settle,
 )
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 ARRAYS = ("npz", "npz stored", "npy", "npy chw", "npy.gz", "idx.gz")
 
 

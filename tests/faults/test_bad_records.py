@@ -35,9 +35,8 @@ _IMAGES_OUT = {
 }
 CASES |= {f"{verb} {name}": (verb, CAGES[name]) for verb, names in _IMAGES_OUT.items() for name in names}
 CASES |= {f"reconstruct {name}": ("reconstruct", cage) for name, cage in ARRAYS.items()}
-QUICK = {  # each kind of container once, and each verb; the others are long forms
-    *("encode tfrecord", "encode webdataset", "encode parquet", "encode folder", "encode npz", "encode vectors, npy"),
-    *("encode arrow", "encode vectors, csv", "encode vectors, npy files", "reconstruct npz, channels first"),
+QUICK = {  # the usual containers, and each verb; the others are long forms
+    *("encode tfrecord", "encode webdataset", "encode parquet", "encode folder", "encode vectors, csv"),
     *("reconstruct webdataset", "denoise tfrecord"),
 }
 MARKS = {case: [] if case in QUICK else [pytest.mark.slow] for case in CASES}

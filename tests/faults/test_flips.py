@@ -21,6 +21,8 @@ from tests.faults.damaged import (
     settle,
 )
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 FLIPS = 300
 CHECKED = (
     "tfrecord",

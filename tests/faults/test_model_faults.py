@@ -29,6 +29,8 @@ from tests.faults import fussy
 from tests.faults.outputs import add_up, rows
 from tests.pipeline.conftest import run_job
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 SIZE = 1100  # records: a whole batch and a part of one
 OPEN = Gate(max_reject_fraction=1.0)
 CULPRITS = {

@@ -11,7 +11,7 @@ from tests.faults.overtaken import tell
 from tests.faults.overtaken_on_disk import Disk
 from tests.faults.overtaken_stories import STORIES, Moment, Story
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

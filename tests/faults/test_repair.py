@@ -22,6 +22,8 @@ from tests.faults.outputs import add_up, files, litter, rows, success
 from tests.lake.formats.support import write
 from tests.pipeline.conftest import run_job
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 
 def encode(source: Path, model: Model, output: Path, *more: str, verb: str = "encode") -> int:
     return main([verb, "--input", str(source), "--model", model.bundle, "--output", str(output), *more])

@@ -24,6 +24,8 @@ from pipeline.output.verify.rows import batches, table_problem
 from tests.conftest import Model, write_parquet
 from tests.pipeline.conftest import run_job
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 FLIPS, ALL_FLIPS = 20, 300
 BAD = {3: b"", 4: b"<html>", 11: b"\x89PNG\r\n\x1a\n"}  # position in each shard -> what is there instead of an image
 

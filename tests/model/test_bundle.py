@@ -131,6 +131,7 @@ def test_an_input_that_is_not_there(denoiser_bundle, tmp_path):
 
 
 @pytest.mark.parametrize("activation", ["elu", "gelu", "softplus", "leaky_relu", "relu6", "linear"])
+@pytest.mark.slow
 def test_another_activation_with_the_same_weights(copy, activation, tmp_path):
     model = load_model((copy / MODEL_FILE).read_bytes(), "copy")
     model.get_layer("encoded").activation = keras().activations.get(activation)

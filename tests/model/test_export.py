@@ -49,6 +49,7 @@ def _part(model, layer, x):
     ("latent", "path"),
     [("encoder/bottleneck", "encoder/bottleneck"), ("code", "encoder/code"), ("conv", "encoder/conv")],
 )
+@pytest.mark.slow
 def test_a_layer_within_a_nested_model(nested, save, tmp_path, pixels, latent, path):
     bundle = export(save(nested), latent, str(tmp_path / "b"))
     runtime = Runtime.load(bundle)

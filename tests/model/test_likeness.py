@@ -21,6 +21,8 @@ from model.runtime.runtime import Runtime
 from model.spec import Preprocessing
 from tests.model import nets
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 
 @pytest.fixture(scope="module")
 def photos() -> np.ndarray:

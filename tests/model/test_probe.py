@@ -11,6 +11,8 @@ from model.spec import Noise, Preprocessing
 from tests.conftest import long_forms
 from tests.model import nets
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 
 @pytest.fixture
 def takes(layers, save, tmp_path):

@@ -64,6 +64,7 @@ def test_a_bundle_gives_its_golden_outputs(name: str) -> None:
 
 
 @pytest.mark.parametrize(("level", "gain"), [(25, 10.0), *long_forms((15, 8.0), (50, 12.0))])
+@pytest.mark.slow
 def test_the_denoiser_takes_noise_out(level: int, gain: float) -> None:
     rows, columns = np.mgrid[:96, :120] / 20
     clean = (0.5 + 0.3 * np.sin(rows) * np.cos(columns) + 0.1 * (rows > 2.5)).astype(np.float32)

@@ -26,6 +26,8 @@ from tests.lake.formats.arrow.streams import stream
 from tests.lake.formats.tfrecord.examples import example
 from tests.pipeline.conftest import run_job
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 SHAPE = (6, 5, 3)
 DICE = np.random.default_rng(0)
 

@@ -20,6 +20,8 @@ from pipeline.output.verify import verify
 from tests.conftest import Model, write_parquet
 from tests.pipeline.conftest import run_job
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 ALL = Gate(max_reject_fraction=1)
 
 

@@ -16,6 +16,8 @@ from pipeline.output.verify import verify
 from tests.conftest import Model, Pixels, png, write_parquet
 from tests.pipeline.conftest import run_job
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 
 def pixels_of(data: bytes) -> Pixels:
     return np.asarray(Image.open(io.BytesIO(data)))

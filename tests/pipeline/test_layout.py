@@ -26,6 +26,8 @@ from tests.conftest import Pixels
 from tests.lake.formats.tfrecord.examples import example
 from tests.pipeline.conftest import run_job
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 SHAPE = (6, 5, 3)
 IMAGES = np.random.default_rng(3).integers(0, 256, (7, *SHAPE), np.uint8)
 FIRST = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))

@@ -22,6 +22,8 @@ from tests.lake.formats.support import archive
 from tests.pipeline.conftest import run_job
 from tests.pipeline.test_formats import tfrecord
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 EACH = 5  # records of a format
 FORMATS = ("parquet", "webdataset", "array", "folder", "tfrecord")
 

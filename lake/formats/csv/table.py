@@ -93,12 +93,16 @@ def table_of(line: bytes, length: int | None) -> CsvTable:
 
 
 def fields_of(line: bytes, delimiter: str) -> list[str]:
-    """The fields of a line.
+    r"""The fields of a line. One that is no CSV, for a carriage return or a very long field, is cut at each delimiter.
 
-    >>> fields_of(b'5,"a,b",0', ",")
-    ['5', 'a,b', '0']
+    >>> fields_of(b'5,"a,b",0', ","), fields_of(b"5,\r6", ",")
+    (['5', 'a,b', '0'], ['5', '\r6'])
     """
-    return next(csv.reader([line.decode("utf-8", "backslashreplace")], delimiter=delimiter), [])
+    text = line.decode("utf-8", "backslashreplace")
+    try:
+        return next(csv.reader([text], delimiter=delimiter), [])
+    except csv.Error:
+        return text.split(delimiter)
 
 
 def looks_numeric(lines: Sequence[bytes]) -> bool:

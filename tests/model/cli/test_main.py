@@ -33,6 +33,7 @@ def test_help_imports_nothing_heavy_and_shows_an_example(command):
     assert not command or f"example:\n  latentlake {command[0]} " in printed
 
 
+@pytest.mark.slow
 def test_train_check_and_export(digits, tmp_path, capsys):
     np.save(tmp_path / "digits.npy", digits[:300, ..., None])
     bundle = str(tmp_path / "bundle")
@@ -118,6 +119,7 @@ def test_text_of_a_model_is_one_printable_line(layers, save, tmp_path, capsys, n
     assert all(line.isprintable() for line in capsys.readouterr().err.split("\n"))
 
 
+@pytest.mark.slow
 def test_a_denoiser_is_exported_and_checked(layers, save, tmp_path, capsys):
     path, bundle = str(save(nets.unet())), str(tmp_path / "bundle")
     told = ["--noise-input", "noise_level", "--noise-scale", "255"]  # untrained, so its outputs are anything

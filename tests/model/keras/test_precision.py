@@ -15,6 +15,8 @@ from model.keras.precision import to_bfloat16
 from model.runtime.runtime import Runtime
 from tests.model import nets
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 _ZOO = Path(__file__).parents[3] / "model/zoo"
 
 

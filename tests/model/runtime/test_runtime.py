@@ -136,6 +136,7 @@ print(hashlib.sha256(result.latents.tobytes() + result.output.tobytes() + result
 
 
 @pytest.mark.parametrize("executor", ["onnx", "tensorflow"])
+@pytest.mark.slow
 def test_bits_do_not_depend_on_cores_and_threads(bundle, images, tmp_path, executor):
     runtime = Runtime.load(bundle, executor)
     np.save(tmp_path / "images.npy", images)
@@ -248,6 +249,7 @@ def test_out_of_memory(layers, save, tmp_path):
     assert len(set(steps)) == len(steps) == done.stderr.count("\n")
 
 
+@pytest.mark.slow
 def test_errors_of_large_images_are_summed_carefully(layers, save, tmp_path):
     inputs = layers.Input((700, 500, 3))
     spatial = layers.AveragePooling2D(100, name="spatial")(inputs)

@@ -8,6 +8,8 @@ from model.runtime.runtime import Runtime
 from model.spec import Preprocessing
 from model.training.networks import build_dense_autoencoder, build_vae
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 
 @pytest.fixture(scope="module")
 def vae(layers, tmp_path_factory):

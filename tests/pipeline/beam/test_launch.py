@@ -99,6 +99,7 @@ def test_a_job_leaves_no_threads_and_no_frozen_heap(tmp_path: Path, model: Model
 
 
 @pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.slow
 def test_any_number_of_threads_gives_the_same_bytes(
     tmp_path: Path, encoded: Path, shards: Path, model: Model, threads: int
 ) -> None:

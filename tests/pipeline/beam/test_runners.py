@@ -27,6 +27,8 @@ from pipeline.worker.run_unit import run_unit
 from tests.conftest import Model
 from tests.faults.outputs import files
 
+pytestmark = pytest.mark.slow  # jobs, or models, from end to end
+
 FLINK = ["--runner=FlinkRunner", "--flink_master=jobmanager:8081"]
 DATAFLOW = ["--runner=DataflowRunner", "--region=europe-west4"]
 

@@ -166,6 +166,7 @@ def test_a_commit_that_comes_between(layout: Layout, monkeypatch: pytest.MonkeyP
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 def test_what_ended(shards: Path, model: Any, tmp_path: Path) -> None:
     output = tmp_path / "out"
     summary = run_job("encode", shards, model.bundle, output)
@@ -178,6 +179,7 @@ def test_what_ended(shards: Path, model: Any, tmp_path: Path) -> None:
     assert status(output).refused == ("_SUCCESS was removed",)
 
 
+@pytest.mark.slow
 def test_what_ended_with_a_failed_unit(shards: Path, model: Any, tmp_path: Path) -> None:
     """Its shard is named while the run lasts, and after it; nothing of that is left in the output."""
     source = tmp_path / "in"

@@ -222,6 +222,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("group", [50, *long_forms(1000)])
+@pytest.mark.slow
 def test_bytes_do_not_tell_where_batches_ended(tmp_path: Path, small_groups: None, group: int) -> None:
     count = 1000
     table = pa.table({"image": images(count, STRUCT), **other_columns(count)})
