@@ -10,6 +10,8 @@ from tests.conftest import Model
 from tests.faults.damaged import COUNT, Container
 from tests.faults.outputs import add_up, rows
 
+pytestmark = pytest.mark.slow  # jobs from end to end
+
 OPTIONS = {"npy chw": ["--layout", "chw"]}
 LEFT = {"arrow": range(1, COUNT), "csv.gz": range(1, COUNT), "npy chw": [0], "npz": [0]}  # records of a half
 

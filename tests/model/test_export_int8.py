@@ -217,6 +217,7 @@ def test_options_that_do_not_go_together(saved, pictures, layers, save, tmp_path
     assert "--calibrate does not go with --again" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_models_that_have_no_8_bits(layers, pictures, photographs, save, tmp_path, caplog):
     """Vectors, half precision, nothing to quantise, nothing that converts."""
     vectors = keras().Sequential([layers.Input((8,)), layers.Dense(4, name="code"), layers.Dense(8)])

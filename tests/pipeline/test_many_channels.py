@@ -34,6 +34,7 @@ def test_each_channel_is_denoised_as_if_it_were_alone(tmp_path: Path, kind: str)
     np.testing.assert_array_equal(first.transpose(0, 2, 3, 1), found)
 
 
+@pytest.mark.slow
 def test_image_files_of_many_channels_are_tiff(tmp_path: Path) -> None:
     images = (DICE.random((2, 24, 20, 6)) * 255).astype(np.uint8)
     found = denoised(tmp_path, "six", images)

@@ -72,6 +72,7 @@ print(json.dumps(parsed))
 """
 
 
+@pytest.mark.slow
 def test_a_bundle_is_opened_compiled_and_run_without_parsing_source(tmp_path):
     run = [sys.executable, "-c", _PROGRAM, str(tmp_path)]
     done = subprocess.run(run, capture_output=True, text=True, cwd=_ROOT, check=False)

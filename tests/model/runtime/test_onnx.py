@@ -148,6 +148,7 @@ def test_equal_models_have_equal_graphs(bundle, saved, tmp_path):
     assert run.stdout.strip() == bundle.digest
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_convert(layers, save, tmp_path, caplog):
     """It says so in one line, and the bundle is what it was before there were graphs. A GRU becomes a loop."""
     image = layers.Input((8, 8, 1))

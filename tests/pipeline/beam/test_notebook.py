@@ -23,6 +23,7 @@ p.run()
 
 
 @pytest.mark.parametrize("pandas", ["", "sys.modules['pandas'] = None"])
+@pytest.mark.slow
 def test_a_pipeline_runs_in_a_notebook(pandas: str) -> None:
     code = "\n".join([_SHELL, pandas, _JOB])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

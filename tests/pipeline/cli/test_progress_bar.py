@@ -184,5 +184,6 @@ def test_a_terminal_that_is_told_to_show_ascii_gets_ascii() -> None:
 
 
 @pytest.mark.parametrize("term", ["dumb", ""])
+@pytest.mark.slow
 def test_a_terminal_that_knows_no_escapes_gets_none(term: str) -> None:
     assert not re.search(r"[\x1b\r]", on_a_terminal(50, TERM=term))
