@@ -69,7 +69,7 @@ def test_what_dies_or_freezes_on_the_way_is_not_seen(flink: Flink, work: Work, t
     def ended() -> bool:
         left = [set(node.workers) - known for node, known in zip(flink.nodes, before, strict=True)]
         # An attempt that fails while it is deployed may leave a worker to its TaskManager, as long as that lives.
-        return all(len(workers) <= 1 for workers in left)
+        return all(len(workers) <= len(flink.failures()) for workers in left)
 
     until(ended, "the end of the workers")
     assert len(ready) >= SHARDS // 4
