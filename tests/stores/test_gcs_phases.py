@@ -86,8 +86,12 @@ class Clean:
         output = self._gs.download("out", self._folder / name)
         found = files(output)
         assert sorted(key for key in found | self.files if found.get(key) != self.files.get(key)) == []
-        assert litter(output) == []
         assert (output / "_SUCCESS").exists()
+        if left := litter(output):
+            # A receipt whose request was given up arrived after the commit. It says nothing, and the next run removes it.
+            assert [file for file in left if not file.startswith("_receipts/")] == []
+            reconstruct(self._gs, self._gcs)
+            assert litter(self._gs.download("out", self._folder / f"{name}, and again")) == []
         self.wipe()
 
     def check_halfway(self, name: str) -> None:
