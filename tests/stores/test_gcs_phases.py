@@ -88,7 +88,7 @@ class Clean:
         assert sorted(key for key in found | self.files if found.get(key) != self.files.get(key)) == []
         assert (output / "_SUCCESS").exists()
         if left := litter(output):
-            # A receipt whose request was given up arrived after the commit. It says nothing, and the next run removes it.
+            # The request for a receipt was given up, and arrived after the commit. The next run removes it.
             assert [file for file in left if not file.startswith("_receipts/")] == []
             reconstruct(self._gs, self._gcs)
             assert litter(self._gs.download("out", self._folder / f"{name}, and again")) == []
