@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -73,6 +74,17 @@ def until(true: Callable[[], bool], what: str, *parts: Part, seconds: float = _S
             assert part.process.poll() is None, f"{part.log} ends before {what}: {part.said[-2000:]}"
         time.sleep(0.05)
     raise AssertionError(f"{seconds} s, and still not: {what}")
+
+
+def await_url(url: str, process: "subprocess.Popen[bytes]", seconds: float = 30) -> None:
+    """Wait until a server of this machine gives a page, as long as its process lives."""
+
+    def answers_well() -> bool:
+        assert process.poll() is None, f"{process.args!r} ended with {process.returncode}"
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+
+    until(answers_well, f"an answer of {url}", seconds=seconds)
 
 
 def free_ports(count: int) -> list[int]:

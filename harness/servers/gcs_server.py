@@ -1,9 +1,6 @@
 """fake-gcs-server, for the tests of ``gs://``: one for each session, and a second client to compare with."""
 
-import socket
 import subprocess
-import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +11,11 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
+from harness.processes import await_url, free_ports
 from harness.servers.gcs_rules import GcsRules
 from harness.servers.proxy import Proxy, proxied
 
 BINARY = Path(__file__).parents[2] / ".servers/fake-gcs-server"
-_SECONDS = 30  # until it answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,33 +84,14 @@ class GcsBucket:
 def serving() -> Iterator[GcsServer]:
     """A server in this block."""
     assert BINARY.exists(), f"{BINARY} is not there: run scripts/servers"
-    port = _port()
+    (port,) = free_ports(1)
     where = ("-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", f"127.0.0.1:{port}")
     own = ("-external-url", f"http://127.0.0.1:{port}", "-backend", "memory", "-log-level", "error")
     process = subprocess.Popen([BINARY, *where, *own], stdout=subprocess.DEVNULL)
     try:
-        _await(f"http://127.0.0.1:{port}/storage/v1/b?project=tests", process)
+        await_url(f"http://127.0.0.1:{port}/storage/v1/b?project=tests", process)
         with proxied(port, GcsRules()) as proxy:
             yield GcsServer(url=f"http://127.0.0.1:{port}", proxy=proxy, pid=process.pid)
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _await(url: str, process: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + _SECONDS
-    while time.monotonic() < end:
-        assert process.poll() is None, f"fake-gcs-server ended with {process.returncode}"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError(f"{url} does not answer")
-
-
-def _port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -4,11 +4,8 @@ import io
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +18,7 @@ import boto3
 import google_crc32c
 from botocore.config import Config
 
+from harness.processes import await_url, free_ports
 from harness.servers.proxy import Proxy, proxied
 from harness.servers.s3_rules import S3Rules
 from lake.storage.remote import Upload
@@ -34,7 +32,6 @@ ENVIRONMENT = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
-_SECONDS = 30  # until it answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +115,7 @@ def serving() -> Iterator[S3Server]:
     """A server in this block."""
     binary = shutil.which("minio", path=os.pathsep.join([str(_PLACE), os.environ.get("PATH", "")]))
     assert binary, "minio is not there: run scripts/servers"
-    port, console, data = _port(), _port(), tempfile.mkdtemp(prefix="minio-")
+    (port, console), data = free_ports(2), tempfile.mkdtemp(prefix="minio-")
     process = subprocess.Popen(
         [binary, "server", data, "--address", f"127.0.0.1:{port}", "--console-address", f"127.0.0.1:{console}"],
         env={"MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": PASSWORD, "HOME": data},
@@ -126,29 +123,10 @@ def serving() -> Iterator[S3Server]:
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        _await(f"{url}/minio/health/ready", process)
+        await_url(f"{url}/minio/health/ready", process)
         with proxied(port, S3Rules()) as proxy:
             yield S3Server(url=url, proxy=proxy)
     finally:
         process.terminate()
         process.wait(10)
         shutil.rmtree(data)
-
-
-def _await(url: str, process: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + _SECONDS
-    while time.monotonic() < end:
-        assert process.poll() is None, f"minio ended with {process.returncode}"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError(f"{url} does not answer")
-
-
-def _port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

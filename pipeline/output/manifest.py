@@ -14,7 +14,7 @@ from lake.core.records import OutputFile
 from lake.formats.common.parquet_file import read_table
 from lake.storage import Guard, store_for
 from pipeline.output.layout import Layout
-from pipeline.output.receipts import Receipt, read_receipts
+from pipeline.output.receipts import Receipt
 
 _SCHEMA = pa.schema(
     [
@@ -122,19 +122,3 @@ def _check(receipt: dict[str, Any]) -> str:
     untimed.pop("several_pages", None)
     untimed.pop("run", None)
     return f"{google_crc32c.value(json.dumps(untimed, sort_keys=True).encode()):08x}"
-
-
-def read_state(layout: Layout) -> dict[str, Receipt]:
-    """Read the receipts of all finished units: those of the manifest, and newer ones since the last commit.
-
-    Args:
-      layout: the output.
-
-    Returns:
-      Receipts by unit.
-
-    Raises:
-      VerifyError: the manifest is damaged.
-    """
-    state = {**read_manifest(layout), **read_receipts(layout)}
-    return {unit: receipt for unit, receipt in state.items() if receipt.error is None}

@@ -16,8 +16,8 @@ import google_crc32c
 import numpy as np
 
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import read_state
-from pipeline.output.receipts import Receipt
+from pipeline.output.manifest import read_manifest
+from pipeline.output.receipts import Receipt, read_receipts
 from pipeline.output.verify import verify
 from tests.conftest import png, write_parquet
 from tests.faults.flaky import READS, WRITES, Flaw
@@ -177,7 +177,9 @@ def check_halfway(work: Work, output: Path) -> None:
 
 def receipts(output: Path) -> dict[str, Receipt]:
     """Of all units that are done."""
-    return read_state(Layout(str(output))) if output.exists() else {}
+    layout = Layout(str(output))
+    found = {**read_manifest(layout), **read_receipts(layout)} if output.exists() else {}
+    return {unit: receipt for unit, receipt in found.items() if receipt.error is None}
 
 
 def marks(output: Path) -> Marks:

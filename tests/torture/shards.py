@@ -12,10 +12,11 @@ from lake.core.errors import LatentlakeError
 from lake.core.records import Records, Shard, Unit
 from lake.formats import FORMATS
 from lake.formats.reader import ColumnSelection, Reader, RecordSchema
+from lake.storage import StoreOptions
 from pipeline.output.job_file import read_job_file
 from pipeline.output.layout import DATA, Layout
 from pipeline.output.lease import check_free
-from pipeline.output.manifest import read_state
+from pipeline.output.recovery import find_leavings, known_state
 from tests.faults.shard_mutants import ShardMutant, intact
 from tests.lake.formats.support import shard_of
 
@@ -99,7 +100,8 @@ def _state(place: str) -> str:
 
 
 def _receipts(place: str) -> None:
-    for receipt in read_state(Layout(place)).values():
+    layout = Layout(place)
+    for receipt in known_state(layout, find_leavings(layout), StoreOptions())[0].values():
         for output in receipt.outputs:
             parts = output.name.split("/")
             assert parts[0] in DATA

@@ -16,6 +16,7 @@ from lake.images.codecs import icc, isobmff
 from lake.images.encoder import ImageEncoder, ImageFormat
 from lake.images.header import format_of, read_header
 from lake.images.types import ImageError, Target
+from tests.lake.images.codecs.damage import count_rejects, damaged, stored
 
 FORMATS = {"avif": "AVIF", "jp2": "JPEG2000", "j2k": "JPEG2000", "heic": "HEIF"}
 NAMES = {"avif": "AVIF", "jp2": "JPEG 2000", "j2k": "JPEG 2000", "heic": "HEIC"}
@@ -35,10 +36,6 @@ def truth(data):
     image = HeifImageFile(io.BytesIO(data)) if format_of(data) == "HEIC" else Image.open(io.BytesIO(data))
     image.load()
     return image
-
-
-def stored(data):
-    return decode_one.decode_stored(data, read_header(data))
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -132,18 +129,7 @@ def test_a_codestream_of_no_components_is_refused(photo, suffix):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_damage_is_a_reject_or_other_pixels_of_the_same_size(rng, photo, suffix):
     data = written(Image.fromarray(photo(48, 64)), suffix)
-    rejects = 0
-    for number in range(60):
-        damaged = bytearray(data)
-        for at in rng.integers(0, len(data), 1 + number % 5):
-            damaged[at] = rng.integers(256)
-        damaged = bytes(damaged[: len(data) if number % 3 else rng.integers(1, len(data))])
-        try:
-            header = read_header(damaged, max_pixels=1 << 20)
-            assert stored(damaged).shape[:2] == (header.height, header.width)
-        except ImageError:
-            rejects += 1
-    assert rejects > 10
+    assert count_rejects(damaged(rng, data, 60)) > 10
 
 
 def test_without_the_extra_a_heic_says_its_name(photo, monkeypatch):
@@ -193,15 +179,5 @@ def test_frames_and_sizes_of_jpeg_xl_are_told_by_its_header(rng):
 
 
 def test_damaged_jpeg_xl_is_a_reject_or_an_image_of_its_size(rng, photo):
-    data, rejects = imagecodecs.jpegxl_encode(photo(48, 64)), 0
-    for number in range(80):
-        damaged = bytearray(data)
-        for at in rng.integers(0, len(data), 1 + number % 5):
-            damaged[at] = rng.integers(256)
-        damaged = bytes(damaged[: len(data) if number % 3 else rng.integers(1, len(data))])
-        try:
-            header = read_header(damaged, max_pixels=1 << 20)
-            assert stored(damaged).shape[:2] == (header.height, header.width)
-        except ImageError:
-            rejects += 1
-    assert rejects > 20
+    data = imagecodecs.jpegxl_encode(photo(48, 64))
+    assert count_rejects(damaged(rng, data, 80)) > 20
