@@ -15,11 +15,11 @@ from model.export_graphs import graphs_or_none
 from model.export_int8 import check_precision, export_int8
 from model.golden import COUNT, golden_inputs, pack
 from model.keras.layer_graph import depends_on_latent_alone, find_latent, layer_shapes
-from model.keras.layout import is_channels_first, to_channels_last
 from model.keras.load import keras_reason, load_model
 from model.keras.precision import to_bfloat16
 from model.keras.save import serialize_model
 from model.keras.signature import InputSignature, format_shape, read_signature
+from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
 from model.pixels import Pixels, to_unit
 from model.probe import Probe
@@ -29,6 +29,7 @@ from model.runtime.tensorflow import TensorFlowExecutor, model_errors
 from model.spec import (
     CHANNELS,
     FUNCTIONS,
+    PIXEL_RANGE,
     Golden,
     Input,
     Json,
@@ -40,7 +41,6 @@ from model.spec import (
 )
 
 _SEED = 0
-_RANGE = (0.0, 1.0)  # of pixels, where nothing else is stated
 # Processors round differently: by about 1e-6 in float32, by about 1e-2 if a layer computes in half precision.
 _TOLERANCE = 1e-3
 _HALF_TOLERANCE = 3e-2
@@ -97,19 +97,20 @@ def export(
     check_precision(precision, calibrate)
     # Before anything that takes long.
     refuse_existing(output)
+    given = preprocessing or Preprocessing()
     data, where = _content(path), str(path)
     model = load_model(data, where)
     try:
-        if is_channels_first(model, preprocessing.input_shape if preprocessing else None):
-            model = to_channels_last(model)
+        if (wrapped := wrap(model, given)) is not model:
+            model = wrapped
             data = serialize_model(model)
         if precision == "bfloat16":
             model = to_bfloat16(model, [name for name in (latent, variance) if name])
             data = serialize_model(model)
         with model_errors():
-            spec = _describe(model, latent, preprocessing or Preprocessing(), variance, kind, dict(training or {}))
+            spec = _describe(model, latent, given, variance, kind, dict(training or {}))
             golden = _golden(_runtime(model, spec))
-            looks = likeness(spec, golden, model, _stated(preprocessing))
+            looks = likeness(spec, golden, model, _stated(given))
         if looks is not None:
             judge(looks)
     except UsageError as error:
@@ -132,9 +133,8 @@ def export(
     return write_bundle(output, spec, {MODEL_FILE: data, GOLDEN_FILE: pack(golden), **graphs})
 
 
-def _stated(given: Preprocessing | None) -> frozenset[str]:
-    names = ("value_range", "output_range") if given else ()
-    return frozenset(name for name in names if getattr(given, name) is not None)
+def _stated(given: Preprocessing) -> frozenset[str]:
+    return frozenset(name for name in ("value_range", "output_range") if getattr(given, name) is not None)
 
 
 def _runtime(model: Any, spec: Spec) -> Runtime:
@@ -177,16 +177,17 @@ def _input(signature: InputSignature, given: Preprocessing) -> Input:
     return Input(
         shape=signature.shape,
         dtype="uint8" if len(signature.shape) == 3 else "float32",
-        value_range=given.value_range or _RANGE,
+        value_range=given.value_range or PIXEL_RANGE,
         color=_color(signature.shape, given.color),
         noise=signature.noise,
         any_size=signature.any_size,
+        normalization=given.normalization(signature.shape[2] if len(signature.shape) == 3 else None),
     )
 
 
 def _other_range(given: Preprocessing) -> tuple[float, float] | None:
     # Left out where it is the input's, so that a bundle's digest does not depend on whether it was stated.
-    return None if given.output_range == (given.value_range or _RANGE) else given.output_range
+    return None if given.output_range == (given.value_range or PIXEL_RANGE) else given.output_range
 
 
 def _probed(model: Any, spec: Spec) -> Spec:

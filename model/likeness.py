@@ -10,6 +10,7 @@ import numpy as np
 
 from lake.core.errors import UsageError
 from model.keras.preprocessing import first_scaling, last_activation
+from model.keras.wrap import wrapped_model
 from model.pixels import Floats, Pixels, to_unit
 from model.spec import Json, Spec
 
@@ -110,6 +111,7 @@ def likeness(
     doubts = doubts or [
         *_input_doubts(spec, model, stated),
         *_activation_doubts(spec, model, stated),
+        *_normalization_doubts(spec, model),
         *_range_doubts(spec, output, stated),
     ]
     return Likeness(
@@ -159,6 +161,22 @@ def _activation_doubts(spec: Spec, model: Any, stated: frozenset[str]) -> Iterat
         yield Doubt(
             text=f"its last layer is a {known[0]}, which puts out {_show(*known[1])}, where "
             f"{_show(*spec.output_range)} is expected: give --value-range {_show(*known[1])}",
+            grave=True,
+        )
+
+
+def _normalization_doubts(spec: Spec, model: Any) -> Iterator[Doubt]:
+    """Doubts about an output that is taken to be normalised: a bounded last layer may not reach what images become."""
+    normalization = spec.input.normalization
+    inner = wrapped_model(model) if normalization and normalization.output else None
+    known = last_activation(inner) if inner is not None else None
+    if normalization is None or known is None:
+        return
+    least, most = normalization.limits(spec.input.value_range)
+    if max(known[1][0] - least, most - known[1][1]) > _BEYOND * (most - least):
+        yield Doubt(
+            text=f"its last layer is a {known[0]}, which puts out {_show(*known[1])}, where normalised images have "
+            f"{least:.3g} .. {most:.3g}: give --output-range {_show(*known[1])}",
             grave=True,
         )
 

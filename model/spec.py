@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from lake.core.errors import BundleError, UsageError
 from lake.core.printable import printable
+from model.normalization import Normalization, check_normalization, normalization, preset_fields
 
 Json: TypeAlias = Any
 Shape: TypeAlias = tuple[int, ...]
@@ -16,7 +17,8 @@ FUNCTIONS = ("encode", "reconstruct", "decode", "denoise", "generate")
 KINDS = ("autoencoder", "dense", "encoder", "vae", "denoiser")
 MAX_MULTIPLE = 64  # pixels
 MAX_REACH = 128  # pixels
-_LARGEST = 1e38  # of the values of black and white: their distance must be a float32, too
+PIXEL_RANGE = (0.0, 1.0)  # values of black and white where nothing else is stated
+LARGEST = 1e38  # of the values of black and white: their distance must be a float32, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Input:
       multiple: sides are padded to multiples of this number of pixels, a power of two.
       reach: radius in pixels of the area that an output pixel depends on, as far as it matters: a crop with this margin
         gives what the whole image gives, within a quarter of an 8-bit step.
+      normalization: what the bundle's model itself does to images first, for people; None where it does nothing.
     """
 
     shape: Shape
@@ -62,6 +65,7 @@ class Input:
     any_size: bool = False
     multiple: int = 1
     reach: int = 0
+    normalization: Normalization | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +255,7 @@ def is_range(low: float, high: float) -> bool:
     >>> is_range(0, 255), is_range(1, 0), is_range(0, 10**400)
     (True, False, False)
     """
-    return -_LARGEST < low < high < _LARGEST
+    return -LARGEST < low < high < LARGEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,30 +264,55 @@ class Preprocessing:
 
     Attributes:
       value_range: the values of black and white; for vectors the range of the data. None for 0 and 1.
-      output_range: the same of what the model puts out; None where it is as of the input.
+      output_range: the same of what the model puts out; None where it is as of the input, normalised if that is.
+      mean: what was subtracted from each channel, red first, or one number for all, in values of ``value_range``.
+      std: what each channel was divided by after that, likewise.
+      bgr: whether the model takes, and puts out, images with blue first.
+      preset: a key of ``model.normalization.PRESETS``, in place of ``value_range``, ``mean``, ``std`` and ``bgr``. It
+        sets these, and is None afterwards.
       color: 'gray', 'rgb' or 'rgba'; None to go by the number of channels.
       input_shape: (H, W, C) or (d,); needed if the model has a latent and leaves a side open.
       noise_input: name of the second input, which takes the noise level; 'channel' if the last channel does.
       noise_scale: number that stood for a standard deviation of all of white: 1 for fractions, 255 for 8-bit steps.
 
     Raises:
-      UsageError: a range is empty or not finite, or the scale is not positive.
+      UsageError: a range is empty or not finite, the scale is not positive, or a mean or deviation does not fit.
 
     >>> Preprocessing(value_range=(-1.0, 1.0)).noise_scale
     1.0
+    >>> Preprocessing(preset="tf") == Preprocessing(value_range=(-1.0, 1.0))
+    True
     """
 
     value_range: tuple[float, float] | None = None
     output_range: tuple[float, float] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    bgr: bool = False
+    preset: str | None = None
     color: str | None = None
     input_shape: Shape | None = None
     noise_input: str | None = None
     noise_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.preset is not None:
+            fields = preset_fields(self.preset, {name: getattr(self, name) for name in self.__slots__})
+            for name, value in {**fields, "preset": None}.items():
+                object.__setattr__(self, name, value)
         for flag, limits in (("--value-range", self.value_range), ("--output-range", self.output_range)):
             if limits is not None and not is_range(*limits):
                 shown = " ".join(printable(str(value), 40) for value in limits)
                 raise UsageError(f"{flag} {shown}: the first must be below the second, and both finite")
         if not 0 < self.noise_scale < float("inf"):
             raise UsageError(f"--noise-scale {self.noise_scale:g}: must be above 0 and finite")
+        check_normalization(self.mean, self.std, self.value_range or PIXEL_RANGE)
+
+    def normalization(self, channels: int | None) -> Normalization | None:
+        """What is done to images of a number of channels; None where nothing is, or ``channels`` for vectors.
+
+        Raises:
+          UsageError: mean, deviation or order do not fit this number of channels.
+        """
+        output = self.output_range is None
+        return normalization(self.mean, self.std, bgr=self.bgr, channels=channels, output=output)

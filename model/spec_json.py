@@ -9,10 +9,12 @@ from typing import Any, NoReturn, TypeVar
 from lake.core.errors import BundleError
 from lake.core.printable import printable
 from model.graphs import GRAPH_FILES
+from model.normalization import Normalization
 from model.spec import (
     CHANNELS,
     FUNCTIONS,
     KINDS,
+    LARGEST,
     MAX_MULTIPLE,
     MAX_REACH,
     FileEntry,
@@ -62,7 +64,13 @@ def _input_json(takes: Input) -> Json:
         "color": takes.color,
         **({} if takes.noise is None else {"noise": _noise_json(takes.noise)}),
         **({"any_size": True, "multiple": takes.multiple, "reach": takes.reach} if takes.any_size else {}),
+        **({} if takes.normalization is None else {"normalization": normalization_json(takes.normalization)}),
     }
+
+
+def normalization_json(given: Normalization) -> Json:
+    """Convert a normalisation to JSON values, as ``model.json`` and the metadata of tables have it."""
+    return {"mean": list(given.mean), "std": list(given.std), "bgr": given.bgr, "output": given.output}
 
 
 def _noise_json(noise: Noise) -> Json:
@@ -177,7 +185,26 @@ def _input(fields: _Fields, kind: str) -> Input:
         value_range=_range(fields, "value_range"),
         color=color,
         noise=_noise(fields, kind),
+        normalization=_normalization(fields, shape) if fields.has("normalization") else None,
         **(_any_size(fields, kind, shape) if fields.has("any_size") else {}),
+    )
+
+
+def _normalization(takes: _Fields, shape: Shape) -> Normalization:
+    fields = takes.fields("normalization")
+
+    def numbers(name: str, least: float) -> tuple[float, ...]:
+        def valid(values: list[Json]) -> bool:
+            known = all(type(value) in (int, float) and least < value < LARGEST for value in values)
+            return known and len(shape) == 3 and len(values) == shape[-1]
+
+        return tuple(float(value) for value in fields.get(name, list, valid))
+
+    return Normalization(
+        mean=numbers("mean", -LARGEST),
+        std=numbers("std", 0.0),
+        bgr=fields.get("bgr", bool, lambda bgr: not bgr or shape[-1] in (3, 4)),
+        output=fields.get("output", bool),
     )
 
 

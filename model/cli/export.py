@@ -38,9 +38,7 @@ def run(options: Namespace) -> tuple[dict[str, Any], str]:
         print("reading images, and trying each layer in 8 bits", file=sys.stderr, flush=True)
     found: list[Likeness] = []
     named = given(options, Preprocessing)
-    tuples: dict[str, Any] = {
-        name: tuple(named[name]) for name in ("value_range", "output_range", "input_shape") if name in named
-    }
+    tuples = {name: tuple(value) for name, value in named.items() if isinstance(value, list)}
     bundle = export(
         Path(options.file),
         getattr(options, "latent", None),

@@ -3,6 +3,7 @@
 from lake.cli.option import Option, positive
 from lake.cli.options import STORES
 from model.cli.train_options import rate
+from model.normalization import PRESETS
 from model.spec import CHANNELS
 
 SHAPE = Option(
@@ -54,6 +55,30 @@ EXPORT = (
         arity=2,
         metavar="VALUE",
         help="values of black and white that the model puts out (default: those of --value-range)",
+    ),
+    Option(
+        flag="--mean",
+        field="mean",
+        type=float,
+        many=True,
+        metavar="VALUE",
+        help="what training subtracted from each channel, R G B or one number for all, in values of --value-range",
+    ),
+    Option(
+        flag="--std",
+        field="std",
+        type=float,
+        many=True,
+        metavar="VALUE",
+        help="what it divided each channel by after that, likewise; the model's output is taken to be normalised, too, "
+        "unless --output-range is given",
+    ),
+    Option(flag="--bgr", field="bgr", switch=True, help="the model takes, and puts out, blue first"),
+    Option(
+        flag="--preset",
+        field="preset",
+        choices=tuple(PRESETS),
+        help="imagenet: the --mean and --std of torchvision; caffe, tf: as preprocess_input of keras.applications does",
     ),
     Option(
         flag="--any-output",
