@@ -18,6 +18,7 @@ from lake.inputs.discover import Found, find_shards
 from lake.inputs.sampled import LatentSampling
 from lake.inputs.units import make_units
 from pipeline.config import ImagesOut, JobConfig, NoiseLevel
+from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS, METRICS
 from pipeline.output.tables import REJECT_SCHEMA, latent_schema, metrics_schema
 from pipeline.worker.verbs import VERBS
@@ -244,7 +245,7 @@ def _table_columns(config: JobConfig) -> list[str]:
     verb, carry = VERBS[config.verb], config.columns.carry
     names = list(REJECT_SCHEMA.names)
     if verb.table == LATENTS:
-        names += latent_schema(1, verb.function == "reconstruct", carry, config.variance).names
+        names += latent_schema(LatentColumns.of(config, 1), verb.function == "reconstruct", carry).names
     elif verb.table == METRICS:
         names += metrics_schema(carry, config.reference is not None).names
     # A shard that is written again keeps the columns of the input, whose directories are the same.

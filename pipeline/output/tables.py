@@ -4,47 +4,29 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from lake.core.records import Array, Reject
+from lake.core.records import Reject
 from lake.formats.common.identity_columns import carried_fields, identity_fields
+from pipeline.output.latent_columns import LatentColumns
 
+# A carried column never has these names, also where the table does not.
 _LATENT_COLUMNS = ("latent", "mse", "psnr", "latent_variance")
 
 
-def latent_schema(dimension: int, errors: bool, carry: pa.Schema, variance: bool = False) -> pa.Schema:
+def latent_schema(columns: LatentColumns, errors: bool, carry: pa.Schema) -> pa.Schema:
     """Return the schema of the latent table.
 
     Args:
-      dimension: length D of every latent.
+      columns: its columns with latents.
       errors: whether it has the error columns of ``reconstruct``, mse and psnr (in dB).
       carry: carried columns. One whose name the table itself uses is carried as ``source_<name>``.
-      variance: whether it has the variance of every latent.
 
-    >>> latent_schema(8, errors=True, carry=pa.schema([("label", pa.int64())])).names
+    >>> latent_schema(LatentColumns(dimension=8), errors=True, carry=pa.schema([("label", pa.int64())])).names
     ['key', 'shard', 'index', 'latent', 'mse', 'psnr', 'label']
     """
-    columns = [*identity_fields(), _latent_field("latent", dimension)]
-    if variance:
-        columns.append(_latent_field("latent_variance", dimension))
-    if errors:
-        columns += [pa.field(name, pa.float32(), nullable=False) for name in ("mse", "psnr")]
-    return pa.schema(columns + carried_fields(carry, _LATENT_COLUMNS))
-
-
-def latent_column(latents: Array) -> pa.Array:
-    """Convert latents float32 ``[n, D]`` to a fixed-size list column, without a copy.
-
-    >>> import numpy as np
-    >>> latent_column(np.zeros((2, 3), np.float32)).type
-    FixedSizeListType(fixed_size_list<element: float not null>[3])
-    """
-    values = pa.array(latents.reshape(-1))
-    element = pa.field("element", pa.float32(), nullable=False)
-    return pa.FixedSizeListArray.from_arrays(values, type=pa.list_(element, latents.shape[1]))
-
-
-def _latent_field(name: str, dimension: int) -> pa.Field:
-    element = pa.field("element", pa.float32(), nullable=False)
-    return pa.field(name, pa.list_(element, dimension), nullable=False)
+    own = columns.fields()
+    errors_of = [pa.field(name, pa.float32(), nullable=False) for name in ("mse", "psnr")] if errors else []
+    carried = carried_fields(carry, {*_LATENT_COLUMNS, *(field.name for field in own)})
+    return pa.schema([*identity_fields(), *own, *errors_of, *carried])
 
 
 _METRIC_COLUMNS = ("height", "width", "noise_level", "mse", "psnr", "psnr_reference", "ssim_reference")

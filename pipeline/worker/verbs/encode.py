@@ -17,8 +17,9 @@ from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
 from pipeline.options.flags import ERROR_MAP, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
+from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS
-from pipeline.output.tables import latent_column, latent_schema
+from pipeline.output.tables import latent_schema
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.process import Worker
 from pipeline.worker.verbs.verb import BatchResult, Verb, batch_result, model_faults, without_fault
@@ -60,7 +61,8 @@ class Encode(Verb):
         self._dimension = worker.runtime.spec.dimension
         self.image_outputs = image_outputs_for(config)
         self.size = worker.runtime.batch_size
-        self.schema: pa.Schema = latent_schema(self._dimension, self.errors, config.columns.carry, self._variance)
+        self._columns = LatentColumns.of(config, self._dimension)
+        self.schema: pa.Schema = latent_schema(self._columns, self.errors, config.columns.carry)
 
     def run(self, raw: RawBatch) -> BatchResult:
         """Encode one batch."""
@@ -91,7 +93,7 @@ class Encode(Verb):
 
     def to_arrow(self, columns: Sequence[Array]) -> list[pa.Array]:
         """Convert the model's arrays to columns of the table."""
-        return [latent_column(column) for column in columns]
+        return self._columns.arrays(columns)[0]
 
     def _batch_images(
         self, records: Records, made: Iterable[tuple[Group, ModelResults]], faults: dict[int, Fault]
@@ -154,7 +156,7 @@ class Reconstruct(Encode):
 
     def to_arrow(self, columns: Sequence[Array]) -> list[pa.Array]:
         latents, mse = columns
-        return [latent_column(latents), pa.array(mse), pa.array(psnr(mse))]
+        return [*self._columns.arrays([latents])[0], pa.array(mse), pa.array(psnr(mse))]
 
 
 def _finite(columns: Sequence[Array]) -> Array:

@@ -8,7 +8,8 @@ import pytest
 from lake.formats.common import parquet_table as tables
 from lake.formats.common.parquet_table import TableWriter
 from lake.storage import store_for
-from pipeline.output.tables import latent_column, latent_schema
+from pipeline.output.latent_columns import LatentColumns
+from pipeline.output.tables import latent_schema
 
 SCHEMA = pa.schema([("name", pa.string()), ("value", pa.float32())])
 
@@ -55,13 +56,15 @@ def test_row_groups_follow_from_the_data(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_latents_are_a_fixed_size_list_of_the_same_numbers() -> None:
     latents = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
-    column = latent_column(latents)
-    assert column.type == latent_schema(7, False, pa.schema([])).field("latent").type
+    columns = LatentColumns(dimension=7)
+    (column,), clipped = columns.arrays([latents])
+    assert clipped == 0
+    assert column.type == latent_schema(columns, False, pa.schema([])).field("latent").type
     np.testing.assert_array_equal(np.array(column.to_pylist(), np.float32), latents)
 
 
 def test_carried_names_never_clash() -> None:
     carry = pa.schema([("key", pa.string()), ("source_key", pa.string()), ("label", pa.int64())])
-    names = latent_schema(3, True, carry).names
+    names = latent_schema(LatentColumns(dimension=3), True, carry).names
     assert names == ["key", "shard", "index", "latent", "mse", "psnr", "source_source_key", "source_key", "label"]
     assert len(set(names)) == len(names)

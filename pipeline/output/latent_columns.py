@@ -1,0 +1,101 @@
+"""How latents become columns of a table: the fields of its schema, and the arrays of a batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from lake.core.records import Array
+from lake.formats.common.vector_storage import FLOAT32, VectorStorage
+from pipeline.config import JobConfig
+
+SHAPE = "latent_shape"
+
+# float32 [n, D] of vectors of one length; or n arrays [h, w, c] of any shapes.
+Latents: TypeAlias = Array | Sequence[Array]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentColumns:
+    """The columns of a table that hold latents.
+
+    Latents of one length are a fixed-size list. Those of images of any size have shapes of their own: each is a list of
+    its numbers in row-major order, and the column ``latent_shape`` says height, width and channels of all of a row's.
+    A scale and an offset are then by channel, and bits of the type ``binary`` begin a new byte with each position.
+
+    Attributes:
+      dimension: length D of every latent; None where latents have shapes of their own.
+      names: of the columns with latents, the first one first.
+      storage: the type of the stored numbers, and how the latents are converted to it.
+
+    >>> LatentColumns(dimension=3).fields()
+    [pyarrow.Field<latent: fixed_size_list<element: float not null>[3] not null>]
+    >>> columns = LatentColumns(dimension=None, storage=VectorStorage(type="float16"))
+    >>> [field.name for field in columns.fields()]
+    ['latent', 'latent_shape']
+    >>> (latents, shapes), clipped = columns.arrays([[np.ones((1, 2, 1), np.float32)]])
+    >>> latents.to_pylist(), shapes.to_pylist(), clipped
+    ([[1.0, 1.0]], [[1, 2, 1]], 0)
+    """
+
+    dimension: int | None
+    names: tuple[str, ...] = ("latent",)
+    storage: VectorStorage = FLOAT32
+
+    @classmethod
+    def of(cls, config: JobConfig, dimension: int | None) -> "LatentColumns":
+        """The columns of a job's table.
+
+        Args:
+          config: the job.
+          dimension: length D of the model's latents; None where they have shapes of their own.
+        """
+        return cls(dimension=dimension, names=("latent", *(("latent_variance",) if config.variance else ())))
+
+    def fields(self) -> list[pa.Field]:
+        """The fields of the schema, in the order of ``arrays``."""
+        fields = [pa.field(name, self._type, nullable=False) for name in self.names]
+        shape = pa.list_(pa.field("element", pa.int32(), nullable=False), 3)
+        return fields if self.dimension is not None else [*fields, pa.field(SHAPE, shape, nullable=False)]
+
+    def arrays(self, columns: Sequence[Latents]) -> tuple[list[pa.Array], int]:
+        """The arrays of a batch of ``n`` records.
+
+        Args:
+          columns: latents for each of ``names``, float32: ``[n, D]``, or where they have shapes of their own ``n``
+            arrays ``[h, w, c]``, of the same shapes in every column.
+
+        Returns:
+          The columns, and how many numbers were clipped to the range of the type.
+        """
+        packed = [self._fixed(latents) if self.dimension is not None else self._open(latents) for latents in columns]
+        arrays = [column for column, _ in packed]
+        if self.dimension is None:
+            arrays.append(_shapes(columns[0]))
+        return arrays, sum(clipped for _, clipped in packed)
+
+    @property
+    def _type(self) -> pa.DataType:
+        element = pa.field("element", self.storage.element, nullable=False)
+        return pa.list_(element) if self.dimension is None else pa.list_(element, self.storage.width(self.dimension))
+
+    def _fixed(self, latents: Latents) -> tuple[pa.Array, int]:
+        stored, clipped = self.storage.pack(np.asarray(latents))
+        # Of float32 no copy is made.
+        return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), type=self._type), clipped
+
+    def _open(self, latents: Latents) -> tuple[pa.Array, int]:
+        packed = [self.storage.pack(latent) for latent in latents]
+        flat = [stored.reshape(-1) for stored, _ in packed]
+        offsets = np.cumsum([0, *map(len, flat)]).astype(np.int32)
+        values = pa.array(np.concatenate(flat) if flat else np.empty(0), self.storage.element)
+        lists = pa.ListArray.from_arrays(pa.array(offsets), values, type=self._type)
+        return lists, sum(clipped for _, clipped in packed)
+
+
+def _shapes(latents: Latents) -> pa.Array:
+    shapes = np.array([latent.shape for latent in latents], np.int32).reshape(-1, 3)
+    element = pa.field("element", pa.int32(), nullable=False)
+    return pa.FixedSizeListArray.from_arrays(pa.array(shapes.reshape(-1)), type=pa.list_(element, 3))
