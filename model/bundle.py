@@ -12,6 +12,7 @@ from typing import BinaryIO
 from lake.core.errors import BundleError, OutputError
 from lake.core.printable import printable
 from lake.storage import Guard, join, put, store_for
+from model.file_kind import FILE_KINDS, refusal, tell_kind
 from model.spec import FileEntry, Json, Spec
 from model.spec_json import digest, from_json, to_json
 from model.zoo import zoo_uri
@@ -190,12 +191,23 @@ def _items(value: Json) -> Iterable[Json]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
+def _missing(where: str) -> str:
+    """What to say of a file of a bundle that is not there: people name the model itself, which is no bundle yet."""
+    directory = where.rpartition("/")[0]
+    try:
+        kind = tell_kind(directory)
+    except OSError:
+        kind = FILE_KINDS["directory"]
+    if kind.name not in ("directory", "bundle"):
+        return refusal(kind, directory)
+    return f"{where}: not there; name a directory made by 'latentlake train' or 'export', or one of the zoo: zoo:NAME"
+
+
 def _stream(where: str, largest: int) -> BinaryIO:
     try:
         stream = store_for(where).open(where)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        remedy = "name a directory made by 'latentlake train' or 'export', or a bundle of the zoo: zoo:NAME"
-        raise BundleError(f"{where}: not there; {remedy}") from error
+        raise BundleError(_missing(where)) from error
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENXIO):  # of the local disk: a pipe, a device, a socket
             raise

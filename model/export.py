@@ -13,6 +13,7 @@ from lake.storage import store_for
 from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, refuse_existing, write_bundle
 from model.export_graphs import graphs_or_none
 from model.export_int8 import check_precision, export_int8
+from model.file_kind import refuse_other
 from model.golden import COUNT, golden_inputs, pack
 from model.keras.layer_graph import depends_on_latent_alone, find_latent, layer_shapes
 from model.keras.load import keras_reason, load_model
@@ -98,7 +99,9 @@ def export(
     # Before anything that takes long.
     refuse_existing(output)
     given = preprocessing or Preprocessing()
-    data, where = _content(path), str(path)
+    where = str(path)
+    refuse_other(where)
+    data = _content(where)
     model = load_model(data, where)
     try:
         if (wrapped := wrap(model, given)) is not model:
@@ -141,12 +144,9 @@ def _runtime(model: Any, spec: Spec) -> Runtime:
     return Runtime(TensorFlowExecutor(model, spec), spec)
 
 
-def _content(path: Path) -> bytes:
-    try:
-        with store_for(str(path)).open(str(path)) as file:
-            return file.read()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}; name a file written by model.save()") from error
+def _content(where: str) -> bytes:
+    with store_for(where).open(where) as file:
+        return file.read()
 
 
 def _describe(
