@@ -9,30 +9,36 @@ import numpy as np
 
 from lake.core.errors import BundleError, LatentlakeError, UsageError
 from lake.core.tensorflow import keras, tensorflow
-from lake.storage import store_for
 from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, refuse_existing, write_bundle
 from model.export_graphs import graphs_or_none
 from model.export_int8 import check_precision, export_int8
+from model.export_parts import (
+    HALF_TOLERANCE,
+    SEED,
+    TOLERANCE,
+    input_of,
+    other_output_range,
+    read_file,
+    record_golden,
+    stated_ranges,
+)
 from model.file_kind import refuse_other
 from model.golden import COUNT, golden_inputs, pack
 from model.keras.layer_graph import depends_on_latent_alone, find_latent, layer_shapes
 from model.keras.load import keras_reason, load_model
 from model.keras.precision import to_bfloat16
 from model.keras.save import serialize_model
-from model.keras.signature import InputSignature, format_shape, read_signature
+from model.keras.signature import format_shape, read_signature
 from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
-from model.pixels import Pixels, to_unit
+from model.pixels import to_unit
 from model.probe import Probe
 from model.runtime.executor import ModelError
 from model.runtime.runtime import Runtime
 from model.runtime.tensorflow import TensorFlowExecutor, model_errors
 from model.spec import (
-    CHANNELS,
     FUNCTIONS,
-    PIXEL_RANGE,
     Golden,
-    Input,
     Json,
     Latent,
     Preprocessing,
@@ -40,11 +46,6 @@ from model.spec import (
     Spec,
     default_functions,
 )
-
-_SEED = 0
-# Processors round differently: by about 1e-6 in float32, by about 1e-2 if a layer computes in half precision.
-_TOLERANCE = 1e-3
-_HALF_TOLERANCE = 3e-2
 
 
 def export(
@@ -101,7 +102,7 @@ def export(
     given = preprocessing or Preprocessing()
     where = str(path)
     refuse_other(where)
-    data = _content(where)
+    data = read_file(where)
     model = load_model(data, where)
     try:
         if (wrapped := wrap(model, given)) is not model:
@@ -112,8 +113,8 @@ def export(
             data = serialize_model(model)
         with model_errors():
             spec = _describe(model, latent, given, variance, kind, dict(training or {}))
-            golden = _golden(_runtime(model, spec))
-            looks = likeness(spec, golden, model, _stated(given))
+            golden = record_golden(_runtime(model, spec))
+            looks = likeness(spec, golden, model, stated_ranges(given))
         if looks is not None:
             judge(looks)
     except UsageError as error:
@@ -136,17 +137,8 @@ def export(
     return write_bundle(output, spec, {MODEL_FILE: data, GOLDEN_FILE: pack(golden), **graphs})
 
 
-def _stated(given: Preprocessing) -> frozenset[str]:
-    return frozenset(name for name in ("value_range", "output_range") if getattr(given, name) is not None)
-
-
 def _runtime(model: Any, spec: Spec) -> Runtime:
     return Runtime(TensorFlowExecutor(model, spec), spec)
-
-
-def _content(where: str) -> bytes:
-    with store_for(where).open(where) as file:
-        return file.read()
 
 
 def _describe(
@@ -162,32 +154,15 @@ def _describe(
     )
     spec = Spec(
         kind="denoiser",
-        input=_input(signature, given),
+        input=input_of(signature, given),
         latent=None,
         functions=("denoise",),
-        golden=Golden(count=COUNT, seed=_SEED, tolerance=_tolerance(model)),
+        golden=Golden(count=COUNT, seed=SEED, tolerance=_tolerance(model)),
         files={},
-        own_output_range=_other_range(given),
+        own_output_range=other_output_range(given),
         training={**training, "versions": _versions()},
     )
     return _probed(model, spec) if latent is None else _with_latent(model, spec, latent, variance, kind)
-
-
-def _input(signature: InputSignature, given: Preprocessing) -> Input:
-    return Input(
-        shape=signature.shape,
-        dtype="uint8" if len(signature.shape) == 3 else "float32",
-        value_range=given.value_range or PIXEL_RANGE,
-        color=_color(signature.shape, given.color),
-        noise=signature.noise,
-        any_size=signature.any_size,
-        normalization=given.normalization(signature.shape[2] if len(signature.shape) == 3 else None),
-    )
-
-
-def _other_range(given: Preprocessing) -> tuple[float, float] | None:
-    # Left out where it is the input's, so that a bundle's digest does not depend on whether it was stated.
-    return None if given.output_range == (given.value_range or PIXEL_RANGE) else given.output_range
 
 
 def _probed(model: Any, spec: Spec) -> Spec:
@@ -233,7 +208,7 @@ def _functions(model: Any, spec: Spec, layer: str) -> tuple[str, ...]:
     # Whether there is one is tried, not read from the graph, because the layers are arbitrary.
     if "reconstruct" in found and not spec.numeric:
         low, high = spec.input.value_range
-        values = to_unit(golden_inputs(spec.input, _SEED)) * np.float32(high - low) + np.float32(low)
+        values = to_unit(golden_inputs(spec.input, SEED)) * np.float32(high - low) + np.float32(low)
         alone = depends_on_latent_alone(model, layer, values)
         found |= {"denoise", *(("decode",) if alone else ()), *(("generate",) if alone and spec.variance else ())}
     return tuple(name for name in FUNCTIONS if name in found)
@@ -248,29 +223,9 @@ def _check_single_output(model: Any) -> None:
         )
 
 
-def _color(shape: Shape, given: str | None) -> str | None:
-    usual = {channels: color for color, channels in CHANNELS.items()}
-    color = given or (usual.get(shape[-1]) if len(shape) == 3 else None)
-    if color is not None and (len(shape) != 3 or CHANNELS.get(color) != shape[-1]):
-        raise UsageError(f"--color {color} does not fit the model's input {format_shape(shape)}")
-    return color
-
-
 def _tolerance(model: Any) -> float:
     half = any("16" in str(layer.compute_dtype) or "8" in str(layer.compute_dtype) for layer in model._flatten_layers())
-    return _HALF_TOLERANCE if half else _TOLERANCE
-
-
-def _golden(runtime: Runtime) -> dict[str, Pixels]:
-    inputs = golden_inputs(runtime.spec.input, _SEED)
-    # Twice: a model with an active random layer could never be checked against recorded outputs.
-    outputs, repeated = runtime.outputs(inputs), runtime.outputs(inputs)
-    for name, values in outputs.items():
-        if not np.isfinite(values).all():
-            raise BundleError(f"its {name} for a plain input is not finite; train the model again")
-        if not np.array_equal(values, repeated[name]):
-            raise BundleError(f"its {name} changes from call to call; take the random layer out")
-    return {"input": inputs, **outputs}
+    return HALF_TOLERANCE if half else TOLERANCE
 
 
 def _versions() -> dict[str, str]:

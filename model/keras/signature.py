@@ -9,7 +9,7 @@ from model.spec import Noise, Shape
 
 Sides: TypeAlias = tuple[int | None, ...]
 CHANNEL = "channel"  # in place of a second input's name: the last channel of the only input takes the noise level
-_ANY_SIDE = 64  # side of the golden inputs of a model that takes any size
+ANY_SIDE = 64  # side of the golden inputs of a model that takes any size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def read_signature(
     if noise is not None and latent:
         raise UsageError("--noise-input is for a model without --latent")
     if not latent and image[:2] == (None, None) and len(image) == 3 and image[2] and not input_shape:
-        return InputSignature(shape=(_ANY_SIDE, _ANY_SIDE, image[2]), any_size=True, noise=noise)
+        return InputSignature(shape=(ANY_SIDE, ANY_SIDE, image[2]), any_size=True, noise=noise)
     return InputSignature(shape=_fixed(image, input_shape, latent), noise=noise)
 
 

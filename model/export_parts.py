@@ -1,0 +1,75 @@
+"""What exports of all kinds of models share: the file, the description of the input, and the golden outputs."""
+
+import numpy as np
+
+from lake.core.errors import BundleError, UsageError
+from lake.storage import store_for
+from model.golden import golden_inputs
+from model.keras.signature import InputSignature, format_shape
+from model.pixels import Pixels
+from model.runtime.runtime import Runtime
+from model.spec import CHANNELS, PIXEL_RANGE, Input, Preprocessing, Shape
+
+SEED = 0  # of golden inputs
+# Processors round differently: by about 1e-6 in float32, by about 1e-2 if a layer computes in half precision.
+TOLERANCE = 1e-3
+HALF_TOLERANCE = 3e-2
+
+
+def read_file(where: str) -> bytes:
+    """The bytes of a model's file."""
+    with store_for(where).open(where) as file:
+        return file.read()
+
+
+def input_of(signature: InputSignature, given: Preprocessing) -> Input:
+    """The description of what a model takes.
+
+    Raises:
+      UsageError: the colour, or what is done to each channel, does not fit the number of channels.
+    """
+    return Input(
+        shape=signature.shape,
+        dtype="uint8" if len(signature.shape) == 3 else "float32",
+        value_range=given.value_range or PIXEL_RANGE,
+        color=_color(signature.shape, given.color),
+        noise=signature.noise,
+        any_size=signature.any_size,
+        normalization=given.normalization(signature.shape[2] if len(signature.shape) == 3 else None),
+    )
+
+
+def other_output_range(given: Preprocessing) -> tuple[float, float] | None:
+    """The range of the output, where it is not that of the input."""
+    # Left out where it is the input's, so that a bundle's digest does not depend on whether it was stated.
+    return None if given.output_range == (given.value_range or PIXEL_RANGE) else given.output_range
+
+
+def stated_ranges(given: Preprocessing) -> frozenset[str]:
+    """Which of ``value_range`` and ``output_range`` a person has stated."""
+    return frozenset(name for name in ("value_range", "output_range") if getattr(given, name) is not None)
+
+
+def record_golden(runtime: Runtime) -> dict[str, Pixels]:
+    """Golden inputs, and what a model gives for them.
+
+    Raises:
+      BundleError: that is not finite, or changes from call to call.
+    """
+    inputs = golden_inputs(runtime.spec.input, SEED)
+    # Twice: a model with an active random layer could never be checked against recorded outputs.
+    outputs, repeated = runtime.outputs(inputs), runtime.outputs(inputs)
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise BundleError(f"its {name} for a plain input is not finite; train the model again")
+        if not np.array_equal(values, repeated[name]):
+            raise BundleError(f"its {name} changes from call to call; take the random layer out")
+    return {"input": inputs, **outputs}
+
+
+def _color(shape: Shape, given: str | None) -> str | None:
+    usual = {channels: color for color, channels in CHANNELS.items()}
+    color = given or (usual.get(shape[-1]) if len(shape) == 3 else None)
+    if color is not None and (len(shape) != 3 or CHANNELS.get(color) != shape[-1]):
+        raise UsageError(f"--color {color} does not fit the model's input {format_shape(shape)}")
+    return color
