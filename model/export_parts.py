@@ -7,6 +7,7 @@ from lake.storage import store_for
 from model.golden import golden_inputs
 from model.keras.signature import InputSignature, format_shape
 from model.pixels import Pixels
+from model.resizing import resizing
 from model.runtime.runtime import Runtime
 from model.spec import CHANNELS, PIXEL_RANGE, Input, Preprocessing, Shape
 
@@ -35,8 +36,13 @@ def input_of(signature: InputSignature, given: Preprocessing) -> Input:
         color=_color(signature.shape, given.color),
         noise=signature.noise,
         any_size=signature.any_size,
+        resize=resizing(given.resize, given.crop, given.interpolation, _size(signature)),
         normalization=given.normalization(signature.shape[2] if len(signature.shape) == 3 else None),
     )
+
+
+def _size(signature: InputSignature) -> Shape | None:
+    return None if signature.any_size or len(signature.shape) != 3 else signature.shape[:2]
 
 
 def other_output_range(given: Preprocessing) -> tuple[float, float] | None:

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 from lake.core.errors import BundleError, UsageError
 from lake.core.printable import printable
+from lake.images.center_crop import CenterCrop
+from lake.images.types import Resize
 from model.normalization import Normalization, check_normalization, normalization, preset_fields
 
 Json: TypeAlias = Any
@@ -55,6 +57,7 @@ class Input:
       reach: radius in pixels of the area that an output pixel depends on, as far as it matters: a crop with this margin
         gives what the whole image gives, within a quarter of an 8-bit step.
       normalization: what the bundle's model itself does to images first, for people; None where it does nothing.
+      resize: how a job brings images of other sizes to the model's, unless it is told otherwise; None to reject them.
     """
 
     shape: Shape
@@ -66,6 +69,7 @@ class Input:
     multiple: int = 1
     reach: int = 0
     normalization: Normalization | None = None
+    resize: Resize | CenterCrop | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +274,10 @@ class Preprocessing:
       bgr: whether the model takes, and puts out, images with blue first.
       preset: a key of ``model.normalization.PRESETS``, in place of ``value_range``, ``mean``, ``std`` and ``bgr``. It
         sets these, and is None afterwards.
+      resize: how a job brings images of other sizes to the model's: a policy; or the pixels that their shorter side is
+        scaled to, before the centre is cut out. None to reject them.
+      crop: the size of what is cut out: the model's, which it is compared with; None where nobody says it.
+      interpolation: the filter of that: 'bilinear' or 'bicubic'; None for the former.
       color: 'gray', 'rgb' or 'rgba'; None to go by the number of channels.
       input_shape: (H, W, C) or (d,); needed if the model has a latent and leaves a side open.
       noise_input: name of the second input, which takes the noise level; 'channel' if the last channel does.
@@ -290,6 +298,9 @@ class Preprocessing:
     std: tuple[float, ...] | None = None
     bgr: bool = False
     preset: str | None = None
+    resize: int | str | None = None
+    crop: tuple[int, ...] | None = None
+    interpolation: str | None = None
     color: str | None = None
     input_shape: Shape | None = None
     noise_input: str | None = None

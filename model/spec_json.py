@@ -8,6 +8,8 @@ from typing import Any, NoReturn, TypeVar
 
 from lake.core.errors import BundleError
 from lake.core.printable import printable
+from lake.images.center_crop import CenterCrop, Interpolation
+from lake.images.types import Resize
 from model.graphs import GRAPH_FILES
 from model.normalization import Normalization
 from model.spec import (
@@ -64,12 +66,24 @@ def _input_json(takes: Input) -> Json:
         "color": takes.color,
         **({} if takes.noise is None else {"noise": _noise_json(takes.noise)}),
         **({"any_size": True, "multiple": takes.multiple, "reach": takes.reach} if takes.any_size else {}),
-        **({} if takes.normalization is None else {"normalization": normalization_json(takes.normalization)}),
+        **({} if takes.resize is None else {"resize": _resize_json(takes.resize)}),
+        **({} if takes.normalization is None else {"normalization": _normalization_json(takes.normalization)}),
     }
 
 
-def normalization_json(given: Normalization) -> Json:
-    """Convert a normalisation to JSON values, as ``model.json`` and the metadata of tables have it."""
+def _resize_json(given: Resize | CenterCrop) -> Json:
+    if isinstance(given, CenterCrop):
+        return {"shorter": given.shorter, "interpolation": str(given.interpolation)}
+    return str(given)
+
+
+def normalization_text(spec: Spec) -> str:
+    """What a model does to images first, as JSON text for the metadata of tables; '' for nothing."""
+    given = spec.input.normalization
+    return "" if given is None else json.dumps(_normalization_json(given), sort_keys=True)
+
+
+def _normalization_json(given: Normalization) -> Json:
     return {"mean": list(given.mean), "std": list(given.std), "bgr": given.bgr, "output": given.output}
 
 
@@ -186,6 +200,7 @@ def _input(fields: _Fields, kind: str) -> Input:
         color=color,
         noise=_noise(fields, kind),
         normalization=_normalization(fields, shape) if fields.has("normalization") else None,
+        resize=_resize(fields, shape) if fields.has("resize") else None,
         **(_any_size(fields, kind, shape) if fields.has("any_size") else {}),
     )
 
@@ -205,6 +220,18 @@ def _normalization(takes: _Fields, shape: Shape) -> Normalization:
         std=numbers("std", 0.0),
         bgr=fields.get("bgr", bool, lambda bgr: not bgr or shape[-1] in (3, 4)),
         output=fields.get("output", bool),
+    )
+
+
+def _resize(takes: _Fields, shape: Shape) -> Resize | CenterCrop:
+    if len(shape) != 3 or takes.has("any_size"):
+        _reject(takes, "resize")
+    if isinstance(takes.value["resize"], str):
+        return Resize(takes.get("resize", str, lambda policy: policy in (*Resize,)))
+    fields = takes.fields("resize")
+    return CenterCrop(
+        shorter=fields.get("shorter", int, lambda pixels: max(shape[:2]) <= pixels < _MAX_SIDE),
+        interpolation=Interpolation(fields.get("interpolation", str, lambda name: name in (*Interpolation,))),
     )
 
 

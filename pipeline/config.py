@@ -75,6 +75,7 @@ class JobConfig:
       model_digest: SHA-256 of the bundle's ``model.json``; a worker refuses any other bundle.
       latent_layer: path of the layer that gives the latent; '' for a model without one.
       target: shape and policies that images are decoded to.
+      normalization: what the model does to images first, as JSON text for the metadata of tables; '' for nothing.
       columns: what is read of each record.
       variance: whether the latent table has a column of variances.
       reject_bytes: how many of a rejected record's original bytes ``rejects/`` keeps.
@@ -121,6 +122,7 @@ class JobConfig:
     restarts: bool = False
     executor: str = FIRST_EXECUTOR
     marks: bool = False
+    normalization: str = ""
 
     def of(self, format: str) -> "JobConfig":
         """Return the job as units of one format are run, which is another one where each format is rewritten.
@@ -172,6 +174,7 @@ class JobConfig:
             "latentlake.latent_layer": self.latent_layer,
             **({} if self.executor == FIRST_EXECUTOR else {"latentlake.executor": self.executor}),
             "latentlake.preprocessing": json.dumps(self.options()["target"], sort_keys=True),
+            **({"latentlake.normalization": self.normalization} if self.normalization else {}),
             "latentlake.unit": unit.id,
             "latentlake.fingerprint": fingerprint(unit, self),
             **({} if self.retry is None else {"latentlake.retried": self.retried}),

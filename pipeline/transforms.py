@@ -199,7 +199,7 @@ class EncodeImages(beam.PTransform):
       model: URI of a bundle that every worker can read, or ``zoo:NAME``.
       batch: the largest number of records per call of the model.
       policy: ``resize``, ``decode``, ``orientation``, ``color`` and ``max_pixels`` of ``lake.images.types.Target``, as
-        values or as text.
+        values or as text; without ``resize`` what the bundle says of it.
 
     Raises:
       UsageError: an option is unknown, or has no such value; when applied: ``decode`` is fast, and none is resized.
@@ -218,7 +218,7 @@ class EncodeImages(beam.PTransform):
 
         bundle = Bundle.open(self._model)
         bundle.spec.require("encode")
-        target = Target(shape=bundle.spec.input.shape, **self._policy)
+        target = Target(shape=bundle.spec.input.shape, **{"resize": bundle.spec.input.resize, **self._policy})
         check_decode(target)
         # The digest travels too: a worker refuses a bundle that was replaced after the pipeline was built.
         encode = beam.ParDo(EncodeItems(self._model, bundle.digest, target, configured()))

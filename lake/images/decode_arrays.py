@@ -67,7 +67,7 @@ def _pixels(rows: Array, target: Target) -> Array:
     rows = _folded(rows, target)
     geometry.fits(rows.shape[1:3], target.size, target.resize)
     rows = color.spread(rows, target.channels, target.color)
-    if rows.shape[1:3] == target.size:
+    if target.takes_as_it_is(rows.shape[1:3]):
         return rows
     return np.stack([resize_arrays(row, target) for row in rows]) if len(rows) else rows.reshape(0, *target.fixed)
 

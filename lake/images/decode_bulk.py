@@ -70,6 +70,7 @@ class BulkDecoder:
         """
         return (
             header.plain
+            and self._target.takes_as_it_is(self._shape[:2])
             and (header.height, header.width, header.channels) == self._shape
             and turn_of(header, self._target) == 1
             and size <= self.most_bytes
@@ -89,7 +90,7 @@ class BulkDecoder:
         found = np.zeros(len(files), bool)
         starts, sizes, data = _buffers(files)
         candidates = np.flatnonzero((sizes >= _PNG_SMALLEST) & (sizes <= self.most_bytes))
-        if self._png is not None and len(candidates):
+        if self._png is not None and len(candidates) and self._target.takes_as_it_is(self._shape[:2]):
             starts, ends = starts[candidates], (starts + sizes)[candidates]
             good = _at(data, starts, "V33") == np.frombuffer(self._png, "V33")
             # The length of the chunk after IHDR leaves room for IEND only.

@@ -1,7 +1,7 @@
 """Orientation and resizing, on Pillow images: one image for 8-bit pixels, one float image per channel for others.
 
-Resizing uses Pillow's bicubic filter with antialiasing (its support grows with the reduction), in 8-bit arithmetic for
-8-bit pixels and in float32 for others. For RGBA, Pillow weights colours by alpha.
+Resizing uses Pillow's bicubic filter, or the one that a ``CenterCrop`` names, with antialiasing (its support grows with
+the reduction), in 8-bit arithmetic for 8-bit pixels and in float32 for others. For RGBA, it weights colours by alpha.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from lake.core.records import Array, Reason
+from lake.images.center_crop import CenterCrop
 from lake.images.types import ImageError, Resize
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ Extent: TypeAlias = tuple[float, float, float, float]
 
 _UINT16_MAX = 65535
 _BAND = 1 << 22  # pixels copied at once
+_LONG = (
+    8  # times as long as wide: of such an image only what the crop needs is scaled, to at most a step of 8 bits more
+)
 
 
 def planes_of(pixels: Array) -> "list[Image]":
@@ -129,7 +133,7 @@ def upright(planes: "list[Image]", orientation: int) -> "list[Image]":
     return planes if orientation == 1 else [plane.transpose(turns[orientation]) for plane in planes]
 
 
-def fits(size: tuple[int, int], target: tuple[int, int], resize: Resize | None) -> None:
+def fits(size: tuple[int, int], target: tuple[int, int], resize: Resize | CenterCrop | None) -> None:
     """Check by its size that an image can become the target's size, before anything is decoded.
 
     Args:
@@ -146,7 +150,7 @@ def fits(size: tuple[int, int], target: tuple[int, int], resize: Resize | None) 
     ...
     lake.images.types.ImageError: 20x30 pixels (height x width), the model takes 10x10; --resize changes sizes
     """
-    if size == target or resize in (Resize.FIT, Resize.CROP, Resize.STRETCH):
+    if size == target or isinstance(resize, CenterCrop) or resize in (Resize.FIT, Resize.CROP, Resize.STRETCH):
         return
     sizes = f"{size[0]}x{size[1]} pixels (height x width), the model takes {target[0]}x{target[1]}"
     if resize is None:
@@ -155,7 +159,7 @@ def fits(size: tuple[int, int], target: tuple[int, int], resize: Resize | None) 
         raise ImageError(Reason.WRONG_SIZE, f"{sizes}; only --resize fit, crop or stretch make images smaller")
 
 
-def reduction(size: tuple[int, int], target: tuple[int, int], resize: Resize | None) -> int:
+def reduction(size: tuple[int, int], target: tuple[int, int], resize: Resize | CenterCrop | None) -> int:
     """The largest of 8, 4, 2 and 1 that divides both sides of an image into at least twice what is made of them.
 
     Args:
@@ -167,6 +171,8 @@ def reduction(size: tuple[int, int], target: tuple[int, int], resize: Resize | N
     (4, 8)
     """
     made = _inside(size, target) if resize is Resize.FIT else target
+    if isinstance(resize, CenterCrop):
+        made = resize.scaled(size)
     spare = min(side / wanted for side, wanted in zip(size, made, strict=True))
     return next((times for times in (8, 4, 2) if spare >= 2 * times), 1)
 
@@ -192,7 +198,7 @@ def extent(size: tuple[int, int], times: int, orientation: int) -> Extent:
 
 
 def resize_planes(
-    planes: "list[Image]", target: tuple[int, int], resize: Resize | None, extent: Extent | None = None
+    planes: "list[Image]", target: tuple[int, int], resize: Resize | CenterCrop | None, extent: Extent | None = None
 ) -> "list[Image]":
     """Resize images.
 
@@ -203,9 +209,12 @@ def resize_planes(
       extent: where the image lies in the planes; None if it is all of them.
     """
     height, width = target
+    box = extent or (0.0, 0.0, float(planes[0].width), float(planes[0].height))
+    if isinstance(resize, CenterCrop):
+        return [_center_crop(plane, target, resize, box) for plane in planes]
     if resize is None or planes[0].size == (width, height):
         return planes
-    make, box = _MAKE[resize], extent or (0.0, 0.0, float(planes[0].width), float(planes[0].height))
+    make = _MAKE[resize]
     return [make(plane, width, height, box) for plane in planes]
 
 
@@ -227,6 +236,19 @@ def _crop(plane: "Image", width: int, height: int, box: Extent) -> "Image":
 def _fit(plane: "Image", width: int, height: int, box: Extent) -> "Image":
     down, across = _inside((box[3] - box[1], box[2] - box[0]), (height, width))
     return _pad(_stretch(plane, across, down, box), width, height, box)
+
+
+def _center_crop(plane: "Image", target: tuple[int, int], crop: CenterCrop, box: Extent) -> "Image":
+    from PIL.Image import Resampling
+
+    kept, size = Resampling[crop.interpolation.name], (box[3] - box[1], box[2] - box[0])
+    (height, width), (top, left) = crop.scaled(size), crop.corner(size, target)
+    if max(height, width) <= _LONG * crop.shorter:
+        whole = plane.resize((width, height), kept, box=box)
+        return whole.crop((left, top, left + target[1], top + target[0]))
+    across, down = (box[2] - box[0]) / width, (box[3] - box[1]) / height
+    right, bottom = min((left + target[1]) * across + box[0], box[2]), min((top + target[0]) * down + box[1], box[3])
+    return plane.resize(target[::-1], kept, box=(left * across + box[0], top * down + box[1], right, bottom))
 
 
 def _inside(size: tuple[float, float], target: tuple[int, int]) -> tuple[int, int]:

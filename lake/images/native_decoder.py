@@ -150,7 +150,7 @@ class NativeDecoder:
         return _Kind(header.format if small else None, shape, header.depth, header.pages)
 
     def _resizes(self, shape: tuple[int, ...]) -> bool:
-        return not self._target.any_size and shape[:2] != self._target.size
+        return not self._target.any_size and not self._target.takes_as_it_is(shape[:2])
 
     def _of_kind(
         self, kind: _Kind, headers: dict[int, Header], column: pa.Array, faults: dict[int, Fault]

@@ -7,6 +7,7 @@ from enum import StrEnum
 from lake.core.choices import choose
 from lake.core.errors import LatentlakeError
 from lake.core.records import Array, Fault, Reason, Stage
+from lake.images.center_crop import CenterCrop
 
 
 class Resize(StrEnum):
@@ -73,7 +74,7 @@ class Target:
 
     Attributes:
       shape: (H, W, C) with C 1, 3 or 4; (None, None, C) for images of any size; or (d,) for vectors.
-      resize: how images of another size are resized; None to reject them.
+      resize: how images of another size are resized, or all images, by a ``CenterCrop``; None to reject them.
       decode: how images that are made smaller are decoded.
       orientation: whether images are turned upright.
       color: which conversions of channels are allowed.
@@ -90,7 +91,7 @@ class Target:
     """
 
     shape: tuple[int | None, ...]
-    resize: Resize | None = None
+    resize: Resize | CenterCrop | None = None
     decode: DecodeMode = DecodeMode.EXACT
     orientation: Orientation = Orientation.APPLY
     color: Color = Color.STRICT
@@ -101,7 +102,8 @@ class Target:
     def __post_init__(self) -> None:
         # Text would pass every comparison by identity as another policy.
         for name, kind in _POLICIES.items():
-            if type(value := getattr(self, name)) is not kind and (value is not None or name not in _OPTIONAL):
+            value = getattr(self, name)
+            if type(value) not in (kind, CenterCrop) and (value is not None or name not in _OPTIONAL):
                 object.__setattr__(self, name, choose(value, kind))
 
     @property
@@ -125,6 +127,10 @@ class Target:
     def size(self) -> tuple[int, int]:
         """(H, W) of a target of one size."""
         return self.fixed[0], self.fixed[1]
+
+    def takes_as_it_is(self, size: tuple[int, ...]) -> bool:
+        """Whether an image of (height, width) keeps its size, in a target of one size."""
+        return size == self.size and not isinstance(self.resize, CenterCrop)
 
     @property
     def channels(self) -> int:

@@ -2,8 +2,11 @@
 
 from lake.cli.option import Option, positive
 from lake.cli.options import STORES
+from lake.images.center_crop import Interpolation
+from lake.images.types import Resize
 from model.cli.train_options import rate
 from model.normalization import PRESETS
+from model.resizing import pixels_or_policy
 from model.spec import CHANNELS
 
 SHAPE = Option(
@@ -79,6 +82,28 @@ EXPORT = (
         field="preset",
         choices=tuple(PRESETS),
         help="imagenet: the --mean and --std of torchvision; caffe, tf: as preprocess_input of keras.applications does",
+    ),
+    Option(
+        flag="--resize",
+        field="resize",
+        type=pixels_or_policy,
+        metavar="N|POLICY",
+        help="how a job brings images to the model's size: scaled so that the shorter side has N pixels, of which the "
+        f"centre is taken; or {', '.join(Resize)}, for images of other sizes (default: such an image is a reject)",
+    ),
+    Option(
+        flag="--crop",
+        field="crop",
+        type=positive,
+        many=True,
+        metavar="SIDE",
+        help="with --resize N: size of what is taken, which is the model's input",
+    ),
+    Option(
+        flag="--interpolation",
+        field="interpolation",
+        choices=tuple(Interpolation),
+        help="with --resize N: the filter (default bilinear)",
     ),
     Option(
         flag="--any-output",

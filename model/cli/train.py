@@ -1,11 +1,12 @@
 """The command ``latentlake train``, its progress and its result."""
 
+import shlex
 import sys
 import time
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from lake.cli.options import given
+from lake.cli.options import INPUT, STORES, given
 from lake.core.errors import UsageError
 from lake.inputs.apart import check_apart
 from model.cli.train_options import EPOCH_KINDS, KINDS_OF_FIELD
@@ -130,7 +131,7 @@ def _text(trained: "Trained", options: Namespace, describe: Any) -> list[str]:
         f"trained on {trained.samples:,} samples, best in epoch {best.epoch} of {len(trained.epochs)}",
         f"validation on {trained.validation_samples:,}: {describe(best.val_loss)}, PSNR {trained.psnr:.1f} dB",
         *_bundle_lines(trained.bundle),
-        f"next: latentlake encode --input {_quote_inputs(options)} --model {uri} --output latents",
+        f"next: latentlake encode {_reading(options)} --model {uri} --output latents",
     ]
 
 
@@ -139,8 +140,19 @@ def _bundle_lines(bundle: "Bundle") -> list[str]:
     return [f"bundle {uri} ({bundle.digest[:16]}), loss curve in {uri}/training.json and {uri}/curve.svg"]
 
 
-def _quote_inputs(options: Namespace) -> str:
-    return " ".join(f"'{uri}'" for uri in options.input)
+def _reading(options: Namespace) -> str:
+    """What a job is given to read the same images in the same way. How they are resized is in the bundle."""
+    parts = ["--input", *(f"'{uri}'" for uri in options.input)]
+    for option in (*INPUT, *STORES):
+        if option.field not in ("input", "resize") and hasattr(options, option.field):
+            value = getattr(options, option.field)
+            parts.append(option.flag)
+            parts += [] if option.switch else [_typed(value)]
+    return " ".join(parts)
+
+
+def _typed(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else shlex.quote(str(value))
 
 
 def _train_denoiser(options: Namespace) -> tuple[dict[str, object], list[str]]:
@@ -181,7 +193,7 @@ def _denoiser_value(trained: "TrainedDenoiser") -> dict[str, object]:
 
 
 def _denoiser_text(trained: "TrainedDenoiser", options: Namespace) -> list[str]:
-    last, job = trained.reports[-1], f"denoise --input {_quote_inputs(options)} --model {trained.bundle.uri}"
+    last, job = trained.reports[-1], f"denoise {_reading(options)} --model {trained.bundle.uri}"
     return [
         f"trained on {trained.images:,} images in {last.step:,} steps, {trained.operations / 1e6:.3f} MFLOP per pixel",
         f"held out {trained.held_out:,}: {_ratios(last)}",

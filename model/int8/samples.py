@@ -111,7 +111,7 @@ def _chosen(images: Iterable[Pixels]) -> list[Pixels]:
 
 
 def _whole(uri: str, spec: Spec) -> Iterator[Pixels]:
-    target = Target(shape=spec.input.shape, resize=Resize.CROP, color=Color.CONVERT)
+    target = Target(shape=spec.input.shape, resize=spec.input.resize or Resize.CROP, color=Color.CONVERT)
     for pixels in iter_pixels([uri], target=target, selection=ColumnSelection(shape=spec.input.shape)):
         yield from (pixels[i : i + 1] for i in range(len(pixels)))
 

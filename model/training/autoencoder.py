@@ -238,7 +238,7 @@ def _bundle(options: TrainingOptions, kind: Kind, model: Any, samples: TrainingS
         kind=options.kind,
         latent=kind.latent,
         variance=kind.variance,
-        preprocessing=Preprocessing(value_range=(statistics.low, statistics.high)),
+        preprocessing=Preprocessing(value_range=(statistics.low, statistics.high), resize=options.policy.get("resize")),
         training=_provenance(options, samples, best),
     )
 

@@ -16,10 +16,11 @@ from lake.inputs.passed_over import values
 from lake.storage import Stat, configure, join, store_for
 from lake.storage.redact import check_no_user
 from model.runtime import choose_executor
+from model.spec_json import normalization_text
 from pipeline.config import ImagesOut, JobConfig, RejectRetry, usual_pages
 from pipeline.job.checks import check_directories, check_variance
 from pipeline.job.plan import Plan, make_plan, reject_limit
-from pipeline.job.source import JobSource, decoded_shape, find_source
+from pipeline.job.source import JobSource, decoded_shape, find_source, resize_policy
 from pipeline.job.trial import check_sample
 from pipeline.options.flags import AUTO
 from pipeline.options.job_options import JobOptions
@@ -219,7 +220,7 @@ def _run_id(layout: Layout, left: Leavings, run: str | None) -> str:
 def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) -> JobConfig:
     target = Target(
         shape=decoded_shape(options.verb, bundle.spec),
-        resize=options.resize,
+        resize=resize_policy(options.verb, options.resize, bundle.spec),
         decode=options.decode,
         orientation=options.orientation,
         color=options.color,
@@ -237,6 +238,7 @@ def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) 
         model_digest=bundle.digest,
         latent_layer=bundle.spec.latent.layer if bundle.spec.latent else "",
         target=target,
+        normalization=normalization_text(bundle.spec),
         columns=source.columns,
         variance=options.variance,
         reject_bytes=options.reject_bytes,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lake.formats.reader import ColumnSelection, RecordSchema
+from lake.images.center_crop import CenterCrop
+from lake.images.types import Resize
 from lake.inputs import sampled
 from lake.inputs.apart import check_apart
 from lake.inputs.columns import settle
@@ -124,6 +126,17 @@ def _columns(
         columns = columns if extended is selection else settle(found, extended)
     check_noise_column(columns, noise)
     return columns
+
+
+def resize_policy(verb: str, resize: Resize | None, spec: "Spec") -> Resize | CenterCrop | None:
+    """Return how images of other sizes come to the model's: as the job says, or else as its bundle does.
+
+    Args:
+      verb: what the job computes.
+      resize: what the job says.
+      spec: the model's description.
+    """
+    return spec.input.resize if resize is None and not VERBS[verb].takes_latents else resize
 
 
 def decoded_shape(verb: str, spec: "Spec") -> tuple[int | None, ...]:

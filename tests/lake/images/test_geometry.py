@@ -4,6 +4,7 @@ from PIL import Image, ImageOps
 
 from lake.core.records import Reason
 from lake.images import geometry
+from lake.images.center_crop import CenterCrop, Interpolation
 from lake.images.types import ImageError, Resize
 
 DTYPES = (np.uint8, np.uint16, np.float32)
@@ -118,3 +119,29 @@ def test_sizes_are_judged_before_decoding(size, mode, ok) -> None:
     with pytest.raises(ImageError, match=f"{size[0]}x{size[1]}") as caught:
         geometry.fits(size, (28, 28), mode)
     assert caught.value.reason is Reason.WRONG_SIZE
+
+
+def _torchvision(pixels, shorter, target, kept):
+    """``Resize(shorter)`` and ``CenterCrop(target)`` of torchvision.transforms for Pillow images, by its source."""
+    image = Image.fromarray(pixels)
+    short, long = sorted(image.size)
+    scaled = shorter, int(shorter * long / short)
+    width, height = scaled if image.width <= image.height else scaled[::-1]
+    image = image.resize((width, height), kept)
+    top, left = round((height - target[0]) / 2.0), round((width - target[1]) / 2.0)
+    return np.asarray(image.crop((left, top, left + target[1], top + target[0])))
+
+
+@pytest.mark.parametrize("kept", Interpolation)
+@pytest.mark.parametrize("size", [(48, 64), (65, 33), (24, 24), (20, 20), (30, 9), (7, 200), (200, 7), (1, 5000)])
+def test_resize_then_crop_is_torchvision_s(rng, kept, size) -> None:
+    pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+    found = resize(pixels, (20, 18), CenterCrop(shorter=24, interpolation=kept))
+    want = _torchvision(pixels, 24, (20, 18), Image.Resampling[kept.name])
+    long = max(size) > 8 * min(size)  # of which not all is scaled
+    np.testing.assert_allclose(found.astype(int), want.astype(int), atol=1 if long else 0)
+
+
+def test_an_endless_image_is_not_scaled_as_a_whole() -> None:
+    crop = CenterCrop(shorter=256)
+    assert resize(np.zeros((1, 1 << 20, 1), np.uint8), (224, 224), crop).shape == (224, 224, 1)  # 64 GB otherwise
