@@ -8,16 +8,17 @@ All that was started ends with the block. The output of each process is in the f
 
 import json
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.engines.machines import ENGINES, java, pool, workers
-from harness.processes import ROOT, Part, free_ports, start, until
+from harness.processes import ROOT, Part, answers, free_ports, start, until
 
 _JOB_SERVER = ENGINES / "flink/job-server.jar"
+_JOB_SERVER_MAIN = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 _MASTER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _DOCUMENTED = ROOT / "deploy/flink/config.yaml"
@@ -86,6 +87,12 @@ class Flink:
             f"--parallelism={len(self.nodes)}",
         ]
 
+    def through(self, server: int) -> list[str]:
+        """Options of a job that runs here, through a job server that was there before, at a port."""
+        own = ("--runner", "--flink_version", "--flink_job_server_jar")
+        rest = [option for option in self.options if not option.startswith(own)]
+        return ["--runner=PortableRunner", f"--job_endpoint=localhost:{server}", *rest]
+
     def ask(self, path: str) -> Any:
         """What Flink's REST interface answers."""
         with urllib.request.urlopen(f"http://localhost:{self.rest}/{path}", timeout=10) as answer:
@@ -104,13 +111,31 @@ class Flink:
 
 
 @contextmanager
-def running(folder: Path, nodes: int = 2, *, pinned: bool = False) -> Iterator[Flink]:
+def job_server(cluster: Flink, folder: Path) -> Iterator[int]:
+    """Beam's job server for a cluster, for any number of jobs; gives its port."""
+    (port,) = free_ports(1)
+    # What it is sent for a job it keeps here.
+    arguments = (f"--flink-master=localhost:{cluster.rest}", f"--job-port={port}", f"--artifacts-dir={folder}")
+    command = java("flink", _JOB_SERVER_MAIN, *arguments, "--artifact-port=0", "--expansion-port=0")
+    part = start(command, folder / "job_server.log")
+    try:
+        until(lambda: answers(port), "a job server", part)
+        yield port
+    finally:
+        part.kill()
+
+
+@contextmanager
+def running(
+    folder: Path, nodes: int = 2, *, pinned: bool = False, more: Mapping[str, str] | None = None
+) -> Iterator[Flink]:
     """A cluster in this block.
 
     Args:
       folder: for its configuration and logs.
       nodes: machines with a TaskManager and a pool of workers.
       pinned: each of them has one core, and no other.
+      more: of the environment of the workers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rpc, rest, port = free_ports(3)
@@ -120,7 +145,7 @@ def running(folder: Path, nodes: int = 2, *, pinned: bool = False) -> Iterator[F
     with ExitStack() as stack:
         stack.callback(start(_java(folder, _MASTER), folder / "master.log").kill)
         cores = [["taskset", "-c", number] if pinned else [] for number in range(nodes)]
-        begun = [stack.enter_context(_node(folder, number, port, core)) for number, core in enumerate(cores)]
+        begun = [stack.enter_context(_node(folder, number, port, core, more)) for number, core in enumerate(cores)]
         cluster = Flink(rest=rest, pool=f"pool:{port}", nodes=begun)
         cluster.await_managers(nodes)
         yield cluster
@@ -137,8 +162,10 @@ def _java(folder: Path, main: str, *options: str) -> list[object]:
 
 
 @contextmanager
-def _node(folder: Path, number: int, port: int, core: Sequence[object]) -> Iterator[Node]:
-    with pool(folder, number, port, core) as (part, option):
+def _node(
+    folder: Path, number: int, port: int, core: Sequence[object], more: Mapping[str, str] | None
+) -> Iterator[Node]:
+    with pool(folder, number, port, core, more) as (part, option):
         command = [*core, *_java(folder, _MANAGER, option)]
         node = Node(command=command, manager=start(command, folder / f"{number}.manager.log"), pool=part)
         try:

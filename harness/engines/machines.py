@@ -2,7 +2,7 @@
 
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,7 +46,9 @@ def java(
 
 
 @contextmanager
-def pool(folder: Path, number: int, port: int, before: Sequence[object] = ()) -> Iterator[tuple[Part, str]]:
+def pool(
+    folder: Path, number: int, port: int, before: Sequence[object] = (), more: Mapping[str, str] | None = None
+) -> Iterator[tuple[Part, str]]:
     """The pool of Python workers of one machine, which its JVMs reach as ``pool``; gives it and their option for that.
 
     Args:
@@ -54,11 +56,12 @@ def pool(folder: Path, number: int, port: int, before: Sequence[object] = ()) ->
       number: of the machine, from 0.
       port: the same on all machines.
       before: what the command line begins with.
+      more: of the environment of the pool and its workers.
     """
     address, hosts = f"127.0.0.{number + 2}", folder / f"{number}.hosts"
     hosts.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n{address} pool\n")
     python = [*before, sys.executable, "-m", "harness.engines.pool", f"{address}:{port}"]
-    part = start(python, folder / f"{number}.pool.log")
+    part = start(python, folder / f"{number}.pool.log", more=more)
     try:
         until(lambda: answers(port, address), "a pool of workers", part)
         yield part, f"-Djdk.net.hosts.file={hosts}"

@@ -7,13 +7,14 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 from lake.core.errors import LatentlakeError, UsageError
 from pipeline.beam.runners import option_value, runner
 from pipeline.beam.worker_errors import parse_worker_error
 
 _SECONDS = 10.0  # that an answer may take
+_AT_ONCE = 1.0  # the same, where an interrupted user waits
 _PAUSE = 0.5  # seconds between two looks for a job that was submitted
 _PATIENCE = 600.0  # seconds until a job that was submitted must be there
 _UNREACHABLE = (ConnectionError, TimeoutError, socket.gaierror)
@@ -121,6 +122,16 @@ class FlinkCluster:
             time.sleep(_PAUSE)
         raise LatentlakeError(f"{self.url} has no job called {name} after {_PATIENCE:.0f} s; see the job server's log")
 
+    def cancel(self, job: FlinkJob) -> None:
+        """End a job that nobody waits for any more.
+
+        Raises:
+          OSError: the cluster does not answer, or refuses.
+        """
+        request = Request(f"{self.url}/jobs/{job.id}?mode=cancel", method="PATCH")
+        with self._opener.open(request, timeout=_AT_ONCE):
+            pass
+
     def failures(self, job: FlinkJob, after: int) -> list[tuple[int, str]]:
         """Return why a job was broken off, with or without being started again since.
 
@@ -180,9 +191,13 @@ def flink_cluster(arguments: Sequence[str]) -> FlinkCluster | None:
 
     >>> flink_cluster(["--runner=FlinkRunner", "--flink_master=jobmanager:8081"]).url
     'http://jobmanager:8081'
+    >>> flink_cluster(["--runner=PortableRunner", "--job_endpoint=submit:8099", "--flink_master=jobmanager:8081"]).url
+    'http://jobmanager:8081'
     >>> flink_cluster(["--runner=FlinkRunner", "--flink_master=[local]"])
     """
-    master = option_value(arguments, "--flink_master") if runner(arguments) == "FlinkRunner" else None
+    # A job server that runs already knows its cluster by itself; naming it lets the launcher ask it, too.
+    goes_there = runner(arguments) in ("FlinkRunner", "PortableRunner")
+    master = option_value(arguments, "--flink_master") if goes_there else None
     named = (
         master and not master.startswith("[") and ("://" not in master or master.startswith(("http://", "https://")))
     )

@@ -24,6 +24,8 @@ _SHARE = 0.2  # most of the time that is spent on looking: to list a hundred tho
 class RemoteJob:
     """Context manager that watches a job during its block; a source of counts for the progress bar.
 
+    A job on a Flink cluster is cancelled there if the block is interrupted.
+
     Args:
       job: a staged job.
       cluster: the Flink cluster that it goes to; None for another engine, of which nothing is asked.
@@ -48,8 +50,10 @@ class RemoteJob:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stop.set()
+        if kind is KeyboardInterrupt and self._cluster is not None:
+            self._cancel(self._cluster)
 
     @property
     def counts(self) -> Counts:
@@ -104,6 +108,12 @@ class RemoteJob:
         for when, text in cluster.failures(self._job, self._broken):
             self._say(f"Flink job {self._job.id} was broken off: {text}")
             self._broken = when
+
+    def _cancel(self, cluster: "FlinkCluster") -> None:
+        """End the job on the cluster: without the lease of this process its workers could write nothing more."""
+        with suppress(OSError):
+            if job := self._job or cluster.job(self._name, self._others):
+                cluster.cancel(job)
 
     def _say(self, text: str) -> None:
         with self._lock:

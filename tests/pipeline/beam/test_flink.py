@@ -153,4 +153,4 @@ def test_a_job_that_is_not_accepted_says_why() -> None:
 @pytest.mark.parametrize("master", ["[auto]", "[local]", "", "s3://x/y"])
 def test_no_cluster_is_named(master: str) -> None:
     assert flink_cluster(["--runner=FlinkRunner", f"--flink_master={master}"]) is None
-    assert flink_cluster(["--runner=PortableRunner", "--flink_master=localhost:8081"]) is None
+    assert flink_cluster(["--runner=SparkRunner", "--flink_master=localhost:8081"]) is None
