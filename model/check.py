@@ -28,7 +28,8 @@ class ExecutorReport:
       name: of the executor.
       differences: golden output -> largest difference, relative to the output's largest magnitude.
       load_seconds: time to audit and load the model and to check its golden outputs, without importing a library.
-      rates: number of threads -> records per second, encoded (denoised, by a model without a latent).
+      rates: number of threads -> records per second, encoded (denoised, by a model without a latent; decoded, by a
+        decoder alone).
     """
 
     name: str
@@ -74,15 +75,16 @@ class BundleReport:
     def describe(self) -> str:
         """Return the report as text for a person."""
         spec = self.bundle.spec
+        source = "to input" if spec.kind == "decoder" else "from layer"
         files = ", ".join(f"{name} {entry.size:,} bytes" for name, entry in spec.files.items())
         lines = {
             "bundle": f"{self.bundle.uri}, kind {spec.kind}: {', '.join(spec.functions)}",
             "digest": f"{self.bundle.digest}, and every file has the one recorded",
             "files": files,
             "safety": "only Keras' own layers; no code, no files from elsewhere",
-            "input": describe_input(spec.input),
+            "gives" if spec.kind == "decoder" else "input": describe_input(spec.input),
             **({"noise": describe_noise(spec.input.noise)} if spec.input.noise else {}),
-            **({"latent": _describe_latent(spec.latent, spec.variance)} if spec.latent else {}),
+            **({"latent": _describe_latent(spec.latent, spec.variance, source)} if spec.latent else {}),
             **({"int8": "; ".join(describe_quantization(spec.quantization))} if spec.quantization else {}),
             **({"images": self.looks.describe()} if self.looks else {}),
         }
@@ -148,10 +150,10 @@ def describe_quantization(quantization: Quantization) -> list[str]:
     return [f"{first}, calibrated with {quantization.samples} images", f"on {images} others: {', '.join(others)}"]
 
 
-def _describe_latent(latent: Latent, variance: str | None) -> str:
+def _describe_latent(latent: Latent, variance: str | None, source: str) -> str:
     shape = f" of shape {' x '.join(map(str, latent.shape))}" if len(latent.shape) > 1 else ""
     logarithm = f", logarithm of its variance from {variance!r}" if variance else ""
-    return f"{latent.dimension} numbers{shape} from layer {latent.layer!r}{logarithm}"
+    return f"{latent.dimension} numbers{shape} {source} {latent.layer!r}{logarithm}"
 
 
 def check_bundle(uri: str) -> BundleReport:
@@ -191,9 +193,12 @@ def _rate(runtime: Runtime, threads: int) -> float:
     input = runtime.spec.input
     batch = np.random.default_rng(0).integers(0, 256, (runtime.batch_size, *input.shape)).astype(input.dtype)
     levels = golden_levels(len(batch)) if runtime.spec.input.noise else None
+    latents = np.random.default_rng(0).standard_normal((runtime.batch_size, runtime.spec.dimension), np.float32)
 
     def run() -> None:
-        if runtime.spec.latent:
+        if runtime.spec.kind == "decoder":
+            runtime.decode(latents)
+        elif runtime.spec.latent:
             runtime.encode(batch)
         else:
             runtime.restore(batch, levels)

@@ -10,6 +10,7 @@ import numpy as np
 from lake.core.errors import BundleError, LatentlakeError, UsageError
 from lake.core.tensorflow import keras, tensorflow
 from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, refuse_existing, write_bundle
+from model.decoder_spec import describe_decoder
 from model.export_graphs import graphs_or_none
 from model.export_int8 import check_precision, export_int8
 from model.export_parts import (
@@ -24,6 +25,7 @@ from model.export_parts import (
 )
 from model.file_kind import refuse_other
 from model.golden import COUNT, golden_inputs, pack
+from model.keras.join import assemble
 from model.keras.layer_graph import depends_on_latent_alone, find_latent, layer_shapes
 from model.keras.load import keras_reason, load_model
 from model.keras.precision import to_bfloat16
@@ -31,6 +33,7 @@ from model.keras.save import serialize_model
 from model.keras.signature import format_shape, read_signature
 from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
+from model.parts import Parts
 from model.pixels import to_unit
 from model.probe import Probe
 from model.runtime.executor import ModelError
@@ -49,7 +52,7 @@ from model.spec import (
 
 
 def export(
-    path: Path,
+    path: Path | Parts,
     latent: str | None,
     output: str,
     preprocessing: Preprocessing | None = None,
@@ -67,16 +70,20 @@ def export(
       ```python
       preprocessing = Preprocessing(value_range=(-1.0, 1.0))
       bundle = export(Path("my.keras"), "encoder/bottleneck", "bundle", preprocessing)
+      parts = Parts(encoder=Path("e.keras"), decoder=Path("d.keras"))
+      bundle = export(parts, "z_mean", "bundle", variance="z_log_var")
       ```
 
     Args:
       path: the ``.keras`` file. The model has one output and one input, or a second input for the noise level. One that
-        takes its channels first (C, H, W) is wrapped to take images.
+        takes its channels first (C, H, W) is wrapped to take images. Of several outputs, the one that has the shape of
+        the input is kept, or else the latent. Or the files of an encoder and a decoder.
       latent: name or path (``encoder/bottleneck``) of the layer whose output is the latent. The name of a nested model
-        stands for its output. Outputs with several dimensions are flattened. None for a model that only denoises.
+        stands for its output. Outputs with several dimensions are flattened. None for a model that only denoises. Of an
+        encoder in a file of its own, the name or position of an output; None for its only one.
       output: URI of the bundle's directory.
       preprocessing: how the training data was preprocessed; None for the defaults.
-      variance: name or path of the layer that gives the logarithm of each latent's variance. It makes the model a
+      variance: likewise, what gives the logarithm of each latent's variance. It makes the model a
         variational autoencoder whose latents have a standard normal prior.
       kind: kind of model. None for 'denoiser' without a latent, 'vae' with a variance, 'encoder' if the output does not
         have the shape of the input, otherwise 'autoencoder'.
@@ -100,19 +107,29 @@ def export(
     # Before anything that takes long.
     refuse_existing(output)
     given = preprocessing or Preprocessing()
-    where = str(path)
-    refuse_other(where)
-    data = read_file(where)
-    model = load_model(data, where)
+    where, files = str(path), path.files if isinstance(path, Parts) else {"model": path}
+    for file in files.values():
+        refuse_other(str(file))
+    contents = {role: read_file(str(file)) for role, file in files.items()}
+    models = {role: load_model(contents[role], str(file)) for role, file in files.items()}
     try:
-        if (wrapped := wrap(model, given)) is not model:
+        found = assemble(models, latent, variance)
+        model, latent, variance, kind = found.model, found.latent, found.variance, found.kind or kind
+        data = contents["model"] if model is models.get("model") else serialize_model(model)
+        if kind != "decoder" and (wrapped := wrap(model, given)) is not model:
             model = wrapped
             data = serialize_model(model)
         if precision == "bfloat16":
             model = to_bfloat16(model, [name for name in (latent, variance) if name])
             data = serialize_model(model)
         with model_errors():
-            spec = _describe(model, latent, given, variance, kind, dict(training or {}))
+            known = {**(training or {}), "versions": _versions()}
+            if kind == "decoder":
+                golden_as = Golden(count=COUNT, seed=SEED, tolerance=_tolerance(model))
+                generates = isinstance(path, Parts) and path.normal_prior
+                spec = describe_decoder(model, given, generates=generates, golden=golden_as, training=known)
+            else:
+                spec = _describe(model, latent, given, variance, kind, known)
             golden = record_golden(_runtime(model, spec))
             looks = likeness(spec, golden, model, stated_ranges(given))
         if looks is not None:
@@ -160,7 +177,7 @@ def _describe(
         golden=Golden(count=COUNT, seed=SEED, tolerance=_tolerance(model)),
         files={},
         own_output_range=other_output_range(given),
-        training={**training, "versions": _versions()},
+        training=training,
     )
     return _probed(model, spec) if latent is None else _with_latent(model, spec, latent, variance, kind)
 

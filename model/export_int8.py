@@ -61,6 +61,8 @@ def export_int8(
     """
     if spec.numeric:
         raise UsageError(f"{where}: --precision int8 is for models of images, and this one takes vectors; leave it out")
+    if spec.kind == "decoder":
+        raise UsageError(f"{where}: --precision int8 is for denoisers and encoders, not for a decoder; leave it out")
     if spec.golden.tolerance >= _TOLERANCE:
         raise UsageError(f"{where}: --precision int8 is made of float32, and this model is in 16 bits; leave it out")
     spec = _reduced(spec)

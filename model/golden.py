@@ -46,6 +46,16 @@ def golden_inputs(takes: Input, seed: int) -> npt.NDArray[np.generic]:
     return np.stack([_pattern(rng, takes.shape, 2 * 3**k - 1) for k in range(COUNT)])
 
 
+def golden_latents(dimension: int, seed: int) -> Floats:
+    """Return ``COUNT`` seeded latents for a decoder alone, standard normal, float32 ``[COUNT, dimension]``.
+
+    Args:
+      dimension: length of a latent.
+      seed: seed of the latents.
+    """
+    return np.random.default_rng(seed).standard_normal((COUNT, dimension), np.float32)
+
+
 def golden_levels(count: int) -> Floats:
     """Return the noise levels of golden outputs as fractions of white, float32 ``[count]``.
 
@@ -81,6 +91,8 @@ def pack(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
 def unpack(data: bytes, spec: Spec, where: str) -> dict[str, npt.NDArray[np.generic]]:
     """Unpack golden outputs: ``input`` and, as far as the model has them, ``latent``, ``output`` and ``variance``.
 
+    The input of a decoder alone is latents.
+
     Args:
       data: bytes of an ``.npz`` file that ``pack`` wrote.
       spec: the model's description, which determines the shapes and dtypes.
@@ -98,6 +110,8 @@ def unpack(data: bytes, spec: Spec, where: str) -> dict[str, npt.NDArray[np.gene
 
 def _forms(spec: Spec) -> dict[str, tuple[Shape, str]]:
     count = spec.golden.count
+    if spec.kind == "decoder":
+        return {"input": ((count, spec.dimension), "float32"), "output": ((count, *spec.input.shape), "float32")}
     forms = {"input": ((count, *spec.input.shape), spec.input.dtype)}
     if spec.latent:
         forms["latent"] = ((count, spec.dimension), "float32")

@@ -41,7 +41,7 @@ def graph_functions(spec: Spec) -> tuple[str, ...]:
     if spec.latent is None:
         return ("restore",)
     has = {
-        "encode": True,
+        "encode": "encode" in spec.functions,
         "encode_variance": spec.variance is not None,
         "reconstruct": "reconstruct" in spec.functions,
         "decode": "decode" in spec.functions,

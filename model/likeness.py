@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite, log10
+from math import inf, isfinite, isnan, log10, nan
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,7 +45,7 @@ class Likeness:
     Attributes:
       low: smallest value of the outputs.
       high: largest value of the outputs.
-      psnr: outputs against inputs in dB, both scaled to 0..1 by their ranges.
+      psnr: outputs against inputs in dB, both scaled to 0..1 by their ranges; NaN for a decoder alone.
       doubts: what does not look right.
     """
 
@@ -75,7 +75,8 @@ class Likeness:
         >>> Likeness(low=0.0, high=1.0, psnr=31.2, doubts=()).describe()
         'outputs from 0 to 1, PSNR 31.2 dB against the inputs'
         """
-        return f"outputs from {self.low:.3g} to {self.high:.3g}, PSNR {self.psnr:.1f} dB against the inputs"
+        outputs = f"outputs from {self.low:.3g} to {self.high:.3g}"
+        return outputs if isnan(self.psnr) else f"{outputs}, PSNR {self.psnr:.1f} dB against the inputs"
 
 
 Judge: TypeAlias = Callable[[Likeness], None]
@@ -103,6 +104,8 @@ def likeness(
     """
     if "output" not in golden or spec.numeric:
         return None
+    if spec.kind == "decoder":
+        return _decoder_likeness(spec, golden["output"].astype(np.float32), model, stated)
     output, given = np.asarray(golden["output"], np.float32), to_unit(golden["input"])
     # The finest pattern, the first, is noise, of which a denoiser is right to leave nothing.
     unit = _to_unit(output, spec.output_range)
@@ -121,6 +124,12 @@ def likeness(
         # Doubts about a range explain why outputs are unlike inputs.
         doubts=tuple(doubts or _likeness_doubts(spec, unit[1:], given[1:])),
     )
+
+
+def _decoder_likeness(spec: Spec, output: Floats, model: Any, stated: frozenset[str]) -> Likeness:
+    """What can be said of a decoder alone, whose golden inputs are latents that may be like none that it has seen."""
+    doubts = [*_activation_doubts(spec, model, stated), *_range_doubts(spec, output, stated | {"output_range"})]
+    return Likeness(low=float(output.min()), high=float(output.max()), psnr=nan, doubts=tuple(doubts))
 
 
 def _to_unit(values: Floats, limits: Range) -> Floats:

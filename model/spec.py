@@ -16,7 +16,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 CHANNELS = {"gray": 1, "rgb": 3, "rgba": 4}  # color -> number of channels
 FUNCTIONS = ("encode", "reconstruct", "decode", "denoise", "generate")
-KINDS = ("autoencoder", "dense", "encoder", "vae", "denoiser")
+KINDS = ("autoencoder", "dense", "encoder", "vae", "denoiser", "decoder")
 MAX_MULTIPLE = 64  # pixels
 MAX_REACH = 128  # pixels
 PIXEL_RANGE = (0.0, 1.0)  # values of black and white where nothing else is stated
@@ -42,7 +42,7 @@ class Noise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """What a model takes.
+    """What a model takes; of a decoder alone, the images that it gives.
 
     Attributes:
       shape: (H, W, C), or (d,) for vectors. A noise level that is a channel is not counted.
@@ -77,7 +77,7 @@ class Latent:
     """Where a model's latent comes from.
 
     Attributes:
-      layer: path of the layer, such as ``encoder/bottleneck``.
+      layer: path of the layer, such as ``encoder/bottleneck``; of a decoder alone, its input.
       shape: shape of its output for one record; it is flattened to a vector.
 
     >>> Latent(layer="encoded", shape=(4, 4, 8)).dimension
@@ -145,8 +145,9 @@ class Spec:
     """The description of a model, the content of ``model.json``.
 
     Attributes:
-      kind: one of ``KINDS``. An 'encoder' gives latents only, a 'denoiser' images only. Every other kind gives latents
-        and an output of the input's shape. The latents of a 'vae' have a standard normal prior.
+      kind: one of ``KINDS``. An 'encoder' gives latents only, a 'denoiser' images only, a 'decoder' images of latents.
+        Every other kind gives latents and an output of the input's shape. The latents of a 'vae' have a standard normal
+        prior.
       input: what the model takes.
       latent: where the latent comes from; None for a denoiser.
       functions: what the model can do, of ``FUNCTIONS``, in that order.
@@ -228,11 +229,19 @@ class Spec:
           BundleError: it does not; the text names the functions that it offers, and what to use instead.
         """
         if function not in self.functions:
-            reduced = self.quantization is not None and self.latent is not None
             raise BundleError(
                 f"the model cannot {function}: a bundle of kind {self.kind!r} offers {', '.join(self.functions)}; "
-                f"{'use its bundle in float32, since in int8 it only encodes' if reduced else _REMEDIES[function]}"
+                f"{self._remedy(function)}"
             )
+
+    def _remedy(self, function: str) -> str:
+        if self.quantization is not None and self.latent is not None:
+            return "use its bundle in float32, since in int8 it only encodes"
+        if self.kind != "decoder":
+            return _REMEDIES[function]
+        if function == "generate":
+            return "export it with --normal-prior if its latents have a standard normal prior"
+        return "use a bundle of the encoder too: latentlake export --encoder E.keras --decoder D.keras"
 
 
 _REMEDIES = {
@@ -250,7 +259,8 @@ def default_functions(kind: str) -> tuple[str, ...]:
     >>> default_functions("encoder")
     ('encode',)
     """
-    return {"encoder": ("encode",), "denoiser": ("denoise",)}.get(kind, ("encode", "reconstruct"))
+    alone = {"encoder": ("encode",), "denoiser": ("denoise",), "decoder": ("decode",)}
+    return alone.get(kind, ("encode", "reconstruct"))
 
 
 def is_range(low: float, high: float) -> bool:

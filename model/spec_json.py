@@ -187,7 +187,7 @@ class _Fields:
 def _input(fields: _Fields, kind: str) -> Input:
     shape = fields.shape("shape")
     images = len(shape) == 3
-    if len(shape) not in ((3,) if kind == "denoiser" else (1, 3)):
+    if len(shape) not in ((3,) if kind in ("denoiser", "decoder") else (1, 3)):
         raise fields.wrong("shape", list(shape))
     color = fields.value.get("color")
     if color is not None and not (images and CHANNELS.get(str(color)) == shape[-1]):
@@ -259,7 +259,12 @@ def _functions(top: _Fields, kind: str, takes: Input) -> tuple[str, ...]:
     if not top.has("functions"):
         return defaults
     # A denoiser has no latent and an encoder no output, so neither can do more. Jobs write images, not vectors.
-    further = {"autoencoder": ("decode", "denoise"), "vae": ("decode", "denoise", "generate")}.get(kind, ())
+    possible_of_kind = {
+        "autoencoder": ("decode", "denoise"),
+        "vae": ("decode", "denoise", "generate"),
+        "decoder": ("generate",),
+    }
+    further = possible_of_kind.get(kind, ())
     possible = {*defaults, *(further if len(takes.shape) == 3 else ())}
 
     def valid(names: list[Json]) -> bool:

@@ -10,6 +10,7 @@ from lake.core.errors import UsageError
 from model.cli.export_options import EXPORT
 from model.cli.train import bundle_value
 from model.graphs import has_graphs
+from model.parts import Parts
 from model.spec import Preprocessing, Spec
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def run(options: Namespace) -> tuple[dict[str, Any], str]:
     named = given(options, Preprocessing)
     tuples = {name: tuple(value) for name, value in named.items() if isinstance(value, list)}
     bundle = export(
-        Path(options.file),
+        _source(options),
         getattr(options, "latent", None),
         options.output.rstrip("/"),
         Preprocessing(**{**named, **tuples}),
@@ -54,9 +55,23 @@ def run(options: Namespace) -> tuple[dict[str, Any], str]:
     return value, _text(bundle, found)
 
 
+def _source(options: Namespace) -> Path | Parts:
+    """What is exported: one file, or parts in files of their own."""
+    parts = given(options, Parts)
+    if options.file is None:
+        files: dict[str, Any] = {name: Path(parts[name]) for name in ("encoder", "decoder") if name in parts}
+        return Parts(**{**parts, **files})
+    if parts:
+        flag = f"--{next(iter(parts)).replace('_', '-')}"
+        raise UsageError(f"{flag} does not go with {options.file}; name the parts by --encoder and --decoder alone")
+    return Path(options.file)
+
+
 def _again(options: Namespace) -> tuple[dict[str, Any], str]:
     from model.export_graphs import export_again
 
+    if options.file is None:
+        raise UsageError("--again needs the bundle: latentlake export --again BUNDLE")
     others = {option.field: option.flag for option in EXPORT if option not in STORES} | {"output": "", "again": ""}
     if unused := [flag for field, flag in others.items() if flag and hasattr(options, field)]:
         raise UsageError(f"{unused[0]} does not go with --again, which changes nothing of a bundle; leave it out")
@@ -82,6 +97,10 @@ def _text(bundle: "Bundle", found: "Sequence[Likeness]") -> str:
         lines += describe_quantization(spec.quantization)
     if spec.quantization and spec.latent:
         lines.append("in int8 it encodes and does nothing else; keep the bundle in float32 for the rest")
+    elif spec.kind == "decoder":
+        lines.append(f"it takes latents of {spec.dimension} numbers and gives {describe_input(spec.input)}")
+        if "generate" not in spec.functions:
+            lines.append("add --normal-prior to generate images, if its latents have a standard normal prior")
     elif spec.kind == "encoder":
         lines.append("its output does not have the input's shape, so it can encode, but not reconstruct")
     elif spec.latent and not spec.numeric and "decode" not in spec.functions:

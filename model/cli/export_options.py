@@ -23,13 +23,32 @@ EXPORT = (
         field="latent",
         metavar="LAYER",
         help="layer whose output is the latent; encoder/LAYER within a nested model, or the nested model's own name; "
-        "without it the bundle only denoises, images of any size where the model takes them",
+        "without it the bundle only denoises, images of any size where the model takes them; of several outputs, the "
+        "name or position of one",
     ),
     Option(
         flag="--log-variance",
         field="variance",
         metavar="LAYER",
         help="layer whose output is the logarithm of each latent's variance (variational autoencoders only)",
+    ),
+    Option(
+        flag="--encoder",
+        field="encoder",
+        metavar="FILE",
+        help="in place of FILE.keras: the file of an encoder, whose output, or that named by --latent, is the latent",
+    ),
+    Option(
+        flag="--decoder",
+        field="decoder",
+        metavar="FILE",
+        help="in place of FILE.keras: the file of a decoder, joined to --encoder; alone, the bundle decodes latents",
+    ),
+    Option(
+        flag="--normal-prior",
+        field="normal_prior",
+        switch=True,
+        help="--decoder alone: its latents have a standard normal prior, so that the bundle also generates images",
     ),
     Option(
         flag="--output",

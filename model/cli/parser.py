@@ -13,6 +13,7 @@ from lake.formats.reader import ColumnSelection
 from lake.images.types import Target
 from model.cli.export_options import EXPORT
 from model.cli.train_options import TRAIN
+from model.parts import Parts
 from model.spec import Preprocessing
 from model.training.options import DenoiserOptions, TrainingOptions
 
@@ -66,8 +67,8 @@ def add_commands(commands: Any) -> dict[str, Parser]:
     train = add_command(commands, "train", *MODEL_COMMANDS["train"])
     add_options(train, TRAIN, defaults_of(ColumnSelection, Target, DenoiserOptions, TrainingOptions))
     export = add_command(commands, "export", *MODEL_COMMANDS["export"])
-    export.add_argument("file", metavar="FILE.keras", help="what model.save() wrote")
-    add_options(export, EXPORT, defaults_of(Preprocessing))
+    export.add_argument("file", metavar="FILE.keras", nargs="?", default=None, help="what model.save() wrote")
+    add_options(export, EXPORT, defaults_of(Preprocessing, Parts))
     check = add_command(commands, "check", *MODEL_COMMANDS["check"])
     check.add_argument("bundle", metavar="BUNDLE", help="directory of the bundle, or zoo:NAME for an included one")
     add_options(check, STORES, {})

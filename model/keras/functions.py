@@ -26,7 +26,7 @@ class Compute:
 
     def __init__(self, model: Any, spec: Spec) -> None:
         self._model, self._spec = model, spec
-        self._latent = _layer(model, spec.latent.layer) if spec.latent else None
+        self._latent = _layer(model, spec.latent.layer) if spec.latent and spec.kind != "decoder" else None
         self._log_variance = _layer(model, spec.variance) if spec.variance else None
         self._inputs = {tensor.name: tensor for tensor in model.inputs}
         if spec.input.noise and spec.input.noise.input is not None and spec.input.noise.input not in self._inputs:
@@ -117,10 +117,13 @@ class Compute:
         return tf.reduce_mean(tf.reduce_mean(tf.square(lines), axis=2), axis=1)
 
     def _decode(self, divisor: Any, latents: Any) -> Any:
+        tf = tensorflow()
         del divisor  # latents are not scaled
+        if self._spec.latent and self._latent is None:  # a decoder alone
+            taken = tf.reshape(latents, (_rows(latents), *self._spec.latent.shape))
+            return [tf.cast(self._model(taken, training=False), tf.float32)]
         # The whole model is traced on blank images with its latent replaced. TensorFlow prunes the layers before it,
         # because nothing depends on them any more.
-        tf = tensorflow()
         blank = tf.zeros((latents.shape[0] or tf.shape(latents)[0], *self._spec.input.shape))
         with replace_output(self._latent, latents):
             return [tf.cast(self._model(blank, training=False), tf.float32)]

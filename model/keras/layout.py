@@ -15,8 +15,25 @@ def is_channels_first(model: Any, stated: Shape | None = None) -> bool:
     """
     inputs = model.inputs or []
     shape = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()
+    return shape != stated and _reads_as_channels_first(shape)
+
+
+def _reads_as_channels_first(shape: tuple[int | None, ...]) -> bool:
     colors = set(CHANNELS.values())
-    return len(shape) == 3 and shape[0] in colors and shape[2] not in colors and shape != stated
+    return len(shape) == 3 and shape[0] in colors and shape[2] not in colors
+
+
+def to_images(decoder: Any) -> Any:
+    """Return a model whose output is ``H W C``: the model itself, or one that turns its ``C H W``.
+
+    Args:
+      decoder: a functional Keras model with one input and one output.
+    """
+    output = decoder.outputs[0]
+    if not _reads_as_channels_first(tuple(output.shape[1:])):
+        return decoder
+    turned = keras().layers.Permute((2, 3, 1), name="to_channels_last")(output)
+    return keras().Model(decoder.inputs[0], turned, name=decoder.name)
 
 
 def to_channels_last(model: Any) -> Any:

@@ -89,14 +89,30 @@ def _form(level: Sides, image: Sides) -> str:
     )
 
 
-def _fixed(declared: Sides, given: Shape | None, latent: bool) -> Shape:
+def fixed_shape(declared: Sides, given: Shape | None, other: str = "") -> Shape:
+    """The shape of an input, whose open sides a person has stated.
+
+    Args:
+      declared: as the model has it.
+      given: as a person has stated it; None for a model that leaves nothing open.
+      other: what else to do about open sides, for the message.
+
+    Raises:
+      UsageError: it does not fit, or a side stays open.
+    """
     shape = given or declared
     if len(declared) != len(shape) or any(d not in (None, s) for d, s in zip(declared, shape, strict=True)):
         raise UsageError(f"--input-shape {format_shape(shape)} does not fit the model's input {format_shape(declared)}")
     if None in shape:
-        other = ", or leave out --latent to denoise images of any size" if latent and len(shape) == 3 else ""
         raise UsageError(f"the model's input {format_shape(shape)} is open; give --input-shape H W C{other}")
+    return tuple(side for side in shape if side is not None)
+
+
+def _fixed(declared: Sides, given: Shape | None, latent: bool) -> Shape:
+    image = len(given or declared) == 3
+    other = ", or leave out --latent to denoise images of any size" if latent and image else ""
+    shape = fixed_shape(declared, given, other)
     if len(shape) not in ((1, 3) if latent else (3,)):
         kinds = "an image H W C nor a vector d" if latent else "an image H W C, so it cannot denoise; give --latent"
         raise BundleError(f"the model's input {format_shape(shape)} is {'neither ' if latent else 'not '}{kinds}")
-    return tuple(side for side in shape if side is not None)
+    return shape

@@ -202,6 +202,8 @@ class Runtime:
         if self.spec.latent is None:
             told = golden_levels(len(inputs)) if levels is None else levels
             return {"output": self.restore(inputs, told if self.spec.input.noise else None)}
+        if self.spec.kind == "decoder":
+            return {"output": self.decode(inputs.astype(np.float32))}
         if "reconstruct" not in self.spec.functions:
             return {"latent": self.encode(inputs)}
         result = self.reconstruct(inputs)
@@ -211,7 +213,7 @@ class Runtime:
     def _each_alone(self, golden: Mapping[str, Pixels]) -> dict[str, Floats]:
         """Golden outputs by the functions that ``outputs`` does not call."""
         encodes = self.spec.latent is not None and "reconstruct" in self.spec.functions
-        decodes = "decode" in self.spec.functions
+        decodes = encodes and "decode" in self.spec.functions
         return {
             **({"latent": self._in_parts(self.encode, golden["input"])} if encodes else {}),
             **({"output": self._in_parts(self.decode, golden["latent"].astype(np.float32))} if decodes else {}),

@@ -171,7 +171,7 @@ def test_several_inputs_or_outputs(layers, save, tmp_path):
         export(save(keras().Model([one, other], layers.Add()([one, other]))), "add", str(tmp_path / "b"))
     code = layers.Dense(2, name="code")(one)
     with pytest.raises(BundleError, match="a list of 2; only models of one output"):
-        export(save(keras().Model(one, [layers.Dense(4)(code), code])), "code", str(tmp_path / "b"))
+        export(save(keras().Model(one, [layers.Dense(4)(code), code])), None, str(tmp_path / "b"))
 
 
 _MAP = (None, None, 1)

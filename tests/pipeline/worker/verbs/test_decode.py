@@ -149,3 +149,29 @@ def test_variances_on_request(vae: str, model: Model, shards: Path, digits: Pixe
     base = {"verb": "encode", "input": (str(shards),), "output": str(tmp_path / "refused"), "variance": True}
     with pytest.raises(UsageError, match="gives no variances"):
         prepare(JobOptions(model=model.bundle, **base))
+
+
+def test_a_decoder_alone_gives_what_the_whole_model_gives(tmp_path: Path) -> None:
+    from lake.core.tensorflow import keras
+    from model.export import export
+    from model.parts import Parts
+
+    layers = keras().layers
+    keras().utils.set_random_seed(6)
+    image, code = layers.Input((8, 8, 1)), layers.Input((3,))
+    flat = layers.Flatten()(image)
+    encoder = keras().Model(image, [layers.Dense(3, name="mean")(flat), layers.Dense(3, name="logarithm")(flat)])
+    decoder = keras().Model(code, layers.Reshape((8, 8, 1))(layers.Dense(64, activation="sigmoid")(code)))
+    encoder.save(tmp_path / "e.keras")
+    decoder.save(tmp_path / "d.keras")
+    both = Parts(encoder=tmp_path / "e.keras", decoder=tmp_path / "d.keras")
+    whole = export(both, "mean", str(tmp_path / "whole"), variance="logarithm").uri
+    alone = export(Parts(decoder=tmp_path / "d.keras", normal_prior=True), None, str(tmp_path / "alone")).uri
+    images = [
+        [row["image"]["bytes"] for row in generate(bundle, tmp_path / name, count=20, seed=1)]
+        for bundle, name in ((whole, "a"), (alone, "b"))
+    ]
+    assert images[0] == images[1]
+    settings = {"output": str(tmp_path / "c"), "input": [str(tmp_path)]}
+    with pytest.raises(BundleError, match="cannot encode: a bundle of kind 'decoder'"):
+        prepare(JobOptions(verb="encode", model=alone, **settings))

@@ -1,0 +1,48 @@
+"""The description of a decoder alone, which takes latents and gives images."""
+
+from dataclasses import replace
+from typing import Any
+
+from lake.core.errors import BundleError, UsageError
+from model.export_parts import input_of
+from model.keras.signature import InputSignature, fixed_shape, format_shape
+from model.spec import Golden, Json, Latent, Preprocessing, Spec
+
+
+def describe_decoder(model: Any, given: Preprocessing, *, generates: bool, golden: Golden, training: Json) -> Spec:
+    """Return the description of a decoder.
+
+    Args:
+      model: a Keras model that takes a latent and gives one image.
+      given: how the training data was preprocessed. ``input_shape`` fixes the sides of the latent that are open.
+      generates: its latents have a standard normal prior.
+      golden: how the golden outputs are recorded.
+      training: provenance.
+
+    Raises:
+      BundleError: it does not give images of one size.
+      UsageError: the preprocessing does not fit it.
+    """
+    if given.resize is not None or given.crop is not None:
+        raise UsageError(
+            "--resize and --crop are for images that a model takes, and a decoder takes latents; leave them out"
+        )
+    if given.noise_input is not None:
+        raise UsageError("--noise-input is for a denoiser, and a decoder takes latents; leave it out")
+    latent = fixed_shape(tuple(model.inputs[0].shape[1:]), given.input_shape)
+    image = tuple(model.compute_output_shape((1, *latent))[1:])
+    if len(image) != 3 or None in image:
+        raise BundleError(f"the decoder gives {format_shape(image)}, not images H W C, which jobs write")
+    # What a decoder gives is described as what a whole model takes.
+    images = replace(given, value_range=given.output_range or given.value_range, output_range=None)
+    if images.normalization(image[2]) is not None:
+        raise UsageError("--mean, --std and --bgr are of what an encoder takes; leave them out, or add the encoder")
+    return Spec(
+        kind="decoder",
+        input=input_of(InputSignature(shape=image), images),
+        latent=Latent(layer=model.inputs[0].name, shape=latent),
+        functions=("decode", "generate") if generates else ("decode",),
+        golden=golden,
+        files={},
+        training=training,
+    )
