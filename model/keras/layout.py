@@ -1,5 +1,10 @@
-"""Models that take their channels first, ``C H W``: wrapped, so that they take and give images ``H W C``."""
+"""Models that take images in another layout: wrapped, so that they take and give images ``H W C``.
 
+That is: channels first, ``C H W``; grey without a channel, ``H W``; and all numbers in one line, ``d``.
+"""
+
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 from lake.core.tensorflow import keras
@@ -36,12 +41,47 @@ def to_images(decoder: Any) -> Any:
     return keras().Model(decoder.inputs[0], turned, name=decoder.name)
 
 
-def to_channels_last(model: Any) -> Any:
-    """Return a model that takes ``H W C``, calls a model of ``C H W``, and turns what that gives where it is an image.
+def to_images(model: Any, stated: Shape | None = None) -> Any:
+    """Return a model that takes ``H W C`` and calls another one; that one itself where it does so already.
+
+    An output that has the layout of the input is turned, too. With a stated shape, so is one that has as many numbers.
 
     Args:
-      model: a Keras model with one input of three sides and one output. Its layers keep their names, below its own.
+      model: a Keras model. Its layers keep their names, below its own.
+      stated: shape ``H W C`` that a person has stated; needed for a model that takes all numbers in one line.
     """
+    inputs = model.inputs or []
+    if len(inputs) != 1 or len(model.outputs or []) != 1:
+        return model
+    if is_channels_first(model, stated):
+        return _channels_last(model)
+    shape = tuple(inputs[0].shape[1:])
+    if len(shape) == 2 and stated in (None, (*shape, 1)):
+        return _wrapped(model, (*shape, 1), lambda image: keras().ops.squeeze(image, -1), stated)
+    if stated is not None and len(stated) == 3 and shape == (prod(stated),):
+        return _wrapped(model, stated, keras().layers.Reshape(shape, name="to_line"), stated)
+    output = tuple(model.outputs[0].shape[1:])
+    if shape == (*output, 1) or (stated is not None and shape == stated and _line(model.outputs[0], stated)):
+        return _wrapped(model, shape, lambda image: image, stated)
+    return model
+
+
+def _wrapped(model: Any, shape: Sequence[int | None], turn: Callable[[Any], Any], stated: Shape | None) -> Any:
+    image = keras().layers.Input(shape, name="image")
+    output = model(turn(image))
+    if shape[-1] == 1 and tuple(output.shape[1:]) == tuple(shape[:2]):
+        output = keras().ops.expand_dims(output, -1)
+    elif stated is not None and _line(output, stated):
+        output = keras().layers.Reshape(stated, name="to_image")(output)
+    return keras().Model(image, output, name=f"{model.name}_of_images")
+
+
+def _line(output: Any, shape: Shape) -> bool:
+    """Whether an output is an image of a shape whose numbers are in one line."""
+    return len(shape) == 3 and tuple(output.shape[1:]) == (prod(shape),)
+
+
+def _channels_last(model: Any) -> Any:
     layers = keras().layers
     channels, height, width = model.inputs[0].shape[1:]
     image = layers.Input((height, width, channels), name="channels_last")

@@ -7,6 +7,7 @@ import numpy as np
 
 # Layers that pass the values on as they are, as far as their range goes.
 _PASSING = {"InputLayer", "Cast", "Dropout", "GaussianNoise", "Identity", "Permute", "Reshape", "Resizing"}
+_PASSING |= {"ExpandDims", "Squeeze"}
 _ACTIVATIONS = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
 
 
@@ -30,11 +31,18 @@ def first_scaling(model: Any) -> tuple[float, float] | None:
 
 def last_activation(model: Any) -> tuple[str, tuple[float, float]] | None:
     """Name and range of the function that bounds the model's output; None if none is known to."""
-    operation = model
-    while getattr(operation, "outputs", None):
-        operation = operation.outputs[0]._keras_history.operation
+    operation, node = _producer(model.outputs[0])
+    while type(operation).__name__ in _PASSING and len(node.input_tensors) == 1:
+        operation, node = _producer(node.input_tensors[0])
     name = getattr(getattr(operation, "activation", None), "__name__", type(operation).__name__.lower())
     return (name, _ACTIVATIONS[name]) if name in _ACTIVATIONS else None
+
+
+def _producer(tensor: Any) -> tuple[Any, Any]:
+    """The operation that puts out a tensor, of a nested model its own, and the call of it."""
+    while getattr((operation := tensor._keras_history.operation), "outputs", None):
+        tensor = operation.outputs[0]
+    return operation, operation._inbound_nodes[tensor._keras_history.node_index]
 
 
 def _first_operations(model: Any) -> Iterator[Any]:

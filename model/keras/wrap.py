@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from lake.core.tensorflow import keras
-from model.keras.layout import is_channels_first, to_channels_last
+from model.keras.layout import to_images
 from model.keras.signature import CHANNEL
 from model.normalization import Normalization
 from model.spec import Preprocessing
@@ -21,8 +21,7 @@ def wrap(model: Any, given: Preprocessing) -> Any:
     Raises:
       UsageError: mean, deviation or order of channels do not fit the model.
     """
-    if is_channels_first(model, given.input_shape):
-        model = to_channels_last(model)
+    model = to_images(model, given.input_shape)
     if not _is_plain(model, given.noise_input):
         return model  # which is refused, by what it is
     normalization = given.normalization(_channels(model, given.noise_input))

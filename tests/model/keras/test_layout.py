@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lake.core.errors import BundleError
+from lake.core.errors import BundleError, UsageError
 from lake.core.tensorflow import keras
 from model.denoiser import Denoiser
 from model.export import export
@@ -104,3 +104,66 @@ def test_a_class_of_one_s_own_is_refused_with_what_to_do(layers, save, tmp_path)
     path = save(keras().Model(x, model.decoder(model.encoder(x))), "functional.keras")  # as the error says
     runtime = Runtime.load(export(path, "code", str(tmp_path / "b")))
     np.testing.assert_allclose(runtime.reconstruct(pixels).output, want, rtol=1e-4, atol=1e-5)
+
+
+def _dense(layers, given, output=None):
+    """Like the autoencoders of many tutorials, of images of 6 x 4 numbers or lines of as many."""
+    keras().utils.set_random_seed(4)
+    line = x = layers.Input(given)
+    x = layers.Flatten()(x) if len(given) > 1 else x
+    x = layers.Dense(24, activation="sigmoid")(layers.Dense(5, activation="relu", name="code")(x))
+    return keras().Model(line, layers.Reshape(output)(x) if output else x)
+
+
+@pytest.mark.parametrize(
+    ("given", "output", "stated"),
+    [
+        ((24,), None, (6, 4, 1)),
+        ((24,), (6, 4, 1), (6, 4, 1)),
+        ((24,), (6, 4), (6, 4, 1)),
+        ((24,), None, (2, 4, 3)),
+        ((6, 4), (6, 4), None),
+        ((6, 4), (6, 4), (6, 4, 1)),
+        ((6, 4), (6, 4, 1), None),
+        ((6, 4), None, (6, 4, 1)),
+        ((6, 4, 1), None, (6, 4, 1)),
+        ((6, 4, 1), (6, 4), None),
+    ],
+)
+def test_images_in_one_line_and_without_a_channel(layers, save, tmp_path, given, output, stated):
+    model = _dense(layers, given, output)
+    bundle = export(save(model), "code", str(tmp_path / "b"), Preprocessing(input_shape=stated), judge=lambda _: None)
+    shape = stated or (6, 4, 1)
+    assert (bundle.spec.input.shape, bundle.spec.kind) == (shape, "autoencoder")
+    assert bundle.spec.functions == ("encode", "reconstruct", "decode", "denoise")
+    runtime, pixels = Runtime.load(bundle), np.random.default_rng(1).integers(0, 256, (5, *shape), np.uint8)
+    values = (pixels / np.float32(255)).reshape(5, *given)
+    part = keras().Model(model.input, model.get_layer("code").output).predict(values, verbose=0)
+    found, want = runtime.reconstruct(pixels), model.predict(values, verbose=0).reshape(5, *shape)
+    np.testing.assert_allclose(found.latents, part, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.output, want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(runtime.decode(found.latents), want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_grey_denoiser_of_any_size_without_a_channel(layers, save, tmp_path):
+    image = layers.Input((None, None))
+    x = layers.Conv2D(1, 3, padding="same")(keras().ops.expand_dims(image, -1))
+    model = keras().Model(image, keras().ops.squeeze(x, -1))
+    runtime = Runtime.load(export(save(model), None, str(tmp_path / "b"), judge=lambda _: None))
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 9, 14, 1), np.uint8)
+    want = model.predict(pixels[..., 0] / np.float32(255), verbose=0)
+    np.testing.assert_allclose(runtime.restore(pixels, None)[..., 0], want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_line_and_a_normalisation(layers, save, tmp_path):
+    given = Preprocessing(input_shape=(6, 4, 1), mean=(0.5,), std=(0.25,), output_range=(0.0, 1.0))
+    model = _dense(layers, (24,))
+    runtime = Runtime.load(export(save(model), "code", str(tmp_path / "b"), given))
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 6, 4, 1), np.uint8)
+    want = model.predict(((pixels / np.float32(255) - 0.5) / 0.25).reshape(5, 24), verbose=0)
+    np.testing.assert_allclose(runtime.restore(pixels, None).reshape(5, 24), want, rtol=1e-4, atol=1e-5)
+
+
+def test_another_number_of_numbers_is_refused(layers, save, tmp_path):
+    with pytest.raises(UsageError, match="--input-shape 6 4 3 does not fit the model's input 24"):
+        export(save(_dense(layers, (24,))), "code", str(tmp_path / "b"), Preprocessing(input_shape=(6, 4, 3)))
