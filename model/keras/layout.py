@@ -41,7 +41,7 @@ def to_images(decoder: Any) -> Any:
     return keras().Model(decoder.inputs[0], turned, name=decoder.name)
 
 
-def to_images(model: Any, stated: Shape | None = None) -> Any:
+def with_images(model: Any, stated: Shape | None = None) -> Any:
     """Return a model that takes ``H W C`` and calls another one; that one itself where it does so already.
 
     An output that has the layout of the input is turned, too. With a stated shape, so is one that has as many numbers.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from lake.core.tensorflow import keras
-from model.keras.layout import to_images
+from model.keras.layout import with_images
 from model.keras.signature import CHANNEL
 from model.normalization import Normalization
 from model.spec import Preprocessing
@@ -21,7 +21,7 @@ def wrap(model: Any, given: Preprocessing) -> Any:
     Raises:
       UsageError: mean, deviation or order of channels do not fit the model.
     """
-    model = to_images(model, given.input_shape)
+    model = with_images(model, given.input_shape)
     if not _is_plain(model, given.noise_input):
         return model  # which is refused, by what it is
     normalization = given.normalization(_channels(model, given.noise_input))

@@ -27,8 +27,8 @@ _BRIGHTEST = 8.0  # above this it is no noise either
 _REMEDIES = {
     Reason.WRONG_SIZE: "or use a model of images of this size",
     Reason.WRONG_CHANNELS: "give --color convert, or use a model of such images",
-    Reason.WRONG_LENGTH: "name another column with --image, or a model of such vectors; where it takes images in a line, "
-    "export it with --input-shape H W C",
+    Reason.WRONG_LENGTH: "name another column with --image, or a model of such vectors; one of images in a line "
+    "needs an export with --input-shape H W C",
     Reason.TOO_MANY_PIXELS: "raise --max-pixels",
     Reason.RECORD_TOO_LARGE: "raise --max-record-bytes",
     Reason.NON_FINITE_INPUT: "name another column with --image, or mend the input",
