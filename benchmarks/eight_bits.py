@@ -22,7 +22,6 @@ from harness.machine import machine, on_machine
 from model.bundle import MODEL_FILE, SPEC_FILE, Bundle
 from model.denoiser import Denoiser
 from model.export import export
-from model.export_graphs import export_again
 from model.pixels import Floats, Pixels
 from model.runtime.runtime import Runtime
 from model.spec import Preprocessing
@@ -45,7 +44,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     place = Place(data=options.data, zoo=HERE.parent / "model/zoo")
-    bundles = {name: (_whole(name, options.work), _in_int8(name, place, options.work)) for name in CALIBRATED}
+    bundles = {name: (place.bundle(name), _in_int8(name, place, options.work)) for name in CALIBRATED}
     lines = [
         f"| call | ms of a processor: {', '.join(SIDES)} | int8 to TensorFlow (each round) | int8 to ONNX Runtime |"
     ]
@@ -62,11 +61,6 @@ def main() -> None:
     head = ["# 8 bits against float32", "", on_machine(machine() | {"vnni": _vnni()})]
     head += [f"{options.rounds} rounds, alternating, one thread.", ""]
     (HERE / "results/int8.md").write_text("\n".join([*head, *lines, ""]))
-
-
-def _whole(name: str, work: Path) -> Bundle:
-    place = work / f"with-graphs-{name}"
-    return Bundle.open(str(place)) if (place / SPEC_FILE).exists() else export_again(f"zoo:{name}", str(place))
 
 
 def _in_int8(name: str, place: Place, work: Path) -> Bundle:

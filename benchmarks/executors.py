@@ -1,9 +1,9 @@
 """The executors of a bundle against each other: processor time of calls, alternating, and what a worker starts with.
 
-    python -m benchmarks.executors [--work DIR] [--rounds 5]
+    python -m benchmarks.executors [--rounds 5]
 
 Writes ``benchmarks/results/onnx.md``. Ratios are of processor time (user and system), which other work on the machine
-disturbs least. The models are the zoo's, with graphs added.
+disturbs least. The models are the zoo's.
 """
 
 import argparse
@@ -14,15 +14,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from benchmarks.process import HERE
 from harness.machine import machine, on_machine
-from model.bundle import SPEC_FILE, Bundle
-from model.export_graphs import export_again
+from model.bundle import Bundle
 from model.pixels import Floats, Pixels
 from model.runtime import executors_of
 from model.runtime.runtime import Runtime
@@ -51,30 +49,24 @@ print(json.dumps([time.monotonic() - started, time.process_time(), most / 1024])
 def main() -> None:
     """Measure every call and start on every executor, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=HERE / ".work")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     lines = ["| call | ms of a processor: TensorFlow, ONNX Runtime | ratio (each round) | largest difference |"]
     lines += ["|---|---|---|---|"]
     for what, (name, function, shape, calls) in CALLS.items():
-        bundle = _bundle(name, options.work)
+        bundle = Bundle.open(f"zoo:{name}")
         runtimes = {executor: Runtime.load(bundle, executor) for executor in executors_of(bundle)}
         lines.append(f"| {what} | {_compared(runtimes, function, shape, calls, options.rounds)} |")
         print(lines[-1], flush=True)
     lines += ["", "| a worker that has encoded one batch | seconds | of a processor | MiB |", "|---|---|---|---|"]
     for executor in ("tensorflow", "onnx"):
-        runs = [_started(_bundle("mnist-autoencoder", options.work).uri, executor) for _ in range(3)]
+        runs = [_started("zoo:mnist-autoencoder", executor) for _ in range(3)]
         least = [min(values) for values in zip(*runs, strict=True)]
         lines.append(f"| {executor} | {least[0]:.1f} | {least[1]:.1f} | {least[2]:.0f} |")
         print(lines[-1], flush=True)
     head = ["# ONNX Runtime against TensorFlow", "", f"{on_machine(machine())} {options.rounds} rounds, alternating,"]
     head += [f"{CALLERS} callers of one thread each.", ""]
     (HERE / "results/onnx.md").write_text("\n".join([*head, *lines, ""]))
-
-
-def _bundle(name: str, work: Path) -> Bundle:
-    place = work / f"with-graphs-{name}"
-    return Bundle.open(str(place)) if (place / SPEC_FILE).exists() else export_again(f"zoo:{name}", str(place))
 
 
 def _compared(runtimes: dict[str, Runtime], function: str, shape: tuple[int, ...], calls: int, rounds: int) -> str:

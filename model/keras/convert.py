@@ -9,6 +9,7 @@ from lake.core.native_stderr import without_native_logs
 from model.graphs import OUTPUTS, graph_functions
 from model.keras.canonical import canonical
 from model.keras.functions import Compute
+from model.keras.known_sides import with_known_sides
 from model.spec import Spec
 
 OPSET = 18  # of ONNX; every ONNX Runtime from 1.14 on runs it
@@ -43,7 +44,7 @@ def _converted(compute: Compute, name: str) -> Any:
 
     function, signature = compute.define(name, "float32", None)
     model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    return model
+    return with_known_sides(model)
 
 
 @contextmanager

@@ -99,12 +99,11 @@ class Compute:
 
     def _reconstruct(self, divisor: Any, pixels: Any) -> Any:
         low, high = self._spec.input.value_range
-        black, white = self._spec.output_range
         unit = self._unit(pixels, divisor)
         latents, output = self._run(self._to_range(unit))
         # Errors are relative to the value range, so that models of different ranges can be compared.
         target = (unit - low) / (high - low) if self._spec.numeric else unit
-        difference = (output - black) / (white - black) - target
+        difference = self._to_unit(output) - target
         return [latents, output, self._mean_square(difference, pixels.shape[0])]
 
     def _mean_square(self, difference: Any, rows: int | None) -> Any:
@@ -146,11 +145,19 @@ class Compute:
         return output
 
     def _unit(self, pixels: Any, divisor: Any) -> Any:
-        return tensorflow().cast(pixels, "float32") / divisor  # images in 0..1
+        return _in_line(lambda values: values / divisor, tensorflow().cast(pixels, "float32"))  # images in 0..1
 
     def _to_range(self, unit: Any) -> Any:
         low, high = self._spec.input.value_range
-        return unit if self._spec.numeric or (low, high) == (0.0, 1.0) else unit * (high - low) + low
+        if self._spec.numeric or (low, high) == (0.0, 1.0):
+            return unit
+        return _in_line(lambda values: values * (high - low) + low, unit)
+
+    def _to_unit(self, output: Any) -> Any:
+        black, white = self._spec.output_range
+        if (black, white) == (0.0, 1.0):
+            return output
+        return _in_line(lambda values: (values - black) / (white - black), output)
 
     def _run(self, values: Any) -> tuple[Any, Any]:
         with record_outputs([self._latent]) as outputs:
@@ -177,6 +184,14 @@ class Compute:
         flat = [told if name == noise.input else values for name in self._inputs]
         # The model may take its inputs as a list, a tuple or a dict.
         return keras().tree.pack_sequence_as(self._model.input, flat)
+
+
+def _in_line(change: Callable[[Any], Any], values: Any) -> Any:
+    """What ``change``, which knows no sides, makes of the numbers of a tensor."""
+    # ONNX Runtime takes a tensor and a number in steps of the last side, which took 80 times as long for grey images.
+    tf = tensorflow()
+    shape = [-1 if side is None else side for side in values.shape]
+    return tf.reshape(change(tf.reshape(values, [-1])), tf.shape(values) if shape.count(-1) > 1 else shape)
 
 
 def _rows(values: Any) -> int:

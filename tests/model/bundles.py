@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 from model.bundle import SPEC_FILE
+from model.zoo import zoo_uri
 
 
 def description(path: Path) -> dict:
@@ -13,6 +15,15 @@ def description(path: Path) -> dict:
 
 def describe(path: Path, document: dict) -> None:
     (path / SPEC_FILE).write_text(json.dumps(document))
+
+
+def without_graphs(uri: str, place: Path) -> Path:
+    """A copy of a bundle, or of one of the zoo, as it was before there were graphs."""
+    path = Path(shutil.copytree(zoo_uri(uri), place))
+    document = description(path)
+    document["files"] = {name: entry for name, entry in document["files"].items() if not name.endswith(".onnx")}
+    describe(path, document)
+    return path
 
 
 def put_file(path: Path, name: str, data: bytes) -> None:

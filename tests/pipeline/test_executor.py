@@ -1,7 +1,6 @@
 """Which executor a job runs, and that an output holds to one."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from model.bundle import Bundle
 from pipeline.beam.launch import launch
 from pipeline.options.job_options import JobOptions
 from tests.conftest import Model, Pixels
-from tests.model.bundles import describe, description
+from tests.model.bundles import without_graphs
 from tests.pipeline.conftest import run_job
 
 
@@ -54,10 +53,7 @@ def test_an_output_holds_to_its_executor(model: Model, given: Path, tmp_path: Pa
 
 
 def test_a_bundle_without_graphs_runs_as_it_did(model: Model, given: Path, tmp_path: Path) -> None:
-    old = Path(shutil.copytree(model.bundle, tmp_path / "old"))
-    document = description(old)
-    document["files"] = {name: entry for name, entry in document["files"].items() if not name.endswith(".onnx")}
-    describe(old, document)
+    old = without_graphs(model.bundle, tmp_path / "old")
     run_job("encode", given, str(old), tmp_path / "out")
     assert b"latentlake.executor" not in metadata(tmp_path / "out")
     files = sorted(path.name for path in (tmp_path / "out/_model" / Bundle.open(str(old)).digest).iterdir())
