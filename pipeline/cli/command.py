@@ -16,6 +16,7 @@ from lake.core.line_warnings import warnings_in_lines
 from lake.storage import configure, configured
 from model.cli.main import run as run_model
 from model.cli.parser import MODEL_COMMANDS
+from pipeline.cli.explore import EXPLORE, explore
 from pipeline.cli.parser import check_beam_arguments, parse
 from pipeline.cli.terminal import LineFormatter, line_of, print_error
 from pipeline.config import Gate
@@ -56,6 +57,8 @@ def _main(arguments: Sequence[str]) -> int:
     if options.command in MODEL_COMMANDS:
         return run_model(options)
     quiet_logs(options.verbose)
+    if options.command in EXPLORE:
+        return explore(options)
     check_beam_arguments(beam_arguments, options.verb if options.command == "plan" else options.command)
     return _COMMANDS.get(options.command, _run)(options, beam_arguments)
 

@@ -12,7 +12,9 @@ from lake.storage.options import StoreOptions
 from model.cli.parser import FLAGS as MODEL_FLAGS
 from model.cli.parser import add_commands as add_model_commands
 from model.cli.parser import refuse_unknown
+from pipeline.cli.explore import EXPLORE
 from pipeline.config import Gate
+from pipeline.options.explore import ExploreOptions
 from pipeline.options.flags import RETRY, STATUS, VERIFY
 from pipeline.options.job_options import JobOptions, Scope
 from pipeline.worker.verbs import VERBS
@@ -33,6 +35,22 @@ OTHERS = {
     "retry": (
         "retry the rejected records and failed units of an output, optionally with other decoding policies",
         "latentlake retry latents --resize crop --on-damage reject",
+    ),
+    "similar": (
+        "find the records whose latents are nearest to those of a record, an image or a table",
+        "latentlake similar latents --key a/00012.png --k 20",
+    ),
+    "outliers": (
+        "find the records that are least like the others",
+        "latentlake outliers scored --top 50",
+    ),
+    "duplicates": (
+        "find records that are the same or nearly, in an output or in two; deletes nothing",
+        "latentlake duplicates latents --write-list drop.jsonl",
+    ),
+    "compare": (
+        "tell whether the data of two outputs differ: 0 no drift, 5 drift",
+        "latentlake compare latents/monday latents/tuesday",
     ),
 }
 COMMANDS = (*VERBS, *OTHERS)
@@ -59,10 +77,10 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     >>> options.command, options.input, beam_arguments
     ('encode', ['images/'], ['--runner=FlinkRunner'])
     """
-    top, models = _build()
-    # Model commands do not run on Beam, so an unknown option is a mistake at once.
-    if arguments and arguments[0] in models:
-        refuse_unknown(arguments, models[arguments[0]], _flags())
+    top, here = _build()
+    # What does not run on Beam takes no options of it, so an unknown one is a mistake at once.
+    if arguments and arguments[0] in here:
+        refuse_unknown(arguments, here[arguments[0]], _flags())
         return top.parse_args(arguments), []
     try:
         return top.parse_known_args(arguments)
@@ -98,7 +116,7 @@ def check_beam_arguments(beam_arguments: Sequence[str], command: str) -> None:
 
 
 def _build() -> tuple[Parser, Mapping[str, Parser]]:
-    """Build the whole parser. Also return the parsers of the model commands, which take no options of Beam."""
+    """Build the whole parser. Also return the parsers of commands that take no options of Beam."""
     top = Parser(
         prog="latentlake",
         description="Run a trained autoencoder over a lake of image shards.",
@@ -112,12 +130,24 @@ def _build() -> tuple[Parser, Mapping[str, Parser]]:
     verbs = plan.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for verb in VERBS.values():
         _add(add_command(verbs, f"plan {verb.name}", f"what {verb.name} would do"), verb.flags)
-    models = add_model_commands(commands)
+    here = add_model_commands(commands)
+    for name, (places, flags) in EXPLORE.items():
+        command = add_command(commands, name, *OTHERS[name])
+        _add_places(command, places)
+        add_options(command, flags, defaults_of(ExploreOptions))
+        here[name] = command
     for name, options in _OF_OUTPUTS.items():
         command = add_command(commands, name, *OTHERS[name])
         command.add_argument("output", metavar="OUTPUT", help="directory that a job wrote")
         _add(command, options)
-    return top, models
+    return top, here
+
+
+def _add_places(parser: Parser, places: Mapping[str, str]) -> None:
+    for place, text in places.items():
+        name = place.strip("[]")
+        count = "?" if place != name else None
+        parser.add_argument(name.lower(), metavar=name, nargs=count, help=text)
 
 
 def _add(parser: Parser, options: Iterable[Option]) -> None:
@@ -127,7 +157,7 @@ def _add(parser: Parser, options: Iterable[Option]) -> None:
 def _flags() -> dict[str, tuple[Option, ...]]:
     """The options of each command; those of ``plan`` are its verb's."""
     jobs = {verb.name: verb.flags for verb in VERBS.values()}
-    return {**jobs, **_OF_OUTPUTS, **MODEL_FLAGS}
+    return {**jobs, **_OF_OUTPUTS, **{name: flags for name, (_, flags) in EXPLORE.items()}, **MODEL_FLAGS}
 
 
 def _beam_flags() -> set[str]:

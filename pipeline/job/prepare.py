@@ -20,7 +20,7 @@ from model.spec_json import normalization_text
 from pipeline.config import ImagesOut, JobConfig, RejectRetry, usual_pages
 from pipeline.job.checks import check_directories, check_variance
 from pipeline.job.plan import Plan, make_plan, reject_limit
-from pipeline.job.source import JobSource, decoded_shape, find_source, resize_policy
+from pipeline.job.source import JobSource, decoding_target, find_source
 from pipeline.job.trial import check_sample
 from pipeline.options.flags import AUTO
 from pipeline.options.job_options import JobOptions
@@ -218,16 +218,8 @@ def _run_id(layout: Layout, left: Leavings, run: str | None) -> str:
 
 
 def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) -> JobConfig:
-    target = Target(
-        shape=decoded_shape(options.verb, bundle.spec),
-        resize=resize_policy(options.verb, options.resize, bundle.spec),
-        decode=options.decode,
-        orientation=options.orientation,
-        color=options.color,
-        max_pixels=options.max_pixels,
-        pages=_unusual(options.pages, source.images),
-        white=float(options.white),
-    )
+    target = decoding_target(options, bundle.spec)
+    target = replace(target, pages=_unusual(target.pages, source.images))
     return JobConfig(
         verb=options.verb,
         output=options.output.rstrip("/"),

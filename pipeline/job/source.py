@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from lake.formats.reader import ColumnSelection, RecordSchema
 from lake.images.center_crop import CenterCrop
-from lake.images.types import Resize
+from lake.images.types import Resize, Target
 from lake.inputs import sampled
 from lake.inputs.apart import check_apart
 from lake.inputs.columns import settle
@@ -149,3 +149,22 @@ def decoded_shape(verb: str, spec: "Spec") -> tuple[int | None, ...]:
     if VERBS[verb].takes_latents:
         return (spec.dimension,)
     return (None, None, spec.input.shape[2]) if spec.input.any_size else spec.input.shape
+
+
+def decoding_target(options: JobOptions, spec: "Spec") -> Target:
+    """Return what images are decoded to, by a user's options.
+
+    Args:
+      options: the options of a job.
+      spec: its model's description.
+    """
+    return Target(
+        shape=decoded_shape(options.verb, spec),
+        resize=resize_policy(options.verb, options.resize, spec),
+        decode=options.decode,
+        orientation=options.orientation,
+        color=options.color,
+        max_pixels=options.max_pixels,
+        pages=options.pages,
+        white=float(options.white),
+    )

@@ -1,0 +1,148 @@
+"""The commands that look at outputs: ``similar``, ``outliers``, ``duplicates`` and ``compare``."""
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lake.cli.option import Option
+from lake.core.printable import printable
+from pipeline.cli.terminal import line_of
+from pipeline.options.explore import COMPARE, DUPLICATES, OUTLIERS, SIMILAR
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.explore.output import Output
+
+DRIFTED = 5  # exit status of ``compare`` where the data have drifted
+_SHOWN = 40  # most lines of a result
+_KEY = 60  # characters
+
+Answer = tuple[dict[str, Any], "pa.Table", list[str], int]
+
+# Of each command: its positional arguments (name and help; one in brackets may be left out), and its options.
+EXPLORE: Mapping[str, tuple[Mapping[str, str], tuple[Option, ...]]] = {
+    "similar": ({"OUTPUT": "directory that a job wrote"}, SIMILAR),
+    "outliers": ({"OUTPUT": "directory that a job wrote"}, OUTLIERS),
+    "duplicates": (
+        {
+            "OUTPUT": "directory that a job wrote",
+            "[AGAINST]": "another one: find what OUTPUT has of it (default: what OUTPUT has twice)",
+        },
+        DUPLICATES,
+    ),
+    "compare": ({"A": "directory that a job wrote, the reference", "B": "the one to compare with it"}, COMPARE),
+}
+
+
+def explore(options: Namespace) -> int:
+    """Run one of the commands and print its result.
+
+    Args:
+      options: the parsed command line.
+
+    Returns:
+      The exit status: 0, or ``DRIFTED``.
+    """
+    from pipeline.explore.output import Output, write_result
+
+    output = Output(options.a if options.command == "compare" else options.output, cache=_of(options, "cache"))
+    value, table, lines, status = _ANSWERS[options.command](output, options)
+    if hasattr(options, "output_table"):
+        write_result(table, options.output_table)
+    if options.json:
+        print(json.dumps(value, indent=2), flush=True)
+        return status
+    hidden = len(lines) - _SHOWN - 1
+    more = [f"  and {hidden:,} more; --json or --output-table FILE has all"] if hidden > 0 else []
+    print("\n".join(map(line_of, [*lines[: _SHOWN + 1], *more])), flush=True)
+    return status
+
+
+def _similar(output: "Output", options: Namespace) -> Answer:
+    table = output.similar(**_given(options, "key", "image", "table", "k", "metric"))
+    rows = table.to_pylist()
+    queries = len({row["query"] for row in rows})
+    lines = [f"the nearest of {len(output):,} records, for {queries:,} {'query' if queries == 1 else 'queries'}"]
+    lines += [f"  {_short(row['query'])}  {row['rank']:>3}  {row['distance']:.6g}  {_record(row)}" for row in rows]
+    return {"output": output.uri, "neighbours": rows}, table, lines, 0
+
+
+def _outliers(output: "Output", options: Namespace) -> Answer:
+    found = output.outliers(**_given(options, "top", "by", "k"))
+    rows = found.table.to_pylist()
+    what = "error (mse)" if found.by == "error" else "mean distance to the nearest neighbours"
+    lines = [f"the highest {what} of {len(output):,} records{'' if found.exact else ', among 10,000 candidates'}"]
+    lines += [f"  {row['score']:.6g}  {_record(row)}" for row in rows]
+    return {"output": output.uri, "by": str(found.by), "exact": found.exact, "outliers": rows}, found.table, lines, 0
+
+
+def _duplicates(output: "Output", options: Namespace) -> Answer:
+    from pipeline.explore.output import write_dropped
+
+    against = _of(options, "against")
+    found = output.duplicates(against, **_given(options, "threshold", "metric", "phash_bits"))
+    if hasattr(options, "write_list"):
+        write_dropped(found.dropped, options.write_list)
+    rows = found.table.to_pylist()
+    how = ", ".join(f"latent within {found.threshold:.4g}" if name == "latent" else name for name in found.compared)
+    count = len(found.dropped)
+    if against is None:
+        groups = sum(row["keep"] for row in rows)
+        lines = [f"{count:,} of {len(output):,} records are duplicates; groups: {groups:,} (by {how})"]
+        lines += [f"  {row['group']:>4}  {_reason(row)}  {_record(row)}" for row in rows]
+    else:
+        lines = [f"{count:,} of {len(output):,} records are in {against}, too (by {how})"]
+        lines += [f"  {_reason(row)}  {_record(row)}  is  {_record(row, 'against_')}" for row in rows]
+    value = {"output": output.uri, "against": against, "threshold": found.threshold, "compared": [*found.compared]}
+    return {**value, "dropped": count, "duplicates": rows}, found.table, lines, 0
+
+
+def _compare(output: "Output", options: Namespace) -> Answer:
+    drift = output.compare(options.b, **_given(options, "max_auc"))
+    rows = drift.table.to_pylist()
+    verdict = "drift" if drift.drifted else "no drift"
+    chance = f"0.5 is chance, standard error {drift.error:.4f}; drift from {drift.threshold:g} on"
+    lines = [f"{verdict}: a classifier tells {options.b} from {output.uri} with AUC {drift.auc:.4f} ({chance})"]
+    lines += [f"  {row['name']}  KS {row['ks']:.4f}  Wasserstein {row['wasserstein']:.4f} sd" for row in rows]
+    value = {
+        "a": output.uri,
+        "b": options.b,
+        "drifted": drift.drifted,
+        "auc": drift.auc,
+        "standard_error": drift.error,
+        "threshold": drift.threshold,
+        "rows": [*drift.rows],
+        "dimensions": rows,
+    }
+    return value, drift.table, lines, DRIFTED if drift.drifted else 0
+
+
+_ANSWERS: Mapping[str, Callable[["Output", Namespace], Answer]] = {
+    "similar": _similar,
+    "outliers": _outliers,
+    "duplicates": _duplicates,
+    "compare": _compare,
+}
+
+
+def _given(options: Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in names if hasattr(options, name)}
+
+
+def _of(options: Namespace, name: str) -> Any:
+    return getattr(options, name, None)
+
+
+def _short(text: str) -> str:
+    return printable(text, _KEY)
+
+
+def _record(row: Mapping[str, Any], prefix: str = "") -> str:
+    key, shard = (_short(row[f"{prefix}{name}"]) for name in ("key", "shard"))
+    return f"{key}  ({shard}[{row[f'{prefix}index']}])"
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    return "keep" if row.get("keep") else str(row["by"])

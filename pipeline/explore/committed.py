@@ -1,0 +1,241 @@
+"""What an output has committed: the tables that its manifest names, whatever else lies in its directories."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lake.core.errors import LatentlakeError, OutputError, UsageError
+from lake.core.records import Array, OutputFile
+from lake.formats.common.identity_columns import SHARD_TYPE
+from lake.formats.common.parquet_file import open_parquet, parse_footer, read_footer
+from lake.formats.common.vector_storage import FLOAT32, VectorStorage, storage_of
+from lake.storage import store_for
+from pipeline.output.job_file import read_job_file
+from pipeline.output.layout import LATENTS, METRICS, REJECTS, Layout
+from pipeline.output.manifest import read_manifest
+from pipeline.output.receipts import Receipt
+
+IDENTITY = ("key", "shard", "index")
+_ROWS = 1 << 14  # in a batch
+_FINGERPRINT = b"latentlake.fingerprint"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """The committed state of an output.
+
+    Attributes:
+      layout: the output.
+      receipts: of its units, in the order of their ids.
+      job: its ``_job.json``.
+      digest: of its tables of results; another one as soon as one of them changes.
+    """
+
+    layout: Layout
+    receipts: Sequence[Receipt]
+    job: Mapping[str, Any]
+    digest: str
+
+    @classmethod
+    def read(cls, output: str) -> "Committed":
+        """Read the manifest of an output.
+
+        Args:
+          output: URI of the output.
+
+        Raises:
+          OutputError: there is no output of this project, or none of its runs has come to a commit.
+          VerifyError: its state is damaged.
+        """
+        layout = Layout(output.rstrip("/"))
+        job, manifest = read_job_file(layout.output), read_manifest(layout)
+        if job is None or not manifest:
+            raise OutputError(f"{layout.output}: no finished job; name the directory that one wrote")
+        receipts = [manifest[unit] for unit in sorted(manifest)]
+        return cls(layout=layout, receipts=receipts, job=job, digest=_digest(receipts))
+
+    @property
+    def tables(self) -> list[tuple[Receipt, OutputFile]]:
+        """Every table of results, with the receipt of its unit."""
+        return _files(self.receipts, (LATENTS, METRICS))
+
+    @property
+    def reject_tables(self) -> list[tuple[Receipt, OutputFile]]:
+        """Every table of rejects, with the receipt of its unit."""
+        return _files(self.receipts, (REJECTS,))
+
+    @property
+    def rows(self) -> int:
+        """Number of results."""
+        return sum(file.rows for _, file in self.tables)
+
+    def schema(self) -> pa.Schema:
+        """The schema of the tables of results; an empty one where there are none."""
+        for _, file in self.tables[:1]:
+            with store_for(self.layout.output).open(self.layout.at(file.name), sparse=True) as stream:
+                footer = parse_footer(read_footer(stream))
+                return footer.schema.to_arrow_schema().with_metadata(footer.metadata)
+        return pa.schema([])
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows of all tables of results, in the order of the manifest.
+
+        Args:
+          columns: names of the columns; None for all.
+
+        Raises:
+          LatentlakeError: a table is not the one of the manifest, since a run is at work or the output is damaged.
+        """
+        for receipt, file in self.tables:
+            yield from self._batches(receipt, file, columns)
+
+    def column_table(self, columns: Sequence[str]) -> pa.Table:
+        """Some columns of all tables, of results, in memory.
+
+        Args:
+          columns: their names, each of which the tables have.
+        """
+        batches = [pa.RecordBatch.from_arrays(b.columns, names=b.schema.names) for b in self.batches(columns)]
+        if not batches:
+            return pa.table({name: pa.array([], _EMPTY.get(name, pa.float32())) for name in columns})
+        return pa.Table.from_batches(batches).select([*columns]).unify_dictionaries()
+
+    def _batches(self, receipt: Receipt, file: OutputFile, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        uri = self.layout.at(file.name)
+        try:
+            with store_for(uri).open(uri) as stream:
+                parquet = open_parquet(stream)
+                stated = (parquet.metadata.metadata or {}).get(_FINGERPRINT, b"").decode(errors="replace")
+                if (parquet.metadata.num_rows, stated) != (file.rows, receipt.fingerprint):
+                    raise _changed(uri)
+                names = None if columns is None else [*columns]
+                yield from parquet.iter_batches(_ROWS, columns=names, use_threads=False)
+        except FileNotFoundError as error:
+            raise _changed(uri) from error
+        except pa.ArrowException as error:
+            raise LatentlakeError(
+                f"{uri}: damaged ({error}); run 'latentlake verify --repair' on the output"
+            ) from error
+
+
+def error_column(schema: pa.Schema) -> str | None:
+    """The column of errors of an output's tables; None if there is none.
+
+    Args:
+      schema: of the tables.
+
+    >>> error_column(pa.schema([("key", pa.string()), ("mse", pa.float32())]))
+    'mse'
+    """
+    return "mse" if "mse" in schema.names else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentReader:
+    """Reads the column of latents of an output's tables as float32, whatever numbers are stored.
+
+    Attributes:
+      dimension: length D of every latent.
+      storage: how they are stored.
+    """
+
+    dimension: int
+    storage: VectorStorage = FLOAT32
+
+    @classmethod
+    def of(cls, schema: pa.Schema, output: str) -> "LatentReader":
+        """Look at the schema of an output's tables.
+
+        Args:
+          schema: with the metadata of the file.
+          output: the output, for the text of an error.
+
+        Raises:
+          UsageError: it has no latents, or not all of one length.
+
+        >>> LatentReader.of(pa.schema([("latent", pa.list_(pa.float32(), 8))]), "out").dimension
+        8
+        """
+        if "latent" not in schema.names:
+            raise UsageError(f"{output} has no latents; name the output of encode or reconstruct")
+        kind = schema.field("latent").type
+        try:
+            storage = storage_of(schema.metadata) or FLOAT32
+        except ValueError as error:
+            raise UsageError(f"{output}: the metadata of its latents are damaged: {error}") from error
+        if not pa.types.is_fixed_size_list(kind):
+            raise UsageError(f"{output} has latents of type {kind}; only such of one length can be compared")
+        if kind.value_type != storage.element:
+            raise UsageError(f"{output} has latents of {kind.value_type} whose metadata say {storage.type}")
+        size = int(kind.list_size)
+        bits = len(storage.scale) if len(storage.scale) > 1 else 8 * size
+        return cls(dimension=bits if storage.type == "binary" else size, storage=storage)
+
+    def read(self, column: pa.Array) -> Array:
+        """The latents of some rows, float32 ``[n, D]``.
+
+        Args:
+          column: of the tables.
+
+        >>> LatentReader(dimension=2).read(pa.array([[1.0, 2.0]], pa.list_(pa.float32(), 2))).tolist()
+        [[1.0, 2.0]]
+        """
+        stored = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
+        return self.storage.unpack(stored, self.dimension)
+
+
+_EMPTY = {
+    "key": pa.string(),
+    "shard": SHARD_TYPE,
+    "index": pa.int64(),
+    "sha256": pa.binary(32),
+    "phash": pa.int64(),
+}
+
+
+def _files(receipts: Sequence[Receipt], directories: Sequence[str]) -> list[tuple[Receipt, OutputFile]]:
+    return [
+        (receipt, file)
+        for receipt in receipts
+        for file in receipt.outputs
+        if file.name.partition("/")[0] in directories and file.name.endswith(".parquet")
+    ]
+
+
+def _digest(receipts: Sequence[Receipt]) -> str:
+    files = [[file.name, file.size, file.rows, file.crc32c] for _, file in _files(receipts, (LATENTS, METRICS))]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:32]
+
+
+def _changed(uri: str) -> LatentlakeError:
+    return LatentlakeError(
+        f"{uri} is not the table that the manifest names; wait for the run over this output, "
+        "or repair it with 'latentlake verify --repair'"
+    )
+
+
+def row_at(rows: pa.Table, position: int) -> dict[str, Any]:
+    """Key, shard and index of one row, as values of Python.
+
+    Args:
+      rows: a table with these columns.
+      position: of the row.
+    """
+    return {name: rows.column(name)[position].as_py() for name in IDENTITY}
+
+
+def take_rows(rows: pa.Table, positions: Array) -> pa.Table:
+    """The identity columns at some positions, with plain strings for shards.
+
+    Args:
+      rows: a table with these columns.
+      positions: int64 ``[m]``.
+    """
+    at = pa.array(np.asarray(positions, np.int64))
+    taken = rows.select([*IDENTITY]).take(at)
+    return taken.set_column(1, "shard", taken.column("shard").cast(pa.string()))

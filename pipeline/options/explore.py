@@ -1,0 +1,88 @@
+"""The options of the commands that look at outputs: their values, and the table of flags."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lake.cli.option import Option, count, fraction, level, positive
+from lake.cli.options import STORES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExploreOptions:
+    """What the options are that a user does not give.
+
+    Attributes:
+      k: nearest records; for outliers, the neighbours whose mean distance is the score.
+      metric: how far latents are from each other.
+      top: outliers.
+      phash_bits: most bits in which the perceptual hashes of duplicates differ.
+      max_auc: the least AUC of a classifier that tells two outputs apart that counts as drift.
+    """
+
+    k: int = 10
+    metric: str = "l2"
+    top: int = 20
+    phash_bits: int = 2
+    max_auc: float = 0.52
+
+
+EXPLORE_DEFAULTS = ExploreOptions()
+
+
+def _option(flag: str, help: str, type: Callable[[Any], Any] = str, **more: Any) -> Option:
+    return Option(flag=flag, field=flag.removeprefix("--").replace("-", "_"), help=help, type=type, **more)
+
+
+_K = _option("--k", "how many neighbours (default {default})", positive, metavar="N")
+_METRIC = _option("--metric", "distance of latents (default {default})", choices=("cosine", "l2"))
+_WRITTEN = (
+    _option("--output-table", "also write the result as a Parquet table", metavar="FILE"),
+    _option(
+        "--cache",
+        "local directory that keeps the latents (default: _cache/ in the output, if that is on a disk)",
+        metavar="DIR",
+    ),
+    *STORES,
+)
+SIMILAR = (
+    _option("--key", "the record with this key; the first one if several have it", metavar="KEY"),
+    _option("--image", "a file of an image, which the output's own model encodes", metavar="FILE"),
+    _option("--table", "a Parquet table of latents (column latent), or of keys (column key)", metavar="QUERIES"),
+    _K,
+    _METRIC,
+    *_WRITTEN,
+)
+OUTLIERS = (
+    _option("--top", "how many records (default {default})", positive, metavar="N"),
+    _option(
+        "--by",
+        "the model's error, or the mean distance to the nearest neighbours (default: the error, where there is one)",
+        choices=("error", "neighbours"),
+    ),
+    _K,
+    *_WRITTEN,
+)
+DUPLICATES = (
+    _option(
+        "--threshold",
+        "largest distance of the latents of duplicates (default: a twentieth of the median distance of two records)",
+        level,
+        metavar="D",
+    ),
+    _METRIC,
+    _option(
+        "--phash-bits", "most bits in which their perceptual hashes differ (default {default})", count, metavar="N"
+    ),
+    _option("--write-list", "write what to drop: a line of JSON with shard, index and key for each", metavar="FILE"),
+    *_WRITTEN,
+)
+COMPARE = (
+    _option(
+        "--max-auc",
+        "the least AUC of a classifier that tells the two apart that counts as drift (default {default})",
+        fraction,
+        metavar="AUC",
+    ),
+    *_WRITTEN,
+)
