@@ -27,9 +27,10 @@ from model.file_kind import refuse_other
 from model.golden import COUNT, golden_inputs, pack
 from model.keras.join import assemble
 from model.keras.layer_graph import depends_on_latent_alone, find_latent, layer_shapes
-from model.keras.load import keras_reason, load_model
+from model.keras.load import keras_reason
 from model.keras.precision import to_bfloat16
 from model.keras.save import serialize_model
+from model.keras.saved import SavedModel, read_saved
 from model.keras.signature import format_shape, read_signature
 from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
@@ -75,9 +76,10 @@ def export(
       ```
 
     Args:
-      path: the ``.keras`` file. The model has one output and one input, or a second input for the noise level. One that
-        takes its channels first (C, H, W) is wrapped to take images. Of several outputs, the one that has the shape of
-        the input is kept, or else the latent. Or the files of an encoder and a decoder.
+      path: the ``.keras`` file, or an HDF5 file (``.h5``) with a whole model, of Keras 2 or 3. The model has one output
+        and one input, or a second input for the noise level. One that takes its channels first (C, H, W) is wrapped to
+        take images. Of several outputs, the one that has the shape of the input is kept, or else the latent. Or the
+        files of an encoder and a decoder.
       latent: name or path (``encoder/bottleneck``) of the layer whose output is the latent. The name of a nested model
         stands for its output. Outputs with several dimensions are flattened. None for a model that only denoises. Of an
         encoder in a file of its own, the name or position of an output; None for its only one.
@@ -110,12 +112,12 @@ def export(
     where, files = str(path), path.files if isinstance(path, Parts) else {"model": path}
     for file in files.values():
         refuse_other(str(file))
-    contents = {role: read_file(str(file)) for role, file in files.items()}
-    models = {role: load_model(contents[role], str(file)) for role, file in files.items()}
+    saved = {role: read_saved(read_file(str(file)), str(file)) for role, file in files.items()}
+    models = {role: one.model for role, one in saved.items()}
     try:
         found = assemble(models, latent, variance)
         model, latent, variance, kind = found.model, found.latent, found.variance, found.kind or kind
-        data = contents["model"] if model is models.get("model") else serialize_model(model)
+        data = saved["model"].data if model is models.get("model") else serialize_model(model)
         if kind != "decoder" and (wrapped := wrap(model, given)) is not model:
             model = wrapped
             data = serialize_model(model)
@@ -123,7 +125,7 @@ def export(
             model = to_bfloat16(model, [name for name in (latent, variance) if name])
             data = serialize_model(model)
         with model_errors():
-            known = {**(training or {}), "versions": _versions()}
+            known = {**(training or {}), **_sources(saved), "versions": _versions()}
             if kind == "decoder":
                 golden_as = Golden(count=COUNT, seed=SEED, tolerance=_tolerance(model))
                 generates = isinstance(path, Parts) and path.normal_prior
@@ -243,6 +245,12 @@ def _check_single_output(model: Any) -> None:
 def _tolerance(model: Any) -> float:
     half = any("16" in str(layer.compute_dtype) or "8" in str(layer.compute_dtype) for layer in model._flatten_layers())
     return HALF_TOLERANCE if half else TOLERANCE
+
+
+def _sources(saved: Mapping[str, SavedModel]) -> dict[str, Json]:
+    """What files of other formats the model was made of, for the provenance."""
+    sources = {role: one.source for role, one in saved.items() if one.source is not None}
+    return {"converted": sources} if sources else {}
 
 
 def _versions() -> dict[str, str]:

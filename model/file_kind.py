@@ -53,7 +53,7 @@ def _kinds(*rows: tuple[str, str, str] | tuple[str, str, str, bool]) -> dict[str
 
 FILE_KINDS = _kinds(
     ("keras", "a .keras file", f"make a bundle of it: {_EXPORT}", True),
-    ("hdf5", "an HDF5 file, as Keras 2 saves models", "in Keras, load_model() it, and save('model.keras')"),
+    ("hdf5", "an HDF5 file, as Keras 2 saves models", f"make a bundle of it: {_EXPORT}", True),
     ("hdf5-weights", "an HDF5 file with weights alone (save_weights)", _ARCHITECTURE),
     ("hdf5-data", "an HDF5 file that holds no Keras model", f"if it should: {_SAVE}"),
     ("bundle", "a bundle already", "name it as it is: --model {where}"),

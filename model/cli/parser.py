@@ -67,7 +67,7 @@ def add_commands(commands: Any) -> dict[str, Parser]:
     train = add_command(commands, "train", *MODEL_COMMANDS["train"])
     add_options(train, TRAIN, defaults_of(ColumnSelection, Target, DenoiserOptions, TrainingOptions))
     export = add_command(commands, "export", *MODEL_COMMANDS["export"])
-    export.add_argument("file", metavar="FILE.keras", nargs="?", default=None, help="what model.save() wrote")
+    export.add_argument("file", metavar="FILE.keras", nargs="?", default=None, help="what model.save() wrote, also .h5")
     add_options(export, EXPORT, defaults_of(Preprocessing, Parts))
     check = add_command(commands, "check", *MODEL_COMMANDS["check"])
     check.add_argument("bundle", metavar="BUNDLE", help="directory of the bundle, or zoo:NAME for an included one")

@@ -9,11 +9,12 @@ from lake.core.printable import printable
 from model.spec import Json
 from model.zip_members import METHODS, member_chunks, read_member
 
-CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+METADATA, CONFIG, WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
 # Members of a .keras archive (Keras 3, "Keras v3 format"), with the largest size of each in bytes.
-_MEMBERS = {"metadata.json": 1 << 20, CONFIG: 16 << 20, WEIGHTS: 8 << 30}
+_MEMBERS = {METADATA: 1 << 20, CONFIG: 16 << 20, WEIGHTS: 8 << 30}
 
 
+_TRAINING = {"compile_config"}
 _REBUILD = "rebuild the model from Keras' own layers and save it again"
 
 
@@ -57,23 +58,39 @@ def _check_member(info: zipfile.ZipInfo, where: str) -> None:
         raise refused(where, f"{info.filename} claims {info.file_size} bytes in {info.compress_size}")
 
 
-def read_config(archive: zipfile.ZipFile, where: str) -> Json:
-    """The model's configuration without what only training needs: optimizer, loss and metrics, at every level.
-
-    Keras would build those of a model within the model, even where it is told to leave out those of the outermost.
+def read_json(archive: zipfile.ZipFile, name: str, where: str) -> Json:
+    """A member that is JSON, without what only training needs.
 
     Raises:
       BundleError: it is not JSON.
     """
+    return parse_json(read_member(archive, name, _MEMBERS[name]), name, where)
+
+
+def parse_json(text: str | bytes, name: str, where: str) -> Json:
+    """A text that is JSON, without what only training needs: optimizer, loss and metrics, at every level.
+
+    Keras would build those of a model within the model, even where it is told to leave out those of the outermost.
+
+    Args:
+      text: of up to 16 MB.
+      name: what it is, for messages.
+      where: name of the file.
+
+    Raises:
+      BundleError: it is not JSON, or too long.
+    """
+    if len(text) > _MEMBERS[CONFIG]:
+        raise refused(where, f"{name} has {len(text)} bytes, where {_MEMBERS[CONFIG]} are allowed")
     try:
-        return json.loads(read_member(archive, CONFIG, _MEMBERS[CONFIG]), object_hook=_untrained)
+        return json.loads(text, object_hook=_untrained)
     except (ValueError, RecursionError) as error:
         why = printable(str(error))
-        raise BundleError(f"{where}: config.json is not valid JSON ({why}); save the model again") from error
+        raise BundleError(f"{where}: {name} is not valid JSON ({why}); save the model again") from error
 
 
 def _untrained(value: dict[str, Json]) -> dict[str, Json]:
-    return {name: item for name, item in value.items() if name != "compile_config"}
+    return {name: item for name, item in value.items() if name not in _TRAINING}
 
 
 def write_copy(archive: zipfile.ZipFile, config: Json, path: Path) -> None:

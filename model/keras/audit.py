@@ -14,13 +14,13 @@ from pathlib import Path
 
 from lake.core.errors import BundleError
 from lake.core.printable import printable
-from model.keras.archive import WEIGHTS, check_members, read_config, refused, write_copy
+from model.keras.archive import CONFIG, WEIGHTS, check_members, read_json, refused, write_copy
 from model.keras.weights import check_weights
 from model.spec import Json
 
 _MAX_DEPTH = 200  # of nested JSON values; far below Python's recursion limit
 
-_MODELS = {"Functional", "Model", "Sequential"}
+MODEL_CLASSES = {"Functional", "Model", "Sequential"}
 _SHAPING = """
     InputLayer Flatten Reshape Permute RepeatVector Cropping1D Cropping2D Cropping3D ZeroPadding1D ZeroPadding2D
     ZeroPadding3D UpSampling1D UpSampling2D UpSampling3D Identity Masking Add Subtract Multiply Average Maximum
@@ -40,16 +40,16 @@ _RANDOM = """
     ActivityRegularization RandomFlip RandomRotation RandomZoom RandomTranslation RandomBrightness RandomContrast
     RandomCrop RandomErasing
 """
-_LAYERS = {*_SHAPING.split(), *_COMPUTING.split(), *_RANDOM.split()}
+LAYER_CLASSES = {*_SHAPING.split(), *_COMPUTING.split(), *_RANDOM.split()}
 _POLICIES = {"DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy", "QuantizedFloat8DTypePolicy", "DTypePolicyMap"}
 
 # Module -> allowed classes; None for all classes of a module that only has arithmetic.
 _CLASSES: dict[str, set[str] | None] = {
-    "keras": _MODELS | _POLICIES,
-    "keras.models": _MODELS,
+    "keras": MODEL_CLASSES | _POLICIES,
+    "keras.models": MODEL_CLASSES,
     "keras.src.models.functional": {"Functional"},
     "keras.src.models.sequential": {"Sequential"},
-    "keras.layers": _LAYERS,
+    "keras.layers": LAYER_CLASSES,
     "keras.dtype_policies": _POLICIES,
     "keras.initializers": None,
     "keras.regularizers": None,
@@ -59,6 +59,8 @@ _CLASSES: dict[str, set[str] | None] = {
     "keras.src.ops.math": None,
     "keras.src.ops.nn": None,
     "keras.src.ops.numpy": None,
+    # Weights of one dimension, multiplied; and one that in training alone drops a branch.
+    "keras.src.applications.convnext": {"LayerScale", "StochasticDepth"},
     "model.layers": {"Sampling"},
 }
 _REGISTERED = {("model.layers", "Sampling"): "latentlake>Sampling"}  # this project's own layers
@@ -113,7 +115,7 @@ def audited_copy(data: bytes, path: Path, where: str) -> int:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             check_members(archive, where)
-            config = read_config(archive, where)
+            config = read_json(archive, CONFIG, where)
             check_config(config, where)
             write_copy(archive, config, path)
         with zipfile.ZipFile(path) as copy, copy.open(WEIGHTS) as weights:
@@ -133,11 +135,10 @@ def check_config(config: Json, where: str) -> None:
     Raises:
       BundleError: it names something else.
     """
-    if not isinstance(config, dict) or config.get("class_name") not in _MODELS:
+    if not isinstance(config, dict) or config.get("class_name") not in MODEL_CLASSES:
         name = config.get("class_name") if isinstance(config, dict) else type(config).__name__
-        what = (
-            f"it is of the class {name!r}, whose code is not in the file, where only {', '.join(sorted(_MODELS))} are"
-        )
+        allowed = ", ".join(sorted(MODEL_CLASSES))
+        what = f"it is of the class {name!r}, whose code is not in the file, where only {allowed} are"
         raise refused(where, what, _FUNCTIONAL)
     _walk(config, where, "", 0)
 

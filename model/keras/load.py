@@ -4,6 +4,7 @@ import json
 import re
 import tempfile
 import zipfile
+from copy import deepcopy
 from importlib import import_module
 from math import prod
 from pathlib import Path
@@ -16,6 +17,7 @@ from lake.core.tensorflow import keras
 from model.keras.archive import CONFIG, refused
 from model.keras.audit import audited_copy
 from model.keras.sizes import check_outputs
+from model.spec import Json
 
 _BOLD = re.compile(r"\x1b\[\d+m")
 _INTRODUCTION = re.compile(r"Exception encountered(?:: | when calling [^\n]*\n\n)")
@@ -40,7 +42,7 @@ def load_model(data: bytes, where: str) -> Any:
         stored = audited_copy(data, path, where)
         import_module("model.layers")  # registers this project's layers
         try:
-            _check_weights(path, stored, where)
+            _check_sizes(_config_of(path), stored, where)
             # safe_mode is the second line of defence; compile=False leaves the optimizer and the loss out.
             return keras().saving.load_model(path, compile=False, safe_mode=True)
         except BundleError:
@@ -55,25 +57,44 @@ def keras_reason(error: Exception) -> str:
     return printable(text.strip() or type(error).__name__)
 
 
-def _check_weights(path: Path, stored: int, where: str) -> None:
+def build_model(config: Json, stored: int, where: str) -> Any:
+    """Build the model of a configuration that passed the audit. Its weights are random.
+
+    Args:
+      config: of the model, as Keras 3 has it.
+      stored: number of elements of all weights in its file.
+      where: name of the file, for messages.
+
+    Raises:
+      BundleError: it would need more memory than its weights and images explain.
+      Exception: of any class, where Keras cannot build it.
+    """
+    _check_sizes(config, stored, where)
+    return keras().saving.deserialize_keras_object(config, safe_mode=True)
+
+
+def _check_sizes(config: Json, stored: int, where: str) -> None:
     """Refuse a model that would need more memory than its weights and images explain, before any is allocated."""
-    model = _unallocated(path)
+    model = _unallocated(config)
     claimed = sum(prod(weight.shape) for weight in model.weights)
     if claimed > stored:
         raise refused(where, f"its layers claim {claimed} weights, and the file holds {stored}")
     check_outputs(model, where)
 
 
-def _unallocated(path: Path) -> Any:
+def _config_of(path: Path) -> Json:
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(CONFIG))
+
+
+def _unallocated(config: Json) -> Any:
     """Build the model of the configuration with weights that have shapes but no memory."""
     from keras.src.backend.common import global_state
 
-    with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read(CONFIG))
     pending = list(global_state.get_global_attribute("uninitialized_variables") or [])
     try:
         with keras().StatelessScope(initialize_variables=False):
-            return keras().saving.deserialize_keras_object(config, safe_mode=True)
+            return keras().saving.deserialize_keras_object(deepcopy(config), safe_mode=True)
     finally:
         # Keras remembers variables to allocate when the next scope ends. These must never be allocated.
         global_state.set_global_attribute("uninitialized_variables", pending)
