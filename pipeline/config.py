@@ -97,6 +97,7 @@ class JobConfig:
       executor: what computes the model's functions, a name in ``model.runtime.EXECUTORS``. They differ in last bits.
       marks: whether units are marked while they run, so that one that ends its process is found. Does not change output
         bytes.
+      hashes: whether the tables have the columns ``sha256`` and ``phash``.
     """
 
     verb: str
@@ -122,6 +123,7 @@ class JobConfig:
     restarts: bool = False
     executor: str = FIRST_EXECUTOR
     marks: bool = False
+    hashes: bool = False
     normalization: str = ""
 
     def of(self, format: str) -> "JobConfig":
@@ -159,6 +161,7 @@ class JobConfig:
             **({} if self.executor == FIRST_EXECUTOR else {"executor": self.executor}),
             **({} if self.reject_budget == REJECT_BUDGET else {"reject_budget": self.reject_budget}),
             **({"variance": True} if self.variance else {}),
+            **({"hash": True} if self.hashes else {}),
             **({} if self.sampling is None else {"drawn": _json(self.sampling.options())}),
             **({} if self.reference is None else {"reference": self.reference.options()}),
             **({} if self.images is None else {"images": self.images.options()}),

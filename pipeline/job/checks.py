@@ -245,9 +245,9 @@ def _table_columns(config: JobConfig) -> list[str]:
     verb, carry = VERBS[config.verb], config.columns.carry
     names = list(REJECT_SCHEMA.names)
     if verb.table == LATENTS:
-        names += latent_schema(LatentColumns.of(config, 1), verb.function == "reconstruct", carry).names
+        names += latent_schema(LatentColumns.of(config, 1), verb.function == "reconstruct", carry, config.hashes).names
     elif verb.table == METRICS:
-        names += metrics_schema(carry, config.reference is not None).names
+        names += metrics_schema(carry, config.reference is not None, config.hashes).names
     # A shard that is written again keeps the columns of the input, whose directories are the same.
     if config.images is not None and not config.images.rewrite and config.images.format == _NEW_FORMAT:
         names += [_NEW_IMAGE, *(field.name for field in carried_fields(carry, [_NEW_IMAGE]))]

@@ -233,6 +233,7 @@ def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) 
         normalization=normalization_text(bundle.spec),
         columns=source.columns,
         variance=options.variance,
+        hashes=options.hash,
         reject_bytes=options.reject_bytes,
         reject_budget=options.reject_budget,
         executor=choose_executor(bundle, None if options.executor == AUTO else options.executor),

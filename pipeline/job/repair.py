@@ -51,7 +51,7 @@ _SETTINGS: Mapping[str, Rule] = {
     **dict.fromkeys(("decode", "orientation", "color", "image_format"), utf8),
     **dict.fromkeys(("max_pixels", "max_record_bytes", "reject_bytes", "reject_budget", "quality", "seed"), natural),
     **dict.fromkeys(("count",), _natural_or_none),
-    **dict.fromkeys(("variance", "images", "error_map", "follow_links"), truth),
+    **dict.fromkeys(("variance", "hash", "images", "error_map", "follow_links"), truth),
 }
 
 

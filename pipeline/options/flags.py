@@ -123,6 +123,14 @@ VARIANCE = Option(
     help="also write each latent's variance, as the column latent_variance (variational autoencoders only)",
 )
 
+HASH = Option(
+    flag="--hash",
+    field="hash",
+    switch=True,
+    help="also write hashes of each record, by which 'duplicates' finds copies: the SHA-256 of its bytes, as column "
+    "sha256, and a perceptual hash of its image, as phash",
+)
+
 IMAGES = (
     Option(
         flag="--output-format",

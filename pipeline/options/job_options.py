@@ -21,6 +21,7 @@ from pipeline.worker.verbs import VERBS
 
 # These fields say how a run goes, not what the output holds, so an output does not keep them.
 _RUN_FIELDS = ("output", "overwrite", "threads", "scope", "retry_policies", "on_damage", "expect_records", "stores")
+_LATER_FIELDS = ("hash",)  # left out where they have their default, as in outputs from before there were any
 _URI_FIELDS = ("input", "reference")
 
 
@@ -83,6 +84,7 @@ class JobOptions:
         that runs the bundle.
       gate: limits within which ``_SUCCESS`` is written.
       variance: also write the variance of each latent.
+      hash: also write the SHA-256 of each record's bytes and a perceptual hash of its image.
       images: write images, where the verb makes some.
       output_format: format of new shards; None to copy the input's shards with new images.
       image_format: format of each image, a value of ``lake.images.encoder.ImageFormat``.
@@ -133,6 +135,7 @@ class JobOptions:
     executor: str = AUTO
     gate: Gate = field(default_factory=Gate)
     variance: bool = False
+    hash: bool = False
     images: bool = True
     output_format: str | None = None
     image_format: str = "lossless"
@@ -206,6 +209,9 @@ def options_to_json(options: JobOptions) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(json.dumps(asdict(replace(options, scope=Scope())), default=str))
     for name in _RUN_FIELDS:
         del value[name]
+    for name in _LATER_FIELDS:
+        if getattr(options, name) == JobOptions.__dataclass_fields__[name].default:
+            del value[name]
     for name in _URI_FIELDS:
         value[name] = None if value[name] is None else [_absolute(uri) for uri in value[name]]
     if not in_zoo(value["model"]):  # which is found wherever the package is installed

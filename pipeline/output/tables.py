@@ -12,32 +12,48 @@ from pipeline.output.latent_columns import LatentColumns
 _LATENT_COLUMNS = ("latent", "mse", "psnr", "latent_variance")
 
 
-def latent_schema(columns: LatentColumns, errors: bool, carry: pa.Schema) -> pa.Schema:
+def latent_schema(columns: LatentColumns, errors: bool, carry: pa.Schema, hashes: bool = False) -> pa.Schema:
     """Return the schema of the latent table.
 
     Args:
       columns: its columns with latents.
       errors: whether it has the error columns of ``reconstruct``, mse and psnr (in dB).
       carry: carried columns. One whose name the table itself uses is carried as ``source_<name>``.
+      hashes: whether it has the columns of ``--hash``.
 
     >>> latent_schema(LatentColumns(dimension=8), errors=True, carry=pa.schema([("label", pa.int64())])).names
     ['key', 'shard', 'index', 'latent', 'mse', 'psnr', 'label']
     """
     own = columns.fields()
     errors_of = [pa.field(name, pa.float32(), nullable=False) for name in ("mse", "psnr")] if errors else []
-    carried = carried_fields(carry, {*_LATENT_COLUMNS, *(field.name for field in own)})
-    return pa.schema([*identity_fields(), *own, *errors_of, *carried])
+    made = [*own, *errors_of, *hash_fields(hashes)]
+    return pa.schema([*identity_fields(), *made, *carried_fields(carry, _names(_LATENT_COLUMNS, made))])
+
+
+def hash_fields(hashes: bool) -> list[pa.Field]:
+    """The fields of ``--hash``; none where it is not given.
+
+    Args:
+      hashes: whether it is.
+    """
+    fields = [pa.field("sha256", pa.binary(32), nullable=False), pa.field("phash", pa.int64())]  # vectors have no phash
+    return fields if hashes else []
+
+
+def _names(always: Iterable[str], fields: Iterable[pa.Field]) -> set[str]:
+    return {*always, *(field.name for field in fields)}
 
 
 _METRIC_COLUMNS = ("height", "width", "noise_level", "mse", "psnr", "psnr_reference", "ssim_reference")
 
 
-def metrics_schema(carry: pa.Schema, reference: bool) -> pa.Schema:
+def metrics_schema(carry: pa.Schema, reference: bool, hashes: bool = False) -> pa.Schema:
     """Return the schema of the metrics table of denoised images.
 
     Args:
       carry: carried columns. One whose name the table itself uses is carried as ``source_<name>``.
       reference: whether it has the columns of a comparison with clean images, PSNR (in dB) and SSIM.
+      hashes: whether it has the columns of ``--hash``.
     """
     columns = [
         *identity_fields(),
@@ -49,7 +65,8 @@ def metrics_schema(carry: pa.Schema, reference: bool) -> pa.Schema:
     ]
     if reference:
         columns += [pa.field(name, pa.float32(), nullable=False) for name in ("psnr_reference", "ssim_reference")]
-    return pa.schema(columns + carried_fields(carry, _METRIC_COLUMNS))
+    columns += hash_fields(hashes)
+    return pa.schema(columns + carried_fields(carry, _names(_METRIC_COLUMNS, columns)))
 
 
 REJECT_SCHEMA = pa.schema(

@@ -31,11 +31,12 @@ from lake.inputs.reference import Paired
 from model.denoiser import Denoiser
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
-from pipeline.options.flags import DENOISE, ERROR_MAP, IMAGES, MODEL, RUN
+from pipeline.options.flags import DENOISE, ERROR_MAP, HASH, IMAGES, MODEL, RUN
 from pipeline.output.layout import METRICS
 from pipeline.output.tables import metrics_schema
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.process import Worker
+from pipeline.worker.record_hashes import RecordHashes
 from pipeline.worker.verbs.verb import BatchResult, Verb, batch_result, model_faults
 
 _WHITE = 255.0  # the scale of noise levels
@@ -80,6 +81,7 @@ class _Batch:
     measured: dict[int, Measured] = field(default_factory=dict)
     several: set[int] = field(default_factory=set)
     stacks: dict[int, list[_Page]] = field(default_factory=dict)
+    hashes: RecordHashes | None = None
 
 
 class Denoise(Verb):
@@ -88,7 +90,7 @@ class Denoise(Verb):
     name = "denoise"
     help = "the same dataset with cleaner images, of any size and depth"
     example = "latentlake denoise --input photos/ --model zoo:denoiser-gray --noise-level 25 --output clean"
-    flags = (*MODEL, *INPUT, *DENOISE, *IMAGES, ERROR_MAP, *RUN, *STORES)
+    flags = (*MODEL, *INPUT, *DENOISE, *IMAGES, ERROR_MAP, HASH, *RUN, *STORES)
     function = "denoise"
     table = METRICS
     takes_noise_level = True
@@ -103,22 +105,28 @@ class Denoise(Verb):
         any_size = worker.runtime.spec.input.any_size
         self.size = _FEW if any_size else worker.runtime.batch_size
         self.room = _ROOM if any_size else BATCH_BYTES
-        self.schema: pa.Schema = metrics_schema(config.columns.carry, config.reference is not None)
+        self.schema: pa.Schema = metrics_schema(config.columns.carry, config.reference is not None, config.hashes)
 
     def run(self, raw: RawBatch) -> BatchResult:
         """Denoise one batch."""
         assert self._image_outputs is not None
         records = raw.records()
         batch = _Batch(
-            records=records, faults=dict(records.faults), batch_images=BatchImages(self._image_outputs, records)
+            records=records,
+            faults=dict(records.faults),
+            batch_images=BatchImages(self._image_outputs, records),
+            hashes=RecordHashes(records) if self._config.hashes else None,
         )
         with _alone_if_large(records, self._config.target.max_pixels):
             clean = self._clean(raw)
             for group in self._decoder.groups(records, batch.faults):
+                if batch.hashes:
+                    batch.hashes.add(group)
                 batch.several.update(group.positions.tolist() if group.pages > 1 and not self._stacks else ())
                 self._denoise(group, clean, batch)
         positions = np.array(sorted(batch.measured), np.int64)
         columns = self._columns([batch.measured[position] for position in positions.tolist()])
+        columns += batch.hashes.arrays(positions) if batch.hashes else []
         rows = table_rows(records, positions, columns, self.schema)
         return batch_result(records, positions, batch.faults, rows, batch.batch_images, batch.several)
 

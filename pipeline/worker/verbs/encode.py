@@ -16,12 +16,13 @@ from lake.images.types import Group
 from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
-from pipeline.options.flags import ERROR_MAP, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
+from pipeline.options.flags import ERROR_MAP, HASH, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS
 from pipeline.output.tables import latent_schema
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.process import Worker
+from pipeline.worker.record_hashes import RecordHashes
 from pipeline.worker.verbs.verb import BatchResult, Verb, batch_result, model_faults, without_fault
 
 
@@ -51,7 +52,7 @@ class Encode(Verb):
     name = "encode"
     help = "latent vectors of every image, as Parquet"
     example = "latentlake encode --input 'shards/*.tfrecord' --model bundle --output latents"
-    flags: ClassVar[tuple[Option, ...]] = (*MODEL, *INPUT, VARIANCE, *RUN, *STORES)
+    flags: ClassVar[tuple[Option, ...]] = (*MODEL, *INPUT, VARIANCE, HASH, *RUN, *STORES)
     function = "encode"
     table = LATENTS
     errors = False
@@ -60,9 +61,9 @@ class Encode(Verb):
         self.worker, self._decoder, self._variance = worker, worker.decoder, config.variance
         self._dimension = worker.runtime.spec.dimension
         self.image_outputs = image_outputs_for(config)
-        self.size = worker.runtime.batch_size
+        self.size, self._hashes = worker.runtime.batch_size, config.hashes
         self._columns = LatentColumns.of(config, self._dimension)
-        self.schema: pa.Schema = latent_schema(self._columns, self.errors, config.columns.carry)
+        self.schema: pa.Schema = latent_schema(self._columns, self.errors, config.columns.carry, config.hashes)
 
     def run(self, raw: RawBatch) -> BatchResult:
         """Encode one batch."""
@@ -77,7 +78,8 @@ class Encode(Verb):
             faults.update(part.faults)
         batch_images = self._batch_images(records, zip(decoded.groups, parts, strict=True), faults)
         good = without_fault(made.positions, faults)
-        rows = self._rows(records, made, good)
+        hashes = RecordHashes(records).add_all(decoded.groups) if self._hashes else None
+        rows = self._rows(records, made, good, hashes)
         return batch_result(records, made.positions[good], faults, rows, batch_images, decoded.several)
 
     def compute(self, group: Group) -> ModelResults:
@@ -125,11 +127,12 @@ class Encode(Verb):
         latents, errors = np.empty((0, self._dimension), np.float32), np.empty(0, np.float32)
         return [latents, *([latents] if self._variance else []), *([errors] if self.errors else [])]
 
-    def _rows(self, records: Records, made: ModelResults, good: Array) -> pa.RecordBatch:
+    def _rows(self, records: Records, made: ModelResults, good: Array, hashes: RecordHashes | None) -> pa.RecordBatch:
         whole = bool(good.all())
         columns = made.columns if whole else [column[good] for column in made.columns]
         positions = made.positions if whole else made.positions[good]
-        return table_rows(records, positions, self.to_arrow(columns), self.schema)
+        hashed = hashes.arrays(positions) if hashes else []
+        return table_rows(records, positions, [*self.to_arrow(columns), *hashed], self.schema)
 
 
 class Reconstruct(Encode):
@@ -138,7 +141,7 @@ class Reconstruct(Encode):
     name = "reconstruct"
     help = "reconstructions and latent vectors of every image, with the errors (mse, psnr)"
     example = "latentlake reconstruct --input images/ --model bundle --output scored"
-    flags = (*MODEL, *INPUT, *IMAGES, NO_IMAGES, ERROR_MAP, *RUN, *STORES)
+    flags = (*MODEL, *INPUT, *IMAGES, NO_IMAGES, ERROR_MAP, HASH, *RUN, *STORES)
     function = "reconstruct"
     makes_images = True
     works_without_images = True

@@ -1,0 +1,64 @@
+"""Perceptual hashes: 64 bits that hardly change when an image is scaled, or compressed again.
+
+DCT hashes as ``imagehash.phash`` makes them: the image in grey (ITU-R 601-2), scaled to 32 x 32 by Lanczos' filter with
+Pillow's coefficients, the 8 x 8 lowest frequencies of its cosine transform, and for each whether it is above the median
+of all. Scaling and transform are one product of matrices here, without rounding to 8 bits between, so one or the other
+of the bits that are close to the median may differ from that package's.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from lake.core.records import Array
+
+_SIDE, _KEPT = 32, 8
+_LANCZOS = 3.0  # support of the filter, in pixels of the smaller image
+_LUMA = np.array([19595, 38470, 7471], np.float32) / np.float32(65536)
+
+
+def perceptual_hashes(pixels: Array) -> Array:
+    """The hashes of some images.
+
+    Args:
+      pixels: ``[m, H, W, C]`` of any dtype: grey, grey and alpha, RGB, RGB and alpha, or bands, of which the first
+        three count as RGB. Alpha is left out.
+
+    Returns:
+      int64 ``[m]``; bits are in the order of rows, the first one is the sign.
+
+    >>> ramp = np.linspace(0, 255, 64 * 64).astype(np.uint8).reshape(1, 64, 64, 1)
+    >>> small = ramp[:, ::2, ::2]
+    >>> int(perceptual_hashes(ramp)[0] ^ perceptual_hashes(small)[0]).bit_count() < 8
+    True
+    """
+    grey = pixels[..., 0] if pixels.shape[3] < 3 else pixels[..., :3].astype(np.float32, copy=False) @ _LUMA
+    rows, columns = _frequencies(pixels.shape[1]), _frequencies(pixels.shape[2])
+    low = rows @ grey.astype(np.float32, copy=False) @ columns.T
+    flat = low.reshape(len(low), _KEPT * _KEPT)
+    bits = flat > np.median(flat, axis=1, keepdims=True)
+    packed = np.packbits(bits, axis=1)
+    hashes: Array = packed.view(">i8").astype(np.int64).reshape(-1)
+    return hashes
+
+
+@lru_cache(maxsize=64)
+def _frequencies(size: int) -> Array:
+    """The matrix ``[8, size]`` that scales pixels to 32 and gives their lowest frequencies."""
+    angles = np.pi / (2 * _SIDE) * np.outer(np.arange(_KEPT), 2 * np.arange(_SIDE) + 1)
+    return np.asarray(np.cos(angles) @ _lanczos(size), np.float32)
+
+
+def _lanczos(size: int) -> Array:
+    """Pillow's coefficients for scaling ``size`` pixels to 32, ``[32, size]``."""
+    scale = size / _SIDE
+    stretch = max(scale, 1.0)
+    support = _LANCZOS * stretch
+    coefficients = np.zeros((_SIDE, size))
+    for pixel in range(_SIDE):
+        centre = (pixel + 0.5) * scale
+        low, high = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), size)
+        at = (np.arange(low, high) - centre + 0.5) / stretch
+        weights = np.where(np.abs(at) < _LANCZOS, np.sinc(at) * np.sinc(at / _LANCZOS), 0)
+        coefficients[pixel, low:high] = weights / weights.sum()
+    return coefficients

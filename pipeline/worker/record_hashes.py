@@ -1,0 +1,56 @@
+"""The columns that ``--hash`` adds to a table: the SHA-256 of each record's bytes, and its perceptual hash."""
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+
+from lake.core.records import Array, Records
+from lake.images.perceptual_hash import perceptual_hashes
+from lake.images.types import Group
+
+
+class RecordHashes:
+    """The hashes of one batch.
+
+    Args:
+      records: the batch.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._phash = np.zeros(len(records), np.int64)
+        self._known = np.zeros(len(records), bool)
+
+    def add(self, group: Group) -> None:
+        """Add the perceptual hashes of images. Vectors have none, and of a file with several pages the first counts.
+
+        Args:
+          group: decoded records of the batch.
+        """
+        if group.pixels.ndim == 4 and not group.page:
+            self._phash[group.positions] = perceptual_hashes(group.pixels)
+            self._known[group.positions] = True
+
+    def add_all(self, groups: Iterable[Group]) -> "RecordHashes":
+        """Add several groups."""
+        for group in groups:
+            self.add(group)
+        return self
+
+    def arrays(self, positions: Array) -> list[pa.Array]:
+        """The columns ``sha256`` and ``phash`` of the results.
+
+        Args:
+          positions: of the results in the batch, int64 ``[m]``.
+        """
+        digests = pa.array([self._digest(position) for position in positions.tolist()], pa.binary(32))
+        return [digests, pa.array(self._phash[positions], mask=~self._known[positions])]
+
+    def _digest(self, position: int) -> bytes:
+        payload = self._records.payload
+        if isinstance(payload, np.ndarray):
+            return hashlib.sha256(payload[position].tobytes()).digest()
+        # Of large files the lock of the interpreter is free meanwhile.
+        return hashlib.sha256(payload[position].as_buffer()).digest()
