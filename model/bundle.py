@@ -33,25 +33,30 @@ class Bundle:
       uri: the directory.
       digest: SHA-256 of ``model.json`` in canonical spelling; it covers the digests of the other files.
       spec: the content of ``model.json``.
+      allow_code: whether somebody has allowed to run the code that the bundle holds, if it holds any.
     """
 
     uri: str
     digest: str
     spec: Spec
+    allow_code: bool = False
 
     @classmethod
-    def open(cls, uri: str) -> "Bundle":
+    def open(cls, uri: str, *, allow_code: bool = False) -> "Bundle":
         """Read ``model.json`` and check the size and digest of every file. TensorFlow is not needed.
 
         Args:
           uri: the directory, or ``zoo:NAME`` for one that comes with the package.
+          allow_code: as the attribute. Nothing is run here.
 
         Raises:
           BundleError: nothing is there, or a file is missing or differs.
         """
         uri = zoo_uri(uri)
         document = _document(uri)
-        bundle = cls(uri=uri, digest=digest(document), spec=from_json(document, join(uri, SPEC_FILE)))
+        bundle = cls(
+            uri=uri, digest=digest(document), spec=from_json(document, join(uri, SPEC_FILE)), allow_code=allow_code
+        )
         for name in bundle.spec.files:
             bundle._check(name)
         return bundle

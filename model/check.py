@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lake.core.container import cores
-from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle
+from lake.core.printable import printable
+from model.bundle import GOLDEN_FILE, Bundle
+from model.code import CODE_FILE
 from model.golden import golden_levels, unpack
-from model.keras.load import load_model
+from model.keras.bundled import load_bundled
 from model.likeness import Likeness, likeness
-from model.runtime import executors_of
+from model.runtime import choose_executor, executors_of
 from model.runtime.runtime import Runtime
 from model.spec import MAX_REACH, Input, Json, Latent, Noise, Quantization, Spec
 from model.spec_json import to_json
@@ -81,7 +83,7 @@ class BundleReport:
             "bundle": f"{self.bundle.uri}, kind {spec.kind}: {', '.join(spec.functions)}",
             "digest": f"{self.bundle.digest}, and every file has the one recorded",
             "files": files,
-            "safety": "only Keras' own layers; no code, no files from elsewhere",
+            "safety": _safety(spec, allow_code=self.bundle.allow_code),
             "gives" if spec.kind == "decoder" else "input": describe_input(spec.input),
             **({"noise": describe_noise(spec.input.noise)} if spec.input.noise else {}),
             **({"latent": _describe_latent(spec.latent, spec.variance, source)} if spec.latent else {}),
@@ -93,6 +95,14 @@ class BundleReport:
         for one in self.executors:
             described += [f"{name:<8}{text}" for name, text in _describe_executor(one, spec).items()]
         return "\n".join([*described, *(f"warning {doubt.text}; export the model again" for doubt in doubts)])
+
+
+def _safety(spec: Spec, *, allow_code: bool) -> str:
+    if spec.code is None:
+        return "only Keras' own layers; no code, no files from elsewhere"
+    shown = printable(f"{spec.code.name} ({', '.join(spec.code.classes)})", 300)
+    ran = "run here, for --allow-code was given" if allow_code else "not run here; TensorFlow runs it with --allow-code"
+    return f"code of its own, from {shown}, SHA-256 {spec.files[CODE_FILE].sha256}: {ran}"
 
 
 def _describe_executor(one: ExecutorReport, spec: Spec) -> dict[str, str]:
@@ -156,16 +166,18 @@ def _describe_latent(latent: Latent, variance: str | None, source: str) -> str:
     return f"{latent.dimension} numbers{shape} {source} {latent.layer!r}{logarithm}"
 
 
-def check_bundle(uri: str) -> BundleReport:
+def check_bundle(uri: str, *, allow_code: bool = False) -> BundleReport:
     """Open a bundle, audit and load its model, compare its golden outputs and measure its speed.
 
     Args:
       uri: URI of the bundle.
+      allow_code: run the code that it holds, if any. Without it, it is checked on ONNX Runtime alone.
 
     Raises:
       BundleError: a file is missing, damaged or unsafe, or the model gives other golden outputs.
     """
-    bundle = Bundle.open(uri)
+    bundle = Bundle.open(uri, allow_code=allow_code)
+    choose_executor(bundle)  # which says why there is none
     executors = [_on_executor(bundle, name) for name in executors_of(bundle)]
     return BundleReport(bundle=bundle, executors=executors, looks=_looks(bundle))
 
@@ -184,7 +196,9 @@ def _on_executor(bundle: Bundle, name: str) -> ExecutorReport:
 def _looks(bundle: Bundle) -> Likeness | None:
     uris, quantized = bundle.files(), bundle.spec.quantization is not None
     golden = unpack(bundle.read(GOLDEN_FILE), bundle.spec, uris[GOLDEN_FILE])
-    looks = likeness(bundle.spec, golden, load_model(bundle.read(MODEL_FILE), uris[MODEL_FILE]))
+    if bundle.spec.code is not None and not bundle.allow_code:
+        return None  # its layers are not known
+    looks = likeness(bundle.spec, golden, load_bundled(bundle))
     # Golden inputs are like nothing that scales were found for; the export has judged the outputs in float32.
     return replace(looks, doubts=()) if looks and quantized else looks
 

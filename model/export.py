@@ -10,6 +10,7 @@ import numpy as np
 from lake.core.errors import BundleError, LatentlakeError, UsageError
 from lake.core.tensorflow import keras, tensorflow
 from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, refuse_existing, write_bundle
+from model.code import read_code
 from model.decoder_spec import describe_decoder
 from model.export_graphs import graphs_or_none
 from model.export_int8 import check_precision, export_int8
@@ -19,21 +20,19 @@ from model.export_parts import (
     TOLERANCE,
     input_of,
     other_output_range,
-    read_file,
     record_golden,
     stated_ranges,
 )
-from model.file_kind import refuse_other
 from model.golden import COUNT, golden_inputs, pack
 from model.keras.join import assemble
 from model.keras.layer_graph import depends_on_latent_alone, find_latent, layer_shapes
 from model.keras.load import keras_reason
 from model.keras.precision import to_bfloat16
 from model.keras.save import serialize_model
-from model.keras.saved import SavedModel, read_saved
 from model.keras.signature import format_shape, read_signature
 from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
+from model.load_parts import code_needed, load_again, load_parts
 from model.parts import Parts
 from model.pixels import to_unit
 from model.probe import Probe
@@ -60,6 +59,7 @@ def export(
     *,
     variance: str | None = None,
     kind: str | None = None,
+    code: Path | None = None,
     precision: str | None = None,
     calibrate: str | None = None,
     training: Mapping[str, Json] | None = None,
@@ -89,6 +89,8 @@ def export(
         variational autoencoder whose latents have a standard normal prior.
       kind: kind of model. None for 'denoiser' without a latent, 'vae' with a variance, 'encoder' if the output does not
         have the shape of the input, otherwise 'autoencoder'.
+      code: a file of Python that defines the model's own layers. It is logged, run, and kept in the bundle where it is
+        needed.
       precision: 'bfloat16' to compute convolutions and dense layers in bfloat16, except those that give latents or
         images; 'int8' to compute most of them in 8 bits, of a denoiser, or of an encoder, which a model with a latent
         becomes; None for the precision in the file.
@@ -109,23 +111,23 @@ def export(
     # Before anything that takes long.
     refuse_existing(output)
     given = preprocessing or Preprocessing()
-    where, files = str(path), path.files if isinstance(path, Parts) else {"model": path}
-    for file in files.values():
-        refuse_other(str(file))
-    saved = {role: read_saved(read_file(str(file)), str(file)) for role, file in files.items()}
-    models = {role: one.model for role, one in saved.items()}
+    where, own = str(path), None if code is None else read_code(code)
+    loaded = load_parts(path, own, given.input_shape)
     try:
-        found = assemble(models, latent, variance)
+        found = assemble(loaded.models, latent, variance)
         model, latent, variance, kind = found.model, found.latent, found.variance, found.kind or kind
-        data = saved["model"].data if model is models.get("model") else serialize_model(model)
+        data = loaded.data if loaded.data and model is loaded.models.get("model") else serialize_model(model)
         if kind != "decoder" and (wrapped := wrap(model, given)) is not model:
             model = wrapped
             data = serialize_model(model)
         if precision == "bfloat16":
             model = to_bfloat16(model, [name for name in (latent, variance) if name])
             data = serialize_model(model)
+        own_code, code_file = code_needed(own, data)
+        if own_code:
+            model = load_again(own, data, where)
         with model_errors():
-            known = {**(training or {}), **_sources(saved), "versions": _versions()}
+            known = {**(training or {}), **loaded.provenance, "versions": _versions()}
             if kind == "decoder":
                 golden_as = Golden(count=COUNT, seed=SEED, tolerance=_tolerance(model))
                 generates = isinstance(path, Parts) and path.normal_prior
@@ -134,6 +136,7 @@ def export(
                 spec = _describe(model, latent, given, variance, kind, known)
             golden = record_golden(_runtime(model, spec))
             looks = likeness(spec, golden, model, stated_ranges(given))
+        spec = replace(spec, code=own_code)
         if looks is not None:
             judge(looks)
     except UsageError as error:
@@ -151,9 +154,11 @@ def export(
             f"{where}: Keras cannot run it: {keras_reason(error)}; see that the model works once it is loaded again"
         ) from error
     if calibrate is not None:
-        return export_int8(model, data, spec, golden, calibrate=calibrate, output=output, where=where)
+        return export_int8(
+            model, {MODEL_FILE: data, **code_file}, spec, golden, calibrate=calibrate, output=output, where=where
+        )
     graphs = graphs_or_none(model, spec, golden, where)
-    return write_bundle(output, spec, {MODEL_FILE: data, GOLDEN_FILE: pack(golden), **graphs})
+    return write_bundle(output, spec, {MODEL_FILE: data, **code_file, GOLDEN_FILE: pack(golden), **graphs})
 
 
 def _runtime(model: Any, spec: Spec) -> Runtime:
@@ -245,12 +250,6 @@ def _check_single_output(model: Any) -> None:
 def _tolerance(model: Any) -> float:
     half = any("16" in str(layer.compute_dtype) or "8" in str(layer.compute_dtype) for layer in model._flatten_layers())
     return HALF_TOLERANCE if half else TOLERANCE
-
-
-def _sources(saved: Mapping[str, SavedModel]) -> dict[str, Json]:
-    """What files of other formats the model was made of, for the provenance."""
-    sources = {role: one.source for role, one in saved.items() if one.source is not None}
-    return {"converted": sources} if sources else {}
 
 
 def _versions() -> dict[str, str]:

@@ -97,6 +97,8 @@ def export_again(uri: str, output: str | None = None) -> Bundle:
     bundle = Bundle.open(uri)
     if has_graphs(bundle.spec):
         raise OutputError(f"{bundle.uri}: has its graphs already; use it as it is")
+    if bundle.spec.code is not None:
+        raise UsageError(f"{bundle.uri}: has code of its own; export the model again, with --code")
     names = bundle.files()
     model = load_model(bundle.read(MODEL_FILE), names[MODEL_FILE])
     golden = unpack(bundle.read(GOLDEN_FILE), bundle.spec, names[GOLDEN_FILE])

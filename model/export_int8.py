@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lake.core.errors import BundleError, UsageError
-from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, write_bundle
+from model.bundle import GOLDEN_FILE, Bundle, write_bundle
 from model.export_graphs import make_graphs
 from model.golden import pack
 from model.graphs import OUTPUTS, graph_file, graph_functions
@@ -41,13 +41,20 @@ def check_precision(precision: str | None, calibrate: str | None) -> None:
 
 
 def export_int8(
-    model: Any, data: bytes, spec: Spec, golden: Mapping[str, Pixels], *, calibrate: str, output: str, where: str
+    model: Any,
+    files: Mapping[str, bytes],
+    spec: Spec,
+    golden: Mapping[str, Pixels],
+    *,
+    calibrate: str,
+    output: str,
+    where: str,
 ) -> Bundle:
     """Write a bundle of a model in 8 bits. One with a latent only encodes then.
 
     Args:
       model: the Keras model.
-      data: its file.
+      files: its file, and that of its code if it has any.
       spec: its description in float32.
       golden: its golden inputs and outputs in float32.
       calibrate: URI of images to calibrate with.
@@ -72,7 +79,7 @@ def export_int8(
     made = {"input": golden["input"], **runtime.outputs(golden["input"])}
     runtime.check(made, where)
     spec = replace(spec, golden=replace(spec.golden, tolerance=_tolerance(runtime, made)))
-    return write_bundle(output, spec, {MODEL_FILE: data, GOLDEN_FILE: pack(made), **graphs})
+    return write_bundle(output, spec, {**files, GOLDEN_FILE: pack(made), **graphs})
 
 
 def _reduced(spec: Spec) -> Spec:

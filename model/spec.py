@@ -128,6 +128,19 @@ class Quantization:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnCode:
+    """The code that a model's layers need, which is in the bundle.
+
+    Attributes:
+      name: of the file that it was, for people.
+      classes: that it defines, for people.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
     """Size and checksum of a file in a bundle.
 
@@ -156,6 +169,7 @@ class Spec:
       variance: path of the layer that gives the logarithm of each latent's variance; None except for a VAE.
       own_output_range: the values of black and white that the model puts out, where they are not those of the input.
       quantization: how its graphs compute in integers; None where they compute in floating point, as Keras does.
+      code: the code of the model's own layers; None for Keras' layers alone.
       training: provenance for people, any JSON.
 
     >>> spec = Spec(
@@ -179,6 +193,7 @@ class Spec:
     variance: str | None = None
     own_output_range: tuple[float, float] | None = None
     quantization: Quantization | None = None
+    code: OwnCode | None = None
     training: Mapping[str, Json] = field(default_factory=dict)
 
     @property

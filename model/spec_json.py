@@ -10,6 +10,7 @@ from lake.core.errors import BundleError
 from lake.core.printable import printable
 from lake.images.center_crop import CenterCrop, Interpolation
 from lake.images.types import Resize
+from model.code import CODE_FILE
 from model.graphs import GRAPH_FILES
 from model.normalization import Normalization
 from model.spec import (
@@ -25,6 +26,7 @@ from model.spec import (
     Json,
     Latent,
     Noise,
+    OwnCode,
     Quantization,
     Shape,
     Spec,
@@ -52,6 +54,7 @@ def to_json(spec: Spec) -> Json:
         **({} if spec.variance is None else {"variance": spec.variance}),
         **({} if spec.own_output_range is None else {"output_range": list(spec.own_output_range)}),
         **({} if spec.quantization is None else {"quantization": _quantization_json(spec.quantization)}),
+        **({} if spec.code is None else {"code": {"name": spec.code.name, "classes": list(spec.code.classes)}}),
         "golden": {"count": spec.golden.count, "seed": spec.golden.seed, "tolerance": spec.golden.tolerance},
         "files": {name: {"size": f.size, "sha256": f.sha256} for name, f in spec.files.items()},
         "training": dict(spec.training),
@@ -132,6 +135,8 @@ def from_json(document: Json, where: str) -> Spec:
         raise BundleError(f"{where}: schema {shown} is not {SCHEMA}; export the model again with this version")
     kind = top.get("kind", str, lambda kind: kind in KINDS)
     takes = _input(top.fields("input"), kind)
+    if top.has("code") != (CODE_FILE in top.fields("files").value):
+        raise top.wrong("code", top.value.get("code"))
     return Spec(
         kind=kind,
         input=takes,
@@ -142,6 +147,7 @@ def from_json(document: Json, where: str) -> Spec:
         variance=_variance(top, kind),
         own_output_range=_range(top, "output_range") if top.has("output_range") else None,
         quantization=_quantization(top.fields("quantization")) if top.has("quantization") else None,
+        code=_code(top) if top.has("code") else None,
         training=top.get("training", dict),
     )
 
@@ -325,8 +331,21 @@ def _quantization(fields: _Fields) -> Quantization:
     )
 
 
+def _code(top: _Fields) -> OwnCode:
+    fields = top.fields("code")
+
+    def valid(names: list[Json]) -> bool:
+        return all(type(name) is str and name.isidentifier() and len(name) <= _MAX_NAME for name in names)
+
+    return OwnCode(name=fields.name("name"), classes=tuple(fields.get("classes", list, valid)))
+
+
 def _files(fields: _Fields) -> dict[str, FileEntry]:
-    if not {"model.keras", "golden.npz"} <= fields.value.keys() <= {"model.keras", "golden.npz", *GRAPH_FILES}:
+    if (
+        not {"model.keras", "golden.npz"}
+        <= fields.value.keys()
+        <= {"model.keras", "golden.npz", *GRAPH_FILES, CODE_FILE}
+    ):
         raise fields.wrong("", sorted(fields.value))
     return {name: _file_entry(fields.fields(name)) for name in sorted(fields.value)}
 

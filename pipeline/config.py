@@ -95,6 +95,7 @@ class JobConfig:
       restarts: whether the engine may start the job's units again, so that each looks first whether it is done. Does
         not change output bytes.
       executor: what computes the model's functions, a name in ``model.runtime.EXECUTORS``. They differ in last bits.
+      allow_code: whether the user has allowed to run the code that the bundle holds. Does not change output bytes.
       marks: whether units are marked while they run, so that one that ends its process is found. Does not change output
         bytes.
       hashes: whether the tables have the columns ``sha256`` and ``phash``.
@@ -124,6 +125,7 @@ class JobConfig:
     executor: str = FIRST_EXECUTOR
     marks: bool = False
     hashes: bool = False
+    allow_code: bool = False
     normalization: str = ""
 
     def of(self, format: str) -> "JobConfig":
@@ -194,9 +196,10 @@ class JobConfig:
         return replace(self.target, pages=self.target.pages or usual_pages(self.images))
 
     @property
-    def of_worker(self) -> tuple[str, str, Target, int | None, RejectRetry | None, str]:
+    def of_worker(self) -> tuple[str, str, Target, int | None, RejectRetry | None, str, bool]:
         """What tells the worker of this job among those of a process, as ``pipeline.worker.process`` takes it."""
-        return self.model, self.model_digest, self.decoding, self.threads, self.decoding_again, self.executor
+        decoding = self.decoding, self.threads, self.decoding_again
+        return self.model, self.model_digest, *decoding, self.executor, self.allow_code
 
     @property
     def decoding_again(self) -> RejectRetry | None:

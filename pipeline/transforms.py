@@ -19,6 +19,7 @@ from lake.cli.option import Option, positive
 from lake.cli.options import INPUT
 from lake.images.types import Target
 from lake.storage import configured
+from model.runtime import choose_executor
 from pipeline.beam.notebook import allow_plain_labels
 from pipeline.beam.steps import (
     AccumulateReceipts,
@@ -31,7 +32,7 @@ from pipeline.beam.steps import (
 from pipeline.job.prepare import Job
 from pipeline.job.stage import awaiting_workers
 from pipeline.job.stage import begin as begin_job
-from pipeline.options.flags import MODEL
+from pipeline.options.flags import ALLOW_CODE, MODEL
 from pipeline.options.job_options import make_options
 from pipeline.output.commit import nothing_done
 from pipeline.worker.in_memory import RejectedItem
@@ -198,6 +199,7 @@ class EncodeImages(beam.PTransform):
     Args:
       model: URI of a bundle that every worker can read, or ``zoo:NAME``.
       batch: the largest number of records per call of the model.
+      allow_code: run the code that the bundle holds for layers of its own, where no graphs do without it.
       policy: ``resize``, ``decode``, ``orientation``, ``color`` and ``max_pixels`` of ``lake.images.types.Target``, as
         values or as text; without ``resize`` what the bundle says of it.
 
@@ -206,22 +208,24 @@ class EncodeImages(beam.PTransform):
       BundleError: when applied: the bundle is missing or damaged, or its model has no latents.
     """
 
-    def __init__(self, model: Uri, *, batch: int = 256, **policy: Any) -> None:
+    def __init__(self, model: Uri, *, batch: int = 256, allow_code: bool = False, **policy: Any) -> None:
         super().__init__()
         check_names(policy, [option.field for option in _POLICIES])
-        given = {"model": model, "batch": batch, **policy}
-        given = check_values(given, (*MODEL, *_POLICIES, _BATCH), optional=optional_fields(Target))
-        self._model, self._batch, self._policy = given.pop("model"), given.pop("batch"), given
+        given = {"model": model, "batch": batch, "allow_code": allow_code, **policy}
+        given = check_values(given, (*MODEL, *_POLICIES, _BATCH, ALLOW_CODE), optional=optional_fields(Target))
+        self._model, self._batch, self._allow_code = (given.pop(name) for name in ("model", "batch", "allow_code"))
+        self._policy = given
 
     def expand(self, items: beam.PCollection[Any]) -> EncodedImages:
         from model.bundle import Bundle
 
-        bundle = Bundle.open(self._model)
+        bundle = Bundle.open(self._model, allow_code=self._allow_code)
         bundle.spec.require("encode")
+        choose_executor(bundle)  # which refuses code that is not allowed
         target = Target(shape=bundle.spec.input.shape, **{"resize": bundle.spec.input.resize, **self._policy})
         check_decode(target)
         # The digest travels too: a worker refuses a bundle that was replaced after the pipeline was built.
-        encode = beam.ParDo(EncodeItems(self._model, bundle.digest, target, configured()))
+        encode = beam.ParDo(EncodeItems(self._model, bundle.digest, target, configured(), allow_code=self._allow_code))
         outputs = (
             items
             | "Batch" >> beam.BatchElements(min_batch_size=min(64, self._batch), max_batch_size=self._batch)

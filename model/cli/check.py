@@ -15,5 +15,5 @@ def run(options: Namespace) -> tuple[dict[str, Any], str]:
     """
     from model.check import check_bundle
 
-    report = check_bundle(options.bundle.rstrip("/"))
+    report = check_bundle(options.bundle.rstrip("/"), allow_code=hasattr(options, "allow_code"))
     return report.to_value(), report.describe()

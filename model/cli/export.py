@@ -46,6 +46,7 @@ def run(options: Namespace) -> tuple[dict[str, Any], str]:
         options.output.rstrip("/"),
         Preprocessing(**{**named, **tuples}),
         variance=getattr(options, "variance", None),
+        code=Path(options.code) if hasattr(options, "code") else None,
         precision=getattr(options, "precision", None),
         calibrate=getattr(options, "calibrate", None),
         judge=lambda looks: _judge(looks, any_output=hasattr(options, "any_output"), found=found),
@@ -105,12 +106,20 @@ def _text(bundle: "Bundle", found: "Sequence[Likeness]") -> str:
         lines.append("its output does not have the input's shape, so it can encode, but not reconstruct")
     elif spec.latent and not spec.numeric and "decode" not in spec.functions:
         lines.append("its output depends on more than the latent, so it cannot decode")
+    if spec.code:
+        lines.append(f"code of its own, in the bundle: {', '.join(spec.code.classes)}; {_code_needed(spec)}")
     if spec.input.any_size:
         lines.append(f"input: {describe_input(spec.input)}")
     lines.append(f"executors: {_executors(spec)}")
     for looks in found:
         lines += [f"golden: {looks.describe()}", *(f"warning: {doubt.text}" for doubt in looks.doubts)]
     return "\n".join([*lines, f"next: latentlake check {bundle.uri}"])
+
+
+def _code_needed(spec: Spec) -> str:
+    if has_graphs(spec):
+        return "jobs on ONNX Runtime do without it, on TensorFlow they need --allow-code"
+    return "jobs need --allow-code, for it runs on TensorFlow"
 
 
 def _executors(spec: Spec) -> str:

@@ -9,6 +9,13 @@ from model.normalization import PRESETS
 from model.resizing import pixels_or_policy
 from model.spec import CHANNELS
 
+ALLOW_CODE = Option(
+    flag="--allow-code",
+    field="allow_code",
+    switch=True,
+    help="run the code that the bundle holds for layers of its own (export --code), where TensorFlow computes it; read "
+    "it first: it can do whatever you can",
+)
 SHAPE = Option(
     flag="--input-shape",
     field="input_shape",
@@ -49,6 +56,13 @@ EXPORT = (
         field="normal_prior",
         switch=True,
         help="--decoder alone: its latents have a standard normal prior, so that the bundle also generates images",
+    ),
+    Option(
+        flag="--code",
+        field="code",
+        metavar="FILE.py",
+        help="the file of Python that defines the model's own layers: it is run now, and is kept in the bundle where "
+        "the model needs it, which jobs on TensorFlow take with --allow-code only",
     ),
     Option(
         flag="--output",

@@ -11,7 +11,7 @@ from lake.cli.parser import Parser, add_command, add_options, defaults_of, unkno
 from lake.core.errors import UsageError
 from lake.formats.reader import ColumnSelection
 from lake.images.types import Target
-from model.cli.export_options import EXPORT
+from model.cli.export_options import ALLOW_CODE, EXPORT
 from model.cli.train_options import TRAIN
 from model.parts import Parts
 from model.spec import Preprocessing
@@ -28,7 +28,8 @@ MODEL_COMMANDS = {
     ),
     "check": ("prove a bundle: digests, safety, golden outputs, speed", "latentlake check bundle"),
 }
-FLAGS = {"train": TRAIN, "export": EXPORT, "check": STORES}
+CHECK = (ALLOW_CODE, *STORES)
+FLAGS = {"train": TRAIN, "export": EXPORT, "check": CHECK}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -71,7 +72,7 @@ def add_commands(commands: Any) -> dict[str, Parser]:
     add_options(export, EXPORT, defaults_of(Preprocessing, Parts))
     check = add_command(commands, "check", *MODEL_COMMANDS["check"])
     check.add_argument("bundle", metavar="BUNDLE", help="directory of the bundle, or zoo:NAME for an included one")
-    add_options(check, STORES, {})
+    add_options(check, CHECK, {})
     return {"train": train, "export": export, "check": check}
 
 

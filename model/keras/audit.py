@@ -15,6 +15,7 @@ from pathlib import Path
 from lake.core.errors import BundleError
 from lake.core.printable import printable
 from model.keras.archive import CONFIG, WEIGHTS, check_members, read_json, refused, write_copy
+from model.keras.own_classes import own_classes
 from model.keras.weights import check_weights
 from model.spec import Json
 
@@ -88,9 +89,14 @@ _WHY = {
     "IntegerLookup": "it reads files",
     "TextVectorization": "it reads files",
 }
+_CUSTOM = (
+    "give the file of Python that defines it, --code my_layers.py, or save a part of the model that does without it "
+    "(docs/recipes_models.md)"
+)
 _FUNCTIONAL = (
     "where the model is made, apply its parts to an input as its call() does, and save that: "
-    "x = keras.Input((H, W, C)); keras.Model(x, model.decoder(model.encoder(x))).save('functional.keras')"
+    "x = keras.Input((H, W, C)); keras.Model(x, model.decoder(model.encoder(x))).save('functional.keras'); "
+    "or give the file of Python that defines it by --code"
 )
 _CLASS_NAME = re.compile(r"[A-Z][A-Za-z0-9_]*")
 
@@ -135,7 +141,7 @@ def check_config(config: Json, where: str) -> None:
     Raises:
       BundleError: it names something else.
     """
-    if not isinstance(config, dict) or config.get("class_name") not in MODEL_CLASSES:
+    if not isinstance(config, dict) or config.get("class_name") not in {*MODEL_CLASSES, *own_classes()}:
         name = config.get("class_name") if isinstance(config, dict) else type(config).__name__
         allowed = ", ".join(sorted(MODEL_CLASSES))
         what = f"it is of the class {name!r}, whose code is not in the file, where only {allowed} are"
@@ -167,10 +173,12 @@ def _check_class(value: Json, where: str, name: str) -> None:
         return
     within = f" within {name!r}" if name else ""
     what = f"{_name(value) or 'an object'!r}{within} is a {class_name} of {module or 'no module'}"
+    if _is_own(value, module):
+        return
     if class_name in _WHY:
         raise refused(where, f"{what}: {_WHY[class_name]}")
     if not isinstance(module, str) or module not in _CLASSES:
-        raise refused(where, f"{what}, which is not a part of Keras that is allowed")
+        raise refused(where, f"{what}, which is not a part of Keras that is allowed", _CUSTOM)
     allowed = _CLASSES[module]
     if class_name in _UNBOUNDED:
         raise refused(where, f"{what}, which puts out any number of numbers")
@@ -181,6 +189,15 @@ def _check_class(value: Json, where: str, name: str) -> None:
         raise refused(where, f"{what}, registered as {value.get('registered_name')!r}")
     if own and not (isinstance(config, dict) and set(config) <= _OWN_CONFIG):
         raise refused(where, f"{what} with more in its configuration than a {class_name} has")
+
+
+def _is_own(value: Json, module: Json) -> bool:
+    """Whether it is a class or function of the model's own code, which somebody has allowed to run."""
+    own, plain = own_classes(), str(module).partition(".")[0] != "keras"
+    if value["class_name"] == "function":
+        return value.get("config") in own if isinstance(value.get("config"), str) else False
+    # By both names: Keras would import the module of one that is not registered.
+    return plain and value["class_name"] in own and value.get("registered_name") in own
 
 
 def _check_array(config: Json, where: str, name: str) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from lake.core.errors import BundleError
 from lake.core.tensorflow import NOT_INSTALLED, is_installed
+from model.code import refuse_code
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -33,6 +34,8 @@ def choose_executor(bundle: "Bundle", asked: str | None = None) -> str:
             f"{bundle.uri}: the executor {asked!r} cannot run it, for it is in {bundle.spec.quantization.precision}; "
             f"leave out --executor, or export the model without --precision"
         )
+    if kind is None and asked in (None, "tensorflow") and bundle.spec.code is not None and not bundle.allow_code:
+        raise refuse_code(bundle.uri)
     if kind is None and asked in (None, "tensorflow") and not is_installed():
         what = "a bundle without graphs" if asked is None else f"--executor {asked}"
         raise BundleError(f"{bundle.uri}: {what} needs {NOT_INSTALLED}")

@@ -247,25 +247,27 @@ class Runtime:
             raise ValueError(f"rows of shape {rows.shape}; the model takes up to {self.batch_size} of {shape}")
 
 
-def runtime_for(uri: str, digest: str, executor: str | None = None) -> Runtime:
+def runtime_for(uri: str, digest: str, executor: str | None = None, *, allow_code: bool = False) -> Runtime:
     """The runtime of a bundle, loaded by whoever in this process asks first.
 
     Args:
       uri: of the bundle.
       digest: that it must have.
       executor: as in ``Runtime.load``.
+      allow_code: as in ``Bundle.open``.
 
     Raises:
       BundleError: the bundle at ``uri`` is not the one with this digest, or see ``Runtime.load``.
     """
     with _LOADING:
-        if (digest, executor) not in _RUNTIMES:
-            bundle = Bundle.open(uri)
+        key = digest, executor, allow_code
+        if key not in _RUNTIMES:
+            bundle = Bundle.open(uri, allow_code=allow_code)
             if bundle.digest != digest:
                 raise BundleError(f"{uri}: holds the bundle {bundle.digest}, not {digest}; plan the job again")
-            _RUNTIMES[digest, executor] = Runtime.load(bundle, executor)
-        return _RUNTIMES[digest, executor]
+            _RUNTIMES[key] = Runtime.load(bundle, executor)
+        return _RUNTIMES[key]
 
 
 _LOADING = threading.Lock()
-_RUNTIMES: dict[tuple[str, str | None], Runtime] = {}
+_RUNTIMES: dict[tuple[str, str | None, bool], Runtime] = {}

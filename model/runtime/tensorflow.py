@@ -7,9 +7,9 @@ from typing import Any
 
 from lake.core.printable import printable
 from lake.core.tensorflow import has_avx512, is_installed, tensorflow
-from model.bundle import MODEL_FILE, Bundle
+from model.bundle import Bundle
+from model.keras.bundled import load_bundled
 from model.keras.functions import Compute
-from model.keras.load import load_model
 from model.pixels import Floats, Pixels
 from model.runtime.executor import Compiled, Executor, ModelError
 from model.spec import Spec
@@ -21,7 +21,7 @@ _ARGUMENTS = "\n\nArguments received by "
 
 
 class TensorFlowExecutor(Executor):
-    """Runs every bundle but those in integers, where TensorFlow is installed.
+    """Runs every bundle but those in integers, and with code that nobody has allowed to run, where it is installed.
 
     Args:
       model: a Keras model.
@@ -37,12 +37,13 @@ class TensorFlowExecutor(Executor):
     @classmethod
     def runs(cls, bundle: Bundle) -> bool:
         # What the Keras model of one in integers gives are not its golden outputs.
-        return is_installed() and bundle.spec.quantization is None
+        allowed = bundle.spec.code is None or bundle.allow_code
+        return is_installed() and bundle.spec.quantization is None and allowed
 
     @classmethod
     def load(cls, bundle: Bundle) -> "TensorFlowExecutor":
         tensorflow()
-        return cls(load_model(bundle.read(MODEL_FILE), bundle.files()[MODEL_FILE]), bundle.spec)
+        return cls(load_bundled(bundle), bundle.spec)
 
     def compile(self, function: str, dtype: str, rows: int | None, sides: Sequence[int] = ()) -> Compiled:
         with model_errors():

@@ -170,13 +170,13 @@ def complete_summary(summary: dict[str, Any]) -> dict[str, Any]:
 class EncodeItems(beam.DoFn):
     """Encode batches of ``(key, image)``: latents on the main output, rejected items on the output ``rejects``."""
 
-    def __init__(self, model: str, digest: str, target: Target, stores: StoreOptions) -> None:
-        self._worker, self._stores = (model, digest, target), stores
+    def __init__(self, model: str, digest: str, target: Target, stores: StoreOptions, *, allow_code: bool) -> None:
+        self._worker, self._allow_code, self._stores = (model, digest, target), allow_code, stores
 
     # Beam takes the types for a contract, and would refuse a pipeline whose items it cannot tell to be images.
     def process(self, items: list[Any]) -> Iterator[Any]:
         configure(self._stores)
-        for outcome in encode_items(items, worker_for(*self._worker)):
+        for outcome in encode_items(items, worker_for(*self._worker, allow_code=self._allow_code)):
             Metrics.counter(_NAMESPACE, "records_read").inc()
             if isinstance(outcome, RejectedItem):
                 Metrics.counter(_NAMESPACE, f"rejects_{outcome.reason}").inc()

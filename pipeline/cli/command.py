@@ -141,7 +141,7 @@ def _verify(options: Namespace, beam_arguments: Sequence[str]) -> int:
         raise UsageError(f"verify runs here, so it takes no option of Beam ({beam_arguments[0]})")
     report = _verify_and_print(options)
     if repair and report.problems:
-        _launch(repair_options(report), options, beam_arguments)
+        _launch(repair_options(report, allow_code=hasattr(options, "allow_code")), options, beam_arguments)
         report = _verify_and_print(options)
     report.raise_for_problems()
     return 0

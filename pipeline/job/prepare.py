@@ -177,7 +177,7 @@ def output_state(layout: Layout) -> OutputState:
 def _open_bundle(options: JobOptions) -> "Bundle":
     from model.bundle import Bundle
 
-    bundle = Bundle.open(options.model)
+    bundle = Bundle.open(options.model, allow_code=options.allow_code)
     bundle.spec.require(VERBS[options.verb].function)
     check_variance(options, bundle.spec)
     return bundle
@@ -237,6 +237,7 @@ def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) 
         reject_bytes=options.reject_bytes,
         reject_budget=options.reject_budget,
         executor=choose_executor(bundle, None if options.executor == AUTO else options.executor),
+        allow_code=options.allow_code,
         stores=options.stores,
         threads=options.threads,
         images=source.images,

@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from pipeline.output.verify import VerifyReport
 
 RETRIED = frozenset(option.field for option in RETRY) - {option.field for option in STORES}  # what a retry may change
-_RUN_FIELDS = ("input", "follow_links", "on_damage", "threads")  # if not given, the defaults of JobOptions apply
+_RUN_FIELDS = (
+    "input",
+    "follow_links",
+    "on_damage",
+    "threads",
+    "allow_code",
+)  # if not given, the defaults of JobOptions apply
 _POLICIES = ("resize", "decode", "color", "orientation", "max_pixels", "pages", "max_record_bytes")
 
 _texts, _natural_or_none, _text_or_none = optional(list_of(utf8)), optional(natural), optional(utf8)
@@ -83,11 +89,12 @@ def _check_retried(given: Mapping[str, Any]) -> None:
     check_names(given, RETRIED)
 
 
-def repair_options(report: "VerifyReport") -> JobOptions:
+def repair_options(report: "VerifyReport", *, allow_code: bool = False) -> JobOptions:
     """Return the options of a job that repairs what a check found to be wrong.
 
     Args:
       report: what ``pipeline.output.verify.verify`` returned.
+      allow_code: as in ``JobOptions``.
 
     Raises:
       OutputError: there is no output, or its record of its options is damaged.
@@ -99,6 +106,7 @@ def repair_options(report: "VerifyReport") -> JobOptions:
     if any(problem.name.startswith(f"{MODELS}/") for problem in report.lost):
         job_file = read_job_file(output)
         options = replace(options, model=job_file["settings"]["model"] if job_file else options.model)
+    options = replace(options, allow_code=allow_code)
     return replace(options, scope=Scope(redo=frozenset(report.units_to_redo), tidy=True))
 
 

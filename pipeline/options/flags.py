@@ -17,6 +17,7 @@ from lake.cli.option import (
 )
 from lake.cli.options import INPUT, STORES
 from lake.formats import FORMATS
+from model.cli.export_options import ALLOW_CODE as ALLOW_CODE
 from model.runtime import EXECUTORS
 
 AUTO = "auto"  # the first executor that runs the bundle
@@ -107,6 +108,7 @@ RUN = (
         help="what computes the model's functions (default {default}: onnx if the bundle has been exported for it, "
         "else tensorflow); they differ in last bits, so an output holds to one",
     ),
+    ALLOW_CODE,
     Option(
         flag="--detach",
         field="detach",
@@ -210,7 +212,14 @@ LATENTS = tuple(option for option in INPUT if option.flag not in _DECODING)
 _RETRY_POLICIES = (
     *("--resize", "--decode", "--color", "--exif-orientation", "--max-pixels", "--pages", "--max-record-bytes"),
 )
-_RETRY_RUN = ("--follow-links", "--on-damage", "--max-reject-fraction", "--max-failed-units", "--threads")
+_RETRY_RUN = (
+    "--follow-links",
+    "--on-damage",
+    "--max-reject-fraction",
+    "--max-failed-units",
+    "--threads",
+    "--allow-code",
+)
 RETRY = (
     *(option for option in INPUT if option.flag in _RETRY_POLICIES),
     *(option for option in RUN if option.flag in _RETRY_RUN),
@@ -236,6 +245,7 @@ VERIFY = (
         switch=True,
         help="rerun the units whose files are wrong, and remove files that belong to no unit",
     ),
+    ALLOW_CODE,
     *STORES,
 )
 STATUS = STORES

@@ -20,7 +20,17 @@ from pipeline.options.flags import AUTO, RETRY, RUN
 from pipeline.worker.verbs import VERBS
 
 # These fields say how a run goes, not what the output holds, so an output does not keep them.
-_RUN_FIELDS = ("output", "overwrite", "threads", "scope", "retry_policies", "on_damage", "expect_records", "stores")
+_RUN_FIELDS = (
+    "output",
+    "overwrite",
+    "threads",
+    "scope",
+    "retry_policies",
+    "on_damage",
+    "expect_records",
+    "stores",
+    "allow_code",
+)
 _LATER_FIELDS = ("hash",)  # left out where they have their default, as in outputs from before there were any
 _URI_FIELDS = ("input", "reference")
 
@@ -82,6 +92,7 @@ class JobOptions:
       threads: threads of a worker process; None for one per core.
       executor: what computes the model's functions, a name in ``model.runtime.EXECUTORS``; 'auto' for the first one
         that runs the bundle.
+      allow_code: run the code that the bundle holds for layers of its own. Never kept in an output.
       gate: limits within which ``_SUCCESS`` is written.
       variance: also write the variance of each latent.
       hash: also write the SHA-256 of each record's bytes and a perceptual hash of its image.
@@ -133,6 +144,7 @@ class JobOptions:
     overwrite: bool = False
     threads: int | None = None
     executor: str = AUTO
+    allow_code: bool = False
     gate: Gate = field(default_factory=Gate)
     variance: bool = False
     hash: bool = False

@@ -57,6 +57,7 @@ def worker_for(
     threads: int | None = None,
     retry: "RejectRetry | None" = None,
     executor: str | None = None,
+    allow_code: bool = False,
 ) -> Worker:
     """Return the process's worker for a model. The first call loads the model and checks its golden outputs.
 
@@ -68,12 +69,13 @@ def worker_for(
         memory.
       retry: how rejected images are decoded once more.
       executor: what computes the model's functions; None for the first one that runs the bundle.
+      allow_code: whether the bundle's own code may be run.
 
     Raises:
       BundleError: the bundle has another digest, is damaged or unsafe, or does not reproduce its golden outputs.
     """
     # The engine starts several threads at once. Without the lock each would load the model, which takes seconds.
-    key = (model, digest, target, threads, retry, executor)
+    key = (model, digest, target, threads, retry, executor, allow_code)
     with _loading:
         if key not in _workers:
             _workers[key] = _worker(*key)
@@ -99,6 +101,7 @@ def close_worker(
     threads: int | None = None,
     retry: "RejectRetry | None" = None,
     executor: str | None = None,
+    allow_code: bool = False,
 ) -> None:
     """End the threads of a worker whose job is done. The model stays loaded for later jobs.
 
@@ -109,9 +112,10 @@ def close_worker(
       threads: threads of the pool.
       retry: how rejected images are decoded once more.
       executor: what computes the model's functions.
+      allow_code: whether the bundle's own code may be run.
     """
     with _loading:
-        worker = _workers.pop((model, digest, target, threads, retry, executor), None)
+        worker = _workers.pop((model, digest, target, threads, retry, executor, allow_code), None)
     if worker is not None:
         worker.pool.shutdown()
 
@@ -136,13 +140,19 @@ def all_slots() -> Iterator[None]:
 
 
 def _worker(
-    model: str, digest: str, target: Target, threads: int | None, retry: "RejectRetry | None", executor: str | None
+    model: str,
+    digest: str,
+    target: Target,
+    threads: int | None,
+    retry: "RejectRetry | None",
+    executor: str | None,
+    allow_code: bool,
 ) -> Worker:
     from model.runtime.runtime import runtime_for
 
     # Of a program of somebody else, warnings are shown as it wants them.
     with warnings_in_lines() if is_worker() else nullcontext():
-        runtime = runtime_for(model, digest, executor)
+        runtime = runtime_for(model, digest, executor, allow_code=allow_code)
     share = own_share(threads, UNITS_AT_ONCE)
     pool = ThreadPoolExecutor(share.threads + SPARE, thread_name_prefix="batch")
     return Worker(runtime=runtime, target=target, retry=retry, pool=pool, ahead=share.ahead)

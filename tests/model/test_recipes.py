@@ -1,0 +1,93 @@
+"""The recipes of docs/recipes_models.md, run as they are printed."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lake.core.tensorflow import keras
+from model.bundle import Bundle
+from model.cli.main import main
+from model.runtime.runtime import Runtime
+
+PAGE = Path(__file__).parents[2] / "docs/recipes_models.md"
+BLOCK = re.compile(r'^```(?:python title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+def sections() -> dict[str, str]:
+    """The text of each section by its title."""
+    return {part.partition("\n")[0]: part for part in PAGE.read_text().split("\n## ")[1:]}
+
+
+def run_python(title: str, folder: Path) -> dict[str, Any]:
+    """Write the files of a section, and run all but those that it only shows."""
+    names: dict[str, Any] = {"__name__": "recipe"}
+    for name, text in BLOCK.findall(sections()[title]):
+        if name:
+            (folder / name).write_text(text)
+            exec(compile(text, str(folder / name), "exec"), names)
+    return names
+
+
+def commands(title: str) -> list[list[str]]:
+    lines = (line for name, text in BLOCK.findall(sections()[title]) if not name for line in text.splitlines())
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("latentlake export")]
+
+
+def export(title: str, position: int, folder: Path) -> Runtime:
+    """Run an export of a section; nobody has trained these networks, so what their images look like is not judged."""
+    words = commands(title)[position]
+    uri = folder / f"bundle-{position}"
+    words[words.index("--output") + 1] = str(uri)
+    assert main([*words, *([] if "--any-output" in words else ["--any-output"])]) == 0
+    return Runtime.load(Bundle.open(str(uri)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory of a recipe, whose classes Keras forgets afterwards."""
+    from keras.src.saving import object_registration
+
+    import model.layers  # noqa: F401 - which stays registered
+
+    registries = object_registration.GLOBAL_CUSTOM_OBJECTS, object_registration.GLOBAL_CUSTOM_NAMES
+    for registry in registries:
+        for name, value in {**registry}.items():
+            monkeypatch.setitem(registry, name, value)
+    monkeypatch.chdir(tmp_path)
+    keras().utils.set_random_seed(7)
+    return tmp_path
+
+
+def images(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (4, *shape), np.uint8)
+
+
+def same(found: Any, want: Any) -> None:
+    want = np.asarray(want).reshape(np.asarray(found).shape)
+    np.testing.assert_allclose(found, want, rtol=0, atol=1e-5 * max(float(np.abs(want).max()), 1e-6))
+
+
+def test_every_section_is_tried() -> None:
+    tried = {name for name in globals() if name.startswith("test_")}
+    assert len(sections()) <= len(tried) - 1
+
+
+def test_vae(folder: Path) -> None:
+    title = "The variational autoencoder of keras.io"
+    names = run_python(title, folder)
+    text = (folder / "vae.py").read_text()
+    (folder / "sampling.py").write_text(text[: text.index("encoder_inputs =")])
+    names["encoder"].save("encoder.keras")
+    given = images(28, 28, 1)
+    mean, logarithm, _ = names["encoder"].predict(given / np.float32(255), verbose=0)
+    for position in range(2):
+        runtime = export(title, position, folder)
+        found = runtime.encode_variance(given)
+        same(found[0], mean)
+        same(found[1], np.exp(logarithm))
+        same(runtime.decode(mean), names["decoder"].predict(mean, verbose=0))
+        assert runtime.spec.code is None and "generate" in runtime.spec.functions
