@@ -16,7 +16,7 @@ from model.keras.bundled import load_bundled
 from model.likeness import Likeness, likeness
 from model.runtime import choose_executor, executors_of
 from model.runtime.runtime import Runtime
-from model.spec import MAX_REACH, Input, Json, Latent, Noise, Quantization, Spec
+from model.spec import MAX_LATENT_REACH, MAX_REACH, Input, Json, Latent, Noise, Quantization, Spec
 from model.spec_json import to_json
 
 _SECONDS = 1.0  # length of each measurement of speed
@@ -86,7 +86,7 @@ class BundleReport:
             "safety": _safety(spec, allow_code=self.bundle.allow_code),
             "gives" if spec.kind == "decoder" else "input": describe_input(spec.input),
             **({"noise": describe_noise(spec.input.noise)} if spec.input.noise else {}),
-            **({"latent": _describe_latent(spec.latent, spec.variance, source)} if spec.latent else {}),
+            **({"latent": _describe_latent(spec, spec.latent, source)} if spec.latent else {}),
             **({"int8": "; ".join(describe_quantization(spec.quantization))} if spec.quantization else {}),
             **({"images": self.looks.describe()} if self.looks else {}),
         }
@@ -126,7 +126,7 @@ def describe_input(input: Input) -> str:
     what = f"{shape} {input.color or input.dtype}, value range {low:g} to {high:g}"
     if not input.any_size:
         return what
-    further = " or more" if input.reach == MAX_REACH else ""
+    further = " or more" if input.reach in (MAX_REACH, MAX_LATENT_REACH) else ""
     return f"{what}; sides padded to multiples of {input.multiple}, a pixel sees {input.reach}{further} around it"
 
 
@@ -160,10 +160,13 @@ def describe_quantization(quantization: Quantization) -> list[str]:
     return [f"{first}, calibrated with {quantization.samples} images", f"on {images} others: {', '.join(others)}"]
 
 
-def _describe_latent(latent: Latent, variance: str | None, source: str) -> str:
+def _describe_latent(spec: Spec, latent: Latent, source: str) -> str:
     shape = f" of shape {' x '.join(map(str, latent.shape))}" if len(latent.shape) > 1 else ""
-    logarithm = f", logarithm of its variance from {variance!r}" if variance else ""
-    return f"{latent.dimension} numbers{shape} {source} {latent.layer!r}{logarithm}"
+    logarithm = f", logarithm of its variance from {spec.variance!r}" if spec.variance else ""
+    numbers = f"{latent.dimension} numbers{shape}"
+    if spec.input.any_size:
+        numbers = f"{latent.shape[2]} numbers for each {spec.stride} x {spec.stride} pixels"
+    return f"{numbers} {source} {latent.layer!r}{logarithm}"
 
 
 def check_bundle(uri: str, *, allow_code: bool = False) -> BundleReport:

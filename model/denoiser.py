@@ -9,12 +9,10 @@ from model.golden import golden_inputs, golden_levels
 from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit
 from model.runtime.batching import Failed, in_parts
 from model.runtime.runtime import Runtime
-from model.tiles import Stretch, blend, stretches
+from model.tiles import CALL_PIXELS, TILE, Stretch, blend, padded, stretches
 
-CALL_PIXELS = 1 << 18  # of one call of the model, which bounds the memory of activations, unless one image has more
 WHOLE_PIXELS = 1 << 19  # of the largest image that the model sees as a whole
 _MOST_COLORS = 4  # channels; more are bands
-TILE = 512  # pixels that count along a side of a tile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +124,7 @@ class Denoiser:
         shown = len(entries) // m  # times that the model sees an image
         told = None if levels is None else np.repeat(levels, shown)
         found: Failed | None = None if failed is None else {}
-        output = self._run(self._padded(entries), told, found)[:, :height, :width]
+        output = self._run(padded(entries, self._takes.multiple), told, found)[:, :height, :width]
         for entry, why in (found or {}).items():
             assert failed is not None
             failed.setdefault(entry // shown, why)
@@ -150,15 +148,6 @@ class Denoiser:
         if not alpha.shape[3]:
             alpha = np.full((*images.shape[:3], 1), FULL[images.dtype.name], images.dtype)
         return np.concatenate([shown, alpha], axis=3)
-
-    def _padded(self, entries: Pixels) -> Pixels:
-        """Sides up to the model's multiple: mirrored at the right and bottom, or the edge repeated where too short."""
-        for axis in (1, 2):
-            side = entries.shape[axis]
-            if missing := -side % self._takes.multiple:
-                width = [(0, missing if i == axis else 0) for i in range(4)]
-                entries = np.pad(entries, width, "reflect" if missing < side else "edge")
-        return entries
 
     def _run(self, entries: Pixels, levels: Floats | None, failed: Failed | None) -> Floats:
         size = self._runtime.batch_size

@@ -186,11 +186,13 @@ def _describe(
         own_output_range=other_output_range(given),
         training=training,
     )
-    return _probed(model, spec) if latent is None else _with_latent(model, spec, latent, variance, kind)
+    return _probed(model, spec if latent is None else _with_latent(model, spec, latent, variance, kind))
 
 
 def _probed(model: Any, spec: Spec) -> Spec:
-    """Complete the description of a denoiser with what trying the model shows."""
+    """Complete the description with what trying the model shows."""
+    if not spec.input.any_size and spec.latent:
+        return spec
     probe = Probe(_runtime(model, spec))
     if not spec.input.any_size:
         probe.check_shape()
@@ -203,6 +205,8 @@ def _with_latent(model: Any, spec: Spec, latent: str, variance: str | None, kind
     shape = spec.input.shape
     shapes = layer_shapes(model, shape)
     layer, latent_shape = find_latent(shapes, latent)
+    if spec.input.any_size:
+        _check_grid(latent, latent_shape, shape)
     known = kind or ("vae" if variance else "autoencoder")
     # An output of another shape cannot be compared with the input, so the model only encodes.
     whole = tuple(model.compute_output_shape((1, *shape))[1:]) == shape
@@ -215,6 +219,16 @@ def _with_latent(model: Any, spec: Spec, latent: str, variance: str | None, kind
         variance=_variance(shapes, variance, latent_shape) if variance else None,
     )
     return replace(spec, functions=_functions(model, spec, layer))
+
+
+def _check_grid(name: str, latent: Shape, image: Shape) -> None:
+    """Check that a latent of a model of any size has a position for each square of pixels."""
+    stride = image[0] // latent[0]
+    if len(latent) != 3 or image[:2] != (latent[0] * stride, latent[1] * stride) or stride & (stride - 1):
+        raise UsageError(
+            f"--latent {name}: its output is {format_shape(latent)} for an image of {format_shape(image)}, no grid "
+            f"whose sides are the image's divided by 1, 2, 4, ...; give --input-shape H W C to take images of one size"
+        )
 
 
 def _variance(shapes: Mapping[str, list[Shape | None]], name: str, latent: Shape) -> str:
@@ -234,7 +248,9 @@ def _functions(model: Any, spec: Spec, layer: str) -> tuple[str, ...]:
         low, high = spec.input.value_range
         values = to_unit(golden_inputs(spec.input, SEED)) * np.float32(high - low) + np.float32(low)
         alone = depends_on_latent_alone(model, layer, values)
-        found |= {"denoise", *(("decode",) if alone else ()), *(("generate",) if alone and spec.variance else ())}
+        # What is sampled has a size.
+        samples = alone and spec.variance and not spec.input.any_size
+        found |= {"denoise", *(("decode",) if alone else ()), *(("generate",) if samples else ())}
     return tuple(name for name in FUNCTIONS if name in found)
 
 

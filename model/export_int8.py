@@ -72,6 +72,8 @@ def export_int8(
         raise UsageError(f"{where}: --precision int8 is for denoisers and encoders, not for a decoder; leave it out")
     if spec.golden.tolerance >= _TOLERANCE:
         raise UsageError(f"{where}: --precision int8 is made of float32, and this model is in 16 bits; leave it out")
+    if spec.input.any_size and spec.latent:
+        raise UsageError(f"{where}: --precision int8 with --latent needs images of one size; add --input-shape H W C")
     spec = _reduced(spec)
     exact = make_graphs(model, spec, golden, where)
     spec, graphs = _quantized(spec, exact, calibrate, where)

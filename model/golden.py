@@ -113,12 +113,13 @@ def _forms(spec: Spec) -> dict[str, tuple[Shape, str]]:
     if spec.kind == "decoder":
         return {"input": ((count, spec.dimension), "float32"), "output": ((count, *spec.input.shape), "float32")}
     forms = {"input": ((count, *spec.input.shape), spec.input.dtype)}
+    latent: Shape = (count, *(spec.latent.shape if spec.latent and spec.input.any_size else (spec.dimension,)))
     if spec.latent:
-        forms["latent"] = ((count, spec.dimension), "float32")
+        forms["latent"] = (latent, "float32")
     if spec.functions != ("encode",):
         forms["output"] = ((count, *spec.input.shape), "float32")
     if spec.variance:
-        forms["variance"] = ((count, spec.dimension), "float32")
+        forms["variance"] = (latent, "float32")
     return forms
 
 

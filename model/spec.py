@@ -19,6 +19,7 @@ FUNCTIONS = ("encode", "reconstruct", "decode", "denoise", "generate")
 KINDS = ("autoencoder", "dense", "encoder", "vae", "denoiser", "decoder")
 MAX_MULTIPLE = 64  # pixels
 MAX_REACH = 128  # pixels
+MAX_LATENT_REACH = 256  # pixels, of a model with a latent, which sees further because it goes down and up again
 PIXEL_RANGE = (0.0, 1.0)  # values of black and white where nothing else is stated
 LARGEST = 1e38  # of the values of black and white: their distance must be a float32, too
 
@@ -55,7 +56,8 @@ class Input:
         fields apply.
       multiple: sides are padded to multiples of this number of pixels, a power of two.
       reach: radius in pixels of the area that an output pixel depends on, as far as it matters: a crop with this margin
-        gives what the whole image gives, within a quarter of an 8-bit step.
+        gives what the whole image gives, within a quarter of an 8-bit step, and latents within a thousandth of the
+        largest.
       normalization: what the bundle's model itself does to images first, for people; None where it does nothing.
       resize: how a job brings images of other sizes to the model's, unless it is told otherwise; None to reject them.
     """
@@ -78,7 +80,8 @@ class Latent:
 
     Attributes:
       layer: path of the layer, such as ``encoder/bottleneck``; of a decoder alone, its input.
-      shape: shape of its output for one record; it is flattened to a vector.
+      shape: shape of its output for one record; it is flattened to a vector. For a model of any size, (h, w, c) for an
+        image of ``Input.shape``, and latents keep their shape.
 
     >>> Latent(layer="encoded", shape=(4, 4, 8)).dimension
     128
@@ -202,6 +205,16 @@ class Spec:
         return self.latent.dimension if self.latent else 0
 
     @property
+    def stride(self) -> int:
+        """Pixels along a side for each position of the latent; of a model of any size with a latent."""
+        return self.input.shape[0] // self.latent.shape[0] if self.latent else 1
+
+    @property
+    def local(self) -> bool:
+        """Whether a part of an image, with ``reach`` around it, gives what it gives in the whole image."""
+        return self.input.reach < (MAX_LATENT_REACH if self.latent else MAX_REACH)
+
+    @property
     def output_range(self) -> tuple[float, float]:
         """The values of black and white that the model puts out; for vectors as of the input."""
         return self.own_output_range or self.input.value_range
@@ -304,7 +317,7 @@ class Preprocessing:
       crop: the size of what is cut out: the model's, which it is compared with; None where nobody says it.
       interpolation: the filter of that: 'bilinear' or 'bicubic'; None for the former.
       color: 'gray', 'rgb' or 'rgba'; None to go by the number of channels.
-      input_shape: (H, W, C) or (d,); needed if the model has a latent and leaves a side open.
+      input_shape: (H, W, C) or (d,), to take one size where the model leaves sides open.
       noise_input: name of the second input, which takes the noise level; 'channel' if the last channel does.
       noise_scale: number that stood for a standard deviation of all of white: 1 for fractions, 255 for 8-bit steps.
 

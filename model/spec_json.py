@@ -18,6 +18,7 @@ from model.spec import (
     FUNCTIONS,
     KINDS,
     LARGEST,
+    MAX_LATENT_REACH,
     MAX_MULTIPLE,
     MAX_REACH,
     FileEntry,
@@ -135,12 +136,13 @@ def from_json(document: Json, where: str) -> Spec:
         raise BundleError(f"{where}: schema {shown} is not {SCHEMA}; export the model again with this version")
     kind = top.get("kind", str, lambda kind: kind in KINDS)
     takes = _input(top.fields("input"), kind)
+    latent = _latent(top, kind, takes)
     if top.has("code") != (CODE_FILE in top.fields("files").value):
         raise top.wrong("code", top.value.get("code"))
     return Spec(
         kind=kind,
         input=takes,
-        latent=_latent(top, kind),
+        latent=latent,
         functions=_functions(top, kind, takes),
         golden=_golden(top.fields("golden")),
         files=_files(top.fields("files")),
@@ -246,10 +248,11 @@ def _any_size(fields: _Fields, kind: str, shape: Shape) -> dict[str, Any]:
         power = 0 < multiple <= MAX_MULTIPLE and multiple & (multiple - 1) == 0
         return power and not any(side % multiple for side in shape[:2])
 
+    most = MAX_REACH if kind == "denoiser" else MAX_LATENT_REACH
     return {
-        "any_size": fields.get("any_size", bool, lambda value: value and kind == "denoiser"),
+        "any_size": fields.get("any_size", bool, lambda value: value and len(shape) == 3 and kind != "decoder"),
         "multiple": fields.get("multiple", int, fits),
-        "reach": fields.get("reach", int, lambda reach: 0 < reach <= MAX_REACH),
+        "reach": fields.get("reach", int, lambda reach: 0 < reach <= most),
     }
 
 
@@ -271,7 +274,8 @@ def _functions(top: _Fields, kind: str, takes: Input) -> tuple[str, ...]:
         "decoder": ("generate",),
     }
     further = possible_of_kind.get(kind, ())
-    possible = {*defaults, *(further if len(takes.shape) == 3 else ())}
+    # What is sampled has a size.
+    possible = {*defaults, *(further if len(takes.shape) == 3 else ())} - ({"generate"} if takes.any_size else set())
 
     def valid(names: list[Json]) -> bool:
         return names == [name for name in FUNCTIONS if name in names and name in possible] and {*defaults} <= {*names}
@@ -279,13 +283,24 @@ def _functions(top: _Fields, kind: str, takes: Input) -> tuple[str, ...]:
     return tuple(top.get("functions", list, valid))
 
 
-def _latent(top: _Fields, kind: str) -> Latent | None:
+def _latent(top: _Fields, kind: str, takes: Input) -> Latent | None:
     if kind == "denoiser":
         return _reject(top, "latent") if top.has("latent") else None
     fields = top.fields("latent")
     latent = Latent(layer=fields.name("layer"), shape=fields.shape("shape"))
     fields.get("dimension", int, lambda value: value == latent.dimension)
+    if takes.any_size and not _is_grid(latent.shape, takes):
+        raise fields.wrong("shape", list(latent.shape))
     return latent
+
+
+def _is_grid(latent: Shape, takes: Input) -> bool:
+    """Whether a latent has a position for each square of pixels, of a side that divides the multiple."""
+    height, width = takes.shape[:2]
+    if len(latent) != 3 or height % latent[0]:
+        return False
+    stride = height // latent[0]
+    return takes.multiple % stride == 0 and takes.reach % stride == 0 and width == latent[1] * stride
 
 
 def _noise(takes: _Fields, kind: str) -> Noise | None:

@@ -10,8 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from model.pixels import Floats
+from model.pixels import Floats, Pixels
 
+CALL_PIXELS = 1 << 18  # of one call of the model, which bounds the memory of activations, unless one image has more
+TILE = 512  # pixels that count along a side of a tile
 FADE = 16  # pixels of the overlap in which one tile's weight falls and its neighbour's rises
 
 
@@ -62,7 +64,7 @@ class Stretch:
         return weights
 
 
-def stretches(side: int, inner: int, margin: int, multiple: int) -> tuple[Stretch, ...]:
+def stretches(side: int, inner: int, margin: int, multiple: int, fade: int = FADE) -> tuple[Stretch, ...]:
     """Cut a side into tiles of nearly equal length.
 
     Args:
@@ -71,6 +73,7 @@ def stretches(side: int, inner: int, margin: int, multiple: int) -> tuple[Stretc
       margin: smallest number of pixels around the used ones that the model is given, except at the image's border.
       multiple: every tile starts at a multiple of it, and stops at one except at the image's end, so that strided
         layers sample the same grid as on the whole image.
+      fade: pixels by which neighbours overlap; 0 for none, of tiles that are not blended.
 
     >>> [(tile.start, tile.first, tile.last, tile.stop) for tile in stretches(1000, inner=512, margin=32, multiple=8)]
     [(0, 0, 508, 544), (456, 492, 1000, 1000)]
@@ -80,12 +83,12 @@ def stretches(side: int, inner: int, margin: int, multiple: int) -> tuple[Stretc
     # Nearly equal lengths, so that no tile is a narrow rest.
     count = max(1, -(-side // inner))
     cuts = [side * i // count for i in range(count + 1)]
-    return tuple(_stretch(*ends, side, margin, multiple) for ends in pairwise(cuts))
+    return tuple(_stretch(*ends, side, margin, multiple, fade) for ends in pairwise(cuts))
 
 
-def _stretch(begin: int, end: int, side: int, margin: int, multiple: int) -> Stretch:
+def _stretch(begin: int, end: int, side: int, margin: int, multiple: int, fade: int) -> Stretch:
     rises, falls = begin > 0, end < side
-    first, last = begin - FADE // 2 * rises, end + FADE // 2 * falls
+    first, last = begin - fade // 2 * rises, end + fade // 2 * falls
     return Stretch(
         start=max(0, (first - margin) // multiple * multiple),
         stop=min(side, -((-last - margin) // multiple) * multiple),
@@ -151,3 +154,21 @@ def _band(row: Stretch, columns: tuple[Stretch, ...], run: Callable[[Stretch, St
     assert band is not None
     band *= row.weights[:, None, None]
     return band
+
+
+def padded(images: Pixels, multiple: int) -> Pixels:
+    """Images with sides up to a multiple: mirrored at the right and bottom, or the edge repeated where too short.
+
+    Args:
+      images: ``[m, H, W, C]``.
+      multiple: of the sides, in pixels.
+
+    >>> padded(np.arange(3).reshape(1, 1, 3, 1), 2)[0, :, :, 0].tolist()
+    [[0, 1, 2, 1], [0, 1, 2, 1]]
+    """
+    for axis in (1, 2):
+        side = images.shape[axis]
+        if missing := -side % multiple:
+            width = [(0, missing if i == axis else 0) for i in range(4)]
+            images = np.pad(images, width, "reflect" if missing < side else "edge")
+    return images

@@ -269,7 +269,7 @@ def options_digest(config: JobConfig) -> str:
 def _policies(target: Target) -> dict[str, Any]:
     """The fields of a target. One that was added later is left out where it is not in use."""
     value = {key: _plain(field) for key, field in asdict(target).items()}
-    unused = {"decode": DecodeMode.EXACT, "pages": None, "white": 1.0}
+    unused = {"decode": DecodeMode.EXACT, "pages": None, "white": 1.0, "buckets": None}
     return {key: field for key, field in value.items() if key not in unused or field != unused[key]}
 
 

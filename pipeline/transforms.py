@@ -17,6 +17,7 @@ import apache_beam as beam
 from lake.cli.check import check_decode, check_names, check_values, optional_fields
 from lake.cli.option import Option, positive
 from lake.cli.options import INPUT
+from lake.core.errors import UsageError
 from lake.images.types import Target
 from lake.storage import configured
 from model.runtime import choose_executor
@@ -30,6 +31,7 @@ from pipeline.beam.steps import (
     units_of,
 )
 from pipeline.job.prepare import Job
+from pipeline.job.source import decoded_shape
 from pipeline.job.stage import awaiting_workers
 from pipeline.job.stage import begin as begin_job
 from pipeline.options.flags import ALLOW_CODE, MODEL
@@ -175,7 +177,7 @@ class EncodedImages:
     """The two outputs of ``EncodeImages``; each input record is in exactly one of them.
 
     Attributes:
-      latents: ``(key, latent)``, the latent float32 ``[D]``.
+      latents: ``(key, latent)``, the latent float32 ``[D]``, of a model of any size ``[h, w, c]``.
       rejects: one ``RejectedItem`` for each record without a latent.
     """
 
@@ -222,7 +224,10 @@ class EncodeImages(beam.PTransform):
         bundle = Bundle.open(self._model, allow_code=self._allow_code)
         bundle.spec.require("encode")
         choose_executor(bundle)  # which refuses code that is not allowed
-        target = Target(shape=bundle.spec.input.shape, **{"resize": bundle.spec.input.resize, **self._policy})
+        policy = {"resize": bundle.spec.input.resize, **self._policy}
+        target = Target(shape=decoded_shape("encode", bundle.spec), **policy)
+        if target.any_size and target.resize is not None:
+            raise UsageError("resize is for a model of one size; this one takes any: leave it out")
         check_decode(target)
         # The digest travels too: a worker refuses a bundle that was replaced after the pipeline was built.
         encode = beam.ParDo(EncodeItems(self._model, bundle.digest, target, configured(), allow_code=self._allow_code))

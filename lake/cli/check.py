@@ -54,7 +54,8 @@ def check_decode(target: Target) -> None:
     Raises:
       UsageError: images are not made smaller, or there are none.
     """
-    smaller = len(target.shape) == 3 and not target.any_size and target.resize not in (None, Resize.PAD)
+    fitted = len(target.shape) == 3 and not target.any_size and target.resize not in (None, Resize.PAD)
+    smaller = fitted or target.buckets is not None
     if target.decode is DecodeMode.FAST and not smaller:
         raise UsageError(
             "--decode fast is for images that are made smaller: give --resize fit, crop or stretch too, and a model of "

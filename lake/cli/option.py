@@ -103,6 +103,21 @@ def size(value: Any) -> int:
     return _within(number, 1)
 
 
+def area(value: Any) -> int:
+    """Parse a number of pixels, or height and width.
+
+    Raises:
+      ValueError: the value is no such number.
+
+    >>> area("1024x1024"), area("1M")
+    (1048576, 1048576)
+    """
+    if not isinstance(value, str) or "x" not in value:
+        return size(value)
+    height, width = map(positive, value.split("x"))
+    return height * width
+
+
 def level(value: Any) -> float:
     """Parse a positive finite number.
 
@@ -220,6 +235,7 @@ def switch(value: Any) -> bool:
 # What a value of each type is, for the text of an error.
 _TAKES: Mapping[Callable[[Any], Any], str] = {
     size: "a whole number above 0, or one with K, M or G",
+    area: "height and width, as 1024x1024, or a number of pixels",
     level: "a number above 0",
     sides: "height, width and channels, as 28,28,1",
     fraction: "a number from 0 to 1",

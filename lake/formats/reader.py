@@ -30,6 +30,7 @@ class ColumnSelection:
         lists or ``.npy`` members for what only can be meant.
       image_shape: height, width and channels of images that are bare pixels; None where the source says them.
       image_dtype: type of the numbers of such images in bytes, little-endian; None for uint8 or uint16 by their number.
+      shaped: records are latents with shapes of their own.
       whole: read everything of each record, so that its shard can be rewritten with other images.
       salvage: read what is intact of a damaged shard (``--on-damage reject``).
     """
@@ -44,6 +45,7 @@ class ColumnSelection:
     layout: PixelLayout | None = None
     image_shape: tuple[int, int, int] | None = None
     image_dtype: str | None = None
+    shaped: bool = False
     whole: bool = False
     salvage: bool = False
 
@@ -64,6 +66,7 @@ class RecordSchema:
       image_shape: height, width and channels of images whose source does not say them; None for the model's, row by
         row.
       image_dtype: type of the numbers of bare pixels in bytes, which have ``image_shape``.
+      shaped: records are latents with shapes of their own, as ``.npy`` files of float32 ``[h, w, c]``.
       whole: ``Records.source`` is filled.
       salvage: a record with a wrong checksum is a fault (CORRUPT_RECORD) if the framing allows reading on.
       settled: a shard told the columns; False if none has had a record so far.
@@ -80,6 +83,7 @@ class RecordSchema:
     layout: PixelLayout | None = None
     image_shape: tuple[int, ...] | None = None
     image_dtype: str | None = None
+    shaped: bool = False
     whole: bool = False
     salvage: bool = False
     settled: bool = True
@@ -105,6 +109,7 @@ class RecordSchema:
             "layout": self.layout and str(self.layout),
             "image_shape": self.image_shape and [*self.image_shape],
             "image_dtype": self.image_dtype,
+            "shaped": self.shaped or None,
         }
         return {name: value for name, value in values.items() if value is not None}
 

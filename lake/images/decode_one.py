@@ -37,7 +37,7 @@ def admit(header: Header, target: Target) -> None:
     Raises:
       ImageError: WRONG_SIZE or WRONG_CHANNELS.
     """
-    geometry.fits(_upright_size(header, target), target.size, target.resize)
+    geometry.fits(upright_size(header, target), target.size, target.resize)
     color.allowed(header, target.channels, target.color)
 
 
@@ -46,7 +46,8 @@ def turn_of(header: Header, target: Target) -> int:
     return header.orientation if target.orientation is Orientation.APPLY else 1
 
 
-def _upright_size(header: Header, target: Target) -> tuple[int, int]:
+def upright_size(header: Header, target: Target) -> tuple[int, int]:
+    """(height, width) of the image when it is upright."""
     size = header.height, header.width
     return size[::-1] if turn_of(header, target) >= 5 else size
 
@@ -64,7 +65,7 @@ def reduced(header: Header, target: Target) -> tuple[int, geometry.Extent | None
     """
     if target.decode is not DecodeMode.FAST or header.format is not ImageCodec.JPEG or target.any_size:
         return 1, None
-    times = geometry.reduction(_upright_size(header, target), target.size, target.resize)
+    times = geometry.reduction(upright_size(header, target), target.size, target.resize)
     if times == 1:
         return 1, None
     return times, geometry.extent((header.height, header.width), times, turn_of(header, target))

@@ -9,6 +9,7 @@ import numpy as np
 from lake.core.records import Array, Fault, Records, Stage
 from lake.images.decoder import joined
 from lake.images.native_decoder import NativeDecoder
+from lake.images.sized_decoder import SizedDecoder
 from lake.images.types import Decoded, Group, Target
 
 
@@ -46,34 +47,35 @@ class FallbackDecoder:
         return Decoded(groups=joined(parts), faults=earlier | second, several=several)
 
 
-class DecodesNative(Protocol):
-    """A decoder of batches to pixels as they are stored."""
+class DecodesGroups(Protocol):
+    """A decoder of batches of images of many sizes, group by group."""
 
     def groups(self, records: Records, faults: dict[int, Fault]) -> Iterator[Group]:
         """Decode a batch group by group, as ``lake.images.native_decoder.NativeDecoder.groups`` does."""
         ...
 
 
-def native_decoder(target: Target, second: Target | None) -> DecodesNative:
-    """A decoder of images as they are stored, with a fallback if there is a second target.
+def group_decoder(kind: type[NativeDecoder | SizedDecoder], target: Target, second: Target | None) -> DecodesGroups:
+    """A decoder of images of many sizes, with a fallback if there is a second target.
 
     Args:
+      kind: how images are decoded: as they are stored, or to the model's channels.
       target: of every record.
       second: of the records that the first decoder rejects; None for no second attempt.
     """
-    first = NativeDecoder(target)
-    return first if second is None else SecondNativeDecoder(first, NativeDecoder(second))
+    first = kind(target)
+    return first if second is None else SecondGroupDecoder(first, kind(second))
 
 
-class SecondNativeDecoder:
-    """A ``FallbackDecoder`` for images as they are stored.
+class SecondGroupDecoder:
+    """A ``FallbackDecoder`` for images of many sizes.
 
     Args:
       first: decodes every record.
       second: decodes what ``first`` rejects.
     """
 
-    def __init__(self, first: NativeDecoder, second: NativeDecoder) -> None:
+    def __init__(self, first: DecodesGroups, second: DecodesGroups) -> None:
         self._first, self._second = first, second
 
     def groups(self, records: Records, faults: dict[int, Fault]) -> Iterator[Group]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from lake.core.choices import choose
 from lake.core.errors import LatentlakeError
 from lake.core.records import Array, Fault, Reason, Stage
+from lake.images.buckets import Buckets
 from lake.images.center_crop import CenterCrop
 
 
@@ -82,6 +83,7 @@ class Target:
       pages: what a file of several images does; None for the first one, unless a job says otherwise.
       white: value of white in floating pixels, and in integers that become such, which are divided by it; vectors and
         other integers are not.
+      buckets: of images of any size, the sizes that they are resized and cropped to; None for their own.
 
     Raises:
       ValueError: a policy is text that names none.
@@ -98,6 +100,7 @@ class Target:
     max_pixels: int = 1 << 27
     pages: Pages | None = None
     white: float = 1.0
+    buckets: Buckets | None = None
 
     def __post_init__(self) -> None:
         # Text would pass every comparison by identity as another policy.
@@ -149,12 +152,15 @@ class Group:
       pages: images in the file of each record; more than 1 where the first of them was taken, or where this is one of
         them.
       page: which one of them this is; 0 is the first one.
+      original: (height, width) of each upright image before it was resized, int32 ``[m, 2]``; None where images keep
+        their size, or all get one.
     """
 
     positions: Array
     pixels: Array
     pages: int = 1
     page: int = 0
+    original: Array | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,6 +86,7 @@ def _unsettled(selection: ColumnSelection) -> RecordSchema:
         max_record_bytes=selection.max_record_bytes,
         length=selection.length,
         layout=selection.layout,
+        shaped=selection.shaped,
         whole=selection.whole,
         salvage=selection.salvage,
         settled=False,

@@ -52,6 +52,7 @@ def settle_mixed(
         carry=carry,
         numeric=selection.numeric,
         max_record_bytes=selection.max_record_bytes,
+        shaped=selection.shaped,
         whole=selection.whole,
         salvage=selection.salvage,
         settled=any(columns.settled for columns in found.values()),

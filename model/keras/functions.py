@@ -40,7 +40,7 @@ class Compute:
           name: ``encode``, ``encode_variance``, ``reconstruct``, ``decode`` or ``restore``, as in ``Runtime``.
           dtype: dtype of the first array: uint8, uint16 or float32.
           rows: number of rows of every array; None for any number, which only a model of any size takes.
-          size: (H, W) of the images; () for any size.
+          size: (H, W) of the images, for ``decode`` (h, w) of the latents; () for any size.
 
         Returns:
           A function from arrays to a list of float32 tensors. Pixels are scaled to the model's value range in the
@@ -65,7 +65,7 @@ class Compute:
           name: as in ``trace``, like all that follow.
           dtype: dtype of the first array.
           rows: number of rows of every array; None for any number.
-          size: (H, W) of the images; () for any size.
+          size: as in ``trace``.
 
         Returns:
           A ``tf.function`` and the signature to trace it with: what pixels are divided by, then the arrays.
@@ -75,7 +75,7 @@ class Compute:
         sides = (*(size or (None, None)), spec.input.shape[2]) if spec.input.any_size else spec.input.shape
         images = tf.TensorSpec((rows, *sides), dtype, "pixels")
         levels = tf.TensorSpec((rows,), tf.float32, "levels")
-        latents = tf.TensorSpec((rows, spec.dimension), tf.float32, "latents")
+        latents = tf.TensorSpec((rows, *self._latent_sides(size)), tf.float32, "latents")
         body, given = {
             "encode": (self._encode, [images]),
             "encode_variance": (self._encode_variance, [images]),
@@ -93,9 +93,9 @@ class Compute:
     def _encode_variance(self, divisor: Any, pixels: Any) -> Any:
         tf = tensorflow()
         with record_outputs([self._latent, self._log_variance]) as outputs:
-            self._model(self._to_range(self._unit(pixels, divisor)), training=False)
+            self._called(self._to_range(self._unit(pixels, divisor)))
         n = _rows(pixels)
-        return [self._flat(outputs, self._latent, n), tf.exp(self._flat(outputs, self._log_variance, n))]
+        return [self._latents(outputs, self._latent, n), tf.exp(self._latents(outputs, self._log_variance, n))]
 
     def _reconstruct(self, divisor: Any, pixels: Any) -> Any:
         low, high = self._spec.input.value_range
@@ -109,6 +109,8 @@ class Compute:
     def _mean_square(self, difference: Any, rows: int | None) -> Any:
         """Mean over each row, float32 ``[n]``."""
         tf, (side, *others) = tensorflow(), self._spec.input.shape
+        if self._spec.input.any_size:
+            return tf.reduce_mean(tf.reduce_mean(tf.square(difference), axis=[2, 3]), axis=1)
         if rows is not None:
             return tf.reduce_mean(tf.square(tf.reshape(difference, (rows, -1))), axis=1)
         # For executors that add up naively: in two steps, so that millions of terms lose no digits.
@@ -123,14 +125,24 @@ class Compute:
             return [tf.cast(self._model(taken, training=False), tf.float32)]
         # The whole model is traced on blank images with its latent replaced. TensorFlow prunes the layers before it,
         # because nothing depends on them any more.
-        blank = tf.zeros((latents.shape[0] or tf.shape(latents)[0], *self._spec.input.shape))
         with replace_output(self._latent, latents):
-            return [tf.cast(self._model(blank, training=False), tf.float32)]
+            return [tf.cast(self._called(self._blank(latents)), tf.float32)]
+
+    def _blank(self, latents: Any) -> Any:
+        """Images whose latents have this shape."""
+        tf, spec = tensorflow(), self._spec
+        given = tf.shape(latents)
+        rows, *known = (side or given[axis] for axis, side in enumerate(latents.shape[:3]))
+        if not spec.input.any_size:
+            return tf.zeros((rows, *spec.input.shape))
+        return tf.zeros((rows, *(side * spec.stride for side in known), spec.input.shape[2]))
 
     def _restore(self, divisor: Any, pixels: Any, levels: Any) -> Any:
         given = self._told(self._to_range(self._unit(pixels, divisor)), levels)
-        output = self._frozen(given) if self._spec.input.any_size else self._model(given, training=False)
-        return [tensorflow().cast(output, "float32")]
+        return [tensorflow().cast(self._called(given), "float32")]
+
+    def _called(self, given: Any) -> Any:
+        return self._frozen(given) if self._spec.input.any_size else self._model(given, training=False)
 
     def _frozen(self, given: Any) -> Any:
         """Return the model's output, with the weights as constants of the graph."""
@@ -161,12 +173,21 @@ class Compute:
 
     def _run(self, values: Any) -> tuple[Any, Any]:
         with record_outputs([self._latent]) as outputs:
-            output = self._model(values, training=False)
-        return self._flat(outputs, self._latent, _rows(values)), tensorflow().cast(output, "float32")
+            output = self._called(values)
+        return self._latents(outputs, self._latent, _rows(values)), tensorflow().cast(output, "float32")
 
-    def _flat(self, outputs: dict[int, list[Any]], layer: Any, rows: int) -> Any:
+    def _latent_sides(self, size: tuple[int, ...]) -> tuple[int | None, ...]:
+        """Shape of the latents of one record, where images have any size (h, w, c)."""
+        latent = self._spec.latent
+        if not (self._spec.input.any_size and latent):
+            return (self._spec.dimension,)
+        return (*(size or (None, None)), latent.shape[2])
+
+    def _latents(self, outputs: dict[int, list[Any]], layer: Any, rows: int) -> Any:
         tf = tensorflow()
         (output,) = outputs[id(layer)]
+        if self._spec.input.any_size:
+            return tf.cast(output, tf.float32)
         return tf.cast(tf.reshape(output, (rows, self._spec.dimension)), tf.float32)
 
     def _told(self, values: Any, levels: Any) -> Any:

@@ -62,12 +62,13 @@ def replace_output(layer: Any, values: Any) -> Iterator[None]:
 
     Args:
       layer: a layer of the model.
-      values: ``[n, D]``; reshaped and cast to the layer's own output.
+      values: ``[n, D]``; reshaped and cast to the layer's own output. Or ``[n, h, w, c]``, which stay as they are.
     """
     tf = tensorflow()
 
     def instead(output: Any) -> Any:
-        return tf.reshape(tf.cast(values, output.dtype), (-1, *output.shape[1:]))
+        own = tf.cast(values, output.dtype)
+        return own if len(own.shape) == 4 == len(output.shape) else tf.reshape(own, (-1, *output.shape[1:]))
 
     with _hooked([(layer, instead)]):
         yield

@@ -34,8 +34,7 @@ def read_signature(
 
     Args:
       model: a Keras model.
-      latent: whether the model has a latent. Its length must be the same for all images, so the image size must be
-        fixed.
+      latent: whether the model has a latent.
       input_shape: (H, W, C) or (d,), to fix sides that the model leaves open; None to take the model's own.
       noise_input: name of the input that takes the noise level, or ``CHANNEL``; None for a model that is not told.
       noise_scale: see ``model.spec.Noise``.
@@ -47,7 +46,7 @@ def read_signature(
     image, noise = _inputs(model.inputs or [], noise_input, noise_scale)
     if noise is not None and latent:
         raise UsageError("--noise-input is for a model without --latent")
-    if not latent and image[:2] == (None, None) and len(image) == 3 and image[2] and not input_shape:
+    if image[:2] == (None, None) and len(image) == 3 and image[2] and not input_shape:
         return InputSignature(shape=(ANY_SIDE, ANY_SIDE, image[2]), any_size=True, noise=noise)
     return InputSignature(shape=_fixed(image, input_shape, latent), noise=noise)
 
@@ -89,13 +88,12 @@ def _form(level: Sides, image: Sides) -> str:
     )
 
 
-def fixed_shape(declared: Sides, given: Shape | None, other: str = "") -> Shape:
+def fixed_shape(declared: Sides, given: Shape | None) -> Shape:
     """The shape of an input, whose open sides a person has stated.
 
     Args:
       declared: as the model has it.
       given: as a person has stated it; None for a model that leaves nothing open.
-      other: what else to do about open sides, for the message.
 
     Raises:
       UsageError: it does not fit, or a side stays open.
@@ -104,14 +102,12 @@ def fixed_shape(declared: Sides, given: Shape | None, other: str = "") -> Shape:
     if len(declared) != len(shape) or any(d not in (None, s) for d, s in zip(declared, shape, strict=True)):
         raise UsageError(f"--input-shape {format_shape(shape)} does not fit the model's input {format_shape(declared)}")
     if None in shape:
-        raise UsageError(f"the model's input {format_shape(shape)} is open; give --input-shape H W C{other}")
+        raise UsageError(f"the model's input {format_shape(shape)} is open; give --input-shape H W C")
     return tuple(side for side in shape if side is not None)
 
 
 def _fixed(declared: Sides, given: Shape | None, latent: bool) -> Shape:
-    image = len(given or declared) == 3
-    other = ", or leave out --latent to denoise images of any size" if latent and image else ""
-    shape = fixed_shape(declared, given, other)
+    shape = fixed_shape(declared, given)
     if len(shape) not in ((1, 3) if latent else (3,)):
         kinds = "an image H W C nor a vector d" if latent else "an image H W C, so it cannot denoise; give --latent"
         raise BundleError(f"the model's input {format_shape(shape)} is {'neither ' if latent else 'not '}{kinds}")

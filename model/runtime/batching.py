@@ -83,7 +83,7 @@ class BatchedCalls:
         except ModelError as error:
             alone, why = self._culprits(error, name, size, arrays, failed is not None), error.reason
         if not alone or failed is None:  # it is the size that fails
-            self._halve(size, arrays[0], why)
+            self._halve(size, self._pixels(name, arrays[0]), why)
             return self.run(name, failed, *arrays)
         return self._without(alone, name, failed, arrays)
 
@@ -132,7 +132,7 @@ class BatchedCalls:
         """Rows of one call."""
         most, n = self._most, len(arrays[0])
         if self._any_size:
-            return n if most is None else min(n, max(1, most // prod(arrays[0].shape[1:3])))
+            return n if most is None else min(n, max(1, most // self._pixels(name, arrays[0])))
         assert most is not None
         if self._few:
             return min(most, -(-n // _SAME_BITS) * _SAME_BITS)
@@ -140,9 +140,13 @@ class BatchedCalls:
             return most
         return self._few_rows.size((name, arrays[0].dtype), n, most, lambda size: self._call(name, size, arrays))
 
-    def _halve(self, size: int, array: Pixels, why: str) -> None:
+    def _pixels(self, name: str, array: Pixels) -> int:
+        """Of the image of one row, where images have any size."""
+        return prod(array.shape[1:3]) * (self._spec.stride**2 if name == "decode" else 1)
+
+    def _halve(self, size: int, pixels: int, why: str) -> None:
         """Let calls be half of what one was that failed, unless they are so already."""
-        of_one, unit = (prod(array.shape[1:3]), "pixels") if self._any_size else (1, "records")
+        of_one, unit = (pixels, "pixels") if self._any_size else (1, "records")
         now = size * of_one // 2
         with self._lock:
             if self._most is not None and self._most <= now:
@@ -156,15 +160,24 @@ class BatchedCalls:
 
     def _missing(self, name: str, arrays: Sequence[Pixels]) -> list[Floats]:
         """Results that are NaN."""
-        latent, image = (self._spec.dimension,), self._spec.input.shape
+        latent, image = self._shapes(name, arrays[0])
         shapes: dict[str, list[Shape]] = {
             "encode": [latent],
             "encode_variance": [latent, latent],
             "reconstruct": [latent, image, ()],
             "decode": [image],
-            "restore": [arrays[0].shape[1:]],
+            "restore": [image],
         }
         return [np.full((len(arrays[0]), *shape), np.nan, np.float32) for shape in shapes[name]]
+
+    def _shapes(self, name: str, array: Pixels) -> tuple[Shape, Shape]:
+        """The shapes of the latent and of the image of one row."""
+        takes, latent = self._spec.input, self._spec.latent
+        if not self._any_size or latent is None:
+            return (self._spec.dimension,), takes.shape if latent else array.shape[1:]
+        stride = self._spec.stride
+        h, w = (side // (1 if name == "decode" else stride) for side in array.shape[1:3])
+        return (h, w, latent.shape[2]), (h * stride, w * stride, takes.shape[2])
 
     def _function(self, name: str, size: int, array: Pixels) -> Compiled:
         if self.compiled:

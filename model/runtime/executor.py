@@ -63,7 +63,7 @@ class Executor(ABC):
           dtype: of the first array that the function takes: uint8, uint16, or float32.
           rows: of every array; None for any number, which only a model of any size takes. Functions that come compiled
             take any, whatever it is.
-          sides: (H, W) of the images; () for any where the model takes any.
+          sides: (H, W) of the images, for ``decode`` (h, w) of the latents; () for any where the model takes any.
 
         Raises:
           ValueError: the model does not take this dtype, or does not have the shapes of its spec.

@@ -26,7 +26,7 @@ class Reconstruction:
     """What ``reconstruct`` gives for n records.
 
     Attributes:
-      latents: float32 [n, D].
+      latents: float32 [n, D], of images of any size [n, h, w, c].
       output: float32 [n, H, W, C] or [n, d], in the model's output range as the model gave it, not clipped.
       mse: float32 [n]: output against input, each scaled so that its range is 0..1.
     """
@@ -40,9 +40,10 @@ class Runtime:
     """The compiled functions of a model; thread-safe.
 
     Pixels are [n, H, W, C] of uint8, uint16, or float32 in 0..1; vectors are float32 [n, d] as the model takes them; n
-    is at most ``batch_size``, but for ``restore`` at any size. The same image gives the same bits as uint8 v and as
-    uint16 257 v, whatever the other records, the padding, and the number of threads. Where memory runs out, fewer rows
-    are computed at once: 16 or more still give the same bits.
+    is at most ``batch_size``. A model of any size takes any n, and any H and W that are multiples of ``multiple``; its
+    latents are [n, h, w, c], with one position for a square of ``Spec.stride`` pixels. The same image gives the same
+    bits as uint8 v and as uint16 257 v, whatever the other records, the padding, and the number of threads. Where
+    memory runs out, fewer rows are computed at once: 16 or more still give the same bits.
 
     Every function takes ``failed``, which receives the rows for which the model raises an error, and the error in one
     line; what is given for them is NaN, and for all others what it would be without them. Without ``failed`` the error
@@ -94,7 +95,7 @@ class Runtime:
         return runtime
 
     def encode(self, pixels: Pixels, failed: Failed | None = None) -> Floats:
-        """Latents, float32 [n, D].
+        """Latents, float32 [n, D], of images of any size [n, h, w, c].
 
         Raises:
           BundleError: the model has no latent.
@@ -104,7 +105,7 @@ class Runtime:
         return latents
 
     def encode_variance(self, pixels: Pixels, failed: Failed | None = None) -> tuple[Floats, Floats]:
-        """Means and variances of the latents' distributions, each float32 [n, D]; the means are what ``encode`` gives.
+        """Means and variances of the latents' distributions, as ``encode`` gives the means.
 
         Raises:
           BundleError: the model is no variational autoencoder.
@@ -132,14 +133,17 @@ class Runtime:
         The latents of an image give the bits that ``reconstruct`` gives for the image.
 
         Args:
-          latents: float32 [n, D].
+          latents: float32 [n, D], for images of any size [n, h, w, c].
           failed: see ``Runtime``.
 
         Raises:
           BundleError: the model's output does not depend on the latent alone.
         """
         self.spec.require("decode")
-        self._check_rows(latents, (self.spec.dimension,))
+        if self.spec.input.any_size:
+            self._check_sides(latents, max(1, self.spec.input.multiple // self.spec.stride))
+        else:
+            self._check_rows(latents, (self.spec.dimension,))
         (output,) = self._calls.run("decode", failed, latents)
         return output
 
@@ -147,8 +151,7 @@ class Runtime:
         """The output alone, float32 [n, H, W, C] in the model's output range, not clipped.
 
         Args:
-          pixels: of the model's shape; where it takes any size, of any H and W that are multiples of ``multiple``, and
-            any n.
+          pixels: see ``Runtime``.
           levels: float32 [n], standard deviation of the noise as a fraction of white; None for a model that is not
             told.
           failed: see ``Runtime``.
@@ -193,7 +196,11 @@ class Runtime:
                 )
 
     def outputs(self, inputs: Pixels) -> dict[str, Floats]:
-        """What golden outputs consist of: ``latent``, ``output`` and ``variance``, as far as the model has them."""
+        """What golden outputs consist of: ``latent``, ``output`` and ``variance``, as far as the model has them.
+
+        Args:
+          inputs: as the model takes them, where that is any size of that size.
+        """
         parts = [inputs[i : i + self.batch_size] for i in range(0, len(inputs), self.batch_size)]
         results = [self._golden(part) for part in parts]
         return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
@@ -239,8 +246,15 @@ class Runtime:
         return all(np.array_equal(np.concatenate([one[k] for one in alone]), v[:distinct]) for k, v in together.items())
 
     def _run(self, name: str, failed: Failed | None, pixels: Pixels) -> list[Floats]:
-        self._check_rows(pixels, self.spec.input.shape)
+        if self.spec.input.any_size:
+            self._check_sides(pixels, self.spec.input.multiple)
+        else:
+            self._check_rows(pixels, self.spec.input.shape)
         return self._calls.run(name, failed, pixels)
+
+    def _check_sides(self, rows: Pixels, multiple: int) -> None:
+        if rows.ndim != 4 or not all(side and side % multiple == 0 for side in rows.shape[1:3]):
+            raise ValueError(f"rows of shape {rows.shape}; the model takes sides that are multiples of {multiple}")
 
     def _check_rows(self, rows: Pixels, shape: Shape) -> None:
         if len(rows) > self.batch_size or rows.shape[1:] != shape:

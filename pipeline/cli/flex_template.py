@@ -11,6 +11,7 @@ from typing import Any
 
 from lake.cli.option import (
     Option,
+    area,
     count,
     fraction,
     percent,
@@ -24,6 +25,7 @@ _FLAGS = {name: verb.flags for name, verb in VERBS.items()}
 
 _NUMBERS: Mapping[Callable[[str], Any], str] = {
     size: r"[1-9][0-9]*[KMGkmg]?",
+    area: r"[1-9][0-9]*(x[1-9][0-9]*|[KMGkmg])?",
     fraction: r"(0(\.[0-9]+)?|1(\.0+)?)",
     count: r"[0-9]+",
     positive: r"[1-9][0-9]*",

@@ -20,7 +20,7 @@ from lake.inputs.units import make_units
 from pipeline.config import ImagesOut, JobConfig, NoiseLevel
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS, METRICS
-from pipeline.output.tables import REJECT_SCHEMA, latent_schema, metrics_schema
+from pipeline.output.tables import REJECT_SCHEMA, latent_schema, metrics_schema, size_columns
 from pipeline.worker.verbs import VERBS
 
 if TYPE_CHECKING:
@@ -193,6 +193,8 @@ def latent_sampling(options: "JobOptions", spec: "Spec") -> LatentSampling | Non
     """
     if not VERBS[options.verb].samples:
         return None
+    if spec.input.any_size:
+        raise UsageError("the model's images have no size of their own; use a bundle exported with --input-shape H W C")
     if options.count is None:
         raise UsageError("how many images? Give --count")
     if options.interpolate is None:
@@ -245,7 +247,13 @@ def _table_columns(config: JobConfig) -> list[str]:
     verb, carry = VERBS[config.verb], config.columns.carry
     names = list(REJECT_SCHEMA.names)
     if verb.table == LATENTS:
-        names += latent_schema(LatentColumns.of(config, 1), verb.function == "reconstruct", carry, config.hashes).names
+        names += latent_schema(
+            LatentColumns.of(config, 1),
+            verb.function == "reconstruct",
+            carry,
+            hashes=config.hashes,
+            sizes=size_columns(config.target),
+        ).names
     elif verb.table == METRICS:
         names += metrics_schema(carry, config.reference is not None, config.hashes).names
     # A shard that is written again keeps the columns of the input, whose directories are the same.

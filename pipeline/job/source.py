@@ -16,6 +16,7 @@ from lake.inputs.one_image import told_apart
 from lake.inputs.reference import CleanShards, Reference, find_reference
 from lake.inputs.sampled import LatentSampling
 from pipeline.config import ImagesOut, NoiseLevel
+from pipeline.job.any_size import buckets_for, check_latent_formats, with_sizes
 from pipeline.job.checks import check_noise_column, images_out, latent_sampling, noise_level, with_noise_column
 from pipeline.options.job_options import JobOptions
 from pipeline.output.job_file import JobFile, settled_schema
@@ -64,6 +65,7 @@ def find_source(options: JobOptions, bundle: "Bundle", job_file: JobFile | None)
     """
     sampling = latent_sampling(options, bundle.spec)
     found = Found(root="", format=sampled.FORMAT, shards=()) if sampling else _find_shards(options, bundle)
+    check_latent_formats(options, bundle.spec, found)
     images = images_out(options, bundle.spec, None if sampling else found)
     noise = noise_level(options, bundle.spec)
     selection = _selection(options, bundle, whole=images is not None and images.rewrite)
@@ -96,6 +98,7 @@ def _selection(options: JobOptions, bundle: "Bundle", whole: bool) -> ColumnSele
         carry=None if options.carry is None else tuple(dict.fromkeys(options.carry)),
         numeric=numeric,
         length=shape[0] if numeric else None,
+        shaped=VERBS[options.verb].takes_latents and bundle.spec.input.any_size,
         shape=None if numeric or None in shape else tuple(side for side in shape if side is not None),
         layout=options.layout,
         image_shape=options.image_shape,
@@ -121,7 +124,7 @@ def _columns(
     if columns is not None and columns.formats:
         columns = settle(found, selection, columns)
     elif columns is None:
-        columns = settle(found, selection)
+        columns = with_sizes(found, selection, settle(found, selection))
         extended = with_noise_column(selection, columns, noise)
         columns = columns if extended is selection else settle(found, extended)
     check_noise_column(columns, noise)
@@ -140,14 +143,14 @@ def resize_policy(verb: str, resize: Resize | None, spec: "Spec") -> Resize | Ce
 
 
 def decoded_shape(verb: str, spec: "Spec") -> tuple[int | None, ...]:
-    """Return the shape that records are decoded to: latents, images of any size, or the model's input.
+    """Return the shape that records are decoded to: latents or images, either of any size, or the model's input.
 
     Args:
       verb: what the job computes.
       spec: the model's description.
     """
     if VERBS[verb].takes_latents:
-        return (spec.dimension,)
+        return (None, None, spec.latent.shape[2]) if spec.latent and spec.input.any_size else (spec.dimension,)
     return (None, None, spec.input.shape[2]) if spec.input.any_size else spec.input.shape
 
 
@@ -167,4 +170,5 @@ def decoding_target(options: JobOptions, spec: "Spec") -> Target:
         max_pixels=options.max_pixels,
         pages=options.pages,
         white=float(options.white),
+        buckets=buckets_for(options, spec),
     )

@@ -11,10 +11,12 @@ import numpy as np
 from lake.core.errors import InputError
 from lake.core.records import Array, Fault, Reason, Records, Shard, Unit
 from lake.formats import FORMATS
+from lake.formats.common.latent_files import latent_of
 from lake.images import color, decode_one, geometry, white
 from lake.images.decoder import Decoder
 from lake.images.header import read_header
 from lake.images.native_decoder import NativeDecoder
+from lake.images.sized_decoder import SizedDecoder, sized
 from lake.images.types import Header, ImageCodec, ImageError, Target
 from pipeline.config import JobConfig
 from pipeline.worker.verbs import VERBS
@@ -152,8 +154,8 @@ def _outcomes(records: Records, config: JobConfig) -> Iterable[_Outcome]:
 
 def _of_arrays(records: Records, config: JobConfig) -> list[_Outcome]:
     faults: dict[int, Fault] = {}
-    if _is_native(config):
-        groups = list(NativeDecoder(config.decoding).groups(records, faults))
+    if config.decoding.any_size or _is_native(config):
+        groups = list(_many_sizes(config).groups(records, faults))
     else:
         decoded = Decoder(config.decoding).decode(records)
         groups, faults = list(decoded.groups), dict(decoded.faults)
@@ -172,6 +174,9 @@ def _of_file(records: Records, position: int, config: JobConfig) -> _Outcome:
     if data is None:
         return _Outcome(ImageError(Reason.MISSING_IMAGE, "no image").fault())
     try:
+        if config.columns.shaped:
+            latent_of(data, config.decoding.shape[2] or 0)
+            return _Outcome()
         header = read_header(data, config.decoding.max_pixels)
         pixels = _decode(data, header, config.decoding, native=_is_native(config))
     except ImageError as error:
@@ -190,6 +195,7 @@ def _decode(data: bytes, header: Header, target: Target, *, native: bool) -> Arr
         size = header.height, header.width
         geometry.fits(size[::-1] if decode_one.turn_of(header, target) >= 5 else size, target.size, target.resize)
     if not native:
+        target = sized(target, decode_one.upright_size(header, target)) if target.any_size else target
         decode_one.admit(header, target)
     if header.format is ImageCodec.PNG and header.depth == 16:
         return None
@@ -200,7 +206,11 @@ def _decode(data: bytes, header: Header, target: Target, *, native: bool) -> Arr
 
 
 def _is_native(config: JobConfig) -> bool:
-    return config.decoding.any_size or VERBS[config.verb].takes_noise_level
+    return VERBS[config.verb].takes_noise_level
+
+
+def _many_sizes(config: JobConfig) -> NativeDecoder | SizedDecoder:
+    return NativeDecoder(config.decoding) if _is_native(config) else SizedDecoder(config.decoding)
 
 
 def _brightest(pixels: Array) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from lake.cli.option import (
     Option,
+    area,
     count,
     fraction,
     number_or_word,
@@ -131,6 +132,24 @@ HASH = Option(
     switch=True,
     help="also write hashes of each record, by which 'duplicates' finds copies: the SHA-256 of its bytes, as column "
     "sha256, and a perceptual hash of its image, as phash",
+)
+
+BUCKETS = (
+    Option(
+        flag="--bucket",
+        field="bucket",
+        type=positive,
+        metavar="N",
+        help="for a model of any size: resize and crop each image to the one of a few sizes whose aspect ratio is "
+        "nearest; their sides are multiples of N pixels, as 64 for SDXL (default: images keep their sizes)",
+    ),
+    Option(
+        flag="--max-area",
+        field="max_area",
+        type=area,
+        metavar="HxW",
+        help="with --bucket: largest area of these sizes, in pixels or as height and width (default 1024x1024)",
+    ),
 )
 
 IMAGES = (

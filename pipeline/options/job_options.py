@@ -95,6 +95,9 @@ class JobOptions:
       allow_code: run the code that the bundle holds for layers of its own. Never kept in an output.
       gate: limits within which ``_SUCCESS`` is written.
       variance: also write the variance of each latent.
+      bucket: for a model of any size, what the sides are multiples of that images are resized and cropped to; None for
+        their own sizes.
+      max_area: largest number of pixels of these; None for 1024 x 1024.
       hash: also write the SHA-256 of each record's bytes and a perceptual hash of its image.
       images: write images, where the verb makes some.
       output_format: format of new shards; None to copy the input's shards with new images.
@@ -147,6 +150,8 @@ class JobOptions:
     allow_code: bool = False
     gate: Gate = field(default_factory=Gate)
     variance: bool = False
+    bucket: int | None = None
+    max_area: int | None = None
     hash: bool = False
     images: bool = True
     output_format: str | None = None

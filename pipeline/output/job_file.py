@@ -28,7 +28,12 @@ JobFile = dict[str, Any]
 
 _JSON_FIELDS = ("image", "key", "numeric", "length", "max_record_bytes")  # fields of RecordSchema that JSON can hold
 # Of RecordSchema.unusual.
-_UNUSUAL: Mapping[str, Callable[[Any], Any]] = {"layout": PixelLayout, "image_shape": tuple, "image_dtype": str}
+_UNUSUAL: Mapping[str, Callable[[Any], Any]] = {
+    "layout": PixelLayout,
+    "image_shape": tuple,
+    "image_dtype": str,
+    "shaped": bool,
+}
 
 
 def read_job_file(output: str) -> JobFile | None:
@@ -226,7 +231,7 @@ def _selection(selection: ColumnSelection) -> dict[str, Any]:
     value = asdict(selection)
     del value["salvage"]  # does not change what is read of an intact shard
     del value["shape"]  # the model's
-    value = {name: known for name, known in value.items() if name not in _UNUSUAL or known is not None}
+    value = {name: known for name, known in value.items() if name not in _UNUSUAL or known not in (None, False)}
     if selection.image_shape is not None:
         value["image_shape"] = [*selection.image_shape]
     whole = {"whole": True} if value.pop("whole") else {}

@@ -6,13 +6,30 @@ import pyarrow as pa
 
 from lake.core.records import Reject
 from lake.formats.common.identity_columns import carried_fields, identity_fields
+from lake.images.types import Target
 from pipeline.output.latent_columns import LatentColumns
 
 # A carried column never has these names, also where the table does not.
 _LATENT_COLUMNS = ("latent", "mse", "psnr", "latent_variance")
+SIZE = ("height", "width")  # of the image that a latent is of, in pixels
+# Of the upright image before it was resized, and where its bucket begins in it afterwards, in pixels.
+ORIGINAL = ("original_height", "original_width", "crop_top", "crop_left")
 
 
-def latent_schema(columns: LatentColumns, errors: bool, carry: pa.Schema, hashes: bool = False) -> pa.Schema:
+def size_columns(target: Target) -> tuple[str, ...]:
+    """The columns of a latent table that say the sizes of images, where these have any.
+
+    Args:
+      target: what images are decoded to.
+    """
+    if not target.any_size:
+        return ()
+    return SIZE if target.buckets is None else (*SIZE, *ORIGINAL)
+
+
+def latent_schema(
+    columns: LatentColumns, errors: bool, carry: pa.Schema, hashes: bool = False, sizes: Sequence[str] = ()
+) -> pa.Schema:
     """Return the schema of the latent table.
 
     Args:
@@ -20,11 +37,12 @@ def latent_schema(columns: LatentColumns, errors: bool, carry: pa.Schema, hashes
       errors: whether it has the error columns of ``reconstruct``, mse and psnr (in dB).
       carry: carried columns. One whose name the table itself uses is carried as ``source_<name>``.
       hashes: whether it has the columns of ``--hash``.
+      sizes: what ``size_columns`` gives.
 
     >>> latent_schema(LatentColumns(dimension=8), errors=True, carry=pa.schema([("label", pa.int64())])).names
     ['key', 'shard', 'index', 'latent', 'mse', 'psnr', 'label']
     """
-    own = columns.fields()
+    own = [*columns.fields(), *(pa.field(name, pa.int32(), nullable=False) for name in sizes)]
     errors_of = [pa.field(name, pa.float32(), nullable=False) for name in ("mse", "psnr")] if errors else []
     made = [*own, *errors_of, *hash_fields(hashes)]
     return pa.schema([*identity_fields(), *made, *carried_fields(carry, _names(_LATENT_COLUMNS, made))])

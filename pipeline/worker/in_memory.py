@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,13 @@ from lake.core.records import (
     Records,
     Stage,
 )
-from lake.images.types import Decoded, ImageError, Target
+from lake.images.sized_decoder import SizedDecoder
+from lake.images.types import Group, ImageError, Target
 from model.runtime.batching import Failed
+from model.runtime.runtime import Runtime
+from model.spatial import SpatialAutoencoder
 from pipeline.worker.process import Worker
+from pipeline.worker.verbs.many_sizes import too_large
 from pipeline.worker.verbs.verb import model_faults
 
 Item = tuple[Any, bytes | Array]
@@ -54,8 +59,9 @@ def encode_items(items: Sequence[Item], worker: Worker) -> Iterator[tuple[Any, A
       worker: the model and the decoder.
 
     Yields:
-      For every item ``(key, latent)``, the latent float32 ``[D]``, or a ``RejectedItem``. Items come out grouped by
-      kind (files, arrays of one shape and dtype), not in the order of the input.
+      For every item ``(key, latent)``, the latent float32 ``[D]``, of a model of any size ``[h, w, c]``, or a
+      ``RejectedItem``. Items come out grouped by kind (files, arrays of one shape and dtype), not in the order of the
+      input.
     """
     kinds: dict[Hashable, dict[int, bytes | Array]] = defaultdict(dict)
     for position, item in enumerate(items):
@@ -67,7 +73,7 @@ def encode_items(items: Sequence[Item], worker: Worker) -> Iterator[tuple[Any, A
             kinds["file" if isinstance(image, bytes) else (image.shape, image.dtype)][position] = image
     for kind, images in kinds.items():
         for positions, records in _batches(images, files=kind == "file"):
-            for position, outcome in _outcomes(worker.decoder.decode(records), worker):
+            for position, outcome in (_of_any_size if worker.target.any_size else _outcomes)(records, worker):
                 item = items[positions[position]]
                 yield _rejected(item, outcome) if isinstance(outcome, Fault) else (item[0], outcome)
 
@@ -147,13 +153,33 @@ def _bounded(sizes: Mapping[int, int]) -> Iterator[list[int]]:
     yield group
 
 
-def _outcomes(decoded: Decoded, worker: Worker) -> Iterator[tuple[int, Array | Fault]]:
+def _outcomes(records: Records, worker: Worker) -> Iterator[tuple[int, Array | Fault]]:
+    decoded = worker.decoder.decode(records)
     yield from decoded.faults.items()
     for group in decoded.groups:
         failed: Failed = {}
-        latents = worker.runtime.encode(group.pixels, failed)
-        finite: Array = np.logical_and.reduce(np.isfinite(latents), axis=1)
-        faults = dict.fromkeys(group.positions[~finite].tolist(), NON_FINITE)
-        faults |= model_faults(group.positions, failed)
-        for position, latent in zip(group.positions.tolist(), latents, strict=True):
-            yield position, faults.get(position, latent)
+        yield from _latents(group, worker.runtime.encode(group.pixels, failed), failed)
+
+
+def _of_any_size(records: Records, worker: Worker) -> Iterator[tuple[int, Array | Fault]]:
+    model, faults = _spatial(worker.runtime), dict[int, Fault]()
+    for group in SizedDecoder(worker.target).groups(records, faults):
+        if not model.takes(*group.pixels.shape[1:3]):
+            faults.update(dict.fromkeys(group.positions.tolist(), too_large(*group.pixels.shape[1:3])))
+            continue
+        failed: Failed = {}
+        yield from _latents(group, model.encode(group.pixels, failed), failed)
+    yield from faults.items()
+
+
+def _latents(group: Group, latents: Array, failed: Failed) -> Iterator[tuple[int, Array | Fault]]:
+    finite: Array = np.isfinite(latents).all(axis=tuple(range(1, latents.ndim)))
+    faults = dict.fromkeys(group.positions[~finite].tolist(), NON_FINITE)
+    faults |= model_faults(group.positions, failed)
+    for position, latent in zip(group.positions.tolist(), latents, strict=True):
+        yield position, faults.get(position, latent)
+
+
+@cache
+def _spatial(runtime: Runtime) -> SpatialAutoencoder:
+    return SpatialAutoencoder(runtime)

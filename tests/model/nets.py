@@ -73,3 +73,31 @@ def identity(channels: int):
 def _last(layers, channels: int):
     small = keras().initializers.RandomNormal(0, 0.05)
     return layers.Conv2D(channels, 3, padding="same", kernel_initializer=small)
+
+
+def open_autoencoder(upsampling: str | None = None, variance: bool = False, skip: bool = False):
+    """Eight times down and up again, for images of any size; the latent is ``latent``.
+
+    Args:
+      upsampling: interpolation of the layers that make images larger; None for transposed convolutions.
+      variance: a convolution ``log_variance`` beside the latent.
+      skip: the image also reaches the output around the latent.
+    """
+    layers = keras().layers
+    image = x = layers.Input((None, None, 3))
+    for width in (8, 12, 16):
+        x = layers.Conv2D(width, 3, strides=2, padding="same", activation="relu")(x)
+        x = layers.Add()([x, layers.Conv2D(width, 3, padding="same", activation="relu")(x)])
+    z = latent = layers.Conv2D(4, 1, name="latent")(x)
+    if variance:  # as a loss would take it in training
+        z = layers.Add()([latent, layers.Rescaling(0.0)(layers.Conv2D(4, 1, name="log_variance")(x))])
+    x = z
+    for width in (16, 12, 8):
+        if upsampling is None:
+            x = layers.Conv2DTranspose(width, 4, strides=2, padding="same", activation="relu")(x)
+        else:
+            x = layers.UpSampling2D(2, interpolation=upsampling)(x)
+            x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
+    x = layers.Concatenate()([x, image]) if skip else x
+    wide = keras().initializers.RandomNormal(0, 3)  # so that outputs are of many shades
+    return keras().Model(image, layers.Conv2D(3, 3, padding="same", activation="sigmoid", kernel_initializer=wide)(x))

@@ -2,12 +2,14 @@
 
 import shutil
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import pytest
 
 from lake.core.errors import BundleError
 from model.bundle import SPEC_FILE, Bundle
+from model.spec import FUNCTIONS
 from model.spec_json import digest, from_json, to_json
 from tests.model.bundles import describe, description
 
@@ -122,6 +124,48 @@ def test_a_wrong_description_of_a_denoiser(denoiser_bundle, tmp_path, change, re
     describe(copy, document)
     with pytest.raises(BundleError, match=rf"model\.json: ({reason})"):
         Bundle.open(str(copy))
+
+
+_OPEN = {"any_size": True, "multiple": 16, "reach": 32, "shape": [64, 64, 3], "color": "rgb"}
+_GRID = {"layer": "z", "shape": [8, 8, 4], "dimension": 256}
+
+
+def test_a_description_of_a_model_of_any_size_with_a_latent(bundle):
+    document = description(Path(bundle.uri))
+    document["input"] |= _OPEN
+    document["latent"] = _GRID
+    spec = from_json(document, "model.json")
+    assert (spec.stride, spec.local, spec.latent.shape) == (8, True, (8, 8, 4))
+    assert to_json(spec)["input"] == document["input"] and to_json(spec)["latent"] == _GRID
+
+
+@pytest.mark.parametrize(
+    ("takes", "shape", "reason"),
+    [
+        ({}, [256], "latent.shape is"),
+        ({}, [8, 16, 2], "latent.shape is"),
+        ({}, [7, 7, 4], "latent.shape is"),
+        ({"multiple": 4}, [8, 8, 4], "latent.shape is"),
+        ({"reach": 12}, [8, 8, 4], "latent.shape is"),
+        ({"reach": 512}, [8, 8, 4], "input.reach is 512"),
+        ({"shape": [64], "color": None, "dtype": "float32"}, [64], "input.any_size is True"),
+    ],
+)
+def test_a_wrong_description_of_a_model_of_any_size_with_a_latent(bundle, takes, shape, reason):
+    document = description(Path(bundle.uri))
+    document["input"] |= _OPEN | takes
+    document["latent"] = {"layer": "z", "shape": shape, "dimension": prod(shape)}
+    document.pop("functions", None)
+    with pytest.raises(BundleError, match=reason):
+        from_json(document, "model.json")
+
+
+def test_a_model_of_any_size_samples_nothing(bundle):
+    document = description(Path(bundle.uri))
+    document["input"] |= _OPEN
+    document |= {"latent": _GRID, "kind": "vae", "variance": "v", "functions": list(FUNCTIONS)}
+    with pytest.raises(BundleError, match="functions is"):
+        from_json(document, "model.json")
 
 
 _HUGE, _DEEP = b'{"schema": 1e400}', b"[" * 200 + b"]" * 200

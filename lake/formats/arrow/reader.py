@@ -15,7 +15,7 @@ from lake.core.records import Fault, Records, Shard, Unit
 from lake.formats.arrow.batches import opened_stream
 from lake.formats.arrow.messages import begins_arrow
 from lake.formats.common.shard_errors import as_planned, damage
-from lake.formats.parquet.columns import check_columns, path_of, widened
+from lake.formats.parquet.columns import SHAPES, check_columns, path_of, widened
 from lake.formats.parquet.rows import flat_rows, in_blocks, table_records
 from lake.formats.parquet.settle import settle_table
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
@@ -65,7 +65,8 @@ class ArrowReader(Reader):
 def _needed(columns: RecordSchema) -> list[str]:
     """Names of the columns that are read."""
     key = [] if columns.key in (None, path_of(columns.image)) else [columns.key]
-    return [columns.image, *(name for name in key if name), *columns.carry.names]
+    shapes = [SHAPES] if columns.shaped else []
+    return [columns.image, *shapes, *(name for name in key if name), *columns.carry.names]
 
 
 def _check_carried(shard: Shard, carry: pa.Schema) -> None:

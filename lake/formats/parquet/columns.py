@@ -23,6 +23,7 @@ from lake.formats.reader import ColumnSelection, RecordSchema
 _IMAGES = ("image", "img", "jpg", "png", "bytes", "content", "image_bytes", "pixels")
 _VECTORS = ("latent", "vector", "embedding", "features", "x")
 _KEYS = ("key", "filename", "path", "id", "__key__")
+SHAPES = "latent_shape"  # column with the shapes of latents that have one of their own
 _LABELS = ("label", "labels", "class", "cls", "target")
 
 
@@ -115,6 +116,25 @@ def choose_carry(shard: Shard, schema: pa.Schema, selection: ColumnSelection) ->
     return pa.schema([pa.field(field.name, plain(field.type)) for field in fields])
 
 
+def check_shapes(shard: Shard, schema: pa.Schema) -> None:
+    """Check that there is a column that says the shapes of latents.
+
+    Args:
+      shard: for errors.
+      schema: of the shard.
+
+    Raises:
+      InputError: there is none, or it holds something else.
+    """
+    if schema.names.count(SHAPES) != 1:
+        raise InputError(
+            f"{shard.path}: not one column {SHAPES!r} with height, width and channels of each latent, and the model's "
+            f"may have any shape; there are: {_there(schema)}"
+        )
+    if not vectors.is_vector(kind := schema.field(SHAPES).type) or not pa.types.is_integer(kind.value_type):
+        raise InputError(f"{shard.path}: column {SHAPES!r} is {kind}, not three integers for each latent")
+
+
 def check_columns(shard: Shard, schema: pa.Schema, columns: RecordSchema) -> None:
     """Check that a shard has the columns that were chosen on the first one.
 
@@ -136,6 +156,11 @@ def check_columns(shard: Shard, schema: pa.Schema, columns: RecordSchema) -> Non
         raise ShardError(shard.path, f"column {columns.image!r} has no child 'path' as in the first shard")
     if columns.key not in (None, path_of(columns.image)):
         _found(shard, schema, columns.key)
+    if columns.shaped:
+        try:
+            check_shapes(shard, schema)
+        except InputError as error:
+            raise ShardError(shard.path, str(error).removeprefix(f"{shard.path}: ")) from error
     for field in columns.carry:
         kind_there = plain(_found(shard, schema, field.name))
         if not types.castable(kind_there, field.type):

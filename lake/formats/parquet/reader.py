@@ -11,7 +11,7 @@ import pyarrow as pa
 from lake.core.errors import InputError, NoRecordsError, ShardError, UnreadableError
 from lake.core.records import Fault, Records, Shard, Unit
 from lake.formats.common.shard_errors import as_planned, damage
-from lake.formats.parquet.columns import check_columns, has_path, path_of, widened
+from lake.formats.parquet.columns import SHAPES, check_columns, has_path, path_of, widened
 from lake.formats.parquet.footer import Opened, chosen_groups, opened, row_counts
 from lake.formats.parquet.rows import flat_rows, in_blocks, table_records
 from lake.formats.parquet.settle import settle_table
@@ -166,6 +166,7 @@ def _leaves(schema: pa.Schema, columns: RecordSchema) -> list[str]:
     kind = schema.field(columns.image).type
     images = [f"{columns.image}.bytes"] if pa.types.is_struct(kind) else [columns.image]
     # The path is where the image is, in rows without bytes.
+    images += [SHAPES] if columns.shaped else []
     images += [path_of(columns.image)] if has_path(kind) and columns.key != path_of(columns.image) else []
     no_key = columns.key is None or (columns.key == path_of(columns.image) and not has_path(kind))
     return [*images, *([] if no_key else [columns.key]), *columns.carry.names]

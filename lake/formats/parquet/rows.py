@@ -8,12 +8,12 @@ import pyarrow.compute as pc
 
 from lake.core.errors import ShardError
 from lake.core.records import Array, Fault, Reason, Records, Shard, Stage
-from lake.formats.common import text
+from lake.formats.common import latent_files, text
 from lake.formats.common.pixels import folded_images
 from lake.formats.common.rebatch import Blocks
 from lake.formats.parquet import pixels, types, vectors
 from lake.formats.parquet.beside import pieces, read_beside, with_files
-from lake.formats.parquet.columns import has_path, path_of
+from lake.formats.parquet.columns import SHAPES, has_path, path_of
 from lake.formats.reader import RecordSchema
 
 
@@ -35,7 +35,11 @@ def flat_rows(
       faults: receives the faults by the number of the row.
     """
     for batch in _pieces(batches, columns):
-        payload, bad = _payload(shard, _images(types.stored(batch.column(columns.image)), columns), columns)
+        images = _images(types.stored(batch.column(columns.image)), columns)
+        if columns.shaped:
+            payload, bad = latent_files.as_files(images, batch.column(SHAPES), columns.max_record_bytes)
+        else:
+            payload, bad = _payload(shard, images, columns)
         carried = [_carried(types.stored(batch.column(field.name)), field, bad) for field in columns.carry]
         faults.update((at + row, fault) for row, fault in bad.items())
         found = [payload, _keys(batch, columns, at), *carried, *(_source(batch, columns) if columns.whole else ())]

@@ -10,7 +10,7 @@ from lake.core.errors import InputError
 from lake.core.records import Shard
 from lake.formats.common.pixels import dtype_of
 from lake.formats.parquet import pixels, types, vectors
-from lake.formats.parquet.columns import choose_carry, choose_image, choose_key, is_files
+from lake.formats.parquet.columns import check_shapes, choose_carry, choose_image, choose_key, is_files
 from lake.formats.reader import ColumnSelection, RecordSchema
 from lake.images.types import PixelLayout
 
@@ -30,6 +30,8 @@ def settle_table(shard: Shard, schema: pa.Schema, selection: ColumnSelection, fi
       InputError: a column is missing, ambiguous or of the wrong type.
     """
     image = choose_image(shard, schema, selection)
+    if selection.shaped:
+        check_shapes(shard, schema)
     length = _length if selection.numeric else _pixels
     flat = not selection.numeric and pixels.is_flat(schema.field(image).type)
     shape = selection.shape if flat and selection.layout == PixelLayout.CHW else None
@@ -44,6 +46,7 @@ def settle_table(shard: Shard, schema: pa.Schema, selection: ColumnSelection, fi
         layout=selection.layout,
         image_shape=selection.image_shape or shape,
         image_dtype=dtype,
+        shaped=selection.shaped,
         whole=selection.whole,
         salvage=selection.salvage,
     )
@@ -53,6 +56,8 @@ def _length(
     shard: Shard, schema: pa.Schema, image: str, selection: ColumnSelection, first_rows: FirstRows
 ) -> int | None:
     kind = schema.field(image).type
+    if selection.shaped:
+        return None
     if not pa.types.is_fixed_size_list(kind):
         return selection.length or _first_length(first_rows, image)
     if selection.length not in (None, kind.list_size):

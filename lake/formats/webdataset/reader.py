@@ -79,8 +79,9 @@ class WebDatasetReader(Reader):
             carry=pa.schema([(name, _type(name, samples)) for name in _carried(shard, samples, selection)]),
             numeric=selection.numeric,
             max_record_bytes=selection.max_record_bytes,
-            length=_length(shard, samples, image, selection) if selection.numeric else None,
+            length=_length(shard, samples, image, selection) if selection.numeric and not selection.shaped else None,
             layout=selection.layout,
+            shaped=selection.shaped,
             whole=selection.whole,
             salvage=selection.salvage,
         )
@@ -149,9 +150,9 @@ class SampleBatch:
         for position, fault in faults.items():
             faults[position] = replace(fault, data=found[position])
             found[position] = None
-        if self.columns.numeric:
+        if self.columns.numeric and not self.columns.shaped:
             return vectors(found, self.columns.length or 0, faults)
-        if _VECTORS in self.columns.image.split(";"):
+        if _VECTORS in self.columns.image.split(";") and not self.columns.shaped:
             return pa.array(images(found, faults, self.columns.layout), pa.binary())
         return pa.array(found, pa.binary())
 

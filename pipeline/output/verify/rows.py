@@ -159,5 +159,6 @@ def _not_finite(rows: pa.RecordBatch, directory: str) -> str | None:
 
 
 def _is_finite(column: pa.Array) -> bool:
-    values = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
+    lists = pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)
+    values = column.flatten() if lists else column
     return bool(np.isfinite(values.to_numpy(zero_copy_only=False)).all())

@@ -18,6 +18,12 @@ _CLASSES = {
     "decode": ("pipeline.worker.verbs.decode", "Decode"),
     "generate": ("pipeline.worker.verbs.decode", "Generate"),
 }
+# The same verbs with a model of images of any size, whose latents keep their shapes.
+_ANY_SIZE = {
+    "encode": ("pipeline.worker.verbs.any_size", "EncodeAnySize"),
+    "reconstruct": ("pipeline.worker.verbs.any_size", "ReconstructAnySize"),
+    "decode": ("pipeline.worker.verbs.decode_any_size", "DecodeAnySize"),
+}
 
 
 class _Verbs(Mapping[str, "type[Verb]"]):
@@ -59,4 +65,5 @@ def _load(module: str, name: str) -> "type[Verb]":
 
 @lru_cache(maxsize=16)  # a job has one for each format whose shards are rewritten
 def _verb(config: "JobConfig", worker: "Worker") -> "Verb":
-    return VERBS[config.verb](config, worker)
+    own = _ANY_SIZE.get(config.verb) if worker.runtime.spec.input.any_size else None
+    return (VERBS[config.verb] if own is None else _load(*own))(config, worker)

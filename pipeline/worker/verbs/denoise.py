@@ -1,9 +1,7 @@
 """The verb ``denoise``: every image without its noise, at its own size, channels, depth and alpha."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +20,11 @@ from lake.core.records import (
 )
 from lake.formats.common.identity_columns import table_rows
 from lake.formats.reader import BATCH_BYTES
-from lake.images.fallback_decoder import native_decoder
-from lake.images.header import read_header
+from lake.images.fallback_decoder import group_decoder
+from lake.images.native_decoder import NativeDecoder
 from lake.images.noise import estimate
 from lake.images.quality import compare, psnr
-from lake.images.types import Group, ImageError, Pages
+from lake.images.types import Group, Pages
 from lake.inputs.reference import Paired
 from model.denoiser import Denoiser
 from model.runtime.batching import Failed
@@ -37,16 +35,10 @@ from pipeline.output.tables import metrics_schema
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.process import Worker
 from pipeline.worker.record_hashes import RecordHashes
+from pipeline.worker.verbs.many_sizes import FEW, ROOM, alone_if_large
 from pipeline.worker.verbs.verb import BatchResult, Verb, batch_result, model_faults
 
 _WHITE = 255.0  # the scale of noise levels
-# The cores work on different batches. For images of any size a batch is small: thumbnails fill it by number,
-# photographs, which take a second each, by bytes.
-_FEW = 64
-_ROOM = 1 << 19
-_LARGE = 1 << 24  # pixels; of larger images one at a time is denoised, which bounds the memory of the process
-
-_one_large = BoundedSemaphore(1)
 
 
 class Measured(NamedTuple):
@@ -99,12 +91,12 @@ class Denoise(Verb):
     def __init__(self, config: JobConfig, worker: Worker) -> None:
         self._config, self._worker = config, worker
         self._denoiser = Denoiser(worker.runtime)
-        self._decoder = native_decoder(worker.target, worker.retry.target if worker.retry else None)
+        self._decoder = group_decoder(NativeDecoder, worker.target, worker.retry.target if worker.retry else None)
         self._image_outputs = image_outputs_for(config)
         self._stacks = worker.target.pages == Pages.ALL or (worker.retry and worker.retry.target.pages == Pages.ALL)
         any_size = worker.runtime.spec.input.any_size
-        self.size = _FEW if any_size else worker.runtime.batch_size
-        self.room = _ROOM if any_size else BATCH_BYTES
+        self.size = FEW if any_size else worker.runtime.batch_size
+        self.room = ROOM if any_size else BATCH_BYTES
         self.schema: pa.Schema = metrics_schema(config.columns.carry, config.reference is not None, config.hashes)
 
     def run(self, raw: RawBatch) -> BatchResult:
@@ -117,7 +109,7 @@ class Denoise(Verb):
             batch_images=BatchImages(self._image_outputs, records),
             hashes=RecordHashes(records) if self._config.hashes else None,
         )
-        with _alone_if_large(records, self._config.target.max_pixels):
+        with alone_if_large(records, self._config.target.max_pixels):
             clean = self._clean(raw)
             for group in self._decoder.groups(records, batch.faults):
                 if batch.hashes:
@@ -245,27 +237,3 @@ def _compare(records: Records, position: int, output: Array, clean: Array) -> tu
     except ValueError as error:
         shard = records.shard if isinstance(records.shard, str) else records.shard[position]
         raise ShardError(shard, f"record {records.key[position].as_py()!r}: {error}; correct --reference") from error
-
-
-@contextmanager
-def _alone_if_large(records: Records, max_pixels: int) -> Iterator[None]:
-    """Wait for the process's one slot for large images if the batch has one, and hold it during the block."""
-    if not _has_large(records, max_pixels):
-        yield
-        return
-    with _one_large:
-        yield
-
-
-def _has_large(records: Records, max_pixels: int) -> bool:
-    if isinstance(records.payload, np.ndarray):
-        return len(records) > 0 and records.payload[0].size > _LARGE
-    return any(_pixels(data.as_py(), max_pixels) > _LARGE for data in records.payload if data.is_valid)
-
-
-def _pixels(data: bytes, max_pixels: int) -> int:
-    try:
-        header = read_header(data, max_pixels)
-    except ImageError:  # the decoder reports it
-        return 0
-    return header.width * header.height * header.pages

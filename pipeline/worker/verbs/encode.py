@@ -16,7 +16,7 @@ from lake.images.types import Group
 from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
-from pipeline.options.flags import ERROR_MAP, HASH, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
+from pipeline.options.flags import BUCKETS, ERROR_MAP, HASH, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS
 from pipeline.output.tables import latent_schema
@@ -52,7 +52,7 @@ class Encode(Verb):
     name = "encode"
     help = "latent vectors of every image, as Parquet"
     example = "latentlake encode --input 'shards/*.tfrecord' --model bundle --output latents"
-    flags: ClassVar[tuple[Option, ...]] = (*MODEL, *INPUT, VARIANCE, HASH, *RUN, *STORES)
+    flags: ClassVar[tuple[Option, ...]] = (*MODEL, *INPUT, *BUCKETS, VARIANCE, HASH, *RUN, *STORES)
     function = "encode"
     table = LATENTS
     errors = False
@@ -141,7 +141,7 @@ class Reconstruct(Encode):
     name = "reconstruct"
     help = "reconstructions and latent vectors of every image, with the errors (mse, psnr)"
     example = "latentlake reconstruct --input images/ --model bundle --output scored"
-    flags = (*MODEL, *INPUT, *IMAGES, NO_IMAGES, ERROR_MAP, HASH, *RUN, *STORES)
+    flags = (*MODEL, *INPUT, *BUCKETS, *IMAGES, NO_IMAGES, ERROR_MAP, HASH, *RUN, *STORES)
     function = "reconstruct"
     makes_images = True
     works_without_images = True

@@ -5,7 +5,10 @@ import pyarrow as pa
 import pytest
 
 from lake.core.records import Reason, Reject, Stage
-from pipeline.output.tables import latent_column, latent_schema, metrics_schema, reject_rows
+from lake.images.buckets import Buckets
+from lake.images.types import Target
+from pipeline.output.latent_columns import LatentColumns
+from pipeline.output.tables import latent_schema, metrics_schema, reject_rows, size_columns
 
 CARRY = pa.schema([("label", pa.int64()), ("mse", pa.string()), ("key", pa.string())])
 IDENTITY = ["key: string not null", "shard: dictionary<values=string, indices=int32, ordered=0> not null"]
@@ -22,13 +25,30 @@ def list_of(dimension: int) -> str:
 @pytest.mark.parametrize("errors", [False, True])
 @pytest.mark.parametrize("variance", [False, True])
 def test_latents(errors: bool, variance: bool) -> None:
-    schema = latent_schema(5, errors, CARRY, variance)
+    names = ("latent", "latent_variance") if variance else ("latent",)
+    schema = latent_schema(LatentColumns(dimension=5, names=names), errors, CARRY)
     wanted = [f"latent: {list_of(5)}"]
     wanted += [f"latent_variance: {list_of(5)}"] if variance else []
     wanted += ["mse: float not null", "psnr: float not null"] if errors else []
     wanted += ["label: int64", "source_mse: string", "source_key: string"]
     assert described(schema) == [*IDENTITY, "index: int64 not null", *wanted]
-    assert latent_schema(5, errors, CARRY) == latent_schema(5, errors, CARRY, False)
+
+
+@pytest.mark.parametrize("buckets", [None, Buckets(step=8, max_area=64)])
+def test_latents_of_images_of_any_size(buckets: Buckets | None) -> None:
+    sizes = size_columns(Target(shape=(None, None, 3), buckets=buckets))
+    schema = latent_schema(LatentColumns(dimension=None), True, pa.schema([("height", pa.int64())]), sizes=sizes)
+    own = ["height", "width"]
+    own += ["original_height", "original_width", "crop_top", "crop_left"] if buckets else []
+    assert described(schema) == [
+        *IDENTITY,
+        "index: int64 not null",
+        "latent: list<element: float not null> not null",
+        "latent_shape: fixed_size_list<element: int32 not null>[3] not null",
+        *(f"{name}: int32 not null" for name in own),
+        *("mse: float not null", "psnr: float not null", "source_height: int64"),
+    ]
+    assert size_columns(Target(shape=(8, 8, 3))) == ()
 
 
 @pytest.mark.parametrize("reference", [False, True])
@@ -44,15 +64,17 @@ def test_metrics(reference: bool) -> None:
 
 def test_latents_are_rows_of_a_list_column() -> None:
     latents = np.arange(12, dtype=np.float32).reshape(4, 3)
-    column = latent_column(latents)
+    columns = LatentColumns(dimension=3)
+    (column,), _ = columns.arrays([latents])
     assert column.to_pylist() == latents.tolist()
-    assert str(column.type) == str(latent_schema(3, False, pa.schema([])).field("latent").type)
+    assert str(column.type) == str(latent_schema(columns, False, pa.schema([])).field("latent").type)
     assert column.values.buffers()[1].address == latents.ctypes.data, "without a copy"
 
 
 def test_every_name_of_the_table_is_kept_free() -> None:
     names = ("latent", "mse", "psnr", "latent_variance", "shard", "index")
-    carried = latent_schema(3, False, pa.schema([(name, pa.int64()) for name in names])).names[-len(names) :]
+    carry = pa.schema([(name, pa.int64()) for name in names])
+    carried = latent_schema(LatentColumns(dimension=3), False, carry).names[-len(names) :]
     assert carried == [f"source_{name}" for name in names]
 
 
