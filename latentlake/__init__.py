@@ -1,7 +1,10 @@
 """latentlake: run a trained autoencoder over a lake of image shards, as a batch job on Apache Beam.
 
-``EncodeShards`` and ``DenoiseShards`` are whole jobs as Beam transforms; ``EncodeImages`` is the model over records of
-your own pipeline. ``status`` tells how far a run is. The command ``latentlake`` does the same from a shell.
+``encode``, ``reconstruct``, ``denoise``, ``decode``, ``generate``, ``train`` and ``export`` run a job in a process of
+its own, from a script or a notebook. The jobs give an ``Output``, as ``open`` does: its tables, latents and images, and
+the questions that people ask of them. ``EncodeShards`` and ``DenoiseShards`` are whole jobs as Beam transforms;
+``EncodeImages`` is the model over records of your own pipeline. ``status`` tells how far a run is. The command
+``latentlake`` does the same from a shell.
 
 >>> import latentlake
 >>> latentlake.__version__
@@ -28,6 +31,11 @@ if TYPE_CHECKING:
         UsageError,
         VerifyError,
     )
+    from pipeline.calls.functions import decode, denoise, encode, generate, reconstruct
+    from pipeline.calls.functions import export_model as export
+    from pipeline.calls.functions import open_output as open
+    from pipeline.calls.functions import train_model as train
+    from pipeline.explore.output import Output
     from pipeline.output.status import Status, status
     from pipeline.transforms import DenoiseShards, EncodeImages, EncodeShards
 
@@ -39,6 +47,7 @@ __all__ = [
     "HeldError",
     "InputError",
     "LatentlakeError",
+    "Output",
     "OutputError",
     "ShardError",
     "Status",
@@ -47,21 +56,35 @@ __all__ = [
     "UsageError",
     "VerifyError",
     "__version__",
+    "decode",
+    "denoise",
+    "encode",
+    "export",
+    "generate",
+    "open",
+    "reconstruct",
     "status",
+    "train",
 ]
 
+_CALLS = "pipeline.calls.functions"
 _MODULES = {
     "__version__": "lake",
     **dict.fromkeys(("DenoiseShards", "EncodeImages", "EncodeShards"), "pipeline.transforms"),
     **dict.fromkeys(("Status", "status"), "pipeline.output.status"),
+    "Output": "pipeline.explore.output",
+    **dict.fromkeys(("decode", "denoise", "encode", "generate", "reconstruct"), _CALLS),
+    **dict.fromkeys(("export", "open", "train"), _CALLS),
 }
+# What is called otherwise below, since the name has another meaning there.
+_NAMES = {"export": "export_model", "open": "open_output", "train": "train_model"}
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: Beam takes over a second, and ``--help`` must not."""
     if name not in __all__:
         raise AttributeError(f"module 'latentlake' has no attribute {name!r}")
-    return getattr(load_module(_MODULES.get(name, "lake.core.errors")), name)
+    return getattr(load_module(_MODULES.get(name, "lake.core.errors")), _NAMES.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -30,8 +30,9 @@ IN_PIPELINE = {"__init__", "__main__", "main", "config", "transforms"}
 EXPORTED = {
     "latentlake": [
         *("BundleError", "DenoiseShards", "EncodeImages", "EncodeShards", "HeldError", "InputError"),
-        *("LatentlakeError", "OutputError", "ShardError", "Status", "UnfinishedError", "UnreadableError", "UsageError"),
-        *("VerifyError", "__version__", "status"),
+        *("LatentlakeError", "Output", "OutputError", "ShardError", "Status", "UnfinishedError", "UnreadableError"),
+        *("UsageError", "VerifyError", "__version__", "decode", "denoise", "encode", "export", "generate", "open"),
+        *("reconstruct", "status", "train"),
     ],
     "pipeline": ["DenoiseShards", "EncodeImages", "EncodeShards", "__version__"],
     "model": ["build_autoencoder", "build_denoiser", "build_vae"],

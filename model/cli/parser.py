@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from lake import __version__
@@ -88,7 +89,7 @@ def refuse_unknown(arguments: Sequence[str], parser: Parser, tables: Mapping[str
       UsageError: it does not know one; the text names the commands that do, or the nearest known option.
     """
     # argparse would report the missing option first, and the mistyped one is why it is missing.
-    for token in arguments[1:]:
+    for token in takewhile(lambda word: word != "--", arguments[1:]):
         flag = token.partition("=")[0]
         if flag.startswith("--") and flag not in parser._option_string_actions:
             raise UsageError(f"{unknown(flag, arguments[0], tables)} (see {parser.prog} --help)")

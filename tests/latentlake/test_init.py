@@ -19,6 +19,7 @@ NAMES = [
     "HeldError",
     "InputError",
     "LatentlakeError",
+    "Output",
     "OutputError",
     "ShardError",
     "Status",
@@ -27,7 +28,15 @@ NAMES = [
     "UsageError",
     "VerifyError",
     "__version__",
+    "decode",
+    "denoise",
+    "encode",
+    "export",
+    "generate",
+    "open",
+    "reconstruct",
     "status",
+    "train",
 ]
 
 
@@ -44,6 +53,9 @@ def test_they_are_those_of_the_packages() -> None:
     assert latentlake.EncodeShards is pipeline.EncodeShards is sys.modules["pipeline.transforms"].EncodeShards
     assert latentlake.DenoiseShards is pipeline.DenoiseShards
     assert latentlake.EncodeImages is pipeline.EncodeImages
+    assert latentlake.encode is sys.modules["pipeline.calls.functions"].encode
+    assert latentlake.export is sys.modules["pipeline.calls.functions"].export_model
+    assert latentlake.Output is sys.modules["pipeline.explore.output"].Output
     assert latentlake.status is sys.modules["pipeline.output.status"].status
     assert latentlake.__version__ == pipeline.__version__ == lake.__version__
 
