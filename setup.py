@@ -75,6 +75,7 @@ setup(
         "s3": ["boto3>=1.36"],
         "dataflow": ["google-cloud-dataflow-client>=0.8"],
         "heif": ["pillow-heif>=0.22"],
+        "onnx": ["onnx>=1.17"],  # to export ONNX files; to run bundles nothing more is needed
         "gpu": ["tensorflow[and-cuda]>=2.20", *_KERAS],
         "demo": ["duckdb>=1.1", "scikit-learn>=1.5"],
         "test": [

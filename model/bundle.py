@@ -122,7 +122,7 @@ def write_bundle(uri: str, spec: Spec, files: Mapping[str, bytes]) -> Bundle:
     Args:
       uri: a directory that holds no bundle.
       spec: the description; its ``files`` are filled in from the bytes.
-      files: the bytes of ``model.keras``, ``golden.npz``, and of graphs if it has them.
+      files: the bytes of ``golden.npz``, and of ``model.keras``, graphs or both.
 
     Raises:
       OutputError: a bundle is there already.

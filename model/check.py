@@ -9,16 +9,19 @@ import numpy as np
 
 from lake.core.container import cores
 from lake.core.printable import printable
+from lake.core.tensorflow import require_tensorflow
 from model.bundle import GOLDEN_FILE, Bundle
 from model.code import CODE_FILE
 from model.golden import golden_levels, unpack
 from model.keras.bundled import load_bundled
-from model.likeness import Likeness, likeness
+from model.keras.preprocessing import outer_layers
+from model.likeness import Likeness, OuterLayers, likeness
 from model.runtime import choose_executor, executors_of
 from model.runtime.runtime import Runtime
 from model.spec import MAX_LATENT_REACH, MAX_REACH, Input, Json, Latent, Noise, Quantization, Spec
 from model.spec_json import to_json
 
+_OPERATIONS = {True: "Keras' own layers", False: "operations of the ONNX standard"}
 _SECONDS = 1.0  # length of each measurement of speed
 
 
@@ -77,7 +80,7 @@ class BundleReport:
     def describe(self) -> str:
         """Return the report as text for a person."""
         spec = self.bundle.spec
-        source = "to input" if spec.kind == "decoder" else "from layer"
+        source = "to input" if spec.kind == "decoder" else "from layer" if spec.has_keras_model else "from tensor"
         files = ", ".join(f"{name} {entry.size:,} bytes" for name, entry in spec.files.items())
         lines = {
             "bundle": f"{self.bundle.uri}, kind {spec.kind}: {', '.join(spec.functions)}",
@@ -99,7 +102,7 @@ class BundleReport:
 
 def _safety(spec: Spec, *, allow_code: bool) -> str:
     if spec.code is None:
-        return "only Keras' own layers; no code, no files from elsewhere"
+        return f"only {_OPERATIONS[spec.has_keras_model]}; no code, no files from elsewhere"
     shown = printable(f"{spec.code.name} ({', '.join(spec.code.classes)})", 300)
     ran = "run here, for --allow-code was given" if allow_code else "not run here; TensorFlow runs it with --allow-code"
     return f"code of its own, from {shown}, SHA-256 {spec.files[CODE_FILE].sha256}: {ran}"
@@ -180,6 +183,8 @@ def check_bundle(uri: str, *, allow_code: bool = False) -> BundleReport:
       BundleError: a file is missing, damaged or unsafe, or the model gives other golden outputs.
     """
     bundle = Bundle.open(uri, allow_code=allow_code)
+    if bundle.spec.has_keras_model:
+        require_tensorflow("check")
     choose_executor(bundle)  # which says why there is none
     executors = [_on_executor(bundle, name) for name in executors_of(bundle)]
     return BundleReport(bundle=bundle, executors=executors, looks=_looks(bundle))
@@ -201,7 +206,8 @@ def _looks(bundle: Bundle) -> Likeness | None:
     golden = unpack(bundle.read(GOLDEN_FILE), bundle.spec, uris[GOLDEN_FILE])
     if bundle.spec.code is not None and not bundle.allow_code:
         return None  # its layers are not known
-    looks = likeness(bundle.spec, golden, load_bundled(bundle))
+    layers = outer_layers(load_bundled(bundle)) if bundle.spec.has_keras_model else OuterLayers()
+    looks = likeness(bundle.spec, golden, layers)
     # Golden inputs are like nothing that scales were found for; the export has judged the outputs in float32.
     return replace(looks, doubts=()) if looks and quantized else looks
 

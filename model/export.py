@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lake.core.errors import BundleError, LatentlakeError, UsageError
-from lake.core.tensorflow import keras, tensorflow
+from lake.core.tensorflow import keras, require_tensorflow, tensorflow
 from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, refuse_existing, write_bundle
 from model.code import read_code
 from model.decoder_spec import describe_decoder
@@ -20,19 +20,23 @@ from model.export_parts import (
     TOLERANCE,
     input_of,
     other_output_range,
+    read_file,
     record_golden,
     stated_ranges,
 )
+from model.file_kind import refuse_other
 from model.golden import COUNT, golden_inputs, pack
 from model.keras.join import assemble
 from model.keras.layer_graph import depends_on_latent_alone, find_latent, layer_shapes
 from model.keras.load import keras_reason
 from model.keras.precision import to_bfloat16
+from model.keras.preprocessing import outer_layers
 from model.keras.save import serialize_model
 from model.keras.signature import format_shape, read_signature
 from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
 from model.load_parts import code_needed, load_again, load_parts
+from model.onnx_import.export import export_onnx
 from model.parts import Parts
 from model.pixels import to_unit
 from model.probe import Probe
@@ -76,10 +80,10 @@ def export(
       ```
 
     Args:
-      path: the ``.keras`` file, or an HDF5 file (``.h5``) with a whole model, of Keras 2 or 3. The model has one output
-        and one input, or a second input for the noise level. One that takes its channels first (C, H, W) is wrapped to
-        take images. Of several outputs, the one that has the shape of the input is kept, or else the latent. Or the
-        files of an encoder and a decoder.
+      path: the ``.keras`` file, or an HDF5 file (``.h5``) with a whole model, of Keras 2 or 3, or an ONNX file (see
+        ``model.onnx_import.export``). The model has one output and one input, or a second input for the noise level.
+        One that takes its channels first (C, H, W) is wrapped to take images. Of several outputs, the one that has the
+        shape of the input is kept, or else the latent. Or the files of an encoder and a decoder.
       latent: name or path (``encoder/bottleneck``) of the layer whose output is the latent. The name of a nested model
         stands for its output. Outputs with several dimensions are flattened. None for a model that only denoises. Of an
         encoder in a file of its own, the name or position of an output; None for its only one.
@@ -112,6 +116,12 @@ def export(
     refuse_existing(output)
     given = preprocessing or Preprocessing()
     where, own = str(path), None if code is None else read_code(code)
+    if isinstance(path, Path) and refuse_other(where).name == "onnx":
+        _check_of_graph(precision, kind, code)
+        return export_onnx(
+            read_file(where), where, latent, output, given, variance=variance, training=training or {}, judge=judge
+        )
+    require_tensorflow("export")
     loaded = load_parts(path, own, given.input_shape)
     try:
         found = assemble(loaded.models, latent, variance)
@@ -135,7 +145,7 @@ def export(
             else:
                 spec = _describe(model, latent, given, variance, kind, known)
             golden = record_golden(_runtime(model, spec))
-            looks = likeness(spec, golden, model, stated_ranges(given))
+            looks = likeness(spec, golden, outer_layers(model), stated_ranges(given))
         spec = replace(spec, code=own_code)
         if looks is not None:
             judge(looks)
@@ -159,6 +169,15 @@ def export(
         )
     graphs = graphs_or_none(model, spec, golden, where)
     return write_bundle(output, spec, {MODEL_FILE: data, **code_file, GOLDEN_FILE: pack(golden), **graphs})
+
+
+def _check_of_graph(precision: str | None, kind: str | None, code: Path | None) -> None:
+    if code is not None:
+        raise UsageError("--code is for Keras models; an ONNX file has no layers of its own, leave it out")
+    if precision not in (None, "float32"):
+        raise UsageError(f"--precision {precision} is for Keras models; an ONNX file computes in its own, leave it out")
+    if kind is not None:
+        raise UsageError(f"kind {kind!r}: of an ONNX file it is told by its latent and outputs; leave it out")
 
 
 def _runtime(model: Any, spec: Spec) -> Runtime:

@@ -61,7 +61,7 @@ FILE_KINDS = _kinds(
     ("checkpoint", "a TensorFlow checkpoint", _ARCHITECTURE),
     ("frozen-graph", "a TensorFlow graph (.pb), a program whose layers have no names", _SAVE),
     ("tflite", "a TensorFlow Lite file", f"it was made from a Keras model: {_SAVE}"),
-    ("onnx", "an ONNX file", "load the network that it was made from in Keras, and model.save('model.keras')"),
+    ("onnx", "an ONNX file", "make a bundle of it: latentlake export {where} --latent TENSOR --output BUNDLE", True),
     ("torch", "a PyTorch file (.pt, .pth), which is unpickled by running code", _TORCH),
     ("torch-script", "a TorchScript file, which is a program", _TORCH),
     ("safetensors", "a safetensors file, which holds weights alone", _TORCH),
@@ -137,7 +137,7 @@ def refuse_other(uri: str) -> FileKind:
 def _kind_of_directory(uri: str) -> str:
     listed = islice(store_for(uri).list(uri, Listing(deep=False)), _LISTED)
     names = {entry.uri.rpartition("/")[2] for entry in listed}
-    if "model.json" in names and "model.keras" in names:
+    if "model.json" in names and names & {"model.keras", "golden.npz"}:
         return "bundle"
     if "saved_model.pb" in names or "saved_model.pbtxt" in names:
         return "saved-model"

@@ -4,13 +4,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite, isnan, log10, nan
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from lake.core.errors import UsageError
-from model.keras.preprocessing import first_scaling, last_activation
-from model.keras.wrap import wrapped_model
 from model.pixels import Floats, Pixels, to_unit
 from model.spec import Json, Spec
 
@@ -23,6 +21,21 @@ _UNLIKE = 0.05  # correlation of outputs and inputs; of trained autoencoders, 0.
 _LITTLE = 0.9  # of the variance, that is left where so little is taken off as noise is
 _ALIKE = 0.8  # correlation; of noise that a network finds at edges, 0.6 and less
 _USUAL = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OuterLayers:
+    """What the first and last layers of a model say of the values that it takes and puts out, as far as is known.
+
+    Attributes:
+      scaling: factor and offset that the input is scaled by before anything else.
+      activation: name and range of the function that bounds the output.
+      inner_activation: the same of the network alone, whose output the model turns back to the value range.
+    """
+
+    scaling: tuple[float, float] | None = None
+    activation: tuple[str, Range] | None = None
+    inner_activation: tuple[str, Range] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +102,14 @@ def warn_of_doubts(looks: Likeness) -> None:
 
 
 def likeness(
-    spec: Spec, golden: Mapping[str, Pixels], model: Any, stated: frozenset[str] = frozenset()
+    spec: Spec, golden: Mapping[str, Pixels], layers: OuterLayers, stated: frozenset[str] = frozenset()
 ) -> Likeness | None:
     """Compare a model's golden outputs with the golden inputs.
 
     Args:
       spec: its description.
       golden: its golden inputs and outputs.
-      model: the Keras model.
+      layers: its first and last ones.
       stated: which of ``value_range`` and ``output_range`` a person has stated, so that they are not in doubt.
 
     Returns:
@@ -105,16 +118,16 @@ def likeness(
     if "output" not in golden or spec.numeric:
         return None
     if spec.kind == "decoder":
-        return _decoder_likeness(spec, golden["output"].astype(np.float32), model, stated)
+        return _decoder_likeness(spec, golden["output"].astype(np.float32), layers, stated)
     output, given = np.asarray(golden["output"], np.float32), to_unit(golden["input"])
     # The finest pattern, the first, is noise, of which a denoiser is right to leave nothing.
     unit = _to_unit(output, spec.output_range)
     error = float(np.mean(np.square(unit - given), dtype=np.float64))
     doubts = [*_noise_doubts(spec, unit[1:], given[1:])]
     doubts = doubts or [
-        *_input_doubts(spec, model, stated),
-        *_activation_doubts(spec, model, stated),
-        *_normalization_doubts(spec, model),
+        *_input_doubts(spec, layers, stated),
+        *_activation_doubts(spec, layers, stated),
+        *_normalization_doubts(spec, layers),
         *_range_doubts(spec, output, stated),
     ]
     return Likeness(
@@ -126,9 +139,9 @@ def likeness(
     )
 
 
-def _decoder_likeness(spec: Spec, output: Floats, model: Any, stated: frozenset[str]) -> Likeness:
+def _decoder_likeness(spec: Spec, output: Floats, layers: OuterLayers, stated: frozenset[str]) -> Likeness:
     """What can be said of a decoder alone, whose golden inputs are latents that may be like none that it has seen."""
-    doubts = [*_activation_doubts(spec, model, stated), *_range_doubts(spec, output, stated | {"output_range"})]
+    doubts = [*_activation_doubts(spec, layers, stated), *_range_doubts(spec, output, stated | {"output_range"})]
     return Likeness(low=float(output.min()), high=float(output.max()), psnr=nan, doubts=tuple(doubts))
 
 
@@ -138,8 +151,8 @@ def _to_unit(values: Floats, limits: Range) -> Floats:
     return unit
 
 
-def _input_doubts(spec: Spec, model: Any, stated: frozenset[str]) -> Iterator[Doubt]:
-    scaling = None if "value_range" in stated else first_scaling(model)
+def _input_doubts(spec: Spec, layers: OuterLayers, stated: frozenset[str]) -> Iterator[Doubt]:
+    scaling = None if "value_range" in stated else layers.scaling
     if scaling is None:
         return
     (factor, offset), (low, high) = scaling, spec.input.value_range
@@ -164,8 +177,8 @@ def _usual_range(factor: float, offset: float) -> str:
     return f"--value-range {_show(*best)}"
 
 
-def _activation_doubts(spec: Spec, model: Any, stated: frozenset[str]) -> Iterator[Doubt]:
-    known = last_activation(model)
+def _activation_doubts(spec: Spec, layers: OuterLayers, stated: frozenset[str]) -> Iterator[Doubt]:
+    known = layers.activation
     if known and known[1][0] < spec.output_range[0] and not stated:
         yield Doubt(
             text=f"its last layer is a {known[0]}, which puts out {_show(*known[1])}, where "
@@ -174,11 +187,10 @@ def _activation_doubts(spec: Spec, model: Any, stated: frozenset[str]) -> Iterat
         )
 
 
-def _normalization_doubts(spec: Spec, model: Any) -> Iterator[Doubt]:
+def _normalization_doubts(spec: Spec, layers: OuterLayers) -> Iterator[Doubt]:
     """Doubts about an output that is taken to be normalised: a bounded last layer may not reach what images become."""
     normalization = spec.input.normalization
-    inner = wrapped_model(model) if normalization and normalization.output else None
-    known = last_activation(inner) if inner is not None else None
+    known = layers.inner_activation if normalization and normalization.output else None
     if normalization is None or known is None:
         return
     least, most = normalization.limits(spec.input.value_range)
@@ -213,8 +225,8 @@ def _noise_doubts(spec: Spec, unit: Floats, want: Floats) -> Iterator[Doubt]:
     rest = max(_explained(want - unit, want), _explained(want + unit, want))
     if spec.latent is None and _explained(unit, want) < 0 and rest > _LITTLE and abs(_correlation(unit, want)) < _ALIKE:
         yield Doubt(
-            text="it seems to put out the noise, not the image: save "
-            "keras.Model(x, keras.layers.Subtract()([x, network(x)])) instead",
+            text="it seems to put out the noise, not the image: export x - network(x) instead, in Keras "
+            "keras.Model(x, keras.layers.Subtract()([x, network(x)]))",
             grave=True,
         )
 

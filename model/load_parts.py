@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lake.core.errors import BundleError
+from lake.core.errors import BundleError, UsageError
 from lake.core.printable import printable
 from lake.core.temporary import temporary_space
 from model.code import CODE_FILE, Code
@@ -53,7 +53,8 @@ def load_parts(path: Path | Parts, code: Code | None, shape: Shape | None) -> Lo
     """
     files = path.files if isinstance(path, Parts) else {"model": path}
     for file in files.values():
-        refuse_other(str(file))
+        if refuse_other(str(file)).name == "onnx":
+            raise UsageError(f"{file}: parts are Keras models; export the ONNX file of the whole network")
     if code is not None:
         _LOG.warning("running %s", printable(code.describe(), 2000))
     with running(code):

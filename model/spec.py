@@ -168,7 +168,7 @@ class Spec:
       latent: where the latent comes from; None for a denoiser.
       functions: what the model can do, of ``FUNCTIONS``, in that order.
       golden: how the golden outputs were recorded.
-      files: entries of ``model.keras``, ``golden.npz`` and the graphs of ``model.graphs``, if it has them.
+      files: entries of ``golden.npz``, and of ``model.keras``, of the graphs of ``model.graphs``, or of both.
       variance: path of the layer that gives the logarithm of each latent's variance; None except for a VAE.
       own_output_range: the values of black and white that the model puts out, where they are not those of the input.
       quantization: how its graphs compute in integers; None where they compute in floating point, as Keras does.
@@ -223,6 +223,11 @@ class Spec:
     def numeric(self) -> bool:
         """Whether the model takes vectors."""
         return len(self.input.shape) == 1
+
+    @property
+    def has_keras_model(self) -> bool:
+        """Whether the bundle has a Keras model; without one it was made of an ONNX file, and has graphs alone."""
+        return "model.keras" in self.files
 
     @property
     def batch_size(self) -> int:

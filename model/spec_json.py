@@ -11,7 +11,7 @@ from lake.core.printable import printable
 from lake.images.center_crop import CenterCrop, Interpolation
 from lake.images.types import Resize
 from model.code import CODE_FILE
-from model.graphs import GRAPH_FILES
+from model.graphs import GRAPH_FILES, has_graphs
 from model.normalization import Normalization
 from model.spec import (
     CHANNELS,
@@ -139,7 +139,7 @@ def from_json(document: Json, where: str) -> Spec:
     latent = _latent(top, kind, takes)
     if top.has("code") != (CODE_FILE in top.fields("files").value):
         raise top.wrong("code", top.value.get("code"))
-    return Spec(
+    spec = Spec(
         kind=kind,
         input=takes,
         latent=latent,
@@ -152,6 +152,9 @@ def from_json(document: Json, where: str) -> Spec:
         code=_code(top) if top.has("code") else None,
         training=top.get("training", dict),
     )
+    if not spec.has_keras_model and not has_graphs(spec):
+        raise top.wrong("files", sorted(spec.files))
+    return spec
 
 
 class _Fields:
@@ -356,11 +359,7 @@ def _code(top: _Fields) -> OwnCode:
 
 
 def _files(fields: _Fields) -> dict[str, FileEntry]:
-    if (
-        not {"model.keras", "golden.npz"}
-        <= fields.value.keys()
-        <= {"model.keras", "golden.npz", *GRAPH_FILES, CODE_FILE}
-    ):
+    if not {"golden.npz"} <= fields.value.keys() <= {"model.keras", "golden.npz", *GRAPH_FILES, CODE_FILE}:
         raise fields.wrong("", sorted(fields.value))
     return {name: _file_entry(fields.fields(name)) for name in sorted(fields.value)}
 

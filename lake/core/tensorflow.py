@@ -64,6 +64,19 @@ def is_installed() -> bool:
     return is_started() or find_spec("tensorflow") is not None
 
 
+def require_tensorflow(what: str) -> None:
+    """Check that there is one, before anything that takes long.
+
+    Args:
+      what: needs it, for the message.
+
+    Raises:
+      UsageError: there is none.
+    """
+    if not is_installed():
+        raise UsageError(f"{what} needs {NOT_INSTALLED}")
+
+
 def keras() -> Any:
     """The ``keras`` module, with TensorFlow as its backend.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lake.cli.options import STORES, given
 from lake.core.errors import UsageError
+from lake.core.tensorflow import require_tensorflow
 from model.cli.export_options import EXPORT
 from model.cli.train import bundle_value
 from model.graphs import has_graphs
@@ -73,6 +74,8 @@ def _again(options: Namespace) -> tuple[dict[str, Any], str]:
 
     if options.file is None:
         raise UsageError("--again needs the bundle: latentlake export --again BUNDLE")
+    require_tensorflow("export --again")
+
     others = {option.field: option.flag for option in EXPORT if option not in STORES} | {"output": "", "again": ""}
     if unused := [flag for field, flag in others.items() if flag and hasattr(options, field)]:
         raise UsageError(f"{unused[0]} does not go with --again, which changes nothing of a bundle; leave it out")
@@ -125,4 +128,6 @@ def _code_needed(spec: Spec) -> str:
 def _executors(spec: Spec) -> str:
     if spec.quantization:
         return "onnx only, for it is in int8"
+    if not spec.has_keras_model:
+        return "onnx"
     return "onnx, tensorflow" if has_graphs(spec) else "tensorflow only, for it does not convert to ONNX"

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 from lake.cli.interrupt import INTERRUPTED, hearing_interrupts
 from lake.cli.options import store_options
-from lake.core.errors import LatentlakeError, UsageError
+from lake.core.errors import LatentlakeError
 from lake.core.line_warnings import warnings_in_lines
 from lake.core.printable import printable
-from lake.core.tensorflow import NOT_INSTALLED, is_installed
 from lake.storage import configure
 from model.cli import check, export, train
 from model.cli.parser import parse
@@ -54,8 +53,6 @@ def run(options: Namespace) -> int:
     Returns:
       The exit status.
     """
-    if not is_installed():  # before anything that takes long
-        raise UsageError(f"{options.command} needs {NOT_INSTALLED}")
     value, text = _COMMANDS[options.command](options)
     lines = "\n".join(printable(line, _MOST) for line in text.split("\n"))
     print(json.dumps(value, indent=2) if options.json else lines)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lake.cli.options import INPUT, STORES, given
 from lake.core.errors import UsageError
+from lake.core.tensorflow import require_tensorflow
 from lake.inputs.apart import check_apart
 from model.cli.train_options import EPOCH_KINDS, KINDS_OF_FIELD
 from model.training.options import DenoiserOptions, TrainingOptions
@@ -30,6 +31,7 @@ def run(options: Namespace) -> tuple[dict[str, object], str]:
     Raises:
       UsageError: an option does not apply to this kind of model.
     """
+    require_tensorflow("train")
     kind = getattr(options, "kind", EPOCH_KINDS[0])
     _check_fields(options, kind)
     check_apart(options.input, options.output)

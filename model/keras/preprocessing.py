@@ -5,10 +5,23 @@ from typing import Any
 
 import numpy as np
 
+from model.keras.wrap import wrapped_model
+from model.likeness import OuterLayers
+
 # Layers that pass the values on as they are, as far as their range goes.
 _PASSING = {"InputLayer", "Cast", "Dropout", "GaussianNoise", "Identity", "Permute", "Reshape", "Resizing"}
 _PASSING |= {"ExpandDims", "Squeeze"}
 _ACTIVATIONS = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
+
+
+def outer_layers(model: Any) -> OuterLayers:
+    """What is known of the first and last layers of a Keras model."""
+    inner = wrapped_model(model)
+    return OuterLayers(
+        scaling=first_scaling(model),
+        activation=last_activation(model),
+        inner_activation=None if inner is None else last_activation(inner),
+    )
 
 
 def first_scaling(model: Any) -> tuple[float, float] | None:

@@ -36,6 +36,11 @@ def choose_executor(bundle: "Bundle", asked: str | None = None) -> str:
         )
     if kind is None and asked in (None, "tensorflow") and bundle.spec.code is not None and not bundle.allow_code:
         raise refuse_code(bundle.uri)
+    if kind is None and not bundle.spec.has_keras_model:
+        raise BundleError(
+            f"{bundle.uri}: the executor {asked!r} cannot run it, for it was made of an ONNX file "
+            "and has no Keras model; leave out --executor"
+        )
     if kind is None and asked in (None, "tensorflow") and not is_installed():
         what = "a bundle without graphs" if asked is None else f"--executor {asked}"
         raise BundleError(f"{bundle.uri}: {what} needs {NOT_INSTALLED}")

@@ -21,7 +21,7 @@ _ARGUMENTS = "\n\nArguments received by "
 
 
 class TensorFlowExecutor(Executor):
-    """Runs every bundle but those in integers, and with code that nobody has allowed to run, where it is installed.
+    """Runs every bundle of a Keras model but those in integers, and with code that nobody has allowed to run.
 
     Args:
       model: a Keras model.
@@ -38,7 +38,8 @@ class TensorFlowExecutor(Executor):
     def runs(cls, bundle: Bundle) -> bool:
         # What the Keras model of one in integers gives are not its golden outputs.
         allowed = bundle.spec.code is None or bundle.allow_code
-        return is_installed() and bundle.spec.quantization is None and allowed
+        floats = bundle.spec.has_keras_model and bundle.spec.quantization is None
+        return is_installed() and floats and allowed
 
     @classmethod
     def load(cls, bundle: Bundle) -> "TensorFlowExecutor":

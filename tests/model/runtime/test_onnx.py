@@ -179,8 +179,9 @@ def test_graphs_are_added_to_an_old_bundle(bundle, tmp_path):
 
 def _changed(change):
     node, tensor = onnx.helper.make_node, onnx.helper.make_tensor("w", 1, [1], [2.0])
-    graph = onnx.GraphProto(node=[node("Add", ["x", "w"], ["y"])], initializer=[tensor])
-    model = onnx.ModelProto(ir_version=8, graph=graph)
+    value = onnx.helper.make_tensor_value_info("x", 1, ["n", 4])
+    graph = onnx.GraphProto(node=[node("Add", ["x", "w"], ["y"])], initializer=[tensor], input=[value])
+    model = onnx.ModelProto(ir_version=8, graph=graph, opset_import=[onnx.helper.make_opsetid("", 18)])
     change(model, node)
     return model.SerializeToString()
 
