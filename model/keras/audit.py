@@ -62,6 +62,7 @@ _CLASSES: dict[str, set[str] | None] = {
     "keras.src.ops.numpy": None,
     # Weights of one dimension, multiplied; and one that in training alone drops a branch.
     "keras.src.applications.convnext": {"LayerScale", "StochasticDepth"},
+    "keras.src.applications.inception_resnet_v2": {"CustomScaleLayer"},  # a sum, one side of it scaled
     "model.layers": {"Sampling"},
 }
 _REGISTERED = {("model.layers", "Sampling"): "latentlake>Sampling"}  # this project's own layers

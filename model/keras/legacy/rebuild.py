@@ -15,6 +15,7 @@ from lake.core.printable import printable
 from model.keras.archive import CONFIG, METADATA, WEIGHTS, check_members, read_json
 from model.keras.audit import MODEL_CLASSES, check_config
 from model.keras.legacy.hdf5 import keras_version, known_version, read_architecture
+from model.keras.legacy.heap import check_heap
 from model.keras.legacy.repair import repaired
 from model.keras.legacy.weights import copy_weights, pairs_of_archive, pairs_of_hdf5
 from model.keras.load import build_model, keras_reason
@@ -66,6 +67,7 @@ def rebuild_legacy(data: bytes, where: str) -> Rebuilt | None:
 
 
 def _from_hdf5(data: bytes, where: str) -> Rebuilt:
+    check_heap(data, where)
     stored = check_weights(io.BytesIO(data), len(data), where, "it")
     with _open(data, where) as file:
         config, version = read_architecture(file, where), keras_version(file, where)
