@@ -20,7 +20,6 @@ from model.export_parts import (
     TOLERANCE,
     input_of,
     other_output_range,
-    read_file,
     record_golden,
     stated_ranges,
 )
@@ -37,6 +36,7 @@ from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
 from model.load_parts import code_needed, load_again, load_parts
 from model.onnx_import.export import export_onnx
+from model.onnx_import.source import read_graph
 from model.parts import Parts
 from model.pixels import to_unit
 from model.probe import Probe
@@ -64,6 +64,8 @@ def export(
     variance: str | None = None,
     kind: str | None = None,
     code: Path | None = None,
+    allow_graph: bool = False,
+    serving_signature: str | None = None,
     precision: str | None = None,
     calibrate: str | None = None,
     training: Mapping[str, Json] | None = None,
@@ -80,10 +82,10 @@ def export(
       ```
 
     Args:
-      path: the ``.keras`` file, or an HDF5 file (``.h5``) with a whole model, of Keras 2 or 3, or an ONNX file (see
-        ``model.onnx_import.export``). The model has one output and one input, or a second input for the noise level.
-        One that takes its channels first (C, H, W) is wrapped to take images. Of several outputs, the one that has the
-        shape of the input is kept, or else the latent. Or the files of an encoder and a decoder.
+      path: the ``.keras`` file, or an HDF5 file (``.h5``) with a whole model, of Keras 2 or 3, an ONNX file or a
+        SavedModel (see ``model.onnx_import.export``). The model has one output and one input, or a second input for the
+        noise level. One that takes its channels first (C, H, W) is wrapped to take images. Of several outputs, the one
+        that has the shape of the input is kept, or else the latent. Or the files of an encoder and a decoder.
       latent: name or path (``encoder/bottleneck``) of the layer whose output is the latent. The name of a nested model
         stands for its output. Outputs with several dimensions are flattened. None for a model that only denoises. Of an
         encoder in a file of its own, the name or position of an output; None for its only one.
@@ -100,6 +102,8 @@ def export(
         becomes; None for the precision in the file.
       calibrate: URI of images like those that the model is for, to find scales with and to measure what they cost; of
         a denoiser without noise. Only for 'int8', and needed there.
+      allow_graph: whether ``path`` may be a TensorFlow SavedModel, a program, which is loaded, and converted to ONNX.
+      serving_signature: which of its signatures; None for 'serving_default', or the only one.
       training: provenance to keep in the bundle.
       judge: is told how the golden outputs compare with the golden inputs, for a model that puts out images, before
         anything is written. It may raise an error. The default logs what does not look right.
@@ -116,11 +120,12 @@ def export(
     refuse_existing(output)
     given = preprocessing or Preprocessing()
     where, own = str(path), None if code is None else read_code(code)
-    if isinstance(path, Path) and refuse_other(where).name == "onnx":
+    graph = None
+    if isinstance(path, Path):
+        graph = read_graph(path, refuse_other(where), allow_graph=allow_graph, signature=serving_signature)
+    if graph is not None:
         _check_of_graph(precision, kind, code)
-        return export_onnx(
-            read_file(where), where, latent, output, given, variance=variance, training=training or {}, judge=judge
-        )
+        return export_onnx(graph, where, latent, output, given, variance=variance, training=training or {}, judge=judge)
     require_tensorflow("export")
     loaded = load_parts(path, own, given.input_shape)
     try:

@@ -24,6 +24,10 @@ _SAVE = "load it where it was made, and save the model whole: model.save('model.
 _ARCHITECTURE = (
     f"it has no architecture: build the network in Python, load_weights() it, {_SAVE.partition(', and ')[2]}"
 )
+_GRAPH = (
+    "if you trust it: latentlake export {where} --allow-graph --latent OUTPUT --output BUNDLE, which checks its "
+    "operations, loads it, and converts it to ONNX; or save the Keras model that it was made from as .keras"
+)
 _TORCH = (
     "where its network's code is, write it as an ONNX file: torch.onnx.export(model.eval(), example, 'model.onnx'), "
     "and export that"
@@ -57,7 +61,7 @@ FILE_KINDS = _kinds(
     ("hdf5-weights", "an HDF5 file with weights alone (save_weights)", _ARCHITECTURE),
     ("hdf5-data", "an HDF5 file that holds no Keras model", f"if it should: {_SAVE}"),
     ("bundle", "a bundle already", "name it as it is: --model {where}"),
-    ("saved-model", "a TensorFlow SavedModel, a program whose layers have no names", _SAVE),
+    ("saved-model", "a TensorFlow SavedModel, a program", _GRAPH, True),
     ("checkpoint", "a TensorFlow checkpoint", _ARCHITECTURE),
     ("frozen-graph", "a TensorFlow graph (.pb), a program whose layers have no names", _SAVE),
     ("tflite", "a TensorFlow Lite file", f"it was made from a Keras model: {_SAVE}"),

@@ -18,6 +18,7 @@ from model.keras.functional import as_functional
 from model.keras.load import load_model
 from model.keras.own_classes import running
 from model.keras.saved import read_saved
+from model.onnx_import.source import GRAPH_KINDS
 from model.parts import Parts
 from model.spec import Json, OwnCode, Shape
 
@@ -53,8 +54,8 @@ def load_parts(path: Path | Parts, code: Code | None, shape: Shape | None) -> Lo
     """
     files = path.files if isinstance(path, Parts) else {"model": path}
     for file in files.values():
-        if refuse_other(str(file)).name == "onnx":
-            raise UsageError(f"{file}: parts are Keras models; export the ONNX file of the whole network")
+        if refuse_other(str(file)).name in GRAPH_KINDS:
+            raise UsageError(f"{file}: parts are Keras models; export the graph of the whole network")
     if code is not None:
         _LOG.warning("running %s", printable(code.describe(), 2000))
     with running(code):

@@ -47,6 +47,8 @@ def run(options: Namespace) -> tuple[dict[str, Any], str]:
         options.output.rstrip("/"),
         Preprocessing(**{**named, **tuples}),
         variance=getattr(options, "variance", None),
+        allow_graph=hasattr(options, "allow_graph"),
+        serving_signature=getattr(options, "serving_signature", None),
         code=Path(options.code) if hasattr(options, "code") else None,
         precision=getattr(options, "precision", None),
         calibrate=getattr(options, "calibrate", None),

@@ -65,6 +65,19 @@ EXPORT = (
         "the model needs it, which jobs on TensorFlow take with --allow-code only",
     ),
     Option(
+        flag="--allow-graph",
+        field="allow_graph",
+        switch=True,
+        help="FILE is a TensorFlow SavedModel, which is a program: check its operations, load it, and convert it to "
+        "ONNX; --latent and --log-variance name outputs of its signature",
+    ),
+    Option(
+        flag="--serving-signature",
+        field="serving_signature",
+        metavar="NAME",
+        help="which signature of a SavedModel (default serving_default, or the only one)",
+    ),
+    Option(
         flag="--output",
         field="output",
         metavar="BUNDLE",
