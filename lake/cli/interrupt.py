@@ -72,13 +72,62 @@ def _watch(arrived: int, out: int, advice: str, ended: threading.Event) -> None:
     while (number := os.read(arrived, 1)) != b"\0":
         if number[0] != signal.SIGINT:
             continue
-        if out >= 0:
-            # Not by print: the interrupted code may hold the lock of the stream.
-            bar_end = "\n" if os.isatty(out) else ""
-            os.write(out, f"{bar_end}interrupted{advice}\n".encode())
+        if (deferral := _deferral) is not None and not deferral.heard:
+            deferral.heard = True
+            _say(out, deferral.promise)
+            continue
+        _say(out, advice)
         if not ended.wait(_PATIENCE):
             _leave()
         return
+
+
+def _say(out: int, text: str) -> None:
+    if out >= 0:
+        # Not by print: the interrupted code may hold the lock of the stream.
+        bar_end = "\n" if os.isatty(out) else ""
+        os.write(out, f"{bar_end}interrupted{text}\n".encode())
+
+
+class _Deferral:
+    """Of a block that ends by itself once it is interrupted."""
+
+    def __init__(self, promise: str) -> None:
+        self.promise, self.heard = promise, False
+
+
+_deferral: _Deferral | None = None  # of the block that runs
+
+
+@contextmanager
+def deferring_interrupts(promise: str) -> Iterator[threading.Event]:
+    """Let a block end by itself when it is interrupted. Interrupted once more, it ends as without this.
+
+    Args:
+      promise: what the line says after "interrupted", where ``hearing_interrupts`` prints one.
+
+    Yields:
+      Set once the block was interrupted.
+    """
+    global _deferral
+    asked, before = threading.Event(), signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield asked
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        again = asked.is_set()
+        asked.set()
+        if again:
+            before(number, frame)
+
+    _deferral = _Deferral(promise)
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        _deferral = None
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

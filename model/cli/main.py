@@ -56,4 +56,4 @@ def run(options: Namespace) -> int:
     value, text = _COMMANDS[options.command](options)
     lines = "\n".join(printable(line, _MOST) for line in text.split("\n"))
     print(json.dumps(value, indent=2) if options.json else lines)
-    return 0
+    return INTERRUPTED if value.get("interrupted") else 0

@@ -1,22 +1,28 @@
 """The command ``latentlake train``, its progress and its result."""
 
 import shlex
-import sys
-import time
+import threading
 from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lake.cli.interrupt import deferring_interrupts
 from lake.cli.options import INPUT, STORES, given
 from lake.core.errors import UsageError
 from lake.core.tensorflow import require_tensorflow
 from lake.inputs.apart import check_apart
 from model.cli.train_options import EPOCH_KINDS, KINDS_OF_FIELD
+from model.cli.training_progress import TrainingProgress
 from model.training.options import DenoiserOptions, TrainingOptions
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
-    from model.training.autoencoder import Trained, Watcher
+    from model.training.autoencoder import Trained
     from model.training.denoiser import TrainedDenoiser, TrainingReport
+    from model.training.epochs import Watcher
+
+_PROMISE = ": writing the bundle of the best weights so far, if there are any; once more to end at once"
 
 
 def run(options: Namespace) -> tuple[dict[str, object], str]:
@@ -77,41 +83,50 @@ def _train_epochs(options: Namespace, name: str) -> tuple[dict[str, object], lis
     if "input_shape" in fields:
         fields["input_shape"] = tuple(fields["input_shape"])
     describe = kind.objective(0.0, 0.0).describe
-    trained = train(TrainingOptions(**{**fields, "kind": name}), _watcher(describe))
+    with _stoppable() as begin:
+        chosen = TrainingOptions(**{**fields, "kind": name})
+        trained = train(chosen, _watcher(describe, begin), resume=hasattr(options, "resume"))
     return _value(trained), _text(trained, options, describe)
 
 
-def _watcher(describe: Any) -> "Watcher":
-    from model.training.autoencoder import Epoch, Watcher
-
-    # A log file gets one line per epoch, no bar.
-    live = sys.stderr.isatty()
+def _watcher(describe: Any, begin: Callable[[], threading.Event]) -> "Watcher":
+    from model.training.checkpoint import Stops
+    from model.training.epochs import Epoch, Watcher
 
     class Terminal(Watcher):
         """A bar on a terminal, and a line for every epoch."""
 
         def __init__(self) -> None:
-            self._shown = 0.0
+            self._progress = TrainingProgress()
 
         def loading(self) -> None:
-            self._print("reading the samples")
+            self._progress.line("reading the samples")
+
+        def begin(self) -> Stops:
+            asked = begin()
+            return lambda _: asked.is_set()
 
         def step(self, epoch: int, done: int, samples: int) -> None:
-            now = time.monotonic()
-            if live and now - self._shown > 0.1:  # seconds; a terminal shows no more
-                self._shown = now
-                filled = 24 * done // samples
-                bar = "█" * filled + "░" * (24 - filled)
-                print(f"\r{bar} epoch {epoch}  {done:,} of {samples:,}\x1b[K", end="", file=sys.stderr, flush=True)
+            self._progress.steps(f"epoch {epoch}", done, samples)
 
         def epoch(self, epoch: Epoch) -> None:
             losses = f"{describe(epoch.loss)}  validation {describe(epoch.val_loss)}"
-            self._print(f"epoch {epoch.epoch:>3}  {losses}  {epoch.seconds:.1f} s")
-
-        def _print(self, line: str) -> None:
-            print(f"\r{line}\x1b[K" if live else line, file=sys.stderr, flush=True)
+            self._progress.line(f"epoch {epoch.epoch:>3}  {losses}  {epoch.seconds:.1f} s")
 
     return Terminal()
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], threading.Event]]:
+    """Give a function that begins to wait for an interruption, which then ends the training and not the block."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(deferring_interrupts(_PROMISE))
+
+
+def _stopped(trained: "Trained | TrainedDenoiser", what: str) -> list[str]:
+    return (
+        [f"interrupted: the bundle has {what}; the same command with --resume goes on"] if trained.interrupted else []
+    )
 
 
 def _value(trained: "Trained") -> dict[str, object]:
@@ -124,6 +139,7 @@ def _value(trained: "Trained") -> dict[str, object]:
         "loss": trained.best.loss,
         "val_loss": trained.best.val_loss,
         "psnr_db": round(trained.psnr, 2),
+        **({"interrupted": True} if trained.interrupted else {}),
     }
 
 
@@ -132,6 +148,7 @@ def _text(trained: "Trained", options: Namespace, describe: Any) -> list[str]:
     return [
         f"trained on {trained.samples:,} samples, best in epoch {best.epoch} of {len(trained.epochs)}",
         f"validation on {trained.validation_samples:,}: {describe(best.val_loss)}, PSNR {trained.psnr:.1f} dB",
+        *_stopped(trained, f"the weights of epoch {best.epoch}, the best so far"),
         *_bundle_lines(trained.bundle),
         f"next: latentlake encode {_reading(options)} --model {uri} --output latents",
     ]
@@ -158,14 +175,32 @@ def _typed(value: Any) -> str:
 
 
 def _train_denoiser(options: Namespace) -> tuple[dict[str, object], list[str]]:
+    from model.training.checkpoint import Stops
     from model.training.denoiser import train_denoiser
 
-    print("reading the images", file=sys.stderr, flush=True)
-    trained = train_denoiser(DenoiserOptions(**_given(options, DenoiserOptions, numeric=False)), _print_step)
+    progress, chosen = TrainingProgress(), DenoiserOptions(**_given(options, DenoiserOptions, numeric=False))
+    progress.line("reading the images")
+    with _stoppable() as begin:
+
+        def begin_steps() -> Stops:
+            asked = begin()
+
+            def stops(done: int) -> bool:
+                progress.steps("steps", done, chosen.steps)
+                return asked.is_set()
+
+            return stops
+
+        trained = train_denoiser(
+            chosen,
+            lambda report, steps: progress.line(_step_line(report, steps)),
+            begin_steps,
+            resume=hasattr(options, "resume"),
+        )
     return _denoiser_value(trained), _denoiser_text(trained, options)
 
 
-def _print_step(report: "TrainingReport", steps: int) -> None:
+def _step_line(report: "TrainingReport", steps: int) -> str:
     from model.training.schedule import share_done
 
     left = int(report.seconds * (1 / share_done(report.step, steps) - 1))
@@ -175,7 +210,7 @@ def _print_step(report: "TrainingReport", steps: int) -> None:
         *([f"held out {_ratios(report)}"] if report.psnr else []),
         f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left",
     ]
-    print("  ".join(parts), file=sys.stderr, flush=True)
+    return "  ".join(parts)
 
 
 def _ratios(report: "TrainingReport") -> str:
@@ -191,6 +226,7 @@ def _denoiser_value(trained: "TrainedDenoiser") -> dict[str, object]:
         "psnr_db": dict(trained.reports[-1].psnr),
         "operations_per_pixel": trained.operations,
         "seconds": trained.reports[-1].seconds,
+        **({"interrupted": True} if trained.interrupted else {}),
     }
 
 
@@ -199,6 +235,7 @@ def _denoiser_text(trained: "TrainedDenoiser", options: Namespace) -> list[str]:
     return [
         f"trained on {trained.images:,} images in {last.step:,} steps, {trained.operations / 1e6:.3f} MFLOP per pixel",
         f"held out {trained.held_out:,}: {_ratios(last)}",
+        *_stopped(trained, f"the weights of step {last.step:,}"),
         *_bundle_lines(trained.bundle),
         f"next: latentlake {job} --noise-level 25 --output denoised",
     ]

@@ -142,6 +142,12 @@ TRAIN = (
         "vectors; denoiser: for images of any size",
     ),
     Option(flag="--output", field="output", required=True, metavar="BUNDLE", help="directory to write the bundle to"),
+    Option(
+        flag="--resume",
+        field="resume",
+        switch=True,
+        help="go on with a training that was interrupted, by the same command; the bundle that it left is replaced",
+    ),
     *(option for option in INPUT if option.flag not in _NOT_FOR_TRAINING),
     *STORES,
     *SCHEDULE,

@@ -1,8 +1,6 @@
 """Train an autoencoder in epochs over samples of one shape, and write its bundle."""
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,35 +8,18 @@ import numpy as np
 
 from lake.cli.check import check_decode
 from lake.core.errors import UsageError
-from lake.core.tensorflow import keras, tensorflow
 from lake.images.types import Target
 from lake.inputs.load import first_shape, iter_pixels
-from model.bundle import Bundle, refuse_existing
+from model.bundle import Bundle
 from model.export_trained import export_trained
 from model.runtime.runtime import Runtime
 from model.spec import Json, Preprocessing, Shape
+from model.training.checkpoint import check_output, remove_interim
+from model.training.epochs import Epoch, Epochs, Watcher
 from model.training.kinds import TRAINED, Kind
 from model.training.loss_curve import write_curve
-from model.training.losses import Loss, Objective
 from model.training.options import TrainingOptions
-from model.training.samples import TrainingSamples, load_samples, normalized
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """The result of one epoch.
-
-    Attributes:
-      epoch: its number, from 1.
-      loss: mean loss of the training samples.
-      val_loss: mean loss of the validation samples afterwards.
-      seconds: how long it took.
-    """
-
-    epoch: int
-    loss: float
-    val_loss: float
-    seconds: float
+from model.training.samples import TrainingSamples, load_samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +33,7 @@ class Trained:
       psnr: mean PSNR in dB over the validation samples, of the bundle as it was written.
       samples: number of training samples.
       validation_samples: number of validation samples.
+      interrupted: whether the watcher stopped it before its end. The checkpoint is still there.
     """
 
     bundle: Bundle
@@ -60,42 +42,29 @@ class Trained:
     psnr: float
     samples: int
     validation_samples: int
+    interrupted: bool = False
 
 
-class Watcher:
-    """Receives the progress of a training. This base class ignores it."""
-
-    def loading(self) -> None:
-        """Called before the samples are read."""
-
-    def step(self, epoch: int, done: int, samples: int) -> None:
-        """Called after each step.
-
-        Args:
-          epoch: number of the epoch.
-          done: number of samples that were trained on in this epoch.
-          samples: number of all training samples.
-        """
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Called after each epoch."""
-
-
-def train(options: TrainingOptions, watcher: Watcher | None = None) -> Trained:
+def train(options: TrainingOptions, watcher: Watcher | None = None, *, resume: bool = False) -> Trained:
     """Train a model and write its bundle.
 
-    On one machine, equal options and inputs give equal weights.
+    Called again after an interruption, it continues after the last epoch that had ended. On one machine, equal options
+    and inputs give equal weights, however often the training was interrupted.
 
     Args:
       options: everything that the training depends on.
-      watcher: receives the progress; None for nobody.
+      watcher: receives the progress, and may stop the training; None for nobody. A bundle of the best weights so far is
+        written then.
+      resume: whether a training is to go on that was stopped: its bundle is replaced.
 
     Raises:
       UsageError: the options do not fit the input, or the loss is not finite.
       InputError: the input cannot be read.
-      OutputError: ``options.output`` holds a bundle already.
+      OutputError: ``options.output`` holds a bundle already, or the checkpoint of another training; or with ``resume``
+        no checkpoint.
+      KeyboardInterrupt: it was stopped before the first epoch had ended.
     """
-    refuse_existing(options.output)
+    check_output(options.output, resume=resume)
     watcher = watcher or Watcher()
     kind = TRAINED[options.kind]
     shape = options.input_shape or first_shape(options.inputs, selection=options.selection, format=options.format)
@@ -103,13 +72,19 @@ def train(options: TrainingOptions, watcher: Watcher | None = None) -> Trained:
     watcher.loading()
     samples = load_samples(lambda: _pixels(options, shape), options.validation_fraction)
     objective = kind.objective(options.noise / 255, options.agreement)
-    model, epochs, best = _fit(options, kind, objective, shape, samples, watcher)
-    bundle = _bundle(options, kind, model, samples, best)
+    run = Epochs(options, kind, objective, shape, samples)
+    interrupted = run.train(watcher)
+    epochs, best = tuple(run.epochs), run.best
+    remove_interim(options.output)
+    bundle = _bundle(options, kind, run.model, samples, best)
     _write_curve(options.output, objective.measure, epochs, best)
+    if not interrupted:
+        run.checkpoint.remove()
     return Trained(
         bundle=bundle,
         epochs=epochs,
         best=best,
+        interrupted=interrupted,
         psnr=_psnr(Runtime.load(bundle), samples),
         samples=samples.count,
         validation_samples=len(samples.validation),
@@ -132,102 +107,6 @@ def _check(options: TrainingOptions, kind: Kind, shape: Shape) -> None:
 def _pixels(options: TrainingOptions, shape: Shape) -> Any:
     target = Target(shape=shape, **options.policy)
     return iter_pixels(options.inputs, target=target, selection=options.selection, format=options.format)
-
-
-def _fit(
-    options: TrainingOptions,
-    kind: Kind,
-    objective: Objective,
-    shape: Shape,
-    samples: TrainingSamples,
-    watcher: Watcher,
-) -> tuple[Any, tuple[Epoch, ...], Epoch]:
-    tensorflow(training=True)
-    # Before the network is built, because its initial weights are random.
-    keras().utils.set_random_seed(options.seed)
-    model = kind.build(shape, options.latent_dim, samples.statistics)
-    trainer = _Trainer(options, kind.decay, objective, model, samples)
-    epochs: list[Epoch] = []
-    best, weights = None, model.get_weights()
-    for number in range(1, options.epochs + 1):
-        epoch = trainer.epoch(number, watcher)
-        epochs.append(epoch)
-        watcher.epoch(epoch)
-        if best is None or epoch.val_loss < best.val_loss:
-            best, weights = epoch, model.get_weights()
-        if number - best.epoch >= options.patience:
-            break
-    # Early stopping: the last epochs are worse than the best one.
-    model.set_weights(weights)
-    assert best is not None
-    return model, tuple(epochs), best
-
-
-class _Trainer:
-    """Runs epochs. The learning rate is constant at first and falls to 0 along a cosine at the end of the training."""
-
-    def __init__(
-        self, options: TrainingOptions, decay: float, objective: Objective, model: Any, samples: TrainingSamples
-    ) -> None:
-        self._options, self._samples, self._prepare, self._decay = options, samples, objective.prepare, decay
-        self._rng = np.random.default_rng(options.seed)
-        self._optimizer = keras().optimizers.Adam(options.learning_rate)
-        # Elements of a vector may have different units, so each is weighted; pixels all have the same.
-        variance = samples.statistics.variance if samples.validation.ndim == 2 else np.ones(1)
-        signature = [tensorflow().TensorSpec((None, *samples.validation.shape[1:]), "float32")] * objective.arrays
-        self._step, self._loss = _functions(self._optimizer, objective.loss(model, variance), signature)
-
-    def epoch(self, number: int, watcher: Watcher) -> Epoch:
-        """Train for one epoch and measure the validation loss."""
-        started = time.monotonic()
-        epoch = Epoch(
-            epoch=number,
-            loss=self._train(number, watcher),
-            val_loss=self._validate(),
-            seconds=time.monotonic() - started,
-        )
-        if not math.isfinite(epoch.loss + epoch.val_loss):
-            raise UsageError(f"the loss is not finite in epoch {number}; give a smaller --learning-rate")
-        return epoch
-
-    def _train(self, number: int, watcher: Watcher) -> float:
-        total, done, count = 0.0, 0, self._samples.count
-        for batch in self._samples.batches(self._options.batch_size, self._rng):
-            self._optimizer.learning_rate.assign(self._rate((number - 1 + done / count) / self._options.epochs))
-            total += float(self._step(*self._prepare(batch, self._rng))) * len(batch)
-            done += len(batch)
-            watcher.step(number, done, count)
-        return total / done
-
-    def _rate(self, share: float) -> float:
-        """Return the learning rate when this share of the training is done, 0 to 1."""
-        falling = max(0.0, (share - (1 - self._decay)) / self._decay)
-        return self._options.learning_rate * (0.5 + 0.5 * math.cos(math.pi * falling))
-
-    def _validate(self) -> float:
-        rng, total = np.random.default_rng(self._options.seed), 0.0  # the same noise after every epoch
-        samples, size = self._samples.validation, self._options.batch_size
-        for start in range(0, len(samples), size):
-            batch = normalized(samples[start : start + size])
-            total += float(self._loss(*self._prepare(batch, rng))) * len(batch)
-        return total / len(samples)
-
-
-def _functions(optimizer: Any, loss: Loss, signature: list[Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Compile the training step, and the loss without a step."""
-    tf = tensorflow()
-
-    def step(*arrays: Any) -> Any:
-        with tf.GradientTape() as tape:
-            value = loss.value(arrays, True)
-        optimizer.apply(tape.gradient(value, loss.variables), loss.variables)
-        return value
-
-    optimizer.build(loss.variables)
-    return (
-        tf.function(step, input_signature=signature, autograph=False),
-        tf.function(lambda *arrays: loss.value(arrays, False), input_signature=signature, autograph=False),
-    )
 
 
 def _bundle(options: TrainingOptions, kind: Kind, model: Any, samples: TrainingSamples, best: Epoch) -> Bundle:

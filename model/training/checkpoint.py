@@ -1,19 +1,67 @@
 """Checkpoints: a long training continues after an interruption as if there had been none."""
 
+import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from lake.core.errors import OutputError
 from lake.storage import join, put, store_for
+from model.bundle import SPEC_FILE, refuse_existing
 from model.golden import pack
+from model.pixels import Pixels
 from model.spec import Json
 
 FILE = "checkpoint.npz"
+# Told after each step how many are done: whether the training is to end with what it has.
+Stops: TypeAlias = Callable[[int], bool]
+
+
+def never_stops(_: int) -> bool:
+    """Let a training come to its end."""
+    return False
+
+
+def check_output(output: str, *, resume: bool) -> None:
+    """Check that a training may write its bundle.
+
+    Args:
+      output: URI of the future bundle's directory.
+      resume: whether a training there is to go on, which may have left a bundle.
+
+    Raises:
+      OutputError: a bundle is there; or with ``resume`` no checkpoint is.
+    """
+    store, there = store_for(output), join(output, FILE)
+    interrupted = store.stat(there) is not None
+    if resume and not interrupted:
+        raise OutputError(f"{there}: not there, so there is nothing to resume; leave --resume out")
+    if not resume and interrupted and store.stat(join(output, SPEC_FILE)) is not None:
+        raise OutputError(
+            f"{output}: holds a bundle already, of a training that was interrupted: give --resume to go on with it, or "
+            "remove it"
+        )
+    if not resume:
+        refuse_existing(output)
+
+
+def remove_interim(output: str) -> None:
+    """Remove the bundle that an interruption of this training left, before the next one is written."""
+    store = store_for(output)
+    if store.stat(join(output, SPEC_FILE)) is not None:
+        store.delete(join(output, SPEC_FILE))
+
+
+def digest_of(arrays: Iterable[Pixels]) -> str:
+    """SHA-256 of the bytes of some arrays, as 64 hexadecimal digits."""
+    sha256 = hashlib.sha256()
+    for array in arrays:
+        sha256.update(np.ascontiguousarray(array).data.cast("B"))
+    return sha256.hexdigest()
 
 
 class Checkpoint:

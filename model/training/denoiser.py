@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,11 +13,11 @@ from lake.core.errors import UsageError
 from lake.core.tensorflow import keras, tensorflow
 from lake.images.types import Color
 from lake.inputs.load import first_shape
-from model.bundle import Bundle, refuse_existing
+from model.bundle import Bundle
 from model.export_trained import export_trained
 from model.keras.precision import multiplies_bfloat16
 from model.spec import Json, Preprocessing
-from model.training.checkpoint import Checkpoint
+from model.training.checkpoint import Checkpoint, Stops, check_output, never_stops, remove_interim
 from model.training.crops import (
     LEVELS,
     Batch,
@@ -67,6 +67,7 @@ class TrainedDenoiser:
       images: number of training images.
       held_out: number of held-out images.
       operations: floating-point operations per pixel.
+      interrupted: whether it was stopped before its end. The last checkpoint is still there, if there was one.
     """
 
     bundle: Bundle
@@ -74,12 +75,19 @@ class TrainedDenoiser:
     images: int
     held_out: int
     operations: float
+    interrupted: bool = False
 
 
 Watch: TypeAlias = Callable[[TrainingReport, int], None]  # a report, and the steps in all
 
 
-def train_denoiser(options: DenoiserOptions, watch: Watch) -> TrainedDenoiser:
+def _go_on() -> Stops:
+    return never_stops
+
+
+def train_denoiser(
+    options: DenoiserOptions, watch: Watch, begin: Callable[[], Stops] = _go_on, *, resume: bool = False
+) -> TrainedDenoiser:
     """Train a denoiser and write its bundle.
 
     Called again after an interruption, it continues from the last checkpoint. On one machine, equal options and inputs
@@ -88,26 +96,33 @@ def train_denoiser(options: DenoiserOptions, watch: Watch) -> TrainedDenoiser:
     Args:
       options: everything that the training depends on.
       watch: called with each report and the total number of steps.
+      begin: called once the images are read. What it returns is told after each step how many are done, and may stop
+        the training: a bundle of the weights so far is written then.
+      resume: whether a training is to go on that was stopped: its bundle is replaced.
 
     Raises:
       UsageError: the options do not fit the input, or the loss is not finite.
       InputError: the input cannot be read.
-      OutputError: the output holds a bundle, or the checkpoint of another training.
+      OutputError: the output holds a bundle, or the checkpoint of another training; or with ``resume`` no checkpoint.
+      KeyboardInterrupt: it was stopped before the first report.
     """
-    refuse_existing(options.output)
+    check_output(options.output, resume=resume)
     channels = _channels(options)
     images = load_images(_iter_images(options, channels), options.validation_fraction)
     run = _Run(options, channels, images)
-    run.train(watch)
+    interrupted = run.train(watch, begin())
     cost = operations(run.model, (64, 64, channels), (64, 64, 1)) / 64**2
+    remove_interim(options.output)
     bundle = _bundle(options, run, cost)
-    run.checkpoint.remove()
+    if not interrupted:
+        run.checkpoint.remove()
     return TrainedDenoiser(
         bundle=bundle,
         reports=tuple(run.reports),
         images=len(images.training),
         held_out=len(images.held_out),
         operations=cost,
+        interrupted=interrupted,
     )
 
 
@@ -145,8 +160,8 @@ class _Run:
         self.reports: list[TrainingReport] = []
         self._losses: list[float] = []
 
-    def train(self, watch: Watch) -> None:
-        """Run the remaining steps."""
+    def train(self, watch: Watch, stops: Stops) -> bool:
+        """Run the remaining steps, and say whether it was stopped before the last one."""
         steps, done = self.options.steps, self._restore()
         started = time.monotonic() - self.reports[-1].seconds if self.reports else time.monotonic()
         # The next batch is made while the processor works on this one.
@@ -160,6 +175,19 @@ class _Run:
                     watch(self._report(step + 1, time.monotonic() - started), steps)
                 if self._saves(step + 1):
                     self.checkpoint.save([_value(report) for report in self.reports], self._variables())
+                if step + 1 < steps and stops(step + 1):
+                    self._stop(step + 1, time.monotonic() - started)
+                    return True
+        return False
+
+    def _stop(self, done: int, seconds: float) -> None:
+        """Complete the reports. The checkpoint stays that of its step: going on from there gives the same weights."""
+        if not self.reports:
+            raise KeyboardInterrupt
+        if self._losses:
+            self._report(done, seconds, measured=True)
+        elif not self.reports[-1].psnr:
+            self.reports[-1] = replace(self.reports[-1], psnr=self._measure_psnr())
 
     def _batch(self, step: int) -> Batch:
         side = side_at(min(step, self.options.steps - 1), self.options.steps)
@@ -175,8 +203,8 @@ class _Run:
     def _saves(self, done: int) -> bool:
         return done % self.options.checkpoint_steps == 0 or done == self.options.steps
 
-    def _report(self, done: int, seconds: float) -> TrainingReport:
-        psnr = self._measure_psnr() if self._saves(done) else {}
+    def _report(self, done: int, seconds: float, *, measured: bool = False) -> TrainingReport:
+        psnr = self._measure_psnr() if measured or self._saves(done) else {}
         report = TrainingReport(step=done, loss=float(np.mean(self._losses)), psnr=psnr, seconds=seconds)
         self._losses.clear()
         self.reports.append(report)

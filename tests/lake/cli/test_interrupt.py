@@ -91,6 +91,36 @@ def wait():
     assert [pid for pid in started if _lives(pid)] == []
 
 
+_DEFERRING = """
+from lake.cli.interrupt import deferring_interrupts
+def wait():
+    with deferring_interrupts(": it ends by itself") as asked:
+        end = time.monotonic() + 30
+        while not asked.is_set() and time.monotonic() < end:
+            time.sleep(0.01)
+        print("asked", flush=True)
+        time.sleep(SECONDS)  # longer than an interrupted command has
+        print("done", flush=True)
+"""
+
+
+def test_a_block_that_ends_by_itself() -> None:
+    with begin(_DEFERRING.replace("SECONDS", "2.5")) as job:
+        job.send_signal(signal.SIGINT)
+        assert job.communicate(timeout=30) == ("asked\ndone\n", "interrupted: it ends by itself\n")
+    assert job.returncode == 0
+
+
+def test_a_block_that_is_interrupted_again() -> None:
+    with begin(_DEFERRING.replace("SECONDS", "60")) as job:
+        job.send_signal(signal.SIGINT)
+        assert job.stdout is not None
+        assert job.stdout.readline() == "asked\n"
+        job.send_signal(signal.SIGINT)
+        _, said = job.communicate(timeout=30)
+    assert (job.returncode, said) == (130, "interrupted: it ends by itself\ninterrupted; so it is\n")
+
+
 def test_who_is_not_interrupted_is_left_alone() -> None:
     with begin("wait = lambda: None") as job:
         assert job.communicate() == ("", "")

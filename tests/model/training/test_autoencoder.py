@@ -14,7 +14,8 @@ from model.bundle import MODEL_FILE, Bundle
 from model.keras.load import load_model
 from model.runtime.runtime import Runtime
 from model.training.augment import random_affine
-from model.training.autoencoder import Watcher, train
+from model.training.autoencoder import train
+from model.training.epochs import Watcher
 from model.training.options import TrainingOptions
 from model.training.samples import load_samples
 

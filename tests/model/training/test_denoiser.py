@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -126,6 +127,28 @@ def test_a_training_that_is_interrupted_twice_goes_on_to_the_same_weights(traine
             train_denoiser(settings, _interrupting(step))
     assert [path.name for path in (tmp_path / "b").iterdir()] == [FILE]
     _check_the_same(train_denoiser(settings, _ignore), trained_longer)
+
+
+@pytest.mark.slow
+def test_one_that_is_stopped_leaves_a_bundle_and_goes_on_to_the_same_weights(trained, inputs, tmp_path):
+    settings = _settings(inputs, tmp_path / "b")
+    stopped = train_denoiser(settings, _ignore, lambda: lambda done: done == 2)
+    assert (stopped.interrupted, stopped.reports[-1].step, len(stopped.reports[-1].psnr)) == (True, 2, 3)
+    assert stopped.bundle.spec.training["validation_psnr"] == stopped.reports[-1].psnr
+    with pytest.raises(OutputError, match="of a training that was interrupted: give --resume"):
+        train_denoiser(settings, _ignore)
+    _check_the_same(train_denoiser(settings, _ignore, resume=True), trained)
+
+
+@pytest.mark.slow
+def test_one_that_is_stopped_between_checkpoints(trained_longer, inputs, tmp_path):
+    settings = _settings(inputs, tmp_path / "b", steps=_MANY, checkpoint_steps=4)
+    stopped = train_denoiser(settings, _ignore, lambda: lambda done: done == 6)
+    assert [report.step for report in stopped.reports] == [4, 6]
+    _check_the_same(train_denoiser(settings, _ignore, resume=True), trained_longer)
+    with pytest.raises(KeyboardInterrupt):  # before the first report
+        train_denoiser(replace(settings, output=str(tmp_path / "c")), _ignore, lambda: lambda done: done == 2)
+    assert not (tmp_path / "c").exists()
 
 
 def _check_the_same(went_on, trained):
