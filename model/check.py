@@ -10,6 +10,7 @@ import numpy as np
 from lake.core.container import cores
 from lake.core.printable import printable
 from lake.core.tensorflow import require_tensorflow
+from lake.images.center_crop import CenterCrop
 from model.bundle import GOLDEN_FILE, Bundle
 from model.code import CODE_FILE
 from model.golden import golden_levels, unpack
@@ -127,10 +128,21 @@ def describe_input(input: Input) -> str:
     low, high = input.value_range
     shape = "any size" if input.any_size else " x ".join(map(str, input.shape))
     what = f"{shape} {input.color or input.dtype}, value range {low:g} to {high:g}"
+    if (normalization := input.normalization) is not None:
+        what += f", normalised by mean {_listed(normalization.mean)} and deviation {_listed(normalization.std)}"
+        what += ", then blue first" if normalization.bgr else ""
+    if isinstance(input.resize, CenterCrop):
+        what += f", images resized to {input.resize.shorter} ({input.resize.interpolation}) and cropped"
+    elif input.resize is not None:
+        what += f", images of other sizes resized: {input.resize}"
     if not input.any_size:
         return what
     further = " or more" if input.reach in (MAX_REACH, MAX_LATENT_REACH) else ""
     return f"{what}; sides padded to multiples of {input.multiple}, a pixel sees {input.reach}{further} around it"
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return " ".join(f"{number:g}" for number in (numbers[:1] if len(set(numbers)) == 1 else numbers))
 
 
 def describe_noise(noise: Noise) -> str:

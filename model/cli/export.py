@@ -113,7 +113,7 @@ def _text(bundle: "Bundle", found: "Sequence[Likeness]") -> str:
         lines.append("its output depends on more than the latent, so it cannot decode")
     if spec.code:
         lines.append(f"code of its own, in the bundle: {', '.join(spec.code.classes)}; {_code_needed(spec)}")
-    if spec.input.any_size:
+    if spec.input.any_size or spec.input.normalization or spec.input.resize:
         lines.append(f"input: {describe_input(spec.input)}")
     lines.append(f"executors: {_executors(spec)}")
     for looks in found:

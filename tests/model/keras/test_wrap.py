@@ -1,10 +1,14 @@
 """What training did to images, in the bundle's model; the truth is ``preprocess_input`` of keras.applications."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lake.core.errors import UsageError
 from lake.core.tensorflow import keras
+from lake.images.center_crop import CenterCrop
+from model.check import describe_input
 from model.export import export
 from model.keras.wrap import wrap
 from model.runtime.runtime import Runtime
@@ -107,6 +111,11 @@ def test_it_stands_in_the_description(layers, save, tmp_path):
     written = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "bgr": True, "output": True}
     assert document["input"]["normalization"] == written
     assert from_json(document, "here") == spec
+    said = "8 x 8 x 3 rgb, value range 0 to 1, normalised by mean 0.1 0.2 0.3 and deviation 0.5, then blue first"
+    assert describe_input(spec.input) == said
+    resized = replace(spec.input, resize=CenterCrop(shorter=9))
+    assert describe_input(resized) == f"{said}, images resized to 9 (bilinear) and cropped"
+    assert describe_input(replace(spec.input, resize="fit")).endswith("first, images of other sizes resized: fit")
 
 
 @pytest.mark.parametrize(

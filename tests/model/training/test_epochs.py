@@ -75,6 +75,7 @@ def test_the_same_weights_as_without_an_interruption(inputs, tmp_path, more):
 
 @pytest.mark.parametrize("more", [{"kind": "dense"}, {"noise": 20.0, "agreement": 0.1}, {"kind": "vae"}])
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # four bundles are written
 def test_the_same_bytes_as_without_an_interruption(inputs, tmp_path, more):
     whole = train(_options(inputs, tmp_path / "whole", **more))
     options = _options(inputs, tmp_path / "cut", **more)
