@@ -95,6 +95,7 @@ _DEFERRING = """
 from lake.cli.interrupt import deferring_interrupts
 def wait():
     with deferring_interrupts(": it ends by itself") as asked:
+        print("deferring", flush=True)
         end = time.monotonic() + 30
         while not asked.is_set() and time.monotonic() < end:
             time.sleep(0.01)
@@ -106,6 +107,8 @@ def wait():
 
 def test_a_block_that_ends_by_itself() -> None:
     with begin(_DEFERRING.replace("SECONDS", "2.5")) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "deferring\n"
         job.send_signal(signal.SIGINT)
         assert job.communicate(timeout=30) == ("asked\ndone\n", "interrupted: it ends by itself\n")
     assert job.returncode == 0
@@ -113,8 +116,9 @@ def test_a_block_that_ends_by_itself() -> None:
 
 def test_a_block_that_is_interrupted_again() -> None:
     with begin(_DEFERRING.replace("SECONDS", "60")) as job:
-        job.send_signal(signal.SIGINT)
         assert job.stdout is not None
+        assert job.stdout.readline() == "deferring\n"
+        job.send_signal(signal.SIGINT)
         assert job.stdout.readline() == "asked\n"
         job.send_signal(signal.SIGINT)
         _, said = job.communicate(timeout=30)
