@@ -104,7 +104,7 @@ def job(place: Place, source: Path, bundle: Path) -> dict[str, float]:
     run = spawn(command, place.log)
     state = json.loads(run.text)["run"]
     rate = state["read"] / (state["ended"] - state["first_result"])
-    return {"records": state["read"], "rate_steady": rate, "seconds": run.seconds, "peak_mib": run.peak_mib}
+    return {"records": state["read"], "rate_steady": rate, "seconds": run.seconds}
 
 
 def script(place: Place, source: Path, bundle: Path, library: str) -> dict[str, float]:
@@ -120,20 +120,19 @@ def script(place: Place, source: Path, bundle: Path, library: str) -> dict[str, 
     command += ["--output", place.fresh(), "--with", library, "--bucket", BUCKET, "--area", AREA]
     run = spawn(command, place.log)
     figures: dict[str, float] = json.loads(run.text.strip().splitlines()[-1])
-    return {**figures, "seconds": run.seconds, "peak_mib": run.peak_mib}
+    return {**figures, "seconds": run.seconds}
 
 
 def write(runs: dict[str, list[dict[str, float]]], rounds: int, count: int) -> None:
     """The table for people."""
     rates = {name: [run["rate_steady"] for run in of] for name, of in runs.items()}
     lines = ["# A cache of latents", "", on_machine(machine()), ""]
-    lines += ["| against a plain script with | job, photographs/s | script | ratio (each round) | wanted | MiB |"]
-    lines += ["|---|---|---|---|---|---|"]
+    lines += ["| against a plain script with | job, photographs/s | script | ratio (each round) | wanted |"]
+    lines += ["|---|---|---|---|---|"]
     for name, wanted in WANTED.items():
-        memory = ", ".join(f"{median(run['peak_mib'] for run in runs[side]):.0f}" for side in ("latentlake", name))
         lines.append(
             f"| {name} | {median(rates['latentlake']):.1f} | {median(rates[name]):.1f} | "
-            f"{ratios(rates['latentlake'], rates[name])} | >= {wanted} | {memory} |"
+            f"{ratios(rates['latentlake'], rates[name])} | >= {wanted} |"
         )
     lines += ["", f"{count:,} photographs of {len(RATIOS)} aspect ratios, `--bucket {BUCKET} --max-area {AREA}`."]
     lines += [f"{rounds} alternating rounds; rates from the first batch on. `python -m benchmarks.latent_cache`.", ""]

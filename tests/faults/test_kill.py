@@ -3,12 +3,14 @@
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.conftest import Model, Pixels, long_forms
+from tests.conftest import Model, Pixels, long_forms, png, write_parquet
 from tests.faults.damaged import Container, npy
 from tests.faults.forkserver import Nursery
 from tests.faults.torture import Kill, Work, survive, undisturbed
+from tests.model.nets import open_autoencoder
 
 
 @pytest.mark.parametrize("share", [0.8, *long_forms(0.3)])
@@ -58,4 +60,24 @@ def test_again_and_again_over_shards_of_numbers(
             (tmp_path / "in" / folder / name).write_bytes(data)
     work = Work(verb=verb, source=tmp_path / "in", bundle=Path(model.bundle), options=options)
     harms = [Kill.on("_receipts/*/*.json"), Kill.on("_manifest.parquet"), Kill.on("_SUCCESS")]
+    survive(nursery, undisturbed(nursery, work, tmp_path), tmp_path / "out", harms)
+
+
+@pytest.mark.slow
+def test_a_cache_of_latents_of_many_sizes(nursery: Nursery, tmp_path: Path) -> None:
+    """A model of any size, in aspect buckets, killed again and again."""
+    from lake.core.tensorflow import keras
+    from model.export import export
+
+    keras().utils.set_random_seed(2)
+    open_autoencoder().save(tmp_path / "open.keras")
+    export(tmp_path / "open.keras", "latent", str(tmp_path / "bundle"))
+    rng = np.random.default_rng(3)
+    for shard in range(4):
+        sides = rng.integers(9, 70, (12, 2)).tolist()
+        images = [png(rng.integers(0, 256, (*size, 3), np.uint8)) for size in sides]
+        write_parquet(tmp_path / f"in/{'ab'[shard % 2]}/{shard}.parquet", images, range(len(images)))
+    options = ("--bucket", "16", "--max-area", "48x48")
+    work = Work(verb="encode", source=tmp_path / "in", bundle=tmp_path / "bundle", options=options)
+    harms = [Kill.on("latents/*/*.parquet"), Kill.on("_receipts/*/*.json"), Kill.on("_SUCCESS")]
     survive(nursery, undisturbed(nursery, work, tmp_path), tmp_path / "out", harms)
