@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from lake import __version__
 from lake.core.records import Unit
 from lake.formats import MIXED
+from lake.formats.common.vector_storage import METADATA_KEY
 from lake.formats.reader import RecordSchema
 from lake.images.types import DecodeMode, Target
 from lake.inputs.sampled import LatentSampling
 from lake.storage.options import StoreOptions
+from pipeline.options.latent_form import LatentForm
 from pipeline.options.values import Gate, ImagesOut, NoiseLevel, usual_pages
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ class JobConfig:
         not change output bytes.
       executor: what computes the model's functions, a name in ``model.runtime.EXECUTORS``. They differ in last bits.
       allow_code: whether the user has allowed to run the code that the bundle holds. Does not change output bytes.
+      latents: how latents are made and written, where that is not the usual; None where it is.
       marks: whether units are marked while they run, so that one that ends its process is found. Does not change output
         bytes.
       hashes: whether the tables have the columns ``sha256`` and ``phash``.
@@ -127,6 +130,7 @@ class JobConfig:
     hashes: bool = False
     allow_code: bool = False
     normalization: str = ""
+    latents: LatentForm | None = None
 
     def of(self, format: str) -> "JobConfig":
         """Return the job as units of one format are run, which is another one where each format is rewritten.
@@ -164,6 +168,7 @@ class JobConfig:
             **({} if self.reject_budget == REJECT_BUDGET else {"reject_budget": self.reject_budget}),
             **({"variance": True} if self.variance else {}),
             **({"hash": True} if self.hashes else {}),
+            **({} if self.latents is None else {"latents": self.latents.options()}),
             **({} if self.sampling is None else {"drawn": _json(self.sampling.options())}),
             **({} if self.reference is None else {"reference": self.reference.options()}),
             **({} if self.images is None else {"images": self.images.options()}),
@@ -180,6 +185,7 @@ class JobConfig:
             **({} if self.executor == FIRST_EXECUTOR else {"latentlake.executor": self.executor}),
             "latentlake.preprocessing": json.dumps(self.options()["target"], sort_keys=True),
             **({"latentlake.normalization": self.normalization} if self.normalization else {}),
+            **({} if self.latents is None else {METADATA_KEY: self.latents.metadata()}),
             "latentlake.unit": unit.id,
             "latentlake.fingerprint": fingerprint(unit, self),
             **({} if self.retry is None else {"latentlake.retried": self.retried}),

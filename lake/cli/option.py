@@ -132,6 +132,18 @@ def level(value: Any) -> float:
     return number
 
 
+def finite_number(value: Any) -> float:
+    """Parse a finite number.
+
+    Raises:
+      ValueError: the value is no such number.
+
+    >>> finite_number("-0.5")
+    -0.5
+    """
+    return _finite(value)
+
+
 def sides(value: Any) -> tuple[int, int, int]:
     """Parse height, width and channels of an image; without channels it has one.
 
@@ -237,6 +249,7 @@ _TAKES: Mapping[Callable[[Any], Any], str] = {
     size: "a whole number above 0, or one with K, M or G",
     area: "height and width, as 1024x1024, or a number of pixels",
     level: "a number above 0",
+    finite_number: "a finite number",
     sides: "height, width and channels, as 28,28,1",
     fraction: "a number from 0 to 1",
     count: "a whole number of at least 0",

@@ -31,6 +31,7 @@ class ColumnSelection:
       image_shape: height, width and channels of images that are bare pixels; None where the source says them.
       image_dtype: type of the numbers of such images in bytes, little-endian; None for uint8 or uint16 by their number.
       shaped: records are latents with shapes of their own.
+      latents: the vectors are latents, which shards may store in other numbers.
       whole: read everything of each record, so that its shard can be rewritten with other images.
       salvage: read what is intact of a damaged shard (``--on-damage reject``).
     """
@@ -46,6 +47,7 @@ class ColumnSelection:
     image_shape: tuple[int, int, int] | None = None
     image_dtype: str | None = None
     shaped: bool = False
+    latents: bool = False
     whole: bool = False
     salvage: bool = False
 
@@ -67,6 +69,7 @@ class RecordSchema:
         row.
       image_dtype: type of the numbers of bare pixels in bytes, which have ``image_shape``.
       shaped: records are latents with shapes of their own, as ``.npy`` files of float32 ``[h, w, c]``.
+      latents: as in ``ColumnSelection``.
       whole: ``Records.source`` is filled.
       salvage: a record with a wrong checksum is a fault (CORRUPT_RECORD) if the framing allows reading on.
       settled: a shard told the columns; False if none has had a record so far.
@@ -84,6 +87,7 @@ class RecordSchema:
     image_shape: tuple[int, ...] | None = None
     image_dtype: str | None = None
     shaped: bool = False
+    latents: bool = False
     whole: bool = False
     salvage: bool = False
     settled: bool = True

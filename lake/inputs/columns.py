@@ -87,6 +87,7 @@ def _unsettled(selection: ColumnSelection) -> RecordSchema:
         length=selection.length,
         layout=selection.layout,
         shaped=selection.shaped,
+        latents=selection.latents,
         whole=selection.whole,
         salvage=selection.salvage,
         settled=False,

@@ -53,6 +53,7 @@ def settle_mixed(
         numeric=selection.numeric,
         max_record_bytes=selection.max_record_bytes,
         shaped=selection.shaped,
+        latents=selection.latents,
         whole=selection.whole,
         salvage=selection.salvage,
         settled=any(columns.settled for columns in found.values()),

@@ -13,7 +13,9 @@ from lake.cli.option import (
     Option,
     area,
     count,
+    finite_number,
     fraction,
+    level,
     percent,
     positive,
     size,
@@ -28,6 +30,8 @@ _NUMBERS: Mapping[Callable[[str], Any], str] = {
     area: r"[1-9][0-9]*(x[1-9][0-9]*|[KMGkmg])?",
     fraction: r"(0(\.[0-9]+)?|1(\.0+)?)",
     count: r"[0-9]+",
+    level: r"[0-9.eE+-]+",
+    finite_number: r"[0-9.eE+-]+",
     positive: r"[1-9][0-9]*",
     percent: r"([1-9][0-9]?|100)",
 }

@@ -27,6 +27,8 @@ def describe(summary: Mapping[str, Any]) -> str:
     if several := run.get("several_pages"):
         what = "a file" if several == 1 else "files"
         lines.append(f"  the first page of {what} with several (--pages): {_counted(several, 'result')}")
+    if clipped := run.get("clipped"):
+        lines.append(f"  clipped to the range of their type (--latent-type): {_counted(clipped, 'number')} of latents")
     if run["store_retries"]:
         lines.append(f"  made again, since they failed: {_counted(run['store_retries'], 'request')} to the stores")
     return "\n".join(map(line_of, lines + _open(summary)))

@@ -267,7 +267,9 @@ def _ends(options: "JobOptions", spec: "Spec", keys: tuple[str, str]) -> dict[st
     if not options.input:
         raise UsageError("--interpolate looks the two keys up in latent tables; name them with --input")
     found = find_shards(options.input, options.format, follow_links=options.follow_links)
-    selection = ColumnSelection(image=options.image, key=options.key, carry=(), numeric=True, length=spec.dimension)
+    selection = ColumnSelection(
+        image=options.image, key=options.key, carry=(), numeric=True, latents=True, length=spec.dimension
+    )
     columns = {format: settle_shard(format, shards[0], selection) for format, shards in found.by_format.items()}
     ends: dict[str, tuple[float, ...]] = {}
     for unit in make_units(found):

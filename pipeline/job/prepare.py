@@ -13,12 +13,14 @@ from lake.inputs.apart import check_apart
 from lake.inputs.discover import Found
 from lake.inputs.expected import find_expected
 from lake.inputs.passed_over import values
+from lake.inputs.units import make_units
 from lake.storage import Stat, configure, join, store_for
 from lake.storage.redact import check_no_user
 from model.runtime import choose_executor
 from model.spec_json import normalization_text
 from pipeline.config import ImagesOut, JobConfig, RejectRetry, usual_pages
 from pipeline.job.checks import check_directories, check_variance
+from pipeline.job.latents import latent_form, with_quantization
 from pipeline.job.plan import Plan, make_plan, reject_limit
 from pipeline.job.source import JobSource, decoding_target, find_source
 from pipeline.job.trial import check_sample
@@ -32,13 +34,14 @@ from pipeline.output.job_file import (
     check_receipts,
     read_job_file,
 )
-from pipeline.output.layout import Layout
+from pipeline.output.layout import LATENTS, Layout
 from pipeline.output.recovery import Leavings, Recovered, find_leavings, known_state
 from pipeline.worker.image_outputs import image_outputs_for
 from pipeline.worker.verbs import VERBS
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
+    from model.spec import Spec
 
 UNITS_PER_PART = 1000  # units in one file of the plan
 _SUCCESS = 2  # position of _SUCCESS in ``Job.state``
@@ -118,6 +121,8 @@ def prepare(options: JobOptions, run: str | None = None) -> Job:
     check_decode(config.target if config.retry is None else config.retry.target)
     for format in dict(config.columns.formats) or ("",):
         image_outputs_for(config.of(format))  # a format may refuse the columns
+    units = () if config.sampling else make_units(source.found)
+    config = with_quantization(config, options, units, job_file, _places(bundle.spec))
     check_job_file(job_file, config, options.overwrite)
     expected = find_expected(options.expect_records, source.found) if options.expect_records else None
     receipts, recovered = known_state(layout, state.left, options.stores)
@@ -234,6 +239,7 @@ def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) 
         columns=source.columns,
         variance=options.variance,
         hashes=options.hash,
+        latents=latent_form(options, bundle.spec) if VERBS[options.verb].table == LATENTS else None,
         reject_bytes=options.reject_bytes,
         reject_budget=options.reject_budget,
         executor=choose_executor(bundle, None if options.executor == AUTO else options.executor),
@@ -246,6 +252,11 @@ def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) 
         reference=source.reference,
         retry=_reject_retry(options, target, source.images),
     )
+
+
+def _places(spec: "Spec") -> int:
+    """Numbers of a latent that may each have a scale: of all, or of the channels where shapes differ."""
+    return spec.latent.shape[-1] if spec.latent and spec.input.any_size else spec.dimension
 
 
 def _unusual(pages: Pages | None, images: ImagesOut | None) -> Pages | None:

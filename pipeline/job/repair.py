@@ -48,6 +48,7 @@ _NEEDED: Mapping[str, Rule] = {"verb": one_of(VERBS), "model": utf8, "input": li
 _SETTINGS: Mapping[str, Rule] = {
     "format": one_of(("auto", MIXED, *FORMATS)),
     "white": number,
+    **dict.fromkeys(("latent_scale", "latent_shift"), number),
     "image_shape": optional(list_of(natural)),
     "gate": lambda value: check_fields(value, _GATE),
     **dict.fromkeys(("carry", "reference", "interpolate"), _texts),
@@ -56,8 +57,10 @@ _SETTINGS: Mapping[str, Rule] = {
     ),
     **dict.fromkeys(("decode", "orientation", "color", "image_format"), utf8),
     **dict.fromkeys(("max_pixels", "max_record_bytes", "reject_bytes", "reject_budget", "quality", "seed"), natural),
-    **dict.fromkeys(("count",), _natural_or_none),
-    **dict.fromkeys(("variance", "hash", "images", "error_map", "follow_links"), truth),
+    **dict.fromkeys(("count", "sample"), _natural_or_none),
+    **dict.fromkeys(("latent_quantization", "pool", "normalize"), _text_or_none),
+    "latent_type": utf8,
+    **dict.fromkeys(("variance", "flip", "hash", "images", "error_map", "follow_links"), truth),
 }
 
 

@@ -103,6 +103,7 @@ def _selection(options: JobOptions, bundle: "Bundle", whole: bool) -> ColumnSele
         layout=options.layout,
         image_shape=options.image_shape,
         image_dtype=options.image_dtype,
+        latents=VERBS[options.verb].takes_latents,
         max_record_bytes=options.max_record_bytes,
         whole=whole,
         salvage=options.on_damage == "reject",

@@ -11,12 +11,14 @@ from lake.cli.check import check_instance, check_names, check_values, known_name
 from lake.cli.option import Option
 from lake.core.choices import choose, quoted
 from lake.core.errors import OutputError, UsageError
+from lake.formats.common.vector_storage import VECTOR_TYPES
 from lake.formats.reader import ColumnSelection
 from lake.images.types import Color, DecodeMode, Orientation, Pages, PixelLayout, Resize, Target
 from lake.storage.options import DEFAULTS, StoreOptions
 from model.zoo import in_zoo
 from pipeline.config import REJECT_BUDGET, Gate
 from pipeline.options.flags import AUTO, RETRY, RUN
+from pipeline.options.latent_flags import DIMENSION, TABLE
 from pipeline.worker.verbs import VERBS
 
 # These fields say how a run goes, not what the output holds, so an output does not keep them.
@@ -99,6 +101,15 @@ class JobOptions:
         their own sizes.
       max_area: largest number of pixels of these; None for 1024 x 1024.
       hash: also write the SHA-256 of each record's bytes and a perceptual hash of its image.
+      latent_type: type of the written latents, one of ``lake.formats.common.vector_storage.VECTOR_TYPES``.
+      latent_quantization: where scale and offset of an integer type come from: 'dimension' or 'table' of a first
+        sample, or the URI of a JSON file; None for 'dimension'.
+      latent_scale: factor by which latents are multiplied.
+      latent_shift: number that is subtracted from latents before.
+      pool: how a grid of tokens becomes one vector, 'mean' or 'cls'; None to keep it.
+      normalize: 'l2' for latents of unit length; None to keep them.
+      sample: seed of latents that are sampled; None for their means.
+      flip: also write the latents of the mirrored images.
       images: write images, where the verb makes some.
       output_format: format of new shards; None to copy the input's shards with new images.
       image_format: format of each image, a value of ``lake.images.encoder.ImageFormat``.
@@ -153,6 +164,14 @@ class JobOptions:
     bucket: int | None = None
     max_area: int | None = None
     hash: bool = False
+    latent_type: str = VECTOR_TYPES[0]
+    latent_quantization: str | None = None
+    latent_scale: float = 1.0
+    latent_shift: float = 0.0
+    pool: str | None = None
+    normalize: str | None = None
+    sample: int | None = None
+    flip: bool = False
     images: bool = True
     output_format: str | None = None
     image_format: str = "lossless"
@@ -231,6 +250,8 @@ def options_to_json(options: JobOptions) -> dict[str, Any]:
             del value[name]
     for name in _URI_FIELDS:
         value[name] = None if value[name] is None else [_absolute(uri) for uri in value[name]]
+    if value["latent_quantization"] not in (None, DIMENSION, TABLE):
+        value["latent_quantization"] = _absolute(value["latent_quantization"])
     if not in_zoo(value["model"]):  # which is found wherever the package is installed
         value["model"] = _absolute(value["model"])
     return value

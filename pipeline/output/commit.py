@@ -5,7 +5,7 @@ Every write and delete is made under the run's guard: a commit that another run 
 
 import platform
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -233,7 +233,7 @@ def _summary(
             **_passed_over(run),
             "failed_units": len(failed),
             **sum_counts(r for r in new.values() if r.error is None),
-            **_several(new.values()),
+            **_counted(new.values()),
             "store_retries": RETRIES.take() + sum(r.store_retries for r in new.values()),
             "started": run.started,
             "first_result": min((r.first for r in new.values() if r.first), default=None),
@@ -250,10 +250,10 @@ def _summary(
     }
 
 
-def _several(receipts: Iterable[Receipt]) -> dict[str, int]:
-    """How many results are of files with several images; empty if none is."""
-    count = sum(receipt.several_pages for receipt in receipts)
-    return {"several_pages": count} if count else {}
+def _counted(receipts: Collection[Receipt]) -> dict[str, int]:
+    """How many results are of files with several images, and how many numbers were clipped; without counts of none."""
+    counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in ("several_pages", "clipped")}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _judge(gate: Gate, run: Run, state: Mapping[str, Receipt], failed: int) -> list[str]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from lake.core import sealed_json
 from lake.core.errors import OutputError
+from lake.core.printable import printable
 from lake.formats import FORMATS
 from lake.formats.reader import ColumnSelection, RecordSchema
 from lake.images.types import PixelLayout
@@ -25,6 +26,7 @@ from pipeline.output.state_file import read_state_file
 from pipeline.output.state_values import Rule, check_fields, list_of, mapping_of, natural, one_of, optional, truth, utf8
 
 JobFile = dict[str, Any]
+_TEXT = 400  # most characters of an option in an error: a scale may have thousands of numbers
 
 _JSON_FIELDS = ("image", "key", "numeric", "length", "max_record_bytes")  # fields of RecordSchema that JSON can hold
 # Of RecordSchema.unusual.
@@ -117,7 +119,9 @@ def _settled(columns: Mapping[str, Any], selection: ColumnSelection) -> RecordSc
     values = {name: columns[name] for name in _JSON_FIELDS}
     values |= {name: read(columns[name]) for name, read in _UNUSUAL.items() if name in columns}
     carry = _schema(columns["carry"])
-    return RecordSchema(carry=carry, whole=selection.whole, salvage=selection.salvage, **values)
+    return RecordSchema(
+        carry=carry, latents=selection.latents, whole=selection.whole, salvage=selection.salvage, **values
+    )
 
 
 def check_job_file(job_file: JobFile | None, config: JobConfig, overwrite: bool) -> None:
@@ -137,11 +141,15 @@ def check_job_file(job_file: JobFile | None, config: JobConfig, overwrite: bool)
         return
     before, now = _flat(job_file["options"]), _flat(json.loads(json.dumps(config.options())))
     names = [name for name in {**now, **before} if before.get(name) != now.get(name)]
-    differing = [f"{name} {before.get(name)} -> {now.get(name)}" for name in names]
+    differing = [f"{name} {_brief(before.get(name))} -> {_brief(now.get(name))}" for name in names]
     raise OutputError(
         f"{config.output} was made with other options ({', '.join(differing)}); name another --output, or replace what "
         "it holds with --overwrite"
     )
+
+
+def _brief(value: object) -> str:
+    return printable(str(value), _TEXT)
 
 
 def _is_settled(job_file: JobFile) -> bool:
@@ -230,7 +238,7 @@ _RULES: Mapping[str, Rule] = {
 def _selection(selection: ColumnSelection) -> dict[str, Any]:
     value = asdict(selection)
     del value["salvage"]  # does not change what is read of an intact shard
-    del value["shape"]  # the model's
+    del value["shape"], value["latents"]  # the model's and the verb's
     value = {name: known for name, known in value.items() if name not in _UNUSUAL or known not in (None, False)}
     if selection.image_shape is not None:
         value["image_shape"] = [*selection.image_shape]

@@ -1,17 +1,19 @@
 """How latents become columns of a table: the fields of its schema, and the arrays of a batch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from lake.core.records import Array
+from lake.formats.common.parquet_table import TableEncoding
 from lake.formats.common.vector_storage import FLOAT32, VectorStorage
 from pipeline.config import JobConfig
+from pipeline.options.latent_form import LatentForm
 
-SHAPE = "latent_shape"
+SHAPE, FLIP, VARIANCE = "latent_shape", "latent_flip", "latent_variance"
 
 # float32 [n, D] of vectors of one length; or n arrays [h, w, c] of any shapes.
 Latents: TypeAlias = Array | Sequence[Array]
@@ -52,7 +54,13 @@ class LatentColumns:
           config: the job.
           dimension: length D of the model's latents; None where they have shapes of their own.
         """
-        return cls(dimension=dimension, names=("latent", *(("latent_variance",) if config.variance else ())))
+        form = config.latents or LatentForm()
+        names = {"latent": True, FLIP: form.flip, VARIANCE: config.variance}
+        return cls(
+            dimension=None if dimension is None else form.length(dimension),
+            names=tuple(name for name, there in names.items() if there),
+            storage=form.storage,
+        )
 
     def fields(self) -> list[pa.Field]:
         """The fields of the schema, in the order of ``arrays``."""
@@ -70,29 +78,55 @@ class LatentColumns:
         Returns:
           The columns, and how many numbers were clipped to the range of the type.
         """
-        packed = [self._fixed(latents) if self.dimension is not None else self._open(latents) for latents in columns]
+        pack = self._open if self.dimension is None else self._fixed
+        packed = [pack(latents, self._storage(name)) for name, latents in zip(self.names, columns, strict=True)]
         arrays = [column for column, _ in packed]
         if self.dimension is None:
             arrays.append(_shapes(columns[0]))
         return arrays, sum(clipped for _, clipped in packed)
 
     @property
+    def encoding(self) -> TableEncoding:
+        """How the columns of the table are encoded, by what was measured for their type (decision 22).
+
+        Integers of 8 bits are 32 bits in Parquet, so they get a dictionary; the halves of bfloat16 compress apart.
+        """
+        if self.storage.type == "float32":
+            return TableEncoding()
+        leaves = [f"{name}.list.element" for name in self.names]
+        dictionary = leaves if self.storage.quantized else []
+        split = leaves if self.storage.type == "bfloat16" else []
+        return TableEncoding(
+            dictionary=("shard", *dictionary),
+            columns=tuple(("BYTE_STREAM_SPLIT", leaf) for leaf in split) + _COMPACT,
+            level=None if self.storage.quantized else 9,
+        )
+
+    @property
     def _type(self) -> pa.DataType:
         element = pa.field("element", self.storage.element, nullable=False)
         return pa.list_(element) if self.dimension is None else pa.list_(element, self.storage.width(self.dimension))
 
-    def _fixed(self, latents: Latents) -> tuple[pa.Array, int]:
-        stored, clipped = self.storage.pack(np.asarray(latents))
+    def _storage(self, name: str) -> VectorStorage:
+        """Of one column. The variance of scaled latents is scaled by the square, and not shifted."""
+        squared = self.storage.scaling_factor**2
+        return replace(self.storage, scaling_factor=squared, shift_factor=0.0) if name == VARIANCE else self.storage
+
+    def _fixed(self, latents: Latents, storage: VectorStorage) -> tuple[pa.Array, int]:
+        stored, clipped = storage.pack(np.asarray(latents))
         # Of float32 no copy is made.
         return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), type=self._type), clipped
 
-    def _open(self, latents: Latents) -> tuple[pa.Array, int]:
-        packed = [self.storage.pack(latent) for latent in latents]
+    def _open(self, latents: Latents, storage: VectorStorage) -> tuple[pa.Array, int]:
+        packed = [storage.pack(latent) for latent in latents]
         flat = [stored.reshape(-1) for stored, _ in packed]
         offsets = np.cumsum([0, *map(len, flat)]).astype(np.int32)
         values = pa.array(np.concatenate(flat) if flat else np.empty(0), self.storage.element)
         lists = pa.ListArray.from_arrays(pa.array(offsets), values, type=self._type)
         return lists, sum(clipped for _, clipped in packed)
+
+
+_COMPACT = (("DELTA_BINARY_PACKED", "index"),)
 
 
 def _shapes(latents: Latents) -> pa.Array:

@@ -120,5 +120,6 @@ def _check(receipt: dict[str, Any]) -> str:
     # What is only said of the run is not in the manifest, so it cannot be part of the checksum.
     untimed = {**receipt, "seconds": 0.0, "first": None, "store_retries": 0}
     untimed.pop("several_pages", None)
+    untimed.pop("clipped", None)
     untimed.pop("run", None)
     return f"{google_crc32c.value(json.dumps(untimed, sort_keys=True).encode()):08x}"

@@ -44,6 +44,7 @@ class Receipt:
       first: when the first batch was finished, in seconds since the epoch.
       store_retries: requests to stores that the process repeated since its last receipt.
       several_pages: results of files with several images, of which the first was taken.
+      clipped: numbers of latents that were clipped to the range of their type.
       run: id of the run that wrote it; "" if it is not known.
       error: why the unit failed; None for a finished one.
 
@@ -66,6 +67,7 @@ class Receipt:
     first: float | None = None
     store_retries: int = 0
     several_pages: int = 0
+    clipped: int = 0
     run: str = ""
     error: str | None = None
 
@@ -77,7 +79,7 @@ class Receipt:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         # Ten times as fast as dataclasses.asdict, which copies deeply; a commit converts all receipts of the output.
-        value = {name: getattr(self, name) for name in _FIELDS}
+        value = {name: getattr(self, name) for name in _FIELDS if name != "clipped" or self.clipped}
         return {**value, "outputs": [{name: getattr(output, name) for name in _FILE_FIELDS} for output in self.outputs]}
 
     def to_json(self) -> str:
@@ -110,6 +112,7 @@ _RULES: dict[str, Rule] = {
     "first": optional(number),
     "store_retries": natural,
     "several_pages": natural,
+    "clipped": natural,
     "run": utf8,
     "error": optional(utf8),
 }

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from lake.core.counters import RETRIES, TALLY
 from lake.core.errors import RejectsError
 from lake.core.records import Reject, Unit
-from lake.formats.common.parquet_table import TableWriter
+from lake.formats.common.parquet_table import TableEncoding, TableWriter
 from lake.formats.writer import UnitWriter
 from lake.storage import Sink, store_for
 from pipeline.config import JobConfig, fingerprint, options_digest
@@ -35,6 +35,7 @@ from pipeline.worker.verbs.verb import BatchResult, Verb
 
 # Most rejects of a unit. A hundred kilobytes may hold 50 million nulls, each of which would become a row.
 MOST_REJECTS = 1_000_000
+_OF_REJECTS = TableEncoding(dictionary=("shard", "stage", "reason"))
 _BEING_REPLACED = "its files were being replaced"
 
 
@@ -56,7 +57,7 @@ class UnitOutputs:
         self._before = 0  # rows that the table had before a retry of its rejects
         self._first: float | None = None  # when the first batch came out, in seconds since the epoch
         self._rejects: Counter[str] = Counter()
-        self._several = 0
+        self._several = self._clipped = 0
         # Bytes of rejected records that may still be kept.
         self._reject_room = max(config.reject_budget, config.reject_bytes)
         self._table: TableWriter | None = None
@@ -72,7 +73,7 @@ class UnitOutputs:
         schema, directory = self._verb.schema, self._verb.table
         if schema is not None and directory is not None:
             name = table_name(directory, unit.id)
-            self._table = self._open(name, schema, ["shard"])
+            self._table = self._open(name, schema, self._verb.encoding)
             if merges_rejects(unit, config):
                 self._merged = MergedTable(self._table, schema, unit, Layout(config.output).at(name))
                 self._before = self._merged.before
@@ -97,6 +98,7 @@ class UnitOutputs:
         self._read += result.read
         self._results += result.results
         self._several += result.several
+        self._clipped += result.clipped
         TALLY.add(read=result.read, rejected=len(result.rejects))
 
     def publish(self, started: float) -> Receipt:
@@ -126,6 +128,7 @@ class UnitOutputs:
             first=self._first,
             store_retries=RETRIES.take(),
             several_pages=self._several,
+            clipped=self._clipped,
         )
 
     def _receipt(self, **fields: Any) -> Receipt:
@@ -152,7 +155,7 @@ class UnitOutputs:
     def _reject(self, rejects: Sequence[Reject]) -> None:
         # Created on the first reject: an output without rejects has no empty files.
         if self._reject_table is None:
-            self._reject_table = self._open(rejects_name(self._unit.id), REJECT_SCHEMA, ["shard", "stage", "reason"])
+            self._reject_table = self._open(rejects_name(self._unit.id), REJECT_SCHEMA, _OF_REJECTS)
         rows = reject_rows(rejects, self._config.reject_bytes, self._reject_room)
         self._reject_room -= pc.sum(pc.binary_length(rows.column("data"))).as_py() or 0
         self._reject_table.write(rows)
@@ -174,8 +177,8 @@ class UnitOutputs:
     def _create(self, directory: str, name: str) -> Sink:
         return self._sink(f"{directory}/{name}")
 
-    def _open(self, name: str, schema: pa.Schema, dictionary: list[str]) -> TableWriter:
-        return TableWriter(self._sink(name), name, schema, self._config.metadata(self._unit), dictionary)
+    def _open(self, name: str, schema: pa.Schema, encoding: TableEncoding) -> TableWriter:
+        return TableWriter(self._sink(name), name, schema, self._config.metadata(self._unit), encoding)
 
     def _sink(self, name: str) -> Sink:
         return store_for(self._config.output).create(Layout(self._config.output).at(name), self._guard)

@@ -16,7 +16,7 @@ from lake.formats.arrow.batches import opened_stream
 from lake.formats.arrow.messages import begins_arrow
 from lake.formats.common.shard_errors import as_planned, damage
 from lake.formats.parquet.columns import SHAPES, check_columns, path_of, widened
-from lake.formats.parquet.rows import flat_rows, in_blocks, table_records
+from lake.formats.parquet.rows import flat_rows, in_blocks, storage_in, table_records
 from lake.formats.parquet.settle import settle_table
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
 
@@ -55,8 +55,9 @@ class ArrowReader(Reader):
         at, faults = 0, dict[int, Fault]()
         with as_planned(shard), opened_stream(shard) as file:
             check_columns(shard, file.columns, columns)
+            storage = storage_in(shard, file.columns, columns)
             with damage(shard):
-                rows = flat_rows(shard, file.batches(_needed(columns), size, room), columns, at, faults)
+                rows = flat_rows(shard, file.batches(_needed(columns), size, room), columns, at, faults, storage)
                 for batch in in_blocks(size, room, rows):
                     yield table_records(shard, batch, columns, at, faults, file.schema)
                     at += batch.num_rows

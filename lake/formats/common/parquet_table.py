@@ -1,6 +1,7 @@
 """Write a Parquet file by record batches. It becomes visible as a whole or never."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,21 @@ def visible(path: str) -> str:
     return "/".join(_HIDING.get(name[:1], name[:1]) + name[1:] for name in path.split("/"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableEncoding:
+    """How columns are encoded and compressed.
+
+    Attributes:
+      dictionary: columns whose values repeat, which get a dictionary page; nested ones by the path of their leaf.
+      columns: Parquet encodings of others, each with its column.
+      level: of zstd; None for PyArrow's own.
+    """
+
+    dictionary: tuple[str, ...] = ("shard",)
+    columns: tuple[tuple[str, str], ...] = ()
+    level: int | None = None
+
+
 class TableWriter:
     """Writes Parquet with zstd compression and page checksums. The edges of row groups depend on the data alone.
 
@@ -29,7 +45,7 @@ class TableWriter:
       name: path of the file relative to the output, for its receipt.
       schema: of every batch.
       metadata: key-value metadata of the footer.
-      dictionary: columns whose values repeat, which get a dictionary page.
+      encoding: how its columns are encoded.
       statistics: columns with minimum and maximum, which help queries; None for all.
       step: rows between two checks whether a page (about 1 MiB) is full; None for PyArrow's 1,024.
 
@@ -43,7 +59,7 @@ class TableWriter:
         name: str,
         schema: pa.Schema,
         metadata: Mapping[str, str] | Mapping[bytes, bytes],
-        dictionary: list[str],
+        encoding: TableEncoding,
         statistics: list[str] | None = None,
         step: int | None = None,
     ) -> None:
@@ -53,7 +69,9 @@ class TableWriter:
             sink,
             self._schema,
             compression="zstd",
-            use_dictionary=dictionary,
+            compression_level=encoding.level,
+            use_dictionary=list(encoding.dictionary),
+            column_encoding={column: kind for kind, column in encoding.columns} or None,
             write_statistics=True if statistics is None else statistics,
             write_page_checksum=True,
             write_batch_size=step,

@@ -87,6 +87,10 @@ class VectorStorage:
         """
         return -(-length // 8) if self.type == "binary" else length
 
+    def fits(self, length: int) -> bool:
+        """Whether scale and offset are for vectors of this length."""
+        return len(self.scale) in (0, 1, length)
+
     def pack(self, vectors: Array) -> tuple[Array, int]:
         """Convert vectors to what is stored.
 

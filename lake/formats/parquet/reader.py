@@ -13,7 +13,7 @@ from lake.core.records import Fault, Records, Shard, Unit
 from lake.formats.common.shard_errors import as_planned, damage
 from lake.formats.parquet.columns import SHAPES, check_columns, has_path, path_of, widened
 from lake.formats.parquet.footer import Opened, chosen_groups, opened, row_counts
-from lake.formats.parquet.rows import flat_rows, in_blocks, table_records
+from lake.formats.parquet.rows import flat_rows, in_blocks, storage_in, table_records
 from lake.formats.parquet.settle import settle_table
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
 
@@ -127,7 +127,8 @@ def _named(
     """All rows of row groups. An error names the first row group that cannot be read."""
     try:
         with damage(shard):
-            yield from flat_rows(shard, _batches(file, groups, columns, most), columns, at, faults)
+            storage = storage_in(shard, file.columns, columns)
+            yield from flat_rows(shard, _batches(file, groups, columns, most), columns, at, faults, storage)
     except UnreadableError:
         raise
     except ShardError as error:

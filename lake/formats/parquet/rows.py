@@ -11,9 +11,11 @@ from lake.core.records import Array, Fault, Reason, Records, Shard, Stage
 from lake.formats.common import latent_files, text
 from lake.formats.common.pixels import folded_images
 from lake.formats.common.rebatch import Blocks
+from lake.formats.common.vector_storage import FLOAT32, VectorStorage
 from lake.formats.parquet import pixels, types, vectors
 from lake.formats.parquet.beside import pieces, read_beside, with_files
 from lake.formats.parquet.columns import SHAPES, has_path, path_of
+from lake.formats.parquet.latents import stored_as
 from lake.formats.reader import RecordSchema
 
 
@@ -23,7 +25,12 @@ def _pieces(batches: Iterable[pa.RecordBatch], columns: RecordSchema) -> Iterato
 
 
 def flat_rows(
-    shard: Shard, batches: Iterable[pa.RecordBatch], columns: RecordSchema, at: int, faults: dict[int, Fault]
+    shard: Shard,
+    batches: Iterable[pa.RecordBatch],
+    columns: RecordSchema,
+    at: int,
+    faults: dict[int, Fault],
+    storage: VectorStorage,
 ) -> Iterator[pa.RecordBatch]:
     """Rows as batches of payload, key, carried columns and source columns.
 
@@ -33,13 +40,14 @@ def flat_rows(
       columns: what is read of each record.
       at: number of the first row.
       faults: receives the faults by the number of the row.
+      storage: of vectors, how they are stored.
     """
     for batch in _pieces(batches, columns):
         images = _images(types.stored(batch.column(columns.image)), columns)
         if columns.shaped:
-            payload, bad = latent_files.as_files(images, batch.column(SHAPES), columns.max_record_bytes)
+            payload, bad = latent_files.as_files(images, batch.column(SHAPES), columns.max_record_bytes, storage)
         else:
-            payload, bad = _payload(shard, images, columns)
+            payload, bad = _payload(shard, images, columns, storage)
         carried = [_carried(types.stored(batch.column(field.name)), field, bad) for field in columns.carry]
         faults.update((at + row, fault) for row, fault in bad.items())
         found = [payload, _keys(batch, columns, at), *carried, *(_source(batch, columns) if columns.whole else ())]
@@ -71,9 +79,11 @@ def _images(column: pa.Array, columns: RecordSchema) -> pa.Array:
     return column.cast(pa.list_(pa.float32()) if columns.numeric else pa.binary())
 
 
-def _payload(shard: Shard, column: pa.Array, columns: RecordSchema) -> tuple[pa.Array, dict[int, Fault]]:
+def _payload(
+    shard: Shard, column: pa.Array, columns: RecordSchema, storage: VectorStorage
+) -> tuple[pa.Array, dict[int, Fault]]:
     if columns.numeric:
-        return vectors.rows(column, columns.length)
+        return vectors.rows(column, columns.length, storage)
     if pixels.is_nested(column.type):
         return pixels.files(column, columns.max_record_bytes, columns.layout)
     if columns.length is not None and pixels.is_flat(column.type):
@@ -133,6 +143,25 @@ def _carried(values: pa.Array, field: pa.Field, bad: dict[int, Fault]) -> pa.Arr
     keep = np.ones(len(values), bool)
     keep[wrong] = False
     return pc.if_else(pa.array(keep), values, pa.scalar(None, values.type))
+
+
+def storage_in(shard: Shard, schema: pa.Schema, columns: RecordSchema) -> VectorStorage:
+    """How a shard's vectors are stored.
+
+    Args:
+      shard: for errors.
+      schema: of the shard, with its metadata.
+      columns: what is read of each record.
+
+    Raises:
+      ShardError: they are latents that cannot be read; the text says why.
+    """
+    if not columns.latents or not vectors.is_vector(schema.field(columns.image).type):
+        return FLOAT32
+    try:
+        return stored_as(schema, columns.image, columns.length)
+    except ValueError as error:
+        raise ShardError(shard.path, str(error)) from error
 
 
 def in_blocks(size: int, room: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -9,8 +9,10 @@ import pyarrow as pa
 from lake.core.errors import InputError
 from lake.core.records import Shard
 from lake.formats.common.pixels import dtype_of
+from lake.formats.common.vector_storage import FLOAT32, VectorStorage
 from lake.formats.parquet import pixels, types, vectors
 from lake.formats.parquet.columns import check_shapes, choose_carry, choose_image, choose_key, is_files
+from lake.formats.parquet.latents import stored_as
 from lake.formats.reader import ColumnSelection, RecordSchema
 from lake.images.types import PixelLayout
 
@@ -47,6 +49,7 @@ def settle_table(shard: Shard, schema: pa.Schema, selection: ColumnSelection, fi
         image_shape=selection.image_shape or shape,
         image_dtype=dtype,
         shaped=selection.shaped,
+        latents=selection.latents,
         whole=selection.whole,
         salvage=selection.salvage,
     )
@@ -56,16 +59,26 @@ def _length(
     shard: Shard, schema: pa.Schema, image: str, selection: ColumnSelection, first_rows: FirstRows
 ) -> int | None:
     kind = schema.field(image).type
+    storage = _storage(shard, schema, image, selection) if selection.latents else FLOAT32
     if selection.shaped:
         return None
     if not pa.types.is_fixed_size_list(kind):
         return selection.length or _first_length(first_rows, image)
-    if selection.length not in (None, kind.list_size):
+    if selection.length is not None and storage.width(selection.length) == kind.list_size:
+        return selection.length
+    if selection.length is not None:
         raise InputError(
             f"{shard.path}: column {image!r} keeps vectors of {kind.list_size} numbers and the model takes "
             f"{selection.length}; name another with --image"
         )
     return int(kind.list_size)
+
+
+def _storage(shard: Shard, schema: pa.Schema, image: str, selection: ColumnSelection) -> VectorStorage:
+    try:
+        return stored_as(schema, image, selection.length)
+    except ValueError as error:
+        raise InputError(f"{shard.path}: {error}") from error
 
 
 def _pixels(

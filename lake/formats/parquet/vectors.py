@@ -5,6 +5,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.core.records import Array, Fault, Reason, Stage
+from lake.formats.common.vector_storage import FLOAT32, VectorStorage
+from lake.formats.parquet.latents import floats_of
 
 
 def is_vector(kind: pa.DataType) -> bool:
@@ -21,12 +23,15 @@ def lengths(vectors: pa.Array) -> Array:
     return sizes.astype(np.int64)
 
 
-def rows(vectors: pa.Array, length: int | None) -> tuple[pa.FixedSizeListArray, dict[int, Fault]]:
+def rows(
+    vectors: pa.Array, length: int | None, storage: VectorStorage = FLOAT32
+) -> tuple[pa.FixedSizeListArray, dict[int, Fault]]:
     """Vectors of one length, and the faults of the others.
 
     Args:
       vectors: a column of ``n`` vectors for which ``is_vector`` holds.
       length: numbers that a vector must have; None for as many as the first one has.
+      storage: how they are stored.
 
     Returns:
       ``fixed_size_list<float32, length>[n]`` with zeros in rows that have faults, and the faults by row. A null number
@@ -41,18 +46,21 @@ def rows(vectors: pa.Array, length: int | None) -> tuple[pa.FixedSizeListArray, 
     sizes = lengths(vectors)
     if length is None:
         length = int(next((size for size in sizes if size > 0), 1))
-    good = sizes == length
+    width = storage.width(length)
+    good = sizes == width
     if good.all():
-        numbers = _numbers(vectors)
+        numbers = _numbers(vectors, storage, length)
     else:
         table = np.zeros((len(vectors), length), np.float32)
-        table[good] = _numbers(vectors.filter(pa.array(good))).reshape(-1, length)
+        table[good] = _numbers(vectors.filter(pa.array(good)), storage, length).reshape(-1, length)
         numbers = table.reshape(-1)
-    faults = {int(at): _fault(vectors, int(at), int(sizes[at]), length) for at in np.flatnonzero(~good)}
+    faults = {int(at): _fault(vectors, int(at), int(sizes[at]), width) for at in np.flatnonzero(~good)}
     return pa.FixedSizeListArray.from_arrays(pa.array(numbers), length), faults
 
 
-def _numbers(vectors: pa.Array) -> Array:
+def _numbers(vectors: pa.Array, storage: VectorStorage, length: int) -> Array:
+    if not storage.plain:
+        return floats_of(vectors.flatten(), storage, length)
     flat = vectors.flatten().to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):  # an infinite number makes its record a reject, when it is decoded
         return np.ascontiguousarray(flat, np.float32)

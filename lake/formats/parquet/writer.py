@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lake.core.records import Array, OutputFile, Unit
 from lake.formats.common.identity_columns import carried_fields, identity_fields, table_rows
-from lake.formats.common.parquet_table import TableWriter, visible
+from lake.formats.common.parquet_table import TableEncoding, TableWriter, visible
 from lake.formats.common.rebatch import Blocks
 from lake.formats.parquet.reader import schema_of
 from lake.formats.reader import RecordSchema
@@ -74,7 +74,7 @@ class ParquetDatasetWriter(DatasetWriter):
             said = {key: value for key, value in (schema.metadata or {}).items() if not key.startswith(_OWN)}
             said |= {key.encode(): value.encode() for key, value in self._metadata(unit).items()}
             simple = self._simple(schema)
-            return TableWriter(create(name), name, schema, said, simple, simple, _STEP)
+            return TableWriter(create(name), name, schema, said, TableEncoding(dictionary=tuple(simple)), simple, _STEP)
 
         return ParquetUnitWriter(opened)
 

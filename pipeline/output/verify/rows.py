@@ -20,7 +20,7 @@ from pipeline.output.receipts import Receipt
 Key: TypeAlias = tuple[str, int]  # shard and index of a record
 
 _ROWS = 4096  # in a batch
-_FINITE = {LATENTS: ("latent", "latent_variance", "mse"), METRICS: ("mse",), REJECTS: ()}
+_FINITE = {LATENTS: ("latent", "latent_flip", "latent_variance", "mse"), METRICS: ("mse",), REJECTS: ()}
 
 
 def batches(file: BinaryIO, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -1,7 +1,7 @@
 """The verbs ``encode`` and ``reconstruct`` with a model of images of any size: latents keep their shapes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,11 @@ from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from model.spatial import SpatialAutoencoder
 from pipeline.config import JobConfig
+from pipeline.options.latent_form import LatentForm
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.tables import latent_schema, size_columns
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
+from pipeline.worker.make_latents import LatentMaker
 from pipeline.worker.process import Worker
 from pipeline.worker.record_hashes import RecordHashes
 from pipeline.worker.verbs.encode import Encode, Reconstruct
@@ -86,6 +88,8 @@ class EncodeAnySize(Encode):
         self.image_outputs = image_outputs_for(config)
         self.size, self.room = FEW, ROOM
         self._columns = LatentColumns.of(config, None)
+        self._maker = LatentMaker(self.model, config.latents or LatentForm(), variance=config.variance)
+        self.encoding = self._columns.encoding
         self._sizes = size_columns(config.target)
         carry, hashes = config.columns.carry, config.hashes
         self.schema: pa.Schema = latent_schema(self._columns, self.errors, carry, hashes, self._sizes)
@@ -104,16 +108,15 @@ class EncodeAnySize(Encode):
                 if hashes:
                     hashes.add(group)
         positions = np.array(sorted(batch.rows), np.int64)
-        columns = self._arrays([batch.rows[position] for position in positions.tolist()])
+        columns, clipped = self._arrays([batch.rows[position] for position in positions.tolist()])
         columns += hashes.arrays(positions) if hashes else []
         rows = table_rows(records, positions, columns, self.schema)
-        return batch_result(records, positions, batch.faults, rows, batch.batch_images, batch.several)
+        result = batch_result(records, positions, batch.faults, rows, batch.batch_images, batch.several)
+        return replace(result, clipped=clipped)
 
-    def made(self, pixels: Array, failed: Failed) -> _Made:
+    def made(self, group: Group, records: Records, failed: Failed) -> _Made:
         """Run the model on images of one size and dtype."""
-        if self._config.variance:
-            return _Made(columns=self.model.encode_variance(pixels, failed))
-        return _Made(columns=[self.model.encode(pixels, failed)])
+        return _Made(columns=self._maker.columns(group, records, failed))
 
     def _add(self, group: Group, batch: _Batch) -> None:
         height, width = group.pixels.shape[1:3]
@@ -121,7 +124,7 @@ class EncodeAnySize(Encode):
             batch.faults.update(dict.fromkeys(group.positions.tolist(), too_large(height, width)))
             return
         failed: Failed = {}
-        made = self.made(group.pixels, failed)
+        made = self.made(group, batch.records, failed)
         faults = dict.fromkeys(group.positions[~made.finite()].tolist(), NON_FINITE)
         # The model's own errors win: their rows are NaN only because nothing was computed.
         faults |= model_faults(group.positions, failed)
@@ -143,21 +146,21 @@ class EncodeAnySize(Encode):
         image = to_pixels(made.output[at], self.worker.runtime.spec.output_range, group.pixels.dtype)
         return batch.batch_images.add(position, image, group.pixels[at])
 
-    def _arrays(self, rows: Sequence[_Row]) -> list[pa.Array]:
+    def _arrays(self, rows: Sequence[_Row]) -> tuple[list[pa.Array], int]:
         latents = [[row.latents[column] for row in rows] for column in range(len(self._columns.names))]
-        arrays, _ = self._columns.arrays(latents)
+        arrays, clipped = self._columns.arrays(latents)
         arrays += [pa.array([_sizes(row)[name] for row in rows], pa.int32()) for name in self._sizes]
         if self.errors:
             mse = np.array([row.mse for row in rows], np.float32)
             arrays += [pa.array(mse), pa.array(psnr(mse))]
-        return arrays
+        return arrays, clipped
 
 
 class ReconstructAnySize(EncodeAnySize, Reconstruct):
     """Latents, reconstructions and errors of every record, of the image as for ``EncodeAnySize``."""
 
-    def made(self, pixels: Array, failed: Failed) -> _Made:
-        found = self.model.reconstruct(pixels, failed)
+    def made(self, group: Group, records: Records, failed: Failed) -> _Made:  # noqa: ARG002
+        found = self.model.reconstruct(group.pixels, failed)
         return _Made(columns=[found.latents], output=found.output, mse=found.mse)
 
 

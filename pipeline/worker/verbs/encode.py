@@ -1,7 +1,7 @@
 """The verbs ``encode`` and ``reconstruct``: latents of images or vectors, and what the model makes of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -17,10 +17,13 @@ from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
 from pipeline.options.flags import BUCKETS, ERROR_MAP, HASH, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
+from pipeline.options.latent_flags import MADE, STORED
+from pipeline.options.latent_form import LatentForm
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS
 from pipeline.output.tables import latent_schema
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
+from pipeline.worker.make_latents import LatentMaker
 from pipeline.worker.process import Worker
 from pipeline.worker.record_hashes import RecordHashes
 from pipeline.worker.verbs.verb import BatchResult, Verb, batch_result, model_faults, without_fault
@@ -52,17 +55,18 @@ class Encode(Verb):
     name = "encode"
     help = "latent vectors of every image, as Parquet"
     example = "latentlake encode --input 'shards/*.tfrecord' --model bundle --output latents"
-    flags: ClassVar[tuple[Option, ...]] = (*MODEL, *INPUT, *BUCKETS, VARIANCE, HASH, *RUN, *STORES)
+    flags: ClassVar[tuple[Option, ...]] = (*MODEL, *INPUT, *BUCKETS, VARIANCE, *STORED, *MADE, HASH, *RUN, *STORES)
     function = "encode"
     table = LATENTS
     errors = False
 
     def __init__(self, config: JobConfig, worker: Worker) -> None:
-        self.worker, self._decoder, self._variance = worker, worker.decoder, config.variance
-        self._dimension = worker.runtime.spec.dimension
+        self.worker, self._decoder = worker, worker.decoder
         self.image_outputs = image_outputs_for(config)
         self.size, self._hashes = worker.runtime.batch_size, config.hashes
-        self._columns = LatentColumns.of(config, self._dimension)
+        self._columns = LatentColumns.of(config, worker.runtime.spec.dimension)
+        self._maker = LatentMaker(worker.runtime, config.latents or LatentForm(), variance=config.variance)
+        self.encoding = self._columns.encoding
         self.schema: pa.Schema = latent_schema(self._columns, self.errors, config.columns.carry, config.hashes)
 
     def run(self, raw: RawBatch) -> BatchResult:
@@ -70,7 +74,7 @@ class Encode(Verb):
         records = raw.records()
         decoded = self._decoder.decode(records)
         faults = dict(decoded.faults)
-        parts = [self.compute(group) for group in decoded.groups]
+        parts = [self.compute(group, records) for group in decoded.groups]
         made = self._joined(parts)
         # The model's own errors come later and win: their rows are NaN only because nothing was computed.
         faults.update({int(p): NON_FINITE for p in made.positions[~_finite(made.columns)]})
@@ -79,23 +83,24 @@ class Encode(Verb):
         batch_images = self._batch_images(records, zip(decoded.groups, parts, strict=True), faults)
         good = without_fault(made.positions, faults)
         hashes = RecordHashes(records).add_all(decoded.groups) if self._hashes else None
-        rows = self._rows(records, made, good, hashes)
-        return batch_result(records, made.positions[good], faults, rows, batch_images, decoded.several)
+        rows, clipped = self._rows(records, made, good, hashes)
+        result = batch_result(records, made.positions[good], faults, rows, batch_images, decoded.several)
+        return replace(result, clipped=clipped)
 
-    def compute(self, group: Group) -> ModelResults:
+    def compute(self, group: Group, records: Records) -> ModelResults:
         """Run the model on one group of records.
 
         Args:
           group: decoded records of one shape and dtype.
+          records: the batch that they are of.
         """
-        runtime, pixels = self.worker.runtime, group.pixels
         failed: Failed = {}
-        columns = runtime.encode_variance(pixels, failed) if self._variance else [runtime.encode(pixels, failed)]
+        columns = self._maker.columns(group, records, failed)
         return ModelResults(positions=group.positions, columns=columns, faults=model_faults(group.positions, failed))
 
-    def to_arrow(self, columns: Sequence[Array]) -> list[pa.Array]:
-        """Convert the model's arrays to columns of the table."""
-        return self._columns.arrays(columns)[0]
+    def to_arrow(self, columns: Sequence[Array]) -> tuple[list[pa.Array], int]:
+        """Convert the model's arrays to columns of the table, and count the numbers that were clipped."""
+        return self._columns.arrays(columns)
 
     def _batch_images(
         self, records: Records, made: Iterable[tuple[Group, ModelResults]], faults: dict[int, Fault]
@@ -124,15 +129,18 @@ class Encode(Verb):
         return ModelResults(positions=positions[order], columns=[np.concatenate(column)[order] for column in columns])
 
     def _empty_columns(self) -> list[Array]:
-        latents, errors = np.empty((0, self._dimension), np.float32), np.empty(0, np.float32)
-        return [latents, *([latents] if self._variance else []), *([errors] if self.errors else [])]
+        latents = [np.empty((0, self._columns.dimension or 0), np.float32) for _ in self._columns.names]
+        return [*latents, *([np.empty(0, np.float32)] if self.errors else [])]
 
-    def _rows(self, records: Records, made: ModelResults, good: Array, hashes: RecordHashes | None) -> pa.RecordBatch:
+    def _rows(
+        self, records: Records, made: ModelResults, good: Array, hashes: RecordHashes | None
+    ) -> tuple[pa.RecordBatch, int]:
         whole = bool(good.all())
         columns = made.columns if whole else [column[good] for column in made.columns]
         positions = made.positions if whole else made.positions[good]
         hashed = hashes.arrays(positions) if hashes else []
-        return table_rows(records, positions, [*self.to_arrow(columns), *hashed], self.schema)
+        arrays, clipped = self.to_arrow(columns)
+        return table_rows(records, positions, [*arrays, *hashed], self.schema), clipped
 
 
 class Reconstruct(Encode):
@@ -141,13 +149,13 @@ class Reconstruct(Encode):
     name = "reconstruct"
     help = "reconstructions and latent vectors of every image, with the errors (mse, psnr)"
     example = "latentlake reconstruct --input images/ --model bundle --output scored"
-    flags = (*MODEL, *INPUT, *BUCKETS, *IMAGES, NO_IMAGES, ERROR_MAP, HASH, *RUN, *STORES)
+    flags = (*MODEL, *INPUT, *BUCKETS, *IMAGES, NO_IMAGES, ERROR_MAP, *STORED, HASH, *RUN, *STORES)
     function = "reconstruct"
     makes_images = True
     works_without_images = True
     errors = True
 
-    def compute(self, group: Group) -> ModelResults:
+    def compute(self, group: Group, records: Records) -> ModelResults:  # noqa: ARG002
         failed: Failed = {}
         made = self.worker.runtime.reconstruct(group.pixels, failed)
         return ModelResults(
@@ -157,9 +165,10 @@ class Reconstruct(Encode):
             faults=model_faults(group.positions, failed),
         )
 
-    def to_arrow(self, columns: Sequence[Array]) -> list[pa.Array]:
+    def to_arrow(self, columns: Sequence[Array]) -> tuple[list[pa.Array], int]:
         latents, mse = columns
-        return [*self._columns.arrays([latents])[0], pa.array(mse), pa.array(psnr(mse))]
+        arrays, clipped = self._columns.arrays([latents])
+        return [*arrays, pa.array(mse), pa.array(psnr(mse))], clipped
 
 
 def _finite(columns: Sequence[Array]) -> Array:

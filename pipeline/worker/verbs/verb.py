@@ -19,6 +19,7 @@ from lake.core.records import (
     Reject,
     Stage,
 )
+from lake.formats.common.parquet_table import TableEncoding
 from lake.formats.reader import BATCH_BYTES
 from pipeline.config import JobConfig
 from pipeline.worker.process import Worker
@@ -41,6 +42,7 @@ class BatchResult:
       images: what ``DatasetWriter.render`` returned; None if no images are written.
       error_maps: the same for the error maps.
       several: results of files with several images, of which the first was taken.
+      clipped: numbers of latents that were clipped to the range of their type.
     """
 
     read: int
@@ -50,6 +52,7 @@ class BatchResult:
     images: Any = None
     error_maps: Any = None
     several: int = 0
+    clipped: int = 0
 
 
 class Verb(ABC):
@@ -70,6 +73,7 @@ class Verb(ABC):
       makes_images: whether every result has an image. It is written unless ``JobOptions.images`` is false.
       works_without_images: whether the verb also takes a model of vectors, which gives no images.
       schema: schema of the unit's table; None for a verb without one.
+      encoding: how its columns are encoded.
       size: largest number of records in a batch.
       room: largest size of a batch in bytes; a batch ends at whichever limit comes first.
     """
@@ -87,6 +91,7 @@ class Verb(ABC):
     works_without_images: ClassVar[bool] = False
 
     schema: pa.Schema | None = None
+    encoding: TableEncoding = TableEncoding()
     size: int
     room: int = BATCH_BYTES
 

@@ -186,7 +186,7 @@ def test_latents_are_numbers_of_the_models_length(place: Place, tmp_path: Path) 
     write_vectors(tmp_path / "latents/a.parquet", 3)
     options = place.options("decode", input=(str(tmp_path / "latents"),), image="latent")
     job = prepare(options)
-    assert job.selection == ColumnSelection(image="latent", numeric=True, length=3, whole=True)
+    assert job.selection == ColumnSelection(image="latent", numeric=True, length=3, latents=True, whole=True)
     assert job.config.target.shape == (3,)
     assert job.config.columns.numeric
     assert job.config.columns.length == 3

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lake.formats.common import parquet_table as tables
-from lake.formats.common.parquet_table import TableWriter
+from lake.formats.common.parquet_table import TableEncoding, TableWriter
 from lake.storage import store_for
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.tables import latent_schema
@@ -20,7 +20,9 @@ def batch(start: int, count: int) -> pa.RecordBatch:
 
 
 def writer(path: Path) -> TableWriter:
-    return TableWriter(store_for(str(path)).create(str(path)), path.name, SCHEMA, {"made": "here"}, ["name"])
+    return TableWriter(
+        store_for(str(path)).create(str(path)), path.name, SCHEMA, {"made": "here"}, TableEncoding(dictionary=("name",))
+    )
 
 
 def test_rows_come_back_in_order_with_checksums_and_metadata(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,44 @@ def test_reconstructions_and_decoded_latents(network: Any, open_bundle: str, pho
         assert mse == pytest.approx(error, rel=1e-4) and psnr == pytest.approx(-10 * np.log10(error), abs=1e-3)
     with tarfile.open(next((tmp_path / "made/images").rglob("*.tar"))) as tar:
         assert sum(name.endswith(".txt") for name in tar.getnames()) == 28
+
+
+def test_smaller_types_mirrors_and_samples(open_bundle: str, photographs: Path, tmp_path: Path) -> None:
+    def encoded(name: str, **options: Any) -> pa.Table:
+        run_job("encode", photographs, open_bundle, tmp_path / name, gate=_SEVERAL, **options)
+        return table(tmp_path / name)
+
+    plain = encoded("plain", variance=True)
+    small = encoded("int8", latent_type="int8", flip=True)
+    (file,) = (tmp_path / "int8/latents").rglob("*.parquet")
+    stated = json.loads(pq.read_schema(file).metadata[b"latentlake.latent"])
+    scale, offset = (np.array(stated[name], np.float32) for name in ("scale", "offset"))
+    assert len(scale) == latents(plain)[0].shape[2], "one for each channel"
+    back = [stored * scale + offset for stored in latents(small)]
+    for found, wanted in zip(back, latents(plain), strict=True):
+        assert (np.abs(found - wanted) <= scale * 0.51).all()
+    assert latents(small, "latent_flip")[0].shape == back[0].shape
+    assert not np.array_equal(latents(small, "latent_flip")[0], latents(small)[0])
+    shapes = [list(latent.shape) for latent in back]
+    sizes = {name: small[name].to_pylist() for name in ("height", "width")}
+    write_latents(tmp_path / "back.parquet", [latent.ravel().tolist() for latent in back], shapes, **sizes)
+    run_job("decode", file, open_bundle, tmp_path / "a")
+    run_job("decode", tmp_path / "back.parquet", open_bundle, tmp_path / "b")
+    one, other = (list(images_of(tmp_path / name).values()) for name in "ab")
+    assert len(one) == len(other) == small.num_rows
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    sampled = encoded("sampled", sample=1)
+    noise = [
+        (sample - mean) / np.sqrt(variance)
+        for sample, mean, variance in zip(
+            latents(sampled), latents(plain), latents(plain, "latent_variance"), strict=True
+        )
+    ]
+    every = np.concatenate([part.ravel() for part in noise])
+    np.testing.assert_allclose((every.mean(), every.std()), (0, 1), atol=6 / np.sqrt(len(every)))
+    for options in ({"pool": "mean"}, {"normalize": "l2"}):
+        with pytest.raises(UsageError, match="keep their shape"):
+            encoded("refused", **options)
 
 
 def write_latents(path: Path, values: list[Any], shapes: list[Any], **columns: Any) -> Path:

@@ -151,6 +151,26 @@ def test_variances_on_request(vae: str, model: Model, shards: Path, digits: Pixe
         prepare(JobOptions(model=model.bundle, **base))
 
 
+def test_samples_on_request(vae: str, shards: Path, tmp_path: Path) -> None:
+    source = shards / "b"
+    run_job("encode", source, vae, tmp_path / "mean", variance=True)
+    run_job("encode", source, vae, tmp_path / "a", variance=True, sample=3, latent_scale=0.5, latent_shift=2, threads=1)
+    run_job("encode", source, vae, tmp_path / "b", sample=4, flip=True)
+    mean, a, b = (pq.read_table(tmp_path / name / "latents/train-2.parquet") for name in ("mean", "a", "b"))
+    latents, variances = (np.stack(mean[name].to_numpy()) for name in ("latent", "latent_variance"))
+    np.testing.assert_array_equal(np.stack(a["latent_variance"].to_numpy()), variances * np.float32(0.25))
+    first = (np.stack(a["latent"].to_numpy()) / 0.5 + 2 - latents) / np.sqrt(variances)
+    other = (np.stack(b["latent"].to_numpy()) - latents) / np.sqrt(variances)
+    for noise in (first, other):
+        np.testing.assert_allclose(noise.mean(axis=0), 0, atol=5 / np.sqrt(len(noise)))
+        np.testing.assert_allclose(noise.std(axis=0), 1, atol=0.15)
+    assert np.abs(np.corrcoef(first[:, 0], other[:, 0])[0, 1]) < 0.2, "another seed, another noise"
+    mirrored = np.stack(b["latent_flip"].to_numpy())
+    assert not np.isclose(mirrored, np.stack(b["latent"].to_numpy())).all()
+    run_job("decode", tmp_path / "a/latents", vae, tmp_path / "decoded")
+    assert len(pq.read_table(tmp_path / "decoded/images/train-2.parquet")) == len(latents)
+
+
 def test_a_decoder_alone_gives_what_the_whole_model_gives(tmp_path: Path) -> None:
     from lake.core.tensorflow import keras
     from model.export import export

@@ -1,0 +1,215 @@
+"""Settle how a job makes and writes its latents: from the options, the model, and for integers from a first sample."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from lake.core.errors import InputError, UsageError
+from lake.core.records import Array, Unit
+from lake.formats import FORMATS
+from lake.formats.common.vector_quantization import fitted
+from lake.formats.common.vector_storage import VectorStorage
+from lake.storage import store_for
+from pipeline.config import JobConfig
+from pipeline.options.latent_flags import DIMENSION, TABLE
+from pipeline.options.latent_form import LatentForm
+from pipeline.output.job_file import JobFile, check_job_file
+from pipeline.output.latent_columns import SHAPE
+from pipeline.worker.process import close_worker, worker_for
+from pipeline.worker.verbs import verb_for
+
+if TYPE_CHECKING:
+    from model.spec import Spec
+    from pipeline.options.job_options import JobOptions
+    from pipeline.worker.verbs.verb import Verb
+
+_UNITS = 8  # of the sample, spread over the input
+_RECORDS = 2048  # of the sample
+_NUMBERS = 1 << 20  # of one unit; latents of photographs have thousands each
+_LARGEST = 64 << 20  # bytes of a file of scales
+
+
+def latent_form(options: "JobOptions", spec: "Spec") -> LatentForm | None:
+    """Settle what the options ask of the latents; an integer type has no scale yet.
+
+    Args:
+      options: the options of the job.
+      spec: the model's description.
+
+    Returns:
+      How latents are made and written; None where that is the usual, or there are none.
+
+    Raises:
+      UsageError: the options contradict each other or the model.
+    """
+    storage = VectorStorage(
+        type=options.latent_type,
+        scaling_factor=float(np.float32(options.latent_scale)),
+        shift_factor=float(np.float32(options.latent_shift)),
+    )
+    form = LatentForm(
+        storage=storage,
+        shape=() if spec.latent is None or spec.input.any_size else spec.latent.shape,
+        seed=options.sample,
+        pool=options.pool,
+        normalize=options.normalize,
+        flip=options.flip,
+    )
+    _check(options, form, spec)
+    return None if form.usual else form
+
+
+def _check(options: "JobOptions", form: LatentForm, spec: "Spec") -> None:
+    if options.latent_quantization is not None and not form.storage.quantized:
+        raise UsageError("--latent-quantization is of int8, uint8 and binary; give --latent-type, or leave it out")
+    if not 0 < form.storage.scaling_factor < np.inf:
+        raise UsageError(f"--latent-scale {options.latent_scale}: no positive number of 32 bits")
+    if not np.isfinite(form.storage.shift_factor):
+        raise UsageError(f"--latent-shift {options.latent_shift}: no number of 32 bits")
+    if form.seed is not None and spec.variance is None:
+        raise UsageError(f"a model of kind {spec.kind!r} gives no distributions; leave out --sample")
+    if form.flip and spec.numeric:
+        raise UsageError("the model takes vectors, which have no mirror image; leave out --flip")
+    if options.variance and (form.storage.quantized or form.pool or form.normalize):
+        raise UsageError(
+            "--latent-variance is of latents as the model gives them, in a floating type; leave it out, or --pool, "
+            "--normalize, and the types int8, uint8 and binary"
+        )
+    if spec.input.any_size and (form.pool or form.normalize):
+        raise UsageError("latents of images of any size keep their shape; leave out --pool and --normalize")
+    grid = spec.latent is not None and len(spec.latent.shape) > 1
+    if form.pool and not grid:
+        raise UsageError("the latent is one vector already; leave out --pool")
+    if form.pool == "cls" and spec.latent is not None and len(spec.latent.shape) != 2:
+        raise UsageError(f"a latent of shape {spec.latent.shape} has no tokens, so no first one; use --pool mean")
+
+
+def with_quantization(
+    config: JobConfig, options: "JobOptions", units: Iterable[Unit], job_file: JobFile | None, dimension: int
+) -> JobConfig:
+    """Return the job with scale and offset of an integer type.
+
+    Those of the output's first run last as long as the output. A first run takes them from the user's file, or chooses
+    them by the latents of up to 2,048 records: the first ones of up to 8 units, spread over the input.
+
+    Args:
+      config: the job.
+      options: the options of the job.
+      units: all units of the input.
+      job_file: what an earlier run wrote; None for a first run.
+      dimension: length D of the model's latents; their channels where they have shapes of their own.
+
+    Raises:
+      UsageError: the file does not fit, or no record of the sample has a latent.
+      OutputError: the output was made with other options.
+    """
+    form = config.latents
+    if form is None or not form.storage.quantized:
+        return config
+    asked = options.latent_quantization or DIMENSION
+    kept, again = _kept(config, job_file), options.retry_policies is not None or bool(options.scope.redo)
+    if asked not in (DIMENSION, TABLE) and not (kept and again):
+        storage = _from_file(asked, form.storage, form.length(dimension))
+    elif kept is not None and (again or (len(kept.scale) == 1) == (asked == TABLE) or form.length(dimension) == 1):
+        storage = kept
+    else:
+        check_job_file(job_file, config, options.overwrite)  # before it takes long
+        storage = fitted(form.storage, _sample(config, options.model, list(units)), whole=asked == TABLE)
+    return replace(config, latents=replace(form, storage=storage))
+
+
+def _kept(config: JobConfig, job_file: JobFile | None) -> VectorStorage | None:
+    """Scale and offset of the first run, if nothing else has changed."""
+    before: Mapping[str, Any] = {} if job_file is None else job_file["options"]
+    if not isinstance(before.get("latents"), Mapping) or "storage" not in before["latents"]:
+        return None
+    now = json.loads(json.dumps(config.options()))
+    try:
+        storage = VectorStorage.from_json(before["latents"]["storage"])
+    except ValueError:
+        return None
+    unsettled = replace(storage, scale=(), offset=()).to_json()
+    same = {**before, "latents": {**before["latents"], "storage": unsettled}} == now
+    return storage if same else None
+
+
+def _from_file(uri: str, storage: VectorStorage, length: int) -> VectorStorage:
+    try:
+        with store_for(uri).open(uri) as file:
+            value = json.loads(file.read(_LARGEST))
+        lists = {name: _as_list(value[name]) for name in ("scale", "offset")}
+        found = VectorStorage.from_json({**storage.to_json(), **lists})
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise UsageError(
+            f"--latent-quantization {uri}: {error}; give a JSON file with scale and offset, numbers or lists of them"
+        ) from error
+    if not found.fits(length):
+        raise UsageError(f"--latent-quantization {uri}: {len(found.scale)} numbers; the latents have {length}")
+    return found
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, (int, float)) else value
+
+
+def _sample(config: JobConfig, model: str, units: Sequence[Unit]) -> Array:
+    """Latents of a first sample, float32 ``[m, K]``, scaled."""
+    assert config.latents is not None
+    floats = replace(config.latents, storage=replace(config.latents.storage, type="float32"), flip=False)
+    # The copy below the output is made later, once every check has passed.
+    tried = replace(config, verb="encode", model=model, images=None, retry=None, latents=floats)
+    worker = worker_for(*tried.of_worker)
+    try:
+        verb = verb_for(tried, worker)
+        found = [part for unit in _spread(units) for part in _latents(unit, tried, verb, _each(units))]
+    finally:
+        close_worker(*tried.of_worker)
+    if not found:
+        raise InputError(
+            "no record has a latent that would tell a scale; mend the input, or give scale and offset with "
+            "--latent-quantization FILE"
+        )
+    return np.concatenate(found)
+
+
+def _spread(units: Sequence[Unit]) -> Iterator[Unit]:
+    count = min(_UNITS, len(units))
+    return (units[number * len(units) // count] for number in range(count))
+
+
+def _each(units: Sequence[Unit]) -> int:
+    return -(-_RECORDS // max(1, min(_UNITS, len(units))))
+
+
+def _latents(unit: Unit, config: JobConfig, verb: "Verb", most: int) -> list[Array]:
+    """Latents of the first records of a unit; of one that cannot be read, those up to the damage."""
+    columns = replace(config.columns.of(unit.format), whole=False, salvage=False)
+    found, size = list[Array](), min(most, verb.size)
+    try:
+        reader = FORMATS[unit.format].reader.read(unit, columns, size)
+        with closing(iter(reader)) as batches:  # type: ignore[type-var]
+            for raw in islice(batches, -(-most // size)):
+                rows = verb.run(raw).rows
+                assert rows is not None
+                found.append(_by_place(rows))
+                if sum(part.size for part in found) > _NUMBERS:
+                    break
+    except Exception as error:  # whatever a unit raises, it is for the unit's own receipt to say
+        logging.getLogger(__name__).debug("unit %s was not sampled: %s", unit.id, error)
+    return [part for part in found if len(part)]
+
+
+def _by_place(rows: pa.RecordBatch) -> Array:
+    """The latents of some rows, ``[m, D]``; where they have shapes of their own ``[m, c]``, a row for each place."""
+    latents: Array = rows.column("latent").flatten().to_numpy()
+    if SHAPE not in rows.schema.names:
+        return latents.reshape(rows.num_rows, -1)
+    shapes = rows.column(SHAPE).flatten().to_numpy()
+    return latents.reshape(-1, int(shapes[2]) if len(shapes) else 1)
