@@ -1,5 +1,6 @@
 """Export a network that comes as an ONNX file: wrapped, compared with itself, and written as a bundle of graphs."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -38,6 +39,7 @@ from model.runtime.onnx import OnnxExecutor
 from model.runtime.runtime import Runtime
 from model.spec import FUNCTIONS, Golden, Json, Latent, Preprocessing, Spec, default_functions
 
+_LOG = logging.getLogger(__name__)
 _BYTES = (0.0, 255.0)  # the range of a network that takes integers
 _SAME = 1e-4  # largest difference of what the bundle gives and what the file gives, relative to the largest value
 _SAME_HALF = 1e-2
@@ -72,6 +74,8 @@ def export_onnx(
     """
     onnx()
     network = read_network(data, where)
+    if network.sampled:
+        _LOG.warning("%s: the random numbers that it draws are replaced by their mean, 0", where)
     with _named(where, network):
         takes = read_network_signature(network, given, latent=latent is not None)
         if takes.image.dtype == "uint8" and given.value_range is None:

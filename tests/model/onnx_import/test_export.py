@@ -68,11 +68,12 @@ def test_what_training_did_to_images_is_in_the_bundle(tmp_path, images, sides):
     close(Runtime.load(bundle).restore(images, None), want)
 
 
-def test_a_variational_autoencoder_gives_its_mean(tmp_path, images):
+def test_a_variational_autoencoder_gives_its_mean(tmp_path, images, caplog):
     """What is drawn is replaced by its mean, so that the output is that of the mean, and decodes alone."""
     path = vae("y", "mean", "log_variance").save(tmp_path / "net.onnx")
     bundle = export(path, "mean", str(tmp_path / "b"), variance="log_variance")
     assert bundle.spec.kind == "vae" and bundle.spec.functions[-1] == "generate"
+    assert "net.onnx: the random numbers that it draws are replaced by their mean" in caplog.text
     runtime = Runtime.load(bundle)
     mean, logarithm = run(path.read_bytes(), ["mean", "log_variance"], x=first(images))
     for got, want in zip(runtime.encode_variance(images), (mean, np.exp(logarithm)), strict=True):
@@ -285,3 +286,65 @@ def test_neither_export_nor_check_needs_tensorflow(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "only operations of the ONNX standard" in done.stdout
     assert done.stderr.splitlines()[-1].endswith("not installed here: pip install 'latentlake[onnx]'")
+
+
+def _ends(first_operation=None, last_operation=None):
+    """A network that multiplies what it takes first, and bounds what it puts out last."""
+    graph = networks.Graph()
+    x = graph.take("x", ("n", 1, 16, 16))
+    if first_operation:
+        x = graph.node(first_operation[0], x, graph.constant(np.float32(first_operation[1])))
+    x = graph.node("AveragePool", x, kernel_shape=[3, 3], pads=[1] * 4, strides=[1, 1])
+    x = graph.node("Mul", x, graph.constant(np.float32(0.9)))
+    graph.node("Identity", graph.node(last_operation, x) if last_operation else x, name="y")
+    return graph.give("y")
+
+
+@pytest.mark.parametrize(
+    ("net", "given", "message"),
+    [
+        (_ends(("Div", 255)), Preprocessing(), "scale the input to .* give --value-range 0 255"),
+        (_ends(("Mul", 1 / 255)), Preprocessing(), "scale the input to .* give --value-range 0 255"),
+        (_ends(None, "Tanh"), Preprocessing(), "its last layer is a tanh, .* give --value-range -1 1"),
+        (
+            _ends(None, "Sigmoid"),
+            Preprocessing(mean=(0.5,), std=(0.2,)),
+            "its last layer is a sigmoid, .* where normalised images have .* give --output-range 0 1",
+        ),
+    ],
+    ids=["divided", "multiplied", "tanh", "sigmoid"],
+)
+def test_a_range_that_is_not_the_networks_is_refused(tmp_path, net, given, message):
+    with pytest.raises(UsageError, match=message):
+        path = net.save(tmp_path / "net.onnx")
+        export(path, None, str(tmp_path / "b"), given, judge=lambda looks: looks.refuse_grave())
+
+
+def test_random_numbers_of_a_given_shape(tmp_path):
+    """As torch.randn(n, d) of a file for one row; and a Dropout that is not active."""
+    graph = networks.Graph()
+    flat = graph.node("Flatten", graph.take("x", ("n", 3, 12, 8)))
+    drawn = graph.node("RandomNormal", shape=[1, 288])
+    z = graph.node("Add", flat, graph.node("Mul", drawn, graph.constant(np.float32(3))))
+    graph.node("Dropout", z, name="z")
+    bundle = export(graph.give("z").save(tmp_path / "net.onnx"), "z", str(tmp_path / "b"))
+    images = np.random.default_rng(1).integers(0, 256, (3, 12, 8, 3), np.uint8)
+    close(Runtime.load(bundle).encode(images), first(images).reshape(3, -1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "further", "attributes", "message"),
+    [
+        ("Dropout", [np.float32(0.5), np.bool_(True)], {}, "active Dropout"),
+        ("RandomNormalLike", [], {"mean": 0.5}, "random numbers whose mean is not 0"),
+        ("RandomUniformLike", [], {}, r"operation RandomUniformLike, random numbers: .*after net\.eval\(\)"),
+        ("Loop", [], {}, r"operation Loop, a loop: .*dynamo=True"),
+        ("NonZero", [], {}, r"operation NonZero, which is not on the list"),
+    ],
+)
+def test_what_is_refused_with_advice(tmp_path, kind, further, attributes, message):
+    graph = networks.Graph()
+    x = graph.take("x", ("n", 3, 12, 8))
+    graph.node(kind, x, *map(graph.constant, further), name="z", **attributes)
+    with pytest.raises(BundleError, match=message):
+        export(graph.give("z").save(tmp_path / "net.onnx"), "z", str(tmp_path / "b"))
