@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from lake.core.native_stderr import without_native_logs
 from model.graphs import OUTPUTS, graph_functions
 from model.keras.canonical import canonical
@@ -43,8 +45,22 @@ def _converted(compute: Compute, name: str) -> Any:
     import tf2onnx
 
     function, signature = compute.define(name, "float32", None)
-    model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    model, _ = tf2onnx.convert.from_function(
+        function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+    )
     return with_known_sides(model)
+
+
+def _erfc(graph: Any, node: Any, name: str, _: Any) -> None:
+    """The complement of the error function, of which GELU is made, as 1 - erf(x): ONNX has the latter alone."""
+    from tf2onnx.utils import ONNX_TO_NUMPY_DTYPE
+
+    (given,), (output,) = node.input, node.output
+    dtype, shape = graph.get_dtype(output), graph.get_shape(output)
+    graph.remove_node(name)
+    one = graph.make_const(f"{name}_one", np.array(1, ONNX_TO_NUMPY_DTYPE[dtype]))
+    erf = graph.make_node("Erf", [given], dtypes=[dtype], shapes=[shape])
+    graph.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=[output], dtypes=[dtype], shapes=[shape])
 
 
 @contextmanager

@@ -192,7 +192,7 @@ def output_named(model: Any, name: str | None) -> Any:
 
 def named_outputs(model: Any) -> Mapping[str, Any]:
     """The output tensors of a model by their names: keys where it gives a dict, else the layers that give them."""
-    structure = model.output
+    structure = getattr(model, "output", None)  # a sequential model that was loaded has none
     if isinstance(structure, dict):
         return dict(structure)
     return {tensor._keras_history.operation.name: tensor for tensor in model.outputs}
