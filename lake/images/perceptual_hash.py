@@ -27,9 +27,8 @@ def perceptual_hashes(pixels: Array) -> Array:
     Returns:
       int64 ``[m]``; bits are in the order of rows, the first one is the sign.
 
-    >>> ramp = np.linspace(0, 255, 64 * 64).astype(np.uint8).reshape(1, 64, 64, 1)
-    >>> small = ramp[:, ::2, ::2]
-    >>> int(perceptual_hashes(ramp)[0] ^ perceptual_hashes(small)[0]).bit_count() < 8
+    >>> image = np.random.default_rng(0).random((1, 40, 50, 1), np.float32)
+    >>> bool(perceptual_hashes(image / 2) == perceptual_hashes(image))
     True
     """
     grey = pixels[..., 0] if pixels.shape[3] < 3 else pixels[..., :3].astype(np.float32, copy=False) @ _LUMA

@@ -1,7 +1,8 @@
 """The tables of an output as a dataset of PyArrow, over any store."""
 
 from collections.abc import Sequence
-from typing import Any
+from io import SEEK_SET, RawIOBase
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -36,6 +37,36 @@ def open_dataset(committed: Committed, files: Sequence[tuple[Receipt, OutputFile
     )
 
 
+class _SelfClosing(RawIOBase):
+    """A stream that is closed once nobody has it any more: Arrow drops streams, and does not close them.
+
+    Args:
+      stream: the stream.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
 class StoreFiles(fs.FileSystemHandler):  # type: ignore[misc, unused-ignore]
     """A store as PyArrow reads one: files that are named, and nothing else.
 
@@ -59,7 +90,7 @@ class StoreFiles(fs.FileSystemHandler):  # type: ignore[misc, unused-ignore]
         return self.open_input_file(path)
 
     def open_input_file(self, path: str) -> pa.PythonFile:
-        return pa.PythonFile(self._store.open(path), mode="r")
+        return pa.PythonFile(_SelfClosing(self._store.open(path)), mode="r")
 
     def _info(self, path: str) -> fs.FileInfo:
         found = self._store.stat(path)

@@ -1,7 +1,7 @@
 """What a job wrote, as one object: its tables, latents and images, and the questions that people ask of them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -9,7 +9,6 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from lake.cli.check import check_names, check_values, optional_fields
 from lake.cli.option import Option
@@ -18,7 +17,6 @@ from lake.core.errors import InputError, LatentlakeError, OutputError, UsageErro
 from lake.core.records import Array
 from lake.storage import StoreOptions, configure, configured, store_for
 from pipeline.explore.committed import Committed
-from pipeline.explore.dataset import open_dataset
 from pipeline.explore.drift import Drift, find_drift
 from pipeline.explore.duplicates import Duplicates, Sameness, find_copies, find_duplicates
 from pipeline.explore.latent_cache import LatentMatrix, load_latents
@@ -32,8 +30,11 @@ from pipeline.output.tables import REJECT_SCHEMA
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow.dataset as ds
     from PIL.Image import Image
 
+    from lake.core.records import OutputFile
+    from pipeline.output.receipts import Receipt
     from pipeline.output.verify import VerifyReport
 
 _SHOWN = 12  # images of a strip
@@ -73,16 +74,21 @@ class Output:
         return str(self._committed.job["options"]["verb"])
 
     @property
-    def table(self) -> ds.Dataset:
+    def table(self) -> "ds.Dataset":
         """The rows of all results, as a dataset of PyArrow: of the committed tables, whatever lies beside them."""
-        with self._reached():
-            return open_dataset(self._committed, self._committed.tables, self._committed.schema())
+        return self._dataset(self._committed.tables, self._committed.schema)
 
     @property
-    def rejects(self) -> ds.Dataset:
+    def rejects(self) -> "ds.Dataset":
         """The rejected records, as a dataset of PyArrow."""
+        return self._dataset(self._committed.reject_tables, lambda: REJECT_SCHEMA)
+
+    def _dataset(self, files: "Sequence[tuple[Receipt, OutputFile]]", schema: Callable[[], pa.Schema]) -> "ds.Dataset":
+        # With PyArrow's datasets pandas is imported, if there is one, and commands need neither.
+        from pipeline.explore.dataset import open_dataset
+
         with self._reached():
-            return open_dataset(self._committed, self._committed.reject_tables, REJECT_SCHEMA)
+            return open_dataset(self._committed, files, schema())
 
     @property
     def summary(self) -> dict[str, Any]:
