@@ -11,13 +11,13 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import images, sections
+from benchmarks import camera, images, sections
 from benchmarks.process import HERE
 from benchmarks.report import write_report
 from harness.machine import machine
 from harness.measured import Place
 
-SECTIONS = {**sections.SECTIONS, **images.SECTIONS}
+SECTIONS = {**sections.SECTIONS, **camera.SECTIONS, **images.SECTIONS}
 RESULTS = HERE / "results"
 
 

@@ -36,7 +36,7 @@ class Plan:
         return data.make(name, self.place.data, self.place.work, records or self.records)
 
 
-BEAM_MODES = ("in_memory", "multi_threading", "compiled")  # multi_processing was the slowest throughout
+BEAM_MODES = ("in_memory", "multi_threading", "compiled", "onnx")  # multi_processing was the slowest throughout
 
 
 def alternate(rounds: int, sides: Mapping[str, Side]) -> dict[str, list[Mapping[str, float]]]:
@@ -67,6 +67,9 @@ def peers(plan: Plan) -> dict[str, Any]:
     sides: dict[str, Side] = {
         "latentlake": lambda: run_job(place, source, "mnist"),
         "tf.data script": lambda: run_peer(place, "tfdata_script.py", glob, Path(sys.executable)),
+        "tf.data script, onnx": lambda: run_peer(
+            place, "tfdata_script.py", glob, Path(sys.executable), "--mode", "onnx"
+        ),
         **{
             f"Beam RunInference, {mode}": partial(
                 run_peer, place, "beam_runinference.py", f"{few}/*", python, "--mode", mode

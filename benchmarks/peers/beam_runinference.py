@@ -16,6 +16,7 @@ import numpy as np
 
 WORKERS = {"in_memory": 1, "multi_threading": 2, "multi_processing": 2}
 COMPILED = "compiled"  # multi_threading, and an inference function of one's own
+ONNX = "onnx"  # multi_threading, and Beam's handler for ONNX Runtime with its own inference function
 
 
 def decode(record: bytes) -> tuple[tuple[str, int], np.ndarray]:
@@ -46,6 +47,34 @@ def compiled(marks: Path, model: Any, batch: Sequence[np.ndarray], _: dict[str, 
     return _convert_to_result(batch, results, model_id)
 
 
+def onnx(marks: Path, session: Any, batch: Sequence[np.ndarray], args: dict[str, Any] | None = None) -> Any:
+    """Results of a batch by the ONNX handler's default function."""
+    from apache_beam.ml.inference.onnx_inference import default_numpy_inference_fn
+
+    results = default_numpy_inference_fn(session, batch, args)
+    measure.passed(marks, len(batch))
+    return results
+
+
+def handler(given: common.Arguments, model: Path, marks: Path) -> Any:
+    """Beam's handler of the model, in the mode asked for."""
+    sizes = {"min_batch_size": 128, "max_batch_size": 512}
+    if given.mode == ONNX:
+        from apache_beam.ml.inference.onnx_inference import OnnxModelHandlerNumpy
+
+        return OnnxModelHandlerNumpy(
+            str(common.onnx_file(given.model)),
+            providers=["CPUExecutionProvider"],
+            inference_fn=partial(onnx, marks),
+            **sizes,
+        )
+    from apache_beam.ml.inference.tensorflow_inference import TFModelHandlerNumpy
+
+    infer = compiled if given.mode == COMPILED else stock
+    common.network(given).save(model)
+    return TFModelHandlerNumpy(str(model), inference_fn=partial(infer, marks), **sizes)
+
+
 def row(result: tuple[tuple[str, int], Any]) -> dict[str, Any]:
     """A row of the table from a keyed ``PredictionResult``."""
     (key, label), prediction = result
@@ -62,22 +91,18 @@ def run(given: common.Arguments, model: Path, marks: Path) -> None:
     """Run the pipeline on Beam's own local runner, in the mode asked for."""
     import apache_beam as beam
     from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
-    from apache_beam.ml.inference.tensorflow_inference import TFModelHandlerNumpy
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    mode, infer = ("multi_threading", compiled) if given.mode == COMPILED else (given.mode, stock)
+    mode = given.mode if given.mode in WORKERS else "multi_threading"
     options = PipelineOptions(direct_running_mode=mode, direct_num_workers=WORKERS[mode], save_main_session=True)
-    handler = TFModelHandlerNumpy(
-        str(model), inference_fn=partial(infer, marks), min_batch_size=128, max_batch_size=512
-    )
     # Named directly: "DirectRunner" would try Prism first, which it downloads.
     with beam.Pipeline(FnApiRunner(), options) as pipeline:
         results = (
             pipeline
             | beam.io.ReadFromTFRecord(given.input)
             | "Decode" >> beam.Map(decode)
-            | RunInference(KeyedModelHandler(handler))
+            | RunInference(KeyedModelHandler(handler(given, model, marks)))
         )
         if given.task == "encode":
             rows = results | "Row" >> beam.Map(row)
@@ -92,11 +117,10 @@ def run(given: common.Arguments, model: Path, marks: Path) -> None:
 def main() -> None:
     """Run the peer."""
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # for the worker processes
-    given = measure.arguments(__doc__ or "", [*WORKERS, COMPILED])
+    given = measure.arguments(__doc__ or "", [*WORKERS, COMPILED, ONNX])
     with tempfile.TemporaryDirectory() as scratch:
         model, marks = Path(scratch, "model.keras"), Path(scratch, "marks")
         marks.mkdir()
-        common.network(given).save(model)
         run(given, model, marks)
         measure.finish(given, marks, measure.now())
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 LATENT = "encoded"  # name of the layer whose output is wanted
 KEY, IMAGE, LABEL = "image/filename", "image/encoded", "label"  # features of the Examples
 SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int64()), ("latent", pa.list_(pa.float32()))])
+PHOTOGRAPHS = pa.schema([("key", pa.string()), ("latent", pa.list_(pa.float32()))])
 DENOISED = pa.schema([(KEY, pa.string()), (LABEL, pa.int64()), (IMAGE, pa.binary())])
 
 
@@ -37,11 +38,43 @@ class Arguments:
 
 
 def encoder(model: Path) -> Any:
-    """The part of the Keras model from its input to the latent layer."""
+    """The part of the Keras model from its input to the latent layer; all of one that puts out latents."""
     import keras
 
     whole = keras.models.load_model(model, compile=False)
-    return keras.Model(whole.input, whole.get_layer(LATENT).output)
+    named = [layer for layer in whole.layers if layer.name == LATENT]
+    return keras.Model(whole.input, named[0].output) if named else whole
+
+
+class OnnxEncoder:
+    """The same part of the model, run by ONNX Runtime as it comes: called as a Keras model is.
+
+    Args:
+      file: what ``onnx_file`` gives.
+    """
+
+    def __init__(self, file: Path) -> None:
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        (self._input,) = self._session.get_inputs()
+        self.input_shape = tuple(self._input.shape)
+
+    def predict_on_batch(self, images: Any) -> np.ndarray:
+        """Latents float32 ``[n, d]`` of images float32 ``[n, H, W, C]`` in 0..1."""
+        latents: np.ndarray = self._session.run(None, {self._input.name: np.asarray(images)})[0]
+        return latents
+
+
+def onnx_file(model: Path) -> Path:
+    """The encoder as Keras's own export writes it, made once and kept beside the model."""
+    file = model.with_suffix(".onnx")
+    if not file.exists():
+        part, partial = encoder(model), file.with_suffix(".partial.onnx")
+        part(np.zeros((1, *part.input_shape[1:]), np.float32))  # Keras exports no model that was never called
+        part.export(partial, format="onnx", verbose=False)
+        partial.rename(file)
+    return file
 
 
 def network(given: Arguments) -> Any:

@@ -19,8 +19,10 @@ from common import Arguments
 def arguments(description: str, modes: Sequence[str]) -> Arguments:
     """Read the command line; leaves the process with status 2 where it is wrong."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--input", required=True, help="glob of the TFRecord shards")
-    parser.add_argument("--model", type=Path, required=True, help="a .keras file; to encode, with a layer 'encoded'")
+    parser.add_argument("--input", required=True, help="glob of the TFRecord shards, or of photographs")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="a .keras file; to encode, with a layer 'encoded' or of latents"
+    )
     parser.add_argument("--output", type=Path, required=True, help="a directory that does not exist yet")
     parser.add_argument("--mode", choices=modes, default=modes[0], help="%(choices)s; default %(default)s")
     parser.add_argument("--task", choices=("encode", "denoise"), default="encode", help="default %(default)s")

@@ -1,5 +1,7 @@
 """Peer: a tuned ``tf.data`` script. Parse and decode in parallel by batches, ``predict_on_batch``, ``ParquetWriter``.
 
+``--mode onnx`` encodes with ONNX Runtime in place of Keras.
+
 To denoise, images go through ``tf.io.encode_png`` and ``TFRecordWriter``.
 
 Decoding a batch with ``map_fn`` inside one parallel ``map`` takes 26 µs of CPU per 28x28 record, where a ``map`` per
@@ -59,7 +61,8 @@ def batches(shards: list[str], shape: tuple[int, ...], size: int) -> Any:
 
 def run(given: common.Arguments, marks: Path) -> float:
     """Encode or denoise every shard into one file; the time when it was written."""
-    model = common.network(given)
+    onnx = given.mode == "onnx" and given.task == "encode"
+    model = common.OnnxEncoder(common.onnx_file(given.model)) if onnx else common.network(given)
     shape = SHAPE if given.task == "denoise" else model.input_shape[1:]
     stream = iter(batches(given.shards(), shape, BATCH[given.task]))  # kept: releasing it may block for up to 5 s
     (encode if given.task == "encode" else denoise)(stream, model, given.output, marks)
@@ -97,7 +100,7 @@ def lists(latent: np.ndarray) -> pa.Array:
 
 def main() -> None:
     """Run the peer."""
-    given = measure.arguments(__doc__ or "", ["predict_on_batch"])
+    given = measure.arguments(__doc__ or "", ["predict_on_batch", "onnx"])
     with tempfile.TemporaryDirectory() as marks:
         measure.finish(given, Path(marks), run(given, Path(marks)))
 
