@@ -72,7 +72,8 @@ def build_model(config: Json, stored: int, where: str) -> Any:
       BundleError: it would need more memory than its weights and images explain.
       Exception: of any class, where Keras cannot build it.
     """
-    _check_sizes(config, stored, where)
+    if not own_classes():  # whoever lets a model's code run can be asked for any memory by it
+        _check_sizes(config, stored, where)
     return keras().saving.deserialize_keras_object(config, safe_mode=True)
 
 

@@ -72,7 +72,7 @@ def _from_hdf5(data: bytes, where: str) -> Rebuilt:
     with _open(data, where) as file:
         config, version = read_architecture(file, where), keras_version(file, where)
         root = file.get("model_weights", {})
-        made = _build(config, stored, lambda model, config: pairs_of_hdf5(model, config, root, where), where)
+        made = _build(config, version, stored, lambda model, config: pairs_of_hdf5(model, config, root, where), where)
     return _described(made, data, "hdf5", version)
 
 
@@ -86,13 +86,15 @@ def _from_archive(archive: zipfile.ZipFile, data: bytes, where: str) -> Rebuilt 
     stored = check_weights(io.BytesIO(weights), len(weights), where)
     config = read_json(archive, CONFIG, where)
     with _open(weights, where) as file:
-        made = _build(config, stored, lambda model, config: pairs_of_archive(model, config, file, where), where)
+        made = _build(
+            config, version, stored, lambda model, config: pairs_of_archive(model, config, file, where), where
+        )
     return _described(made, data, "keras", version)
 
 
-def _build(config: Json, stored: int, pairs: _Pairs, where: str) -> bytes:
+def _build(config: Json, version: str, stored: int, pairs: _Pairs, where: str) -> bytes:
     try:
-        new = repaired(config, where)
+        new = repaired(config, version, where)
     except LatentlakeError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:

@@ -5,7 +5,7 @@ Only names and fields are rewritten. What this does not know stays as it is, and
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lake.core.tensorflow import keras
@@ -13,6 +13,7 @@ from model.keras.archive import refused
 from model.keras.audit import LAYER_CLASSES, MODEL_CLASSES
 from model.keras.legacy.graph import Graph
 from model.keras.legacy.operations import OPERATIONS, operation, own_operation
+from model.keras.own_classes import own_classes
 from model.spec import Json
 
 # Where Keras 2, tf.keras and tf_keras have their layers; the class is then Keras 3's of that name, or is refused.
@@ -39,18 +40,19 @@ _CHANGED = {"hard_sigmoid"}
 _CHANGED_REMEDY = "save the model with Keras 3, where the same name is another function, once you have trained it there"
 
 
-def repaired(config: Json, where: str) -> Json:
+def repaired(config: Json, version: str, where: str) -> Json:
     """Rewrite the configuration of a model.
 
     Args:
       config: of the model, as ``model_config`` of an HDF5 file has it, or ``config.json`` of a ``.keras`` file.
+      version: of Keras, which wrote it.
       where: name of the file, for messages.
 
     Raises:
       BundleError: Keras 3 computes something else by the same name, or has no such field or operation.
       KeyError, TypeError, ValueError, IndexError, AttributeError: it has not the form of a configuration.
     """
-    return _Repair(where).entry(config)
+    return _Repair(where, set() if version.startswith("3.") else _CHANGED).entry(config)
 
 
 def layer_name(name: str) -> str:
@@ -63,13 +65,16 @@ def layer_name(name: str) -> str:
 
 
 class _Repair:
-    def __init__(self, where: str) -> None:
-        self._where = where
+    def __init__(self, where: str, changed: Collection[str]) -> None:
+        self._where, self._changed = where, changed
 
     def entry(self, entry: Json) -> Json:
         """A model, layer or other object: its class, where Keras 3 has it, and its configuration."""
         kind, module = str(entry["class_name"]), entry.get("module")
         config = entry["config"]
+        if kind in own_classes():  # by both names, as the audit asks for it
+            own = {name: self._value(name, value, config) for name, value in config.items() if name not in _SHAPES}
+            return {"class_name": kind, "module": "own", "registered_name": kind, "config": own}
         kind = _ALIASES.get(kind, kind)
         theirs = entry.get("registered_name") not in (None, kind, entry["class_name"])
         theirs = theirs or not (module is None or (isinstance(module, str) and _MODULE.fullmatch(module)))
@@ -126,7 +131,7 @@ class _Repair:
             return _dtype(value)
         if field == "axis" and isinstance(value, list) and len(value) == 1:
             return value[0]
-        if "activation" in field and isinstance(value, str) and value in _CHANGED:
+        if "activation" in field and isinstance(value, str) and value in self._changed:
             what = f"layer {config.get('name')!r} has the {field} {value!r}, which is another function in Keras 3"
             raise refused(self._where, what, _CHANGED_REMEDY)
         if isinstance(value, list):

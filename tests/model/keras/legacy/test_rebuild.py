@@ -9,7 +9,9 @@ import pytest
 
 from lake.core.errors import BundleError
 from lake.core.tensorflow import keras
+from model.code import read_code
 from model.export import export
+from model.keras.own_classes import running
 from model.keras.saved import read_saved
 from tests.model.keras.legacy.old_files import archive, hdf5
 
@@ -150,7 +152,8 @@ def test_what_keras_3_saves_as_hdf5(layers, tmp_path):
     x = layers.Conv2D(2, 3, padding="same", name="c")(image / 2.0)
     inner = keras().Model(image, layers.Add()([x, x[..., ::-1]]), name="inner")
     given = layers.Input((4, 4, 2))
-    model = _shaken(keras().Model(given, layers.BatchNormalization()(inner(given))))
+    x = layers.Activation("hard_sigmoid")(inner(given))  # which in Keras 2 was another function
+    model = _shaken(keras().Model(given, layers.BatchNormalization()(x)))
     model.save(tmp_path / "three.h5")
     values = np.random.default_rng(1).random((3, 4, 4, 2), np.float32)
     read = read_saved((tmp_path / "three.h5").read_bytes(), "three.h5")
@@ -170,6 +173,29 @@ def test_a_bundle_of_it(layers, tmp_path, write):
     assert np.abs(got - want).max() <= 1e-6 * np.abs(want).max()
     source = bundle.spec.training["converted"]["model"]
     assert (source["format"], source["keras"]) == (("hdf5", "2.8.0") if write is hdf5 else ("keras", "2.13.1"))
+
+
+@pytest.mark.parametrize("write", [hdf5, archive])
+def test_a_layer_of_its_own_by_its_code(layers, tmp_path, write):
+    """As keras.io's VAE with Sampling; without the code it is refused."""
+    image = layers.Input((4, 4, 1), name="image")
+    doubled = layers.Rescaling(2.0, name="doubled")(layers.Flatten(name="flat")(image))
+    model = _shaken(keras().Model(image, layers.Dense(3, name="code")(doubled)))
+    (tmp_path / "doubled.py").write_text(
+        "import keras\n\n\nclass Doubled(keras.layers.Layer):\n    def call(self, x):\n        return x * 2.0\n"
+    )
+
+    def edit(config):
+        (entry,) = (one for one in config["config"]["layers"] if one["name"] == "doubled")
+        entry.update(class_name="Doubled", config={"name": "doubled", "trainable": True, "dtype": "float32"})
+
+    data = write(model, edit)
+    with pytest.raises(BundleError, match=r"'doubled' within .* is a Doubled of no module"):
+        read_saved(data, "old.h5")
+    values = np.random.default_rng(1).random((3, 4, 4, 1), np.float32)
+    with running(read_code(tmp_path / "doubled.py")):
+        got = read_saved(data, "old.h5").model(values).numpy()
+    assert np.allclose(got, model(values).numpy(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("structure", ["list", "tuple", "dict"])
