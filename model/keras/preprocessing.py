@@ -44,6 +44,8 @@ def first_scaling(model: Any) -> tuple[float, float] | None:
 
 def last_activation(model: Any) -> tuple[str, tuple[float, float]] | None:
     """Name and range of the function that bounds the model's output; None if none is known to."""
+    if not getattr(model, "outputs", None):  # a class of somebody's own, whose layers are not known
+        return None
     operation, node = _producer(model.outputs[0])
     while type(operation).__name__ in _PASSING and len(node.input_tensors) == 1:
         operation, node = _producer(node.input_tensors[0])
