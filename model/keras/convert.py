@@ -45,10 +45,33 @@ def _converted(compute: Compute, name: str) -> Any:
     import tf2onnx
 
     function, signature = compute.define(name, "float32", None)
+    concrete = function.get_concrete_function(*signature)
+    if any(value.dtype != "resource" for value, _ in concrete.graph.captures):
+        function = _Frozen(concrete)
     model, _ = tf2onnx.convert.from_function(
         function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
     )
     return with_known_sides(model)
+
+
+class _Frozen:
+    """A traced function whose captured tensors are constants, in place of one that the converter would trace.
+
+    The converter takes what a function has captured, such as the mean of a ``Normalization``, for further inputs.
+    """
+
+    def __init__(self, concrete: Any) -> None:
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        self._frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
+        self.structured_input_signature = concrete.structured_input_signature
+
+    def get_concrete_function(self, *_: Any) -> "_Frozen":
+        """As of a ``tf.function``."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._frozen, name)
 
 
 def _erfc(graph: Any, node: Any, name: str, _: Any) -> None:

@@ -41,6 +41,9 @@ class Disk(Place):
         except FileNotFoundError:
             return b""
 
+    def plans(self, output: str) -> list[str]:
+        return [str(path) for path in (self.folder / output / "_plan").rglob("*") if path.is_file()]
+
     def verified(self, output: str) -> VerifyReport:
         assert litter(self.folder / output) == []
         return verify(self.uri(output), deep=True)

@@ -199,7 +199,7 @@ def unchanged(output: Path, before: Marks) -> Marks:
 def assert_same(found: dict[str, bytes], wanted: dict[str, bytes]) -> None:
     """Equal names and bytes; an error names the files rather than showing them."""
     differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-    assert not differing
+    assert not differing, differing
 
 
 def session(leader: int) -> list[int]:

@@ -72,6 +72,9 @@ class Server(Place):
         names = [name.removeprefix(f"{output}/") for name in self.names(f"{output}/")]
         return {name: self.get(output, name) for name in names if name.startswith(wanted)}
 
+    def plans(self, output: str) -> Sequence[str]:
+        return self.names(f"{output}/_plan/")
+
     def verified(self, output: str) -> VerifyReport:
         configure(StoreOptions(**{self.option: self.url}))
         try:

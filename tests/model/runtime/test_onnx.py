@@ -147,6 +147,21 @@ def test_equal_models_have_equal_graphs(bundle, saved, tmp_path):
     assert run.stdout.strip() == bundle.digest
 
 
+def test_statistics_of_the_data_are_constants_of_the_graph(layers, tmp_path):
+    """Few and many numbers, which TensorFlow captures in two ways."""
+    rng = np.random.default_rng(0)
+    for sides in (16, 300):
+        given = keras().Input((sides,))
+        normal = layers.Normalization(mean=rng.normal(size=sides), variance=rng.uniform(0.5, 2, sides))(given)
+        output = layers.Dense(sides)(layers.Dense(3, name="code")(normal))
+        model = keras().Model(given, output)
+        model.save(tmp_path / f"{sides}.keras")
+        bundle = export(tmp_path / f"{sides}.keras", "code", str(tmp_path / f"{sides}"))
+        vectors = rng.normal(size=(5, sides)).astype(np.float32)
+        found = Runtime.load(bundle, "onnx").reconstruct(vectors)
+        np.testing.assert_allclose(found.output, model.predict(vectors, verbose=0), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_model_that_does_not_convert(layers, save, tmp_path, caplog):
     """It says so in one line, and the bundle is what it was before there were graphs. A GRU becomes a loop."""

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.tables import latent_schema
 from pipeline.worker import merge_rows
 from pipeline.worker.merge_rows import MergedTable
 from tests.pipeline.values import make_unit
 
-SCHEMA = latent_schema(2, False, pa.schema([("label", pa.int64())]))
+SCHEMA = latent_schema(LatentColumns(dimension=2), False, pa.schema([("label", pa.int64())]))
 UNIT = make_unit("part-0", "b.png", "a.png", "c.png")  # not in the order of their names: the unit's order counts
 Row = tuple[str, int]
 
