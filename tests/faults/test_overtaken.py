@@ -32,7 +32,9 @@ def test_a_run_that_stood_still(disk: Disk, tmp_path: Path, story: Story) -> Non
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("story", STORIES, ids=str)
 def test_at_any_instant(disk: Disk, tmp_path: Path, story: Story) -> None:
-    dice = random.Random(str(story))
-    moments = (Moment.random(dice, disk.requests(story)) for _ in range(5))
-    ends = [tell(disk, story, moment, f"{story}-{number}", tmp_path) for number, moment in enumerate(moments)]
-    assert any(end.overtook for end in ends)
+    dice, overtook = random.Random(str(story)), list[bool]()
+    # At some instants the output is not lost; it is at one of twenty at least.
+    while len(overtook) < 5 or (not any(overtook) and len(overtook) < 20):
+        moment = Moment.random(dice, disk.requests(story))
+        overtook.append(tell(disk, story, moment, f"{story}-{len(overtook)}", tmp_path).overtook)
+    assert any(overtook)

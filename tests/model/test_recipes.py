@@ -141,6 +141,7 @@ def test_mae(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # 28 million weights
 def test_convnext(folder: Path) -> None:
     title = "ConvNeXt"
     names = run_python(title, folder)
