@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from lake.core.onnxruntime import onnxruntime
 from lake.core.temporary import temporary_space
 from model.keras.canonical import canonical
 from model.pixels import Pixels
@@ -91,6 +92,8 @@ class Quantizer:
 def _prepared(graph: bytes, path: Path) -> Any:
     """The graph with its constants folded and its shapes inferred, its nodes named; also written to ``path``."""
     import onnx
+
+    onnxruntime()  # before its tools import it
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     given = path.with_name("given.onnx")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from lake.core.errors import BundleError, UsageError
+from lake.core.onnxruntime import onnxruntime
 from lake.core.printable import printable
 from model.bundle import GOLDEN_FILE, Bundle, write_bundle
 from model.export_parts import (
@@ -113,9 +114,7 @@ def _named(where: str, network: Network) -> Iterator[None]:
 
 
 def _described(network: Network, takes: NetworkSignature, given: Preprocessing, training: Mapping[str, Json]) -> Spec:
-    import onnxruntime
-
-    versions = {"onnx": onnx().__version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__}
+    versions = {"onnx": onnx().__version__, "onnxruntime": onnxruntime().__version__, "numpy": np.__version__}
     source = {"producer": printable(network.model.producer_name, 100), "opset": network.opset}
     return Spec(
         kind="denoiser",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lake.core.onnxruntime import onnxruntime
 from lake.core.printable import printable
 from model.bundle import Bundle
 from model.graph_audit import audit_graph
@@ -81,9 +82,7 @@ def open_session(graph: bytes, *, any_size: bool) -> Any:
       graph: bytes of an ONNX file, which has been audited unless it was made here.
       any_size: sides of its inputs are free.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    options = onnxruntime().SessionOptions()
     # A call runs on its caller's thread. Bits would not depend on more threads, but small calls lose speed to them.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     for pool in ("intra_op", "inter_op"):
@@ -91,7 +90,7 @@ def open_session(graph: bytes, *, any_size: bool) -> Any:
     options.use_deterministic_compute = True
     options.enable_mem_pattern = not any_size  # a plan would be kept for each size
     options.log_severity_level = 4  # what fails is raised, too
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return onnxruntime().InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _model_error(error: Exception) -> ModelError:
