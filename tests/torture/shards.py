@@ -40,10 +40,12 @@ def trial(mutant: ShardMutant) -> str:
 
 def _shard(mutant: ShardMutant, path: Path) -> str:
     assert mutant.format is not None
-    reader, shard = FORMATS[mutant.format].reader, shard_of(path)
+    reader, shard, writes = FORMATS[mutant.format].reader, shard_of(path), FORMATS[mutant.format].writer_class
     unit = Unit(id="u", format=mutant.format, shards=(shard,))
     plain = _selection(mutant.format)
-    ends = [_read(reader, unit, shard, selection) for selection in (plain, replace(plain, whole=True, salvage=True))]
+    # Only shards that are written again are read as a whole.
+    other = replace(plain, whole=writes is not None, salvage=True)
+    ends = [_read(reader, unit, shard, selection) for selection in (plain, other)]
     ends += [_all(reader.read(unit, schema, 256)) for schema in _schemas(mutant.format)]
     return "read" if "read" in ends else "refused"
 
