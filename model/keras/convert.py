@@ -34,7 +34,7 @@ def to_onnx(model: Any, spec: Spec) -> dict[str, bytes]:
       Exception: of any class, where the model has what cannot be converted, or only for one number of rows.
     """
     compute, names = Compute(model, spec), graph_functions(spec)
-    with _quiet():
+    with quiet_converter():
         # What encodes is a part of what reconstructs, so that its bits are the same.
         whole = {name: "reconstruct" if name == "encode" and "reconstruct" in names else name for name in names}
         converted = {name: _converted(compute, name) for name in dict.fromkeys(whole.values())}
@@ -87,7 +87,7 @@ def _erfc(graph: Any, node: Any, name: str, _: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_converter() -> Iterator[None]:
     """The converter logs each thing that it does, and TensorFlow's optimizer prints."""
     import tf2onnx
 

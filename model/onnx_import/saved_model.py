@@ -1,9 +1,7 @@
 """TensorFlow SavedModels: programs, whose operations are audited by name, converted to one ONNX graph."""
 
-import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from lake.core.errors import BundleError, UsageError
 from lake.core.native_stderr import without_native_logs
 from lake.core.printable import printable
 from lake.core.tensorflow import tensorflow
-from model.keras.convert import OPSET
+from model.keras.convert import OPSET, quiet_converter
 from model.message_parts import MessageFields, message_class
 
 _FILE = "saved_model.pb"
@@ -106,22 +104,11 @@ def _converted(signatures: Any, asked: str | None, where: str) -> bytes:
         made = function(**dict(zip(inputs, given, strict=True)))
         return {output: tf.identity(made[output], name=output) for output in outputs}
 
-    with _quiet(), without_native_logs():
+    with quiet_converter():
         specs = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()]
         model, _ = tf2onnx.convert.from_function(call, input_signature=specs, opset=OPSET)
     data: bytes = model.SerializeToString()
     return data
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 @cache
