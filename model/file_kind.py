@@ -204,7 +204,9 @@ _SIGNATURES: Sequence[tuple[str, Callable[[bytes], bool]]] = (
 
 def _looks_like_onnx(head: bytes, name: str) -> bool:
     # A ModelProto begins with its ir_version, a small number, and mostly with the producer's name.
-    return name.endswith(".onnx") or (head[:1] == b"\x08" and 0 < head[1] < 32 and head[2:3] in (b"\x12", b"\x3a"))
+    return name.endswith(".onnx") or (
+        head[:1] == b"\x08" and b"\x00" < head[1:2] < b"\x20" and head[2:3] in (b"\x12", b"\x3a")
+    )
 
 
 def _kind_of_zip(stream: BinaryIO) -> str:

@@ -173,7 +173,7 @@ class LocalSink(Sink):
             self.abort()
             raise
         self._temporary = None
-        _sync_directory(self._final.parent)
+        sync_path(self._final.parent)
 
     def abort(self) -> None:
         if self._temporary is not None:
@@ -208,10 +208,11 @@ def _make_directory(path: Path) -> None:
         return
     _make_directory(path.parent)
     path.mkdir(exist_ok=True)
-    _sync_directory(path.parent)
+    sync_path(path.parent)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Wait until a file, or the names in a directory, would survive a loss of power."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

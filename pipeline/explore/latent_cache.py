@@ -11,7 +11,6 @@ has another digest, so that a cache is never out of date.
 """
 
 import hashlib
-import os
 import shutil
 import tempfile
 import time
@@ -25,6 +24,7 @@ import pyarrow as pa
 
 from lake.core.errors import UsageError
 from lake.core.records import Array
+from lake.storage.local import sync_path
 from lake.storage.location import is_local, local_path
 from pipeline.explore.committed import IDENTITY, Committed, LatentReader
 
@@ -93,8 +93,9 @@ def _open(place: Path) -> LatentMatrix:
 def _fill(committed: Committed, place: Path, final: Path, reader: LatentReader) -> None:
     with _building(place) as folder:
         _write(committed, folder, reader)
+        # A power failure must not leave a directory of the right name over pages that were never written.
         for file in folder.iterdir():
-            _sync(file)
+            sync_path(file)
         try:
             folder.rename(final)
         except OSError:
@@ -144,15 +145,6 @@ def _write_rows(file: Path, keys: list[pa.Array], shards: list[pa.Array], indice
     rows = pa.table(columns, schema=_FIELDS).unify_dictionaries().combine_chunks()
     with pa.ipc.new_file(str(file), _FIELDS) as writer:
         writer.write_table(rows)
-
-
-def _sync(file: Path) -> None:
-    # A power failure must not leave a directory of the right name over pages that were never written.
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_old(place: Path, current: Path) -> None:

@@ -86,6 +86,7 @@ FILES = [
     ("checkpoint", "cp.ckpt.index", bytes(16)),
     ("empty", "a.keras", b""),
     ("unknown", "a.keras", b"\x01\x02\x03" * 9),
+    ("unknown", "a.h5", b"\x08"),  # as an ONNX file begins, and nothing else
 ]
 
 
