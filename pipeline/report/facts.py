@@ -1,7 +1,7 @@
 """All that the page of a report shows, as values: what is read of an output on one side, HTML on the other.
 
-Every text may come from data (keys, names of shards, labels, errors), so the page escapes all of them. Every sequence is
-bounded, whatever the size of the output.
+Every text may come from data (keys, names of shards, labels, errors), so the page escapes all of them. Every sequence
+is bounded, whatever the size of the output.
 """
 
 from collections.abc import Mapping, Sequence

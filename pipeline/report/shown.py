@@ -1,7 +1,7 @@
 """Records as the page of a report shows them: with images, names and examples.
 
-Every text may come from data (keys, names of shards, labels, errors) and may hold any character, so the page escapes all of
-them. Sides of pictures are at most 512 pixels, of thumbnails at most 64.
+Every text may come from data (keys, names of shards, labels, errors) and may hold any character, so the page escapes
+all of them. Sides of pictures are at most 512 pixels, of thumbnails at most 64.
 """
 
 from collections.abc import Sequence
