@@ -23,8 +23,8 @@ from model.bundle import MODEL_FILE, SPEC_FILE, Bundle
 from model.denoiser import Denoiser
 from model.export import export
 from model.pixels import Floats, Pixels
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 
 SIDES = ("TensorFlow float32", "ONNX Runtime float32", "ONNX Runtime int8")
 CALLS = {  # what -> bundle, shape of the pixels of a call

@@ -30,8 +30,8 @@ from model.bundle import Bundle
 from model.denoiser import Denoiser
 from model.export import export
 from model.keras.load import load_model
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 from model.training.flops import operations
 
 RESULTS = Path(__file__).parent / "results"

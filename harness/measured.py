@@ -24,7 +24,8 @@ export(pathlib.Path(sys.argv[1] + ".keras"), "encoded", sys.argv[1])
 _MAKE_DENOISER = """
 import pathlib, sys
 from lake.core.tensorflow import keras
-from model.export import Preprocessing, export
+from model.export import export
+from model.preprocessing import Preprocessing
 from model.training.networks import build_denoiser
 keras().utils.set_random_seed(0)
 model, told = build_denoiser(), pathlib.Path(sys.argv[1] + "-told.keras")

@@ -14,12 +14,13 @@ from lake.images.center_crop import CenterCrop
 from model.bundle import GOLDEN_FILE, Bundle
 from model.code import CODE_FILE
 from model.golden import golden_levels, unpack
+from model.input_spec import Input, Noise
 from model.keras.bundled import load_bundled
 from model.keras.preprocessing import outer_layers
 from model.likeness import Likeness, OuterLayers, likeness
 from model.runtime import choose_executor, executors_of
 from model.runtime.runtime import Runtime
-from model.spec import MAX_LATENT_REACH, MAX_REACH, Input, Json, Latent, Noise, Quantization, Spec
+from model.spec import MAX_LATENT_REACH, MAX_REACH, Json, Latent, Quantization, Spec
 from model.spec_json import to_json
 
 _OPERATIONS = {True: "Keras' own layers", False: "operations of the ONNX standard"}

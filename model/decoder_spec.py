@@ -6,7 +6,8 @@ from typing import Any
 from lake.core.errors import BundleError, UsageError
 from model.export_parts import input_of
 from model.keras.signature import InputSignature, fixed_shape, format_shape
-from model.spec import Golden, Json, Latent, Preprocessing, Spec
+from model.preprocessing import Preprocessing
+from model.spec import Golden, Json, Latent, Spec
 
 
 def describe_decoder(model: Any, given: Preprocessing, *, generates: bool, golden: Golden, training: Json) -> Spec:

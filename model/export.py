@@ -25,6 +25,7 @@ from model.export_parts import (
 )
 from model.file_kind import refuse_other
 from model.golden import COUNT, golden_inputs, pack
+from model.input_spec import Shape
 from model.keras.join import assemble
 from model.keras.layer_graph import depends_on_latent_alone, find_latent, layer_shapes
 from model.keras.load import keras_reason
@@ -39,20 +40,12 @@ from model.onnx_import.export import export_onnx
 from model.onnx_import.source import read_graph
 from model.parts import Parts
 from model.pixels import to_unit
+from model.preprocessing import Preprocessing
 from model.probe import Probe
 from model.runtime.executor import ModelError
 from model.runtime.runtime import Runtime
 from model.runtime.tensorflow import TensorFlowExecutor, model_errors
-from model.spec import (
-    FUNCTIONS,
-    Golden,
-    Json,
-    Latent,
-    Preprocessing,
-    Shape,
-    Spec,
-    default_functions,
-)
+from model.spec import FUNCTIONS, Golden, Json, Latent, Spec, default_functions
 
 
 def export(

@@ -5,11 +5,12 @@ import numpy as np
 from lake.core.errors import BundleError, UsageError
 from lake.storage import store_for
 from model.golden import golden_inputs, golden_latents
+from model.input_spec import CHANNELS, PIXEL_RANGE, Input, Shape
 from model.keras.signature import InputSignature, format_shape
 from model.pixels import Pixels
+from model.preprocessing import Preprocessing
 from model.resizing import resizing
 from model.runtime.runtime import Runtime
-from model.spec import CHANNELS, PIXEL_RANGE, Input, Preprocessing, Shape
 
 SEED = 0  # of golden inputs
 # Processors round differently: by about 1e-6 in float32, by about 1e-2 if a layer computes in half precision.

@@ -10,7 +10,8 @@ from model.bundle import Bundle
 from model.export import export
 from model.keras.save import serialize_model
 from model.likeness import Likeness
-from model.spec import Json, Preprocessing
+from model.preprocessing import Preprocessing
+from model.spec import Json
 
 
 def export_trained(

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from lake.core.errors import BundleError
 from lake.core.printable import printable
 from lake.formats.common.npy import read_npy_header
+from model.input_spec import Input, Shape
 from model.pixels import Floats
-from model.spec import Input, Shape, Spec
+from model.spec import Spec
 from model.zip_members import read_member
 
 COUNT = 4  # golden inputs

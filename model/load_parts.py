@@ -13,6 +13,7 @@ from lake.core.temporary import temporary_space
 from model.code import CODE_FILE, Code
 from model.export_parts import read_file
 from model.file_kind import refuse_other
+from model.input_spec import Shape
 from model.keras.audit import audited_copy
 from model.keras.functional import as_functional
 from model.keras.load import load_model
@@ -20,7 +21,7 @@ from model.keras.own_classes import running
 from model.keras.saved import read_saved
 from model.onnx_import.source import GRAPH_KINDS
 from model.parts import Parts
-from model.spec import Json, OwnCode, Shape
+from model.spec import Json, OwnCode
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from lake.core.errors import BundleError
 from model.golden import golden_inputs, golden_levels
+from model.input_spec import Input
 from model.pixels import Floats, to_unit
 from model.runtime.executor import ModelError
 from model.runtime.runtime import Runtime
-from model.spec import MAX_LATENT_REACH, MAX_MULTIPLE, MAX_REACH, Input
+from model.spec import MAX_LATENT_REACH, MAX_MULTIPLE, MAX_REACH
 
 _STEP = 8  # pixels by which the reach is increased
 _FEW_SIZES = 32  # smallest multiple of a model that is compiled for each size: it bounds the number of sizes

@@ -5,73 +5,16 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeAlias
 
-from lake.core.errors import BundleError, UsageError
-from lake.core.printable import printable
-from lake.images.center_crop import CenterCrop
-from lake.images.types import Resize
-from model.normalization import Normalization, check_normalization, normalization, preset_fields
+from lake.core.errors import BundleError
+from model.input_spec import Input, Shape
 
 Json: TypeAlias = Any
-Shape: TypeAlias = tuple[int, ...]
 
-CHANNELS = {"gray": 1, "rgb": 3, "rgba": 4}  # color -> number of channels
 FUNCTIONS = ("encode", "reconstruct", "decode", "denoise", "generate")
 KINDS = ("autoencoder", "dense", "encoder", "vae", "denoiser", "decoder")
 MAX_MULTIPLE = 64  # pixels
 MAX_REACH = 128  # pixels
 MAX_LATENT_REACH = 256  # pixels, of a model with a latent, which sees further because it goes down and up again
-PIXEL_RANGE = (0.0, 1.0)  # values of black and white where nothing else is stated
-LARGEST = 1e38  # of the values of black and white: their distance must be a float32, too
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noise:
-    """How a model is told the standard deviation of an image's noise.
-
-    Attributes:
-      form: 'map' for a second input of shape [H, W, 1] (as in FFDNet, Zhang et al. 2018), 'scalar' for a second input
-        of one number, 'channel' for the last channel of the only input.
-      input: Keras name of the second input; None for a channel.
-      scale: number that stands for a standard deviation of all of white: 1 if levels are fractions of white, 255 if
-        they count 8-bit steps.
-    """
-
-    form: str
-    input: str | None
-    scale: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
-    """What a model takes; of a decoder alone, the images that it gives.
-
-    Attributes:
-      shape: (H, W, C), or (d,) for vectors. A noise level that is a channel is not counted.
-      dtype: 'uint8' for images (the runtime also takes uint16, and float32 in 0..1), 'float32' for vectors.
-      value_range: the values of black and white that the network was trained with. For vectors, the range of the
-        training data, to which errors are relative.
-      color: 'gray', 'rgb' or 'rgba'; None for vectors, and for channels that are not colors.
-      noise: how the model is told the noise level; None if it is not told.
-      any_size: whether images of any H and W are taken. ``shape`` is then that of the golden inputs, and the next two
-        fields apply.
-      multiple: sides are padded to multiples of this number of pixels, a power of two.
-      reach: radius in pixels of the area that an output pixel depends on, as far as it matters: a crop with this margin
-        gives what the whole image gives, within a quarter of an 8-bit step, and latents within a thousandth of the
-        largest.
-      normalization: what the bundle's model itself does to images first, for people; None where it does nothing.
-      resize: how a job brings images of other sizes to the model's, unless it is told otherwise; None to reject them.
-    """
-
-    shape: Shape
-    dtype: str
-    value_range: tuple[float, float]
-    color: str | None
-    noise: Noise | None = None
-    any_size: bool = False
-    multiple: int = 1
-    reach: int = 0
-    normalization: Normalization | None = None
-    resize: Resize | CenterCrop | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,79 +237,3 @@ def default_functions(kind: str) -> tuple[str, ...]:
     """
     alone = {"encoder": ("encode",), "denoiser": ("denoise",), "decoder": ("decode",)}
     return alone.get(kind, ("encode", "reconstruct"))
-
-
-def is_range(low: float, high: float) -> bool:
-    """Whether two numbers can be the values of black and white: in this order, and so that float32 can hold both.
-
-    >>> is_range(0, 255), is_range(1, 0), is_range(0, 10**400)
-    (True, False, False)
-    """
-    return -LARGEST < low < high < LARGEST
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preprocessing:
-    """How the training data was preprocessed, as far as the model's file does not say.
-
-    Attributes:
-      value_range: the values of black and white; for vectors the range of the data. None for 0 and 1.
-      output_range: the same of what the model puts out; None where it is as of the input, normalised if that is.
-      mean: what was subtracted from each channel, red first, or one number for all, in values of ``value_range``.
-      std: what each channel was divided by after that, likewise.
-      bgr: whether the model takes, and puts out, images with blue first.
-      preset: a key of ``model.normalization.PRESETS``, in place of ``value_range``, ``mean``, ``std`` and ``bgr``. It
-        sets these, and is None afterwards.
-      resize: how a job brings images of other sizes to the model's: a policy; or the pixels that their shorter side is
-        scaled to, before the centre is cut out. None to reject them.
-      crop: the size of what is cut out: the model's, which it is compared with; None where nobody says it.
-      interpolation: the filter of that: 'bilinear' or 'bicubic'; None for the former.
-      color: 'gray', 'rgb' or 'rgba'; None to go by the number of channels.
-      input_shape: (H, W, C) or (d,), to take one size where the model leaves sides open.
-      noise_input: name of the second input, which takes the noise level; 'channel' if the last channel does.
-      noise_scale: number that stood for a standard deviation of all of white: 1 for fractions, 255 for 8-bit steps.
-
-    Raises:
-      UsageError: a range is empty or not finite, the scale is not positive, or a mean or deviation does not fit.
-
-    >>> Preprocessing(value_range=(-1.0, 1.0)).noise_scale
-    1.0
-    >>> Preprocessing(preset="tf") == Preprocessing(value_range=(-1.0, 1.0))
-    True
-    """
-
-    value_range: tuple[float, float] | None = None
-    output_range: tuple[float, float] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    bgr: bool = False
-    preset: str | None = None
-    resize: int | str | None = None
-    crop: tuple[int, ...] | None = None
-    interpolation: str | None = None
-    color: str | None = None
-    input_shape: Shape | None = None
-    noise_input: str | None = None
-    noise_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.preset is not None:
-            fields = preset_fields(self.preset, {name: getattr(self, name) for name in self.__slots__})
-            for name, value in {**fields, "preset": None}.items():
-                object.__setattr__(self, name, value)
-        for flag, limits in (("--value-range", self.value_range), ("--output-range", self.output_range)):
-            if limits is not None and not is_range(*limits):
-                shown = " ".join(printable(str(value), 40) for value in limits)
-                raise UsageError(f"{flag} {shown}: the first must be below the second, and both finite")
-        if not 0 < self.noise_scale < float("inf"):
-            raise UsageError(f"--noise-scale {self.noise_scale:g}: must be above 0 and finite")
-        check_normalization(self.mean, self.std, self.value_range or PIXEL_RANGE)
-
-    def normalization(self, channels: int | None) -> Normalization | None:
-        """What is done to images of a number of channels; None where nothing is, or ``channels`` for vectors.
-
-        Raises:
-          UsageError: mean, deviation or order do not fit this number of channels.
-        """
-        output = self.output_range is None
-        return normalization(self.mean, self.std, bgr=self.bgr, channels=channels, output=output)

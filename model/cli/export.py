@@ -12,7 +12,8 @@ from model.cli.export_options import EXPORT
 from model.cli.train import bundle_value
 from model.graphs import has_graphs
 from model.parts import Parts
-from model.spec import Preprocessing, Spec
+from model.preprocessing import Preprocessing
+from model.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,9 +5,9 @@ from lake.cli.options import STORES
 from lake.images.center_crop import Interpolation
 from lake.images.types import Resize
 from model.cli.train_options import rate
+from model.input_spec import CHANNELS
 from model.normalization import PRESETS
 from model.resizing import pixels_or_policy
-from model.spec import CHANNELS
 
 ALLOW_CODE = Option(
     flag="--allow-code",

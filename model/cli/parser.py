@@ -15,7 +15,7 @@ from lake.images.types import Target
 from model.cli.export_options import ALLOW_CODE, EXPORT
 from model.cli.train_options import TRAIN
 from model.parts import Parts
-from model.spec import Preprocessing
+from model.preprocessing import Preprocessing
 from model.training.options import DenoiserOptions, TrainingOptions
 
 MODEL_COMMANDS = {

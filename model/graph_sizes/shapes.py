@@ -1,12 +1,22 @@
 """The shape of what each operation gives, from the shapes of what it takes. Rules are those of the ONNX standard."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil, floor, prod
+from math import ceil, prod
 from typing import TypeAlias
 
+from model.graph_sizes.image_shapes import (
+    convolved,
+    convolved_transposed,
+    depth_to_space,
+    pooled_globally,
+    pooled_windows,
+    resized,
+    sampled,
+    space_to_depth,
+)
 from model.graph_sizes.operation import Operation
 from model.graph_sizes.values import EVALUATED, slices
-from model.spec import Shape
+from model.input_spec import Shape
 
 _Rule: TypeAlias = Callable[[Operation], Sequence[Shape]]
 
@@ -149,41 +159,10 @@ def _padded(op: Operation) -> list[Shape]:
     return [tuple(sides)]
 
 
-def _resized(op: Operation) -> list[Shape]:
-    shape = op.shape()
-    axes = [axis % len(shape) for axis in op.numbers("axes", range(len(shape)))]
-    if op.text("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise LookupError("sides that follow each other")
-    old = op.opset < 11 or op.kind == "Upsample"
-    sides = list(shape)
-    if not old and op.has(3) and op.value(3).size:
-        for axis, side in zip(axes, op.value(3).tolist(), strict=True):
-            sides[axis] = side
-    else:
-        scales = (
-            list(op.attributes["scales"].floats) if "scales" in op.attributes else op.value(1 if old else 2).tolist()
-        )
-        for axis, scale in zip(axes, scales, strict=True):
-            sides[axis] = floor(sides[axis] * scale)
-    return [tuple(sides)]
-
-
 def _one_hot(op: Operation) -> list[Shape]:
     indices, axis = op.shape(), op.number("axis", -1)
     axis = axis % (len(indices) + 1)
     return [(*indices[:axis], int(op.value(1).reshape(-1)[0]), *indices[axis:])]
-
-
-def _depth_to_space(op: Operation) -> list[Shape]:
-    n, c, *sides = op.shape()
-    block = op.number("blocksize", 1)
-    return [(n, c // block**2, *(side * block for side in sides))]
-
-
-def _space_to_depth(op: Operation) -> list[Shape]:
-    n, c, *sides = op.shape()
-    block = op.number("blocksize", 1)
-    return [(n, c * block**2, *(side // block for side in sides))]
 
 
 def _multiplied(op: Operation) -> list[Shape]:
@@ -211,52 +190,6 @@ def _einsum(op: Operation) -> list[Shape]:
     return [tuple(sides[letter] for letter in made)]
 
 
-def _convolved(op: Operation) -> list[Shape]:
-    weights = op.shape(3 if op.kind == "QLinearConv" else 1)
-    return [(op.shape()[0], weights[0], *_windows(op, list(weights[2:])))]
-
-
-def _pooled(op: Operation) -> list[Shape]:
-    return [(*op.shape()[:2], *_windows(op, op.numbers("kernel_shape")))] * op.outputs
-
-
-def _windows(op: Operation, kernel: list[int]) -> list[int]:
-    sides = op.shape()[2:]
-    n = len(sides)
-    strides, dilations = op.numbers("strides", [1] * n), op.numbers("dilations", [1] * n)
-    pads, automatic = op.numbers("pads", [0] * 2 * n), op.text("auto_pad", "NOTSET")
-    found = []
-    for i, side in enumerate(sides):
-        reach = (kernel[i] - 1) * dilations[i] + 1
-        if automatic.startswith("SAME"):
-            found.append(-(-side // strides[i]))
-            continue
-        room = side - reach + (0 if automatic == "VALID" else pads[i] + pads[i + n])
-        found.append((-(-room // strides[i]) if op.number("ceil_mode", 0) else room // strides[i]) + 1)
-    return found
-
-
-def _convolved_transposed(op: Operation) -> list[Shape]:
-    shape, weights = op.shape(), op.shape(1)
-    n = len(shape) - 2
-    strides, dilations = op.numbers("strides", [1] * n), op.numbers("dilations", [1] * n)
-    more, pads = op.numbers("output_padding", [0] * n), op.numbers("pads", [0] * 2 * n)
-    if "output_shape" in op.attributes:
-        sides = op.numbers("output_shape")[-n:]
-    elif op.text("auto_pad", "NOTSET").startswith("SAME"):
-        sides = [side * stride for side, stride in zip(shape[2:], strides, strict=True)]
-    else:
-        sides = [
-            (shape[2 + i] - 1) * strides[i] + more[i] + (weights[2 + i] - 1) * dilations[i] + 1 - pads[i] - pads[i + n]
-            for i in range(n)
-        ]
-    return [(shape[0], weights[1] * op.number("group", 1), *sides)]
-
-
-def _pooled_globally(op: Operation) -> list[Shape]:
-    return [(*op.shape()[:2], *(1 for _ in op.shape()[2:]))]
-
-
 def _recurrent(op: Operation) -> list[Shape]:
     steps, rows = op.shape()[: 1 + 1]
     hidden, directions = op.number("hidden_size", op.shape(2)[2]), op.shape(1)[0]
@@ -266,10 +199,6 @@ def _recurrent(op: Operation) -> list[Shape]:
 
 def _quantized(op: Operation) -> list[Shape]:
     return [op.shape(), (), ()]
-
-
-def _sampled(op: Operation) -> list[Shape]:
-    return [(*op.shape()[:2], *op.shape(1)[1:-1])]
 
 
 def _top(op: Operation) -> list[Shape]:
@@ -298,16 +227,16 @@ RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(_REDUCING.split(), _reduced),
     **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
     **dict.fromkeys(("Constant", "Shape", "Size"), _of_value),
-    **dict.fromkeys(("AveragePool", "MaxPool", "LpPool"), _pooled),
-    **dict.fromkeys(("Conv", "ConvInteger", "QLinearConv"), _convolved),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"), _pooled_globally),
+    **dict.fromkeys(("AveragePool", "MaxPool", "LpPool"), pooled_windows),
+    **dict.fromkeys(("Conv", "ConvInteger", "QLinearConv"), convolved),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"), pooled_globally),
     **dict.fromkeys(("GRU", "LSTM", "RNN"), _recurrent),
     **dict.fromkeys(("MatMul", "MatMulInteger", "QLinearMatMul"), _multiplied),
-    **dict.fromkeys(("Resize", "Upsample"), _resized),
+    **dict.fromkeys(("Resize", "Upsample"), resized),
     "Concat": _joined,
     "ConstantOfShape": _filled,
-    "ConvTranspose": _convolved_transposed,
-    "DepthToSpace": _depth_to_space,
+    "ConvTranspose": convolved_transposed,
+    "DepthToSpace": depth_to_space,
     "DynamicQuantizeLinear": _quantized,
     "Einsum": _einsum,
     "Expand": _expanded,
@@ -316,13 +245,13 @@ RULES: Mapping[str, _Rule] = {
     "GatherElements": lambda op: [op.shape(1)],
     "GatherND": _gathered_nd,
     "Gemm": _gemm,
-    "GridSample": _sampled,
+    "GridSample": sampled,
     "OneHot": _one_hot,
     "Pad": _padded,
     "Range": _range,
     "Reshape": _reshaped,
     "Slice": _sliced,
-    "SpaceToDepth": _space_to_depth,
+    "SpaceToDepth": space_to_depth,
     "Split": _split,
     "Squeeze": _squeezed,
     "Tile": _tiled,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.graph_sizes.operation import Operation, numpy_type, tensor_values
-from model.spec import Shape
+from model.input_spec import Shape
 
 _Values = npt.NDArray[Any]
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from model.graph_sizes.operation import MOST_VALUES, Operation, stored_numbers, tensor_values
 from model.graph_sizes.shapes import RULES
 from model.graph_sizes.values import EVALUATED, RESHAPING, parts
-from model.spec import Shape
+from model.input_spec import Shape
 
 _MOST = 1 << 28  # numbers of one tensor for one record, as of a Keras model
 _MOST_CONSTANT = 1 << 24  # numbers that are made of no input, which are computed and kept when the graph is opened

@@ -6,10 +6,10 @@ import numpy as np
 
 from lake.core.errors import BundleError
 from lake.core.tensorflow import keras
+from model.input_spec import Shape
 from model.keras.load import keras_reason
 from model.keras.own_classes import own_classes
 from model.keras.signature import format_shape
-from model.spec import Shape
 
 _TRIED = 3  # inputs that both models are compared with
 _SAME = 1e-5  # of the largest value

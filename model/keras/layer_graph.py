@@ -8,8 +8,8 @@ from typing import Any
 from lake.core.errors import BundleError
 from lake.core.printable import printable
 from lake.core.tensorflow import tensorflow
+from model.input_spec import Shape
 from model.keras.sizes import check_graph
-from model.spec import Shape
 
 _LISTED = 1500  # characters of the layers that an error lists
 

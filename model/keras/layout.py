@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from lake.core.tensorflow import keras
-from model.spec import CHANNELS, Shape
+from model.input_spec import CHANNELS, Shape
 
 
 def is_channels_first(model: Any, stated: Shape | None = None) -> bool:

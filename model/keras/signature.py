@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from lake.core.errors import BundleError, UsageError
 from lake.core.printable import printable
-from model.spec import Noise, Shape
+from model.input_spec import Noise, Shape
 
 Sides: TypeAlias = tuple[int | None, ...]
 CHANNEL = "channel"  # in place of a second input's name: the last channel of the only input takes the noise level

@@ -8,7 +8,7 @@ from lake.core.tensorflow import keras
 from model.keras.layout import with_images
 from model.keras.signature import CHANNEL
 from model.normalization import Normalization
-from model.spec import Preprocessing
+from model.preprocessing import Preprocessing
 
 
 def wrap(model: Any, given: Preprocessing) -> Any:

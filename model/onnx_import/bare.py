@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from model.golden import golden_inputs, golden_levels
+from model.input_spec import Input
 from model.onnx_import.network import OURS, Network, Value
 from model.onnx_import.network_signature import FIRST, FLAT, PLANE, NetworkSignature
 from model.pixels import Floats, Pixels, to_unit
 from model.runtime.onnx import open_session
-from model.spec import Input
 
 _ROWS = 2  # at once, where the network takes any number
 

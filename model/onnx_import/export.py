@@ -34,11 +34,12 @@ from model.onnx_import.package import onnx
 from model.onnx_import.rows import free_rows
 from model.onnx_import.tensors import find_ends, find_tensor
 from model.pixels import Pixels
+from model.preprocessing import Preprocessing
 from model.probe import Probe
 from model.runtime.executor import ModelError
 from model.runtime.onnx import OnnxExecutor
 from model.runtime.runtime import Runtime
-from model.spec import FUNCTIONS, Golden, Json, Latent, Preprocessing, Spec, default_functions
+from model.spec import FUNCTIONS, Golden, Json, Latent, Spec, default_functions
 
 _LOG = logging.getLogger(__name__)
 _BYTES = (0.0, 255.0)  # the range of a network that takes integers

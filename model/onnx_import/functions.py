@@ -6,10 +6,11 @@ from math import prod
 import numpy as np
 
 from model.graphs import DIVISOR, OUTPUTS
+from model.input_spec import Shape
 from model.onnx_import.builder import FunctionGraph
 from model.onnx_import.network import OURS, Network, Value
 from model.onnx_import.network_signature import FIRST, FLAT, PLANE, NetworkSignature, net_shape
-from model.spec import Shape, Spec
+from model.spec import Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

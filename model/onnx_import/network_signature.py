@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from lake.core.errors import BundleError, UsageError
 from lake.core.printable import printable
+from model.input_spec import Noise, Shape
 from model.keras.signature import ANY_SIDE, CHANNEL, InputSignature, format_shape
 from model.onnx_import.network import OURS, Dimensions, Network, Value
-from model.spec import Noise, Preprocessing, Shape
+from model.preprocessing import Preprocessing
 
 FIRST, LAST, PLANE, FLAT, VECTOR = "C H W", "H W C", "H W", "H*W", "d"  # layouts of one record
 _FEW = (1, 2, 3, 4)  # channels: a longer side is no number of them

@@ -8,10 +8,11 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from model.input_spec import Shape
 from model.pixels import Floats, Pixels
 from model.runtime.executor import Compiled, Executor, ModelError
 from model.runtime.few_rows import FewRows
-from model.spec import Shape, Spec
+from model.spec import Spec
 
 _T = TypeVar("_T")
 Failed: TypeAlias = dict[int, str]  # row -> why the model fails for it

@@ -10,12 +10,13 @@ import numpy as np
 from lake.core.errors import BundleError, LatentlakeError
 from model.bundle import GOLDEN_FILE, SPEC_FILE, Bundle
 from model.golden import golden_levels, unpack
+from model.input_spec import Shape
 from model.keras.load import keras_reason
 from model.pixels import Floats, Pixels
 from model.runtime import load_executor
 from model.runtime.batching import BatchedCalls, Failed
 from model.runtime.executor import Executor, ModelError
-from model.spec import Shape, Spec
+from model.spec import Spec
 
 _TRIED = 64  # rows of a batch in which the first ones must have the bits that they have alone
 _ODD = (5, 7)  # sides of images that are tried too, in multiples of what the model takes

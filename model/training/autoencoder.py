@@ -12,8 +12,10 @@ from lake.images.types import Target
 from lake.inputs.load import first_shape, iter_pixels
 from model.bundle import Bundle
 from model.export_trained import export_trained
+from model.input_spec import Shape
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Json, Preprocessing, Shape
+from model.spec import Json
 from model.training.checkpoint import check_output, remove_interim
 from model.training.epochs import Epoch, Epochs, Watcher
 from model.training.kinds import TRAINED, Kind

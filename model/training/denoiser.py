@@ -16,7 +16,8 @@ from lake.inputs.load import first_shape
 from model.bundle import Bundle
 from model.export_trained import export_trained
 from model.keras.precision import multiplies_bfloat16
-from model.spec import Json, Preprocessing
+from model.preprocessing import Preprocessing
+from model.spec import Json
 from model.training.checkpoint import Checkpoint, Stops, check_output, never_stops, remove_interim
 from model.training.crops import (
     LEVELS,

@@ -10,7 +10,8 @@ import numpy as np
 
 from lake.core.errors import UsageError
 from lake.core.tensorflow import keras, tensorflow
-from model.spec import Json, Shape
+from model.input_spec import Shape
+from model.spec import Json
 from model.training.checkpoint import Checkpoint, Stops, digest_of, never_stops
 from model.training.kinds import Kind
 from model.training.losses import Loss, Objective

@@ -4,7 +4,7 @@ from math import prod
 from typing import Any
 
 from lake.core.tensorflow import keras
-from model.spec import Shape
+from model.input_spec import Shape
 
 
 def operations(model: Any, *shapes: Shape) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.spec import Shape
+from model.input_spec import Shape
 from model.training.losses import Objective, negative_elbo, squared_error
 from model.training.networks import build_autoencoder, build_dense_autoencoder, build_vae
 

@@ -7,7 +7,7 @@ from typing import Any
 from lake.cli.check import check_instance
 from lake.cli.options import INPUT
 from lake.formats.reader import ColumnSelection
-from model.spec import Shape
+from model.input_spec import Shape
 from model.training.schedule import STEPS
 
 _SHARED = tuple(

@@ -45,7 +45,8 @@ def explore(options: Namespace) -> int:
     Returns:
       The exit status: 0, or ``DRIFTED``.
     """
-    from pipeline.explore.output import Output, write_result
+    from pipeline.explore.output import Output
+    from pipeline.explore.result_files import write_result
 
     output = Output(options.a if options.command == "compare" else options.output, cache=_of(options, "cache"))
     value, table, lines, status = _ANSWERS[options.command](output, options)
@@ -79,7 +80,7 @@ def _outliers(output: "Output", options: Namespace) -> Answer:
 
 
 def _duplicates(output: "Output", options: Namespace) -> Answer:
-    from pipeline.explore.output import write_dropped
+    from pipeline.explore.result_files import write_dropped
 
     against = _of(options, "against")
     found = output.duplicates(against, **_given(options, "threshold", "metric", "phash_bits"))

@@ -18,7 +18,7 @@ from lake.storage import store_for
 from pipeline.output.job_file import read_job_file
 from pipeline.output.layout import LATENTS, METRICS, REJECTS, Layout
 from pipeline.output.manifest import read_manifest
-from pipeline.output.receipts import Receipt
+from pipeline.output.receipts import Receipt, sum_counts
 
 IDENTITY = ("key", "shard", "index")
 _ROWS = 1 << 14  # in a batch
@@ -73,6 +73,20 @@ class Committed:
     def rows(self) -> int:
         """Number of results."""
         return sum(file.rows for _, file in self.tables)
+
+    @property
+    def verb(self) -> str:
+        """What the job computed, such as ``encode``."""
+        return str(self.job["options"]["verb"])
+
+    @property
+    def headline(self) -> str:
+        """What the job computed and how many records came out, in one line for a person."""
+        totals = sum_counts(self.receipts)
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in totals["reasons"].items())
+        share = totals["rejects"] / max(totals["read"], 1)
+        rejected = f", {share:.1%} rejected ({reasons})" if totals["rejects"] else ""
+        return f"{self.verb}, {totals['results']:,} results{rejected}"
 
     def schema(self) -> pa.Schema:
         """The schema of the tables of results; an empty one where there are none."""

@@ -1,11 +1,10 @@
 """What a job wrote, as one object: its tables, latents and images, and the questions that people ask of them."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from os import PathLike, fspath
+from os import fspath
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ import pyarrow as pa
 from lake.cli.check import check_names, check_values, optional_fields
 from lake.cli.option import Option
 from lake.cli.options import STORES
-from lake.core.errors import InputError, LatentlakeError, OutputError, UsageError
+from lake.core.errors import LatentlakeError, OutputError, UsageError
 from lake.core.records import Array
 from lake.storage import StoreOptions, configure, configured, store_for
 from pipeline.explore.committed import Committed
@@ -22,9 +21,9 @@ from pipeline.explore.duplicates import Duplicates, Sameness, find_copies, find_
 from pipeline.explore.latent_cache import LatentMatrix, load_latents
 from pipeline.explore.nearest import Metric
 from pipeline.explore.outliers import Outliers, Score, find_outliers
-from pipeline.explore.similar import encode_image, read_queries, similar_to, similar_to_keys
+from pipeline.explore.query_image import Name, encode_image, image_bytes, image_name
+from pipeline.explore.similar import read_queries, similar_to, similar_to_keys
 from pipeline.options.explore import COMPARE, DUPLICATES, EXPLORE_DEFAULTS, OUTLIERS, SIMILAR
-from pipeline.output.receipts import sum_counts
 from pipeline.output.state_file import read_summary
 from pipeline.output.tables import REJECT_SCHEMA
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from pipeline.output.verify import VerifyReport
 
 _SHOWN = 12  # images of a strip
-Name = str | PathLike[str]
 
 
 class Output:
@@ -71,7 +69,7 @@ class Output:
     @property
     def verb(self) -> str:
         """What the job computed, such as ``encode``."""
-        return str(self._committed.job["options"]["verb"])
+        return self._committed.verb
 
     @property
     def table(self) -> "ds.Dataset":
@@ -186,7 +184,8 @@ class Output:
                 names, found = read_queries(fspath(table))
                 key, latents = (names, None) if found is None else (None, found)
             elif image is not None:
-                names, latents = [_name(image)], encode_image(self._committed, _bytes(image), _name(image))
+                names = [image_name(image)]
+                latents = encode_image(self._committed, image_bytes(image), names[0])
             elif latents is not None:
                 names = [f"row {row}" for row in range(len(latents))]
             if latents is not None:
@@ -270,7 +269,7 @@ class Output:
         return self._committed.rows
 
     def __repr__(self) -> str:
-        return f"Output({self.uri!r}: {self._headline()})"
+        return f"Output({self.uri!r}: {self._committed.headline})"
 
     def _repr_html_(self) -> str:
         from pipeline.explore.html import strip_of
@@ -281,14 +280,7 @@ class Output:
                 images = first_images(self._committed, _SHOWN)
             except (LatentlakeError, OSError):  # the input may be gone, and the headline is right without it
                 images = []
-        return strip_of(f"{self.uri}: {self._headline()}", images)
-
-    def _headline(self) -> str:
-        totals = sum_counts(self._committed.receipts)
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in totals["reasons"].items())
-        share = totals["rejects"] / max(totals["read"], 1)
-        rejected = f", {share:.1%} rejected ({reasons})" if totals["rejects"] else ""
-        return f"{self.verb}, {totals['results']:,} results{rejected}"
+        return strip_of(f"{self.uri}: {self._committed.headline}", images)
 
     def _other(self, other: "Output | Name") -> Committed:
         return other._committed if isinstance(other, Output) else Committed.read(fspath(other))
@@ -304,53 +296,5 @@ class Output:
             configure(before)
 
 
-def write_result(table: pa.Table, file: str) -> None:
-    """Write a result as a Parquet table.
-
-    Args:
-      table: the result.
-      file: local path, or URI in a store.
-
-    Raises:
-      OSError: it cannot be written.
-    """
-    import pyarrow.parquet as pq
-
-    with store_for(file).create(file) as sink:
-        pq.write_table(table, sink, compression="zstd")
-
-
-def write_dropped(dropped: pa.Table, file: str) -> None:
-    """Write which records to drop: a line of JSON with shard, index and key for each.
-
-    Args:
-      dropped: what ``Duplicates.dropped`` returned.
-      file: local path, or URI in a store.
-
-    Raises:
-      OSError: it cannot be written.
-    """
-    with store_for(file).create(file) as sink:
-        for row in dropped.select(["shard", "index", "key"]).to_pylist():
-            sink.write(json.dumps(row).encode() + b"\n")
-
-
 def _checked(table: Sequence[Option], **values: Any) -> dict[str, Any]:
     return check_values(values, table, optional=("by", "threshold"))
-
-
-def _name(image: Name | bytes) -> str:
-    return "image" if isinstance(image, bytes) else fspath(image)
-
-
-def _bytes(image: Name | bytes) -> bytes:
-    if isinstance(image, bytes):
-        return image
-    uri = fspath(image)
-    try:
-        with store_for(uri).open(uri) as file:
-            return file.read()
-    except FileNotFoundError as error:
-        raise InputError(f"{uri}: no such file") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{uri} is a directory; name a file of an image") from error

@@ -1,7 +1,6 @@
 """The records that are most like some queries: records of the output, images, or rows of a table."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +11,9 @@ from lake.core.errors import InputError, UsageError
 from lake.core.records import Array
 from lake.formats.common.parquet_file import open_parquet
 from lake.storage import store_for
-from pipeline.config import FIRST_EXECUTOR, usual_pages
-from pipeline.explore.committed import Committed, LatentReader, take_rows
+from pipeline.explore.committed import LatentReader, take_rows
 from pipeline.explore.latent_cache import LatentMatrix
 from pipeline.explore.nearest import Metric, find_nearest
-from pipeline.job.source import decoding_target
-from pipeline.options.job_options import options_from_json
 
 
 def similar_to_keys(latents: LatentMatrix, keys: Sequence[str], k: int, metric: Metric) -> pa.Table:
@@ -138,44 +134,6 @@ def _numbers(uri: str, table: pa.Table) -> Array:
         lists = lists.cast(pa.list_(pa.float32(), lists.type.list_size))
     schema = pa.schema([("latent", lists.type)], metadata=table.schema.metadata)
     return LatentReader.of(schema, uri).read(lists)
-
-
-def encode_image(committed: Committed, data: bytes, name: str) -> Array:
-    """Encode an image with the model and the options of an output.
-
-    Args:
-      committed: the output.
-      data: the image's file.
-      name: of the image, for the text of an error.
-
-    Returns:
-      Its latent, float32 ``[1, D]``.
-
-    Raises:
-      InputError: the job of the output would reject it.
-      BundleError: the output's copy of its model is damaged.
-    """
-    from model.bundle import Bundle
-    from pipeline.worker.in_memory import RejectedItem, encode_items
-    from pipeline.worker.process import close_worker, worker_for
-
-    layout, options = committed.layout, committed.job["options"]
-    model = layout.model(options["model_digest"])
-    settings = options_from_json(committed.job["settings"], layout.output, model)
-    spec = Bundle.open(model).spec
-    if spec.numeric:
-        raise UsageError(f"the model of {layout.output} takes vectors; give the latents of images as a table")
-    target = decoding_target(settings, spec)
-    of_worker = model, options["model_digest"], replace(target, pages=target.pages or usual_pages(None))
-    executor = options.get("executor", FIRST_EXECUTOR)
-    worker = worker_for(*of_worker, executor=executor)
-    try:
-        (outcome,) = encode_items([(name, data)], worker)
-    finally:
-        close_worker(*of_worker, executor=executor)
-    if isinstance(outcome, RejectedItem):
-        raise InputError(f"{name}: {outcome.reason}: {outcome.detail}")
-    return np.asarray(outcome[1], np.float32)[None]
 
 
 def _table(latents: LatentMatrix, names: Sequence[str], positions: Array, distances: Array) -> pa.Table:

@@ -16,8 +16,8 @@ from lake.inputs.passed_over import values
 from lake.inputs.units import make_units
 from lake.storage import Stat, configure, join, store_for
 from lake.storage.redact import check_no_user
+from model.input_json import normalization_text
 from model.runtime import choose_executor
-from model.spec_json import normalization_text
 from pipeline.config import ImagesOut, JobConfig, RejectRetry, usual_pages
 from pipeline.job.checks import check_directories, check_variance
 from pipeline.job.latents import latent_form, with_quantization

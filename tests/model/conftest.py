@@ -7,8 +7,8 @@ import pytest
 from lake.core.tensorflow import keras, tensorflow
 from model.bundle import Bundle
 from model.export import export
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 from model.training.networks import build_autoencoder
 from tests.model import nets
 

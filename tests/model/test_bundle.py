@@ -15,9 +15,9 @@ from lake.core.tensorflow import keras
 from model.bundle import GOLDEN_FILE, MODEL_FILE, SPEC_FILE, Bundle
 from model.export import export
 from model.golden import golden_inputs, pack
+from model.input_spec import Input
 from model.keras.load import load_model
 from model.runtime.runtime import Runtime
-from model.spec import Input
 from model.spec_json import digest
 from tests.model.bundles import describe, description, put_file
 

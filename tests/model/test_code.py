@@ -17,8 +17,8 @@ from model.export import export
 from model.keras.load import load_model
 from model.keras.own_classes import running
 from model.parts import Parts
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 from tests.model.bundles import describe, description, put_file
 
 CODE = '''

@@ -8,8 +8,8 @@ from lake.core.tensorflow import keras
 from model import denoiser as denoising
 from model.denoiser import Denoiser
 from model.export import export
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 from model.training.networks import build_autoencoder
 from tests.model import nets
 

@@ -6,8 +6,8 @@ import pytest
 from lake.core.errors import BundleError, OutputError, UsageError
 from lake.core.tensorflow import keras
 from model.export import export
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from model.export import export
 from model.export_graphs import export_again
 from model.golden import golden_levels, unpack
 from model.graphs import graph_file
+from model.preprocessing import Preprocessing
 from model.runtime import choose_executor, executors_of
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 from model.training.networks import build_autoencoder, build_vae
 from tests.model import nets
 from tests.model.bundles import describe, description, put_file

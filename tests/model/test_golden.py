@@ -10,8 +10,8 @@ import pytest
 from lake.core.errors import BundleError
 from model.bundle import GOLDEN_FILE, Bundle
 from model.golden import golden_inputs, pack, unpack
+from model.input_spec import Input
 from model.runtime.runtime import Runtime
-from model.spec import Input
 from tests.model.bundles import put_file
 
 

@@ -17,8 +17,8 @@ from model.golden import unpack
 from model.keras.load import load_model
 from model.keras.preprocessing import first_scaling, last_activation, outer_layers
 from model.likeness import Likeness, likeness
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 from tests.model import nets
 
 pytestmark = pytest.mark.slow  # jobs, or models, from end to end

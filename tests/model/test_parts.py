@@ -14,8 +14,8 @@ from model.cli.main import main
 from model.export import export
 from model.likeness import Likeness
 from model.parts import Parts
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 from tests.model.bundles import describe, description
 
 

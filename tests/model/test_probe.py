@@ -6,8 +6,9 @@ import pytest
 from lake.core.errors import BundleError
 from lake.core.tensorflow import keras
 from model.export import export
+from model.input_spec import Noise
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Noise, Preprocessing
 from tests.conftest import long_forms
 from tests.model import nets
 

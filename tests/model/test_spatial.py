@@ -9,10 +9,10 @@ from model import spatial
 from model.check import check_bundle
 from model.export import export
 from model.golden import unpack
+from model.preprocessing import Preprocessing
 from model.runtime import executors_of
 from model.runtime.runtime import Runtime
 from model.spatial import SpatialAutoencoder
-from model.spec import Preprocessing
 from tests.conftest import long_forms
 from tests.model import nets
 

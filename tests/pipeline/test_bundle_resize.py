@@ -15,7 +15,7 @@ from PIL import Image
 from lake.core.errors import UsageError
 from model.bundle import Bundle
 from model.export import export
-from model.spec import Preprocessing
+from model.preprocessing import Preprocessing
 from pipeline.job.prepare import prepare
 from pipeline.options.job_options import JobOptions
 from pipeline.transforms import EncodeImages

@@ -229,7 +229,7 @@ import resource, sys
 from pathlib import Path
 from lake.core.errors import BundleError
 from model.onnx_import.export import export_onnx
-from model.spec import Preprocessing
+from model.preprocessing import Preprocessing
 import onnxruntime
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in sys.argv[1:]:

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from model.spec import Golden, Input, Latent, Spec
+from model.input_spec import Input
+from model.spec import Golden, Latent, Spec
 
 ENCODER = Spec(
     kind="encoder",

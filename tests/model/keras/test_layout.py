@@ -8,8 +8,8 @@ from lake.core.tensorflow import keras
 from model.denoiser import Denoiser
 from model.export import export
 from model.keras.layout import is_channels_first
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 
 
 def _network(layers, shape, *, kind: str):

@@ -11,8 +11,8 @@ from lake.images.center_crop import CenterCrop
 from model.check import describe_input
 from model.export import export
 from model.keras.wrap import wrap
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 from model.spec_json import from_json, to_json
 from tests.model import nets
 

@@ -14,9 +14,9 @@ from lake.core.errors import BundleError, UsageError
 from model.bundle import Bundle
 from model.denoiser import Denoiser
 from model.export import export
+from model.preprocessing import Preprocessing
 from model.runtime import choose_executor, executors_of
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 from tests.conftest import long_forms
 from tests.model.onnx_import import networks
 from tests.model.onnx_import.networks import autoencoder, denoiser, first, last, run, vae

@@ -21,10 +21,10 @@ from model.golden import unpack
 from model.graph_audit import audit_graph
 from model.graphs import graph_file
 from model.keras import convert as keras_convert
+from model.preprocessing import Preprocessing
 from model.runtime import choose_executor, executors_of
 from model.runtime.onnx import OnnxExecutor, _model_error
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 from model.training.networks import build_vae
 from tests.conftest import long_forms
 from tests.model import nets

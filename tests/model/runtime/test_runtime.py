@@ -16,9 +16,9 @@ from lake.core.errors import BundleError
 from lake.core.tensorflow import has_avx512, keras
 from model.export import export
 from model.keras.functions import Compute
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime, runtime_for
 from model.runtime.tensorflow import TensorFlowExecutor
-from model.spec import Preprocessing
 from model.training.networks import build_autoencoder, build_dense_autoencoder
 
 

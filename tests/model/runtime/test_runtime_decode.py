@@ -4,8 +4,8 @@ import pytest
 from lake.core.errors import BundleError, UsageError
 from lake.core.tensorflow import keras
 from model.export import export
+from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
-from model.spec import Preprocessing
 from model.training.networks import build_dense_autoencoder, build_vae
 
 pytestmark = pytest.mark.slow  # jobs, or models, from end to end

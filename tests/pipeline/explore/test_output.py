@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from lake.core.errors import InputError, OutputError, UsageError
-from pipeline.explore.output import Output, write_dropped, write_result
+from pipeline.explore.output import Output
+from pipeline.explore.result_files import write_dropped, write_result
 from tests.conftest import Model, Pixels
 from tests.pipeline.explore.values import clustered, make_output
 

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.bundle import write_bundle
-from model.spec import Golden, Input, Latent, Spec
+from model.input_spec import Input
+from model.spec import Golden, Latent, Spec
 from pipeline.options.job_options import JobOptions
 from tests.conftest import png
 

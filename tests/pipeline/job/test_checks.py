@@ -11,7 +11,8 @@ import pytest
 from lake.core.errors import BundleError, InputError, UsageError
 from lake.formats.reader import ColumnSelection
 from lake.inputs.sampled import LatentSampling
-from model.spec import Noise, Spec
+from model.input_spec import Noise
+from model.spec import Spec
 from pipeline.config import ImagesOut, NoiseLevel
 from pipeline.job.checks import (
     check_directories,

@@ -16,7 +16,8 @@ from lake.images.types import Color, Orientation, Resize, Target
 from lake.inputs.sampled import LatentSampling
 from lake.storage import StoreOptions, configure, configured
 from model.bundle import Bundle
-from model.spec import Latent, Noise
+from model.input_spec import Noise
+from model.spec import Latent
 from pipeline.config import ImagesOut, NoiseLevel, RejectRetry, fingerprint, options_digest
 from pipeline.job import prepare as module
 from pipeline.job.prepare import Job, output_state, prepare

@@ -12,7 +12,7 @@ import pytest
 
 from lake.core.errors import InputError
 from lake.formats.parquet.reader import ParquetReader
-from model.spec import Input
+from model.input_spec import Input
 from pipeline.config import Gate
 from pipeline.job.prepare import prepare
 from pipeline.options.job_options import JobOptions, Scope

@@ -40,7 +40,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A grey model of any size that takes a noise level: half the level is added to every pixel."""
     from lake.core.tensorflow import keras
     from model.export import export
-    from model.spec import Preprocessing
+    from model.preprocessing import Preprocessing
 
     layers, path = keras().layers, tmp_path_factory.mktemp("told")
     image = layers.Input((None, None, 1), name="image")

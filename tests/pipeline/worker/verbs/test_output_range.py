@@ -18,7 +18,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A network with its scaling inside: the latent is the image in 0..1, and so is the output."""
     from lake.core.tensorflow import keras
     from model.export import export
-    from model.spec import Preprocessing
+    from model.preprocessing import Preprocessing
 
     path, layers = tmp_path_factory.mktemp("scaled"), keras().layers
     image = layers.Input((8, 8, 1))

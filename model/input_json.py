@@ -1,0 +1,132 @@
+"""Conversion between what a model takes and the field ``input`` of ``model.json``."""
+
+import json
+from typing import Any
+
+from lake.images.center_crop import CenterCrop, Interpolation
+from lake.images.types import Resize
+from model.input_spec import CHANNELS, LARGEST, Input, Noise, Shape
+from model.json_fields import MAX_SIDE, Fields
+from model.normalization import Normalization
+from model.spec import MAX_LATENT_REACH, MAX_MULTIPLE, MAX_REACH, Json, Spec
+
+
+def input_to_json(takes: Input) -> Json:
+    """Convert what a model takes to JSON values."""
+    return {
+        "shape": list(takes.shape),
+        "dtype": takes.dtype,
+        "value_range": list(takes.value_range),
+        "color": takes.color,
+        **({} if takes.noise is None else {"noise": _noise_json(takes.noise)}),
+        **({"any_size": True, "multiple": takes.multiple, "reach": takes.reach} if takes.any_size else {}),
+        **({} if takes.resize is None else {"resize": _resize_json(takes.resize)}),
+        **({} if takes.normalization is None else {"normalization": _normalization_json(takes.normalization)}),
+    }
+
+
+def _resize_json(given: Resize | CenterCrop) -> Json:
+    if isinstance(given, CenterCrop):
+        return {"shorter": given.shorter, "interpolation": str(given.interpolation)}
+    return str(given)
+
+
+def normalization_text(spec: Spec) -> str:
+    """What a model does to images first, as JSON text for the metadata of tables; '' for nothing."""
+    given = spec.input.normalization
+    return "" if given is None else json.dumps(_normalization_json(given), sort_keys=True)
+
+
+def _normalization_json(given: Normalization) -> Json:
+    return {"mean": list(given.mean), "std": list(given.std), "bgr": given.bgr, "output": given.output}
+
+
+def _noise_json(noise: Noise) -> Json:
+    return {"form": noise.form, "input": noise.input, "scale": noise.scale}
+
+
+def input_from_json(fields: Fields, kind: str) -> Input:
+    """Convert the field ``input``, and check it completely.
+
+    Args:
+      fields: the field.
+      kind: of the model.
+
+    Raises:
+      BundleError: a part is missing, of a wrong type, or contradicts another.
+    """
+    shape = fields.shape("shape")
+    images = len(shape) == 3
+    if len(shape) not in ((3,) if kind in ("denoiser", "decoder") else (1, 3)):
+        raise fields.wrong("shape", list(shape))
+    color = fields.value.get("color")
+    if color is not None and not (images and CHANNELS.get(str(color)) == shape[-1]):
+        raise fields.wrong("color", color)
+    dtype = "uint8" if images else "float32"
+    return Input(
+        shape=shape,
+        dtype=fields.get("dtype", str, lambda value: value == dtype),
+        value_range=fields.limits("value_range"),
+        color=color,
+        noise=_noise(fields, kind),
+        normalization=_normalization(fields, shape) if fields.has("normalization") else None,
+        resize=_resize(fields, shape) if fields.has("resize") else None,
+        **(_any_size(fields, kind, shape) if fields.has("any_size") else {}),
+    )
+
+
+def _normalization(takes: Fields, shape: Shape) -> Normalization:
+    fields = takes.fields("normalization")
+
+    def numbers(name: str, least: float) -> tuple[float, ...]:
+        def valid(values: list[Json]) -> bool:
+            known = all(type(value) in (int, float) and least < value < LARGEST for value in values)
+            return known and len(shape) == 3 and len(values) == shape[-1]
+
+        return tuple(float(value) for value in fields.get(name, list, valid))
+
+    return Normalization(
+        mean=numbers("mean", -LARGEST),
+        std=numbers("std", 0.0),
+        bgr=fields.get("bgr", bool, lambda bgr: not bgr or shape[-1] in (3, 4)),
+        output=fields.get("output", bool),
+    )
+
+
+def _resize(takes: Fields, shape: Shape) -> Resize | CenterCrop:
+    if len(shape) != 3 or takes.has("any_size"):
+        takes.refuse("resize")
+    if isinstance(takes.value["resize"], str):
+        return Resize(takes.get("resize", str, lambda policy: policy in (*Resize,)))
+    fields = takes.fields("resize")
+    return CenterCrop(
+        shorter=fields.get("shorter", int, lambda pixels: max(shape[:2]) <= pixels < MAX_SIDE),
+        interpolation=Interpolation(fields.get("interpolation", str, lambda name: name in (*Interpolation,))),
+    )
+
+
+def _any_size(fields: Fields, kind: str, shape: Shape) -> dict[str, Any]:
+    def fits(multiple: int) -> bool:
+        power = 0 < multiple <= MAX_MULTIPLE and multiple & (multiple - 1) == 0
+        return power and not any(side % multiple for side in shape[:2])
+
+    most = MAX_REACH if kind == "denoiser" else MAX_LATENT_REACH
+    return {
+        "any_size": fields.get("any_size", bool, lambda value: value and len(shape) == 3 and kind != "decoder"),
+        "multiple": fields.get("multiple", int, fits),
+        "reach": fields.get("reach", int, lambda reach: 0 < reach <= most),
+    }
+
+
+def _noise(takes: Fields, kind: str) -> Noise | None:
+    if not takes.has("noise"):
+        return None
+    if kind != "denoiser":
+        takes.refuse("noise")
+    fields = takes.fields("noise")
+    form = fields.get("form", str, lambda form: form in ("map", "scalar", "channel"))
+    return Noise(
+        form=form,
+        input=fields.name("input") if form != "channel" else None,
+        scale=fields.get("scale", float, lambda scale: 0 < scale < float("inf")),
+    )

@@ -1,0 +1,75 @@
+"""How the training data of a model was preprocessed, as whoever exports it says."""
+
+from dataclasses import dataclass
+
+from lake.core.errors import UsageError
+from lake.core.printable import printable
+from model.input_spec import PIXEL_RANGE, Shape, is_range
+from model.normalization import Normalization, check_normalization, normalization, preset_fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How the training data was preprocessed, as far as the model's file does not say.
+
+    Attributes:
+      value_range: the values of black and white; for vectors the range of the data. None for 0 and 1.
+      output_range: the same of what the model puts out; None where it is as of the input, normalised if that is.
+      mean: what was subtracted from each channel, red first, or one number for all, in values of ``value_range``.
+      std: what each channel was divided by after that, likewise.
+      bgr: whether the model takes, and puts out, images with blue first.
+      preset: a key of ``model.normalization.PRESETS``, in place of ``value_range``, ``mean``, ``std`` and ``bgr``. It
+        sets these, and is None afterwards.
+      resize: how a job brings images of other sizes to the model's: a policy; or the pixels that their shorter side is
+        scaled to, before the centre is cut out. None to reject them.
+      crop: the size of what is cut out: the model's, which it is compared with; None where nobody says it.
+      interpolation: the filter of that: 'bilinear' or 'bicubic'; None for the former.
+      color: 'gray', 'rgb' or 'rgba'; None to go by the number of channels.
+      input_shape: (H, W, C) or (d,), to take one size where the model leaves sides open.
+      noise_input: name of the second input, which takes the noise level; 'channel' if the last channel does.
+      noise_scale: number that stood for a standard deviation of all of white: 1 for fractions, 255 for 8-bit steps.
+
+    Raises:
+      UsageError: a range is empty or not finite, the scale is not positive, or a mean or deviation does not fit.
+
+    >>> Preprocessing(value_range=(-1.0, 1.0)).noise_scale
+    1.0
+    >>> Preprocessing(preset="tf") == Preprocessing(value_range=(-1.0, 1.0))
+    True
+    """
+
+    value_range: tuple[float, float] | None = None
+    output_range: tuple[float, float] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    bgr: bool = False
+    preset: str | None = None
+    resize: int | str | None = None
+    crop: tuple[int, ...] | None = None
+    interpolation: str | None = None
+    color: str | None = None
+    input_shape: Shape | None = None
+    noise_input: str | None = None
+    noise_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.preset is not None:
+            fields = preset_fields(self.preset, {name: getattr(self, name) for name in self.__slots__})
+            for name, value in {**fields, "preset": None}.items():
+                object.__setattr__(self, name, value)
+        for flag, limits in (("--value-range", self.value_range), ("--output-range", self.output_range)):
+            if limits is not None and not is_range(*limits):
+                shown = " ".join(printable(str(value), 40) for value in limits)
+                raise UsageError(f"{flag} {shown}: the first must be below the second, and both finite")
+        if not 0 < self.noise_scale < float("inf"):
+            raise UsageError(f"--noise-scale {self.noise_scale:g}: must be above 0 and finite")
+        check_normalization(self.mean, self.std, self.value_range or PIXEL_RANGE)
+
+    def normalization(self, channels: int | None) -> Normalization | None:
+        """What is done to images of a number of channels; None where nothing is, or ``channels`` for vectors.
+
+        Raises:
+          UsageError: mean, deviation or order do not fit this number of channels.
+        """
+        output = self.output_range is None
+        return normalization(self.mean, self.std, bgr=self.bgr, channels=channels, output=output)
