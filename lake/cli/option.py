@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lake.core.choices import choose, quoted
+from lake.core.quantities import parse_bytes, parse_count, parse_share, plain_bytes, plain_count, plain_share
 
 N = TypeVar("N", int, float)
 
@@ -27,6 +28,7 @@ class Option:
       many: takes any number of values and may be given several times.
       switch: takes no value and sets the field to the opposite of its default.
       arity: takes exactly this number of values.
+      group: heading below which the help lists it, one of ``lake.cli.parser.GROUPS``.
     """
 
     flag: str
@@ -39,6 +41,7 @@ class Option:
     many: bool = False
     switch: bool = False
     arity: int | None = None
+    group: str = "options"
 
     def described(self, default: Any) -> str:
         """The help text with the default filled in.
@@ -47,9 +50,20 @@ class Option:
           default: of the option's field.
 
         >>> Option(flag="--n", field="n", help="how many (default {default})", type=size).described(1 << 27)
-        'how many (default 128M)'
+        'how many (default 128MiB)'
         """
-        return self.help.format(default=_shortest(default) if self.type is size else default)
+        return self.help.format(default=self.plain(default))
+
+    def plain(self, value: Any) -> Any:
+        """A value as a user would write it, where that is another form than its own: a size, a share.
+
+        Args:
+          value: of the field; None where there is none.
+
+        >>> Option(flag="--n", field="n", help="", type=fraction).plain(0.05)
+        '5%'
+        """
+        return value if value is None or self.type not in _PLAIN else _PLAIN[self.type](value)
 
     def parse(self, value: Any) -> Any:
         """The field's value, from what a user gives: text, or a value of Python. A parsed value stays as it is.
@@ -90,21 +104,19 @@ class Option:
 
 
 def size(value: Any) -> int:
-    """Parse a positive number of bytes or pixels, with an optional suffix K, M or G (powers of 1,024).
+    """Parse a positive number of bytes, with or without a unit.
 
     Raises:
       ValueError: the value is no such number.
 
-    >>> size("1.5K")
-    1536
+    >>> size("10MB"), size("1.5GiB"), size("1.5K")
+    (10000000, 1610612736, 1536)
     """
-    scale = _SCALES.get(value[-1:].upper(), 1) if isinstance(value, str) else 1
-    number = int(_finite(value[:-1]) * scale) if scale > 1 else _whole(value)
-    return _within(number, 1)
+    return _within(parse_bytes(value) if isinstance(value, str) else _whole(value), 1)
 
 
 def area(value: Any) -> int:
-    """Parse a number of pixels, or height and width.
+    """Parse a positive number of pixels, or height and width.
 
     Raises:
       ValueError: the value is no such number.
@@ -112,10 +124,10 @@ def area(value: Any) -> int:
     >>> area("1024x1024"), area("1M")
     (1048576, 1048576)
     """
-    if not isinstance(value, str) or "x" not in value:
-        return size(value)
-    height, width = map(positive, value.split("x"))
-    return height * width
+    if isinstance(value, str) and "x" in value:
+        height, width = map(positive, value.split("x"))
+        return height * width
+    return _within(parse_count(value) if isinstance(value, str) else _whole(value), 1)
 
 
 def level(value: Any) -> float:
@@ -160,12 +172,15 @@ def sides(value: Any) -> tuple[int, int, int]:
 
 
 def fraction(value: Any) -> float:
-    """Parse a number from 0 to 1.
+    """Parse a number from 0 to 1, or 0% to 100%.
 
     Raises:
       ValueError: the value is no such number.
+
+    >>> fraction("5%"), fraction("0.05")
+    (0.05, 0.05)
     """
-    return _within(_finite(value), 0, 1)
+    return _within(_finite(parse_share(value) if isinstance(value, str) else value), 0, 1)
 
 
 def count(value: Any) -> int:
@@ -246,12 +261,12 @@ def switch(value: Any) -> bool:
 
 # What a value of each type is, for the text of an error.
 _TAKES: Mapping[Callable[[Any], Any], str] = {
-    size: "a whole number above 0, or one with K, M or G",
-    area: "height and width, as 1024x1024, or a number of pixels",
+    size: "a number of bytes above 0, as 10MB, 1.5GiB or 4096",
+    area: "height and width, as 1024x1024, or a number of pixels, as 64M",
     level: "a number above 0",
     finite_number: "a finite number",
     sides: "height, width and channels, as 28,28,1",
-    fraction: "a number from 0 to 1",
+    fraction: "a number from 0 to 1, or a share as 5%",
     count: "a whole number of at least 0",
     positive: "a whole number above 0",
     percent: "a whole number from 1 to 100",
@@ -259,7 +274,12 @@ _TAKES: Mapping[Callable[[Any], Any], str] = {
     number_or_word: "a number or some text",
     switch: "true or false",
 }
-_SCALES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+# How a value is written back.
+_PLAIN: Mapping[Callable[[Any], Any], Callable[[Any], str]] = {
+    size: plain_bytes,
+    area: plain_count,
+    fraction: plain_share,
+}
 
 
 def _whole(value: Any) -> int:
@@ -276,11 +296,3 @@ def _within(value: N, low: int, high: int | None = None) -> N:
     if value < low or (high is not None and value > high):
         raise ValueError(value)
     return value
-
-
-def _shortest(value: int) -> str:
-    """A size with the largest suffix that divides it, such as 128M."""
-    for unit, name in ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")):
-        if value % unit == 0:
-            return f"{value // unit}{name}"
-    return str(value)

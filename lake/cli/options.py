@@ -4,7 +4,7 @@ from argparse import Namespace
 from dataclasses import fields
 from typing import Any
 
-from lake.cli.option import Option, level, sides, size
+from lake.cli.option import Option, area, level, sides, size
 from lake.formats import FORMATS, MIXED
 from lake.images.types import Color, DecodeMode, Orientation, Pages, PixelLayout, Resize
 from lake.storage.options import StoreOptions
@@ -12,6 +12,7 @@ from lake.storage.options import StoreOptions
 INPUT = (
     Option(
         flag="--input",
+        group="input",
         field="input",
         many=True,
         required=True,
@@ -20,24 +21,28 @@ INPUT = (
     ),
     Option(
         flag="--format",
+        group="input",
         field="format",
         choices=("auto", MIXED, *FORMATS),
         help="format of the shards; auto tells it by name, else by content; mixed reads shards of several formats",
     ),
     Option(
         flag="--image",
+        group="input",
         field="image",
         metavar="NAME",
         help="feature, column, array or member extension with the image or vector (default: the usual names)",
     ),
     Option(
         flag="--key",
+        group="input",
         field="key",
         metavar="NAME",
         help="feature or column with the records' keys (default: the usual names)",
     ),
     Option(
         flag="--carry",
+        group="input",
         field="carry",
         many=True,
         metavar="NAME",
@@ -45,12 +50,14 @@ INPUT = (
     ),
     Option(
         flag="--resize",
+        group="images",
         field="resize",
         choices=tuple(Resize),
         help="make images of another size the model's size (default: such an image is a reject)",
     ),
     Option(
         flag="--decode",
+        group="images",
         field="decode",
         choices=tuple(DecodeMode),
         help="with --resize: decode in full (default {default}), or fast: a JPEG at 1/2, 1/4 or 1/8 of its sides, the "
@@ -58,18 +65,21 @@ INPUT = (
     ),
     Option(
         flag="--color",
+        group="images",
         field="color",
         choices=tuple(Color),
         help="convert also where it loses colour, RGB to grey (default strict: such an image is a reject)",
     ),
     Option(
         flag="--exif-orientation",
+        group="images",
         field="orientation",
         choices=tuple(Orientation),
         help="turn images upright by their EXIF tag, or take pixels as they are stored",
     ),
     Option(
         flag="--layout",
+        group="images",
         field="layout",
         choices=tuple(PixelLayout),
         help="order of the sides of images that are arrays or lists of numbers; auto: channels first where only that "
@@ -77,6 +87,7 @@ INPUT = (
     ),
     Option(
         flag="--image-shape",
+        group="images",
         field="image_shape",
         type=sides,
         metavar="H,W,C",
@@ -84,19 +95,22 @@ INPUT = (
     ),
     Option(
         flag="--image-dtype",
+        group="images",
         field="image_dtype",
         choices=("uint8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64"),
         help="type of the numbers of bare pixels in bytes, little-endian (default: uint8 or uint16, by their number)",
     ),
     Option(
         flag="--max-pixels",
+        group="images",
         field="max_pixels",
-        type=size,
+        type=area,
         metavar="N",
         help="an image with more pixels, by its header, is a reject (default {default})",
     ),
     Option(
         flag="--pages",
+        group="images",
         field="pages",
         choices=tuple(Pages),
         help="what a file of several images does: its first one is taken, every page of a TIFF is denoised, or it is a "
@@ -104,6 +118,7 @@ INPUT = (
     ),
     Option(
         flag="--white",
+        group="images",
         field="white",
         type=level,
         metavar="N",
@@ -111,6 +126,7 @@ INPUT = (
     ),
     Option(
         flag="--max-record-bytes",
+        group="input",
         field="max_record_bytes",
         type=size,
         metavar="N",
@@ -120,24 +136,28 @@ INPUT = (
 STORES = (
     Option(
         flag="--gcs-endpoint",
+        group="stores",
         field="gcs_endpoint",
         metavar="URL",
         help="server of gs:// (default: Google's); over plain http no credentials are sent to it",
     ),
     Option(
         flag="--s3-endpoint",
+        group="stores",
         field="s3_endpoint",
         metavar="URL",
         help="server of s3:// (default: Amazon's, or what the client's configuration names)",
     ),
     Option(
         flag="--requester-pays",
+        group="stores",
         field="requester_pays",
         metavar="PROJECT",
         help="project that pays for requests to buckets whose owners do not",
     ),
     Option(
         flag="--anonymous",
+        group="stores",
         field="anonymous",
         switch=True,
         help="use no credentials: for public buckets",

@@ -7,10 +7,15 @@ from itertools import chain
 from typing import Any, NoReturn
 
 from lake.cli.option import Option
-from lake.core.choices import did_you_mean
+from lake.core.choices import did_you_mean, quoted
 from lake.core.errors import UsageError
 
 COMMON = ("--json", "--verbose", "--help", "--version")  # options of every command
+MOST_USED, OPTIONS, EVERY = "most used", "options", "every command"
+# Headings of the help, in this order.
+GROUPS = (MOST_USED, OPTIONS, "input", "output", "images", "gate", "training", "run", "stores", EVERY)
+_FIRST = 5  # options that come first
+_FEW = 12  # options that need no such help
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,6 +31,12 @@ class Parser(argparse.ArgumentParser):
             argument_default=argparse.SUPPRESS,
             **given,
         )
+
+    def format_help(self) -> str:
+        """The help, whose first line names what a command cannot do without; the rest is below in groups."""
+        needed = map(_usage, filter(_is_needed, self._actions))
+        self.usage = " ".join([self.prog.replace("%", "%%"), *needed, "[options]"])
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a ``UsageError``, instead of printing it and exiting."""
@@ -45,30 +56,78 @@ def add_command(commands: Any, title: str, text: str, example: str = "") -> Pars
         title.rpartition(" ")[2],
         help=text,
         prog=f"latentlake {title}",
+        add_help=False,
         description=text[0].upper() + text[1:] + ".",
         epilog=f"example:\n  {example}" if example else "",
     )
-    parser.add_argument("--json", action="store_true", default=False, help="print the result as JSON")
-    parser.add_argument("--verbose", action="store_true", default=False, help="show the trace of an error")
     return parser
 
 
-def add_options(parser: argparse.ArgumentParser, options: Iterable[Option], defaults: Mapping[str, Any]) -> None:
-    """Add the options of a table to a parser.
+def add_options(
+    parser: argparse.ArgumentParser, options: Iterable[Option], defaults: Mapping[str, Any], often: Sequence[str] = ()
+) -> None:
+    """Add the options of a table to a parser, in groups, and then those of every command.
 
     Args:
       parser: receives the options.
       options: the table.
       defaults: defaults by field, for the help and to tell what a switch sets.
+      often: flags in the order of how often they are used; of a long table the first five come first.
     """
+    table = {option.flag: option for option in options}
+    first = [flag for flag in often if flag in table][:_FIRST] if len(table) > _FEW else []
+    chosen = {flag: MOST_USED if flag in first else option.group for flag, option in table.items()}
+    for title in GROUPS[:-1]:
+        inside = first if title == MOST_USED else [flag for flag, group in chosen.items() if group == title]
+        _add(parser.add_argument_group(title), map(table.__getitem__, inside), defaults)
+    every = parser.add_argument_group(EVERY)
+    every.add_argument("--json", action="store_true", default=False, help="print the result as JSON")
+    every.add_argument("--verbose", action="store_true", default=False, help="show the trace of an error")
+    every.add_argument("-h", "--help", action="help", help="show this help")
+
+
+def check_command(word: str, commands: Iterable[str], prog: str) -> None:
+    """Check that a command is known.
+
+    Args:
+      word: the command.
+      commands: those that there are.
+      prog: the words before it.
+
+    Raises:
+      UsageError: it is not; the text names the nearest.
+
+    >>> check_command("encdoe", ["encode", "decode"], "latentlake")
+    Traceback (most recent call last):
+    ...
+    lake.core.errors.UsageError: unknown command 'encdoe'; did you mean encode? (see latentlake --help)
+    """
+    known = [*commands]
+    if word not in known:
+        near = did_you_mean(word, known) or f"; there are {', '.join(known)}"
+        raise UsageError(f"unknown command {quoted(word)}{near} (see {prog} --help)")
+
+
+def _is_needed(action: argparse.Action) -> bool:
+    return action.required or not action.option_strings
+
+
+def _usage(action: argparse.Action) -> str:
+    name = str(action.metavar or action.dest)
+    if action.option_strings:
+        return f"{action.option_strings[0]} {name}"
+    return f"[{name}]" if action.nargs == "?" and not name.startswith("[") else name
+
+
+def _add(group: Any, options: Iterable[Option], defaults: Mapping[str, Any]) -> None:
     for option in options:
-        text = option.described(defaults.get(option.field))
+        text = option.described(defaults.get(option.field)).replace("%", "%%")
         if option.switch:
             # The switch sets the opposite of the default. Without it the name is absent, so the default holds.
             action = "store_false" if defaults.get(option.field) else "store_true"
-            parser.add_argument(option.flag, dest=option.field, action=action, default=argparse.SUPPRESS, help=text)
+            group.add_argument(option.flag, dest=option.field, action=action, default=argparse.SUPPRESS, help=text)
             continue
-        parser.add_argument(
+        group.add_argument(
             option.flag,
             dest=option.field,
             type=_one_of(option),

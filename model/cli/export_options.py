@@ -11,6 +11,7 @@ from model.resizing import pixels_or_policy
 
 ALLOW_CODE = Option(
     flag="--allow-code",
+    group="run",
     field="allow_code",
     switch=True,
     help="run the code that the bundle holds for layers of its own (export --code), where TensorFlow computes it; read "

@@ -8,7 +8,7 @@ from typing import Any
 from lake import __version__
 from lake.cli.option import Option
 from lake.cli.options import STORES
-from lake.cli.parser import Parser, add_command, add_options, defaults_of, unknown
+from lake.cli.parser import Parser, add_command, add_options, check_command, defaults_of, unknown
 from lake.core.errors import UsageError
 from lake.formats.reader import ColumnSelection
 from lake.images.types import Target
@@ -30,6 +30,8 @@ MODEL_COMMANDS = {
     "check": ("prove a bundle: digests, safety, golden outputs, speed", "latentlake check bundle"),
 }
 CHECK = (ALLOW_CODE, *STORES)
+# As ``pipeline.options.flags.OFTEN``.
+OFTEN = ("--kind", "--input", "--latent", "--output", "--value-range", "--input-shape", "--latent-dim", "--preset")
 FLAGS = {"train": TRAIN, "export": EXPORT, "check": CHECK}
 
 
@@ -52,7 +54,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     top.add_argument("--version", action="version", version=__version__)
     parsers = add_commands(top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser))
-    if arguments and arguments[0] in parsers:
+    if arguments and not arguments[0].startswith("-"):
+        check_command(arguments[0], parsers, "latentlake")
         refuse_unknown(arguments, parsers[arguments[0]], FLAGS)
     return top.parse_args(arguments)
 
@@ -67,10 +70,10 @@ def add_commands(commands: Any) -> dict[str, Parser]:
       The parsers of the commands, by name.
     """
     train = add_command(commands, "train", *MODEL_COMMANDS["train"])
-    add_options(train, TRAIN, defaults_of(ColumnSelection, Target, DenoiserOptions, TrainingOptions))
+    add_options(train, TRAIN, defaults_of(ColumnSelection, Target, DenoiserOptions, TrainingOptions), OFTEN)
     export = add_command(commands, "export", *MODEL_COMMANDS["export"])
     export.add_argument("file", metavar="FILE.keras", nargs="?", default=None, help="what model.save() wrote, also .h5")
-    add_options(export, EXPORT, defaults_of(Preprocessing, Parts))
+    add_options(export, EXPORT, defaults_of(Preprocessing, Parts), OFTEN)
     check = add_command(commands, "check", *MODEL_COMMANDS["check"])
     check.add_argument("bundle", metavar="BUNDLE", help="directory of the bundle, or zoo:NAME for an included one")
     add_options(check, CHECK, {})

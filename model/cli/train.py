@@ -164,7 +164,7 @@ def _reading(options: Namespace) -> str:
     parts = ["--input", *(f"'{uri}'" for uri in options.input)]
     for option in (*INPUT, *STORES):
         if option.field not in ("input", "resize") and hasattr(options, option.field):
-            value = getattr(options, option.field)
+            value = option.plain(getattr(options, option.field))
             parts.append(option.flag)
             parts += [] if option.switch else [_typed(value)]
     return " ".join(parts)

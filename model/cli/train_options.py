@@ -41,6 +41,7 @@ def rate(text: str) -> float:
 SCHEDULE = (
     Option(
         flag="--latent-dim",
+        group="training",
         field="latent_dim",
         type=positive,
         metavar="D",
@@ -48,6 +49,7 @@ SCHEDULE = (
     ),
     Option(
         flag="--noise",
+        group="training",
         field="noise",
         type=rate,
         metavar="SIGMA",
@@ -55,6 +57,7 @@ SCHEDULE = (
     ),
     Option(
         flag="--agreement",
+        group="training",
         field="agreement",
         type=rate,
         metavar="WEIGHT",
@@ -63,6 +66,7 @@ SCHEDULE = (
     ),
     Option(
         flag="--epochs",
+        group="training",
         field="epochs",
         type=positive,
         metavar="N",
@@ -70,6 +74,7 @@ SCHEDULE = (
     ),
     Option(
         flag="--batch-size",
+        group="training",
         field="batch_size",
         type=positive,
         metavar="N",
@@ -77,6 +82,7 @@ SCHEDULE = (
     ),
     Option(
         flag="--patience",
+        group="training",
         field="patience",
         type=positive,
         metavar="N",
@@ -85,6 +91,7 @@ SCHEDULE = (
     ),
     Option(
         flag="--input-shape",
+        group="training",
         field="input_shape",
         type=positive,
         many=True,
@@ -93,6 +100,7 @@ SCHEDULE = (
     ),
     Option(
         flag="--steps",
+        group="training",
         field="steps",
         type=positive,
         metavar="N",
@@ -100,12 +108,14 @@ SCHEDULE = (
     ),
     Option(
         flag="--precision",
+        group="training",
         field="precision",
         choices=("auto", "float32", "bfloat16"),
         help="denoiser only: precision of the training (default auto: bfloat16 if the processor has it)",
     ),
     Option(
         flag="--learning-rate",
+        group="training",
         field="learning_rate",
         type=rate,
         metavar="R",
@@ -113,6 +123,7 @@ SCHEDULE = (
     ),
     Option(
         flag="--seed",
+        group="training",
         field="seed",
         type=natural,
         metavar="N",
@@ -120,6 +131,7 @@ SCHEDULE = (
     ),
     Option(
         flag="--validation-fraction",
+        group="training",
         field="validation_fraction",
         type=fraction,
         metavar="F",
@@ -136,14 +148,23 @@ KINDS_OF_FIELD = {
 TRAIN = (
     Option(
         flag="--kind",
+        group="training",
         field="kind",
         choices=TRAINABLE,
         help="autoencoder: convolutional, for images (default); vae: variational, for images; dense: for numeric "
         "vectors; denoiser: for images of any size",
     ),
-    Option(flag="--output", field="output", required=True, metavar="BUNDLE", help="directory to write the bundle to"),
+    Option(
+        flag="--output",
+        group="output",
+        field="output",
+        required=True,
+        metavar="BUNDLE",
+        help="directory to write the bundle to",
+    ),
     Option(
         flag="--resume",
+        group="run",
         field="resume",
         switch=True,
         help="go on with a training that was interrupted, by the same command; the bundle that it left is replaced",

@@ -26,9 +26,9 @@ from pipeline.worker.verbs import VERBS
 _FLAGS = {name: verb.flags for name, verb in VERBS.items()}
 
 _NUMBERS: Mapping[Callable[[str], Any], str] = {
-    size: r"[1-9][0-9]*[KMGkmg]?",
-    area: r"[1-9][0-9]*(x[1-9][0-9]*|[KMGkmg])?",
-    fraction: r"(0(\.[0-9]+)?|1(\.0+)?)",
+    size: r"([1-9][0-9]*[Bb]?|[1-9][0-9]*(\.[0-9]+)?[KMGTkmgt]([Ii]?[Bb])?)",
+    area: r"[1-9][0-9]*(x[1-9][0-9]*|[KMGTkmgt])?",
+    fraction: r"(0(\.[0-9]+)?|1(\.0+)?|(100|[0-9]{1,2}(\.[0-9]+)?)%)",
     count: r"[0-9]+",
     level: r"[0-9.eE+-]+",
     finite_number: r"[0-9.eE+-]+",

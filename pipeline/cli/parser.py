@@ -2,21 +2,23 @@
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from lake import __version__
 from lake.cli.option import Option
-from lake.cli.parser import COMMON, Parser, add_command, add_options, defaults_of, unknown
+from lake.cli.parser import COMMON, Parser, add_command, add_options, check_command, defaults_of, unknown
 from lake.core.errors import UsageError
 from lake.storage.options import StoreOptions
 from model.cli.parser import FLAGS as MODEL_FLAGS
+from model.cli.parser import MODEL_COMMANDS, refuse_unknown
 from model.cli.parser import add_commands as add_model_commands
-from model.cli.parser import refuse_unknown
 from pipeline.cli.explore import EXPLORE
 from pipeline.config import Gate
 from pipeline.options.explore import ExploreOptions
-from pipeline.options.flags import RETRY, STATUS, VERIFY
+from pipeline.options.flags import OFTEN
 from pipeline.options.job_options import JobOptions, Scope
+from pipeline.options.output_flags import RETRY, STATUS, VERIFY
 from pipeline.worker.verbs import VERBS
 
 OTHERS = {
@@ -77,6 +79,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     >>> options.command, options.input, beam_arguments
     ('encode', ['images/'], ['--runner=FlinkRunner'])
     """
+    _check_words(arguments)
     top, here = _build()
     # What does not run on Beam takes no options of it, so an unknown one is a mistake at once.
     if arguments and arguments[0] in here:
@@ -90,6 +93,15 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         known = {*COMMON, *(option.flag for option in _flags().get(command, ()))}
         check_beam_arguments([a for a in arguments if a.startswith("--") and a.partition("=")[0] not in known], command)
         raise
+
+
+def _check_words(arguments: Sequence[str]) -> None:
+    """Check the command, and of ``plan`` the verb."""
+    words = [*takewhile(lambda word: not word.startswith("-"), arguments[:2])]
+    if words:
+        check_command(words[0], (*COMMANDS, *MODEL_COMMANDS), "latentlake")
+    if words[1:] and words[0] == "plan":
+        check_command(words[1], VERBS, "latentlake plan")
 
 
 def check_beam_arguments(beam_arguments: Sequence[str], command: str) -> None:
@@ -127,6 +139,7 @@ def _build() -> tuple[Parser, Mapping[str, Parser]]:
     for verb in VERBS.values():
         _add(add_command(commands, verb.name, verb.help, verb.example), verb.flags)
     plan = add_command(commands, "plan", *OTHERS["plan"])
+    _add(plan, ())
     verbs = plan.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for verb in VERBS.values():
         _add(add_command(verbs, f"plan {verb.name}", f"what {verb.name} would do"), verb.flags)
@@ -151,7 +164,7 @@ def _add_places(parser: Parser, places: Mapping[str, str]) -> None:
 
 
 def _add(parser: Parser, options: Iterable[Option]) -> None:
-    add_options(parser, options, JOB_DEFAULTS)
+    add_options(parser, options, JOB_DEFAULTS, OFTEN)
 
 
 def _flags() -> dict[str, tuple[Option, ...]]:

@@ -16,26 +16,33 @@ from lake.cli.option import (
     positive,
     size,
 )
-from lake.cli.options import INPUT, STORES
+from lake.cli.options import INPUT
 from lake.formats import FORMATS
 from model.cli.export_options import ALLOW_CODE as ALLOW_CODE
 from model.runtime import EXECUTORS
 
+# How often options are used, the first most; the help begins with the first five that a command has.
+OFTEN = (
+    *("--input", "--count", "--model", "--output", "--noise-level", "--seed", "--image-format", "--resize"),
+    *("--carry", "--overwrite"),
+)
 AUTO = "auto"  # the first executor that runs the bundle
 
 MODEL = (
     Option(
         flag="--model",
+        group="input",
         field="model",
         required=True,
         metavar="BUNDLE",
         help="bundle made by 'latentlake train' or 'export', or zoo:NAME for an included one",
     ),
-    Option(flag="--output", field="output", required=True, metavar="URI", help="directory to write to"),
+    Option(flag="--output", group="output", field="output", required=True, metavar="URI", help="directory to write to"),
 )
 
 FOLLOW_LINKS = Option(
     flag="--follow-links",
+    group="input",
     field="follow_links",
     switch=True,
     help="read what symbolic links in the input lead to outside of it (default: such links are passed over)",
@@ -44,18 +51,21 @@ RUN = (
     FOLLOW_LINKS,
     Option(
         flag="--overwrite",
+        group="output",
         field="overwrite",
         switch=True,
         help="replace what an output made with another model or other options holds, unit by unit",
     ),
     Option(
         flag="--on-damage",
+        group="gate",
         field="on_damage",
         choices=("fail", "reject"),
         help="what a damaged shard does: fail its unit, or keep its intact records and reject the rest",
     ),
     Option(
         flag="--expect-records",
+        group="gate",
         field="expect_records",
         type=number_or_word,
         metavar="N|URI",
@@ -63,12 +73,14 @@ RUN = (
     ),
     Option(
         flag="--prune",
+        group="output",
         field="prune",
         switch=True,
         help="drop the results of shards that no longer exist (default: keep them)",
     ),
     Option(
         flag="--reject-bytes",
+        group="output",
         field="reject_bytes",
         type=size,
         metavar="N",
@@ -76,6 +88,7 @@ RUN = (
     ),
     Option(
         flag="--reject-budget",
+        group="output",
         field="reject_budget",
         type=size,
         metavar="N",
@@ -83,6 +96,7 @@ RUN = (
     ),
     Option(
         flag="--max-reject-fraction",
+        group="gate",
         field="max_reject_fraction",
         type=fraction,
         metavar="F",
@@ -90,6 +104,7 @@ RUN = (
     ),
     Option(
         flag="--max-failed-units",
+        group="gate",
         field="max_failed_units",
         type=count,
         metavar="N",
@@ -97,6 +112,7 @@ RUN = (
     ),
     Option(
         flag="--threads",
+        group="run",
         field="threads",
         type=positive,
         metavar="N",
@@ -104,6 +120,7 @@ RUN = (
     ),
     Option(
         flag="--executor",
+        group="run",
         field="executor",
         choices=(AUTO, *EXECUTORS),
         help="what computes the model's functions (default {default}: onnx if the bundle has been exported for it, "
@@ -112,6 +129,7 @@ RUN = (
     ALLOW_CODE,
     Option(
         flag="--detach",
+        group="run",
         field="detach",
         switch=True,
         help="exit once the runner has accepted the job (status 0); the pipeline commits or fails by itself",
@@ -121,6 +139,7 @@ RUN = (
 
 VARIANCE = Option(
     flag="--latent-variance",
+    group="output",
     field="variance",
     switch=True,
     help="also write each latent's variance, as the column latent_variance (variational autoencoders only)",
@@ -128,6 +147,7 @@ VARIANCE = Option(
 
 HASH = Option(
     flag="--hash",
+    group="output",
     field="hash",
     switch=True,
     help="also write hashes of each record, by which 'duplicates' finds copies: the SHA-256 of its bytes, as column "
@@ -137,6 +157,7 @@ HASH = Option(
 BUCKETS = (
     Option(
         flag="--bucket",
+        group="images",
         field="bucket",
         type=positive,
         metavar="N",
@@ -145,6 +166,7 @@ BUCKETS = (
     ),
     Option(
         flag="--max-area",
+        group="images",
         field="max_area",
         type=area,
         metavar="HxW",
@@ -155,18 +177,21 @@ BUCKETS = (
 IMAGES = (
     Option(
         flag="--output-format",
+        group="output",
         field="output_format",
         choices=tuple(name for name, known in FORMATS.items() if known.writer_class),
         help="write new shards in this format (default: copies of the input's shards with new images)",
     ),
     Option(
         flag="--image-format",
+        group="images",
         field="image_format",
         choices=("lossless", "png", "jpeg", "webp", "tiff", "same"),
         help="format of each image (default lossless: PNG, or TIFF for float pixels); same: that of the input image",
     ),
     Option(
         flag="--quality",
+        group="images",
         field="quality",
         type=percent,
         metavar="N",
@@ -176,16 +201,20 @@ IMAGES = (
 
 ERROR_MAP = Option(
     flag="--error-map",
+    group="images",
     field="error_map",
     switch=True,
     help="also write the absolute difference from the input for each pixel, as error_maps/",
 )
 
-NO_IMAGES = Option(flag="--no-images", field="images", switch=True, help="write latents and errors only, no images")
+NO_IMAGES = Option(
+    flag="--no-images", group="images", field="images", switch=True, help="write latents and errors only, no images"
+)
 
 DENOISE = (
     Option(
         flag="--noise-level",
+        group="input",
         field="noise_level",
         type=number_or_word,
         metavar="SIGMA",
@@ -193,6 +222,7 @@ DENOISE = (
     ),
     Option(
         flag="--reference",
+        group="input",
         field="reference",
         many=True,
         metavar="URI",
@@ -201,9 +231,12 @@ DENOISE = (
 )
 
 GENERATE = (
-    Option(flag="--count", field="count", type=positive, required=True, metavar="N", help="how many images"),
+    Option(
+        flag="--count", group="input", field="count", type=positive, required=True, metavar="N", help="how many images"
+    ),
     Option(
         flag="--seed",
+        group="input",
         field="seed",
         type=count,
         metavar="S",
@@ -211,6 +244,7 @@ GENERATE = (
     ),
     Option(
         flag="--interpolate",
+        group="input",
         field="interpolate",
         arity=2,
         metavar="KEY",
@@ -226,45 +260,3 @@ GENERATE = (
 # Latents are not decoded, so the options of image decoding do not apply to them.
 _DECODING = ("--resize", "--decode", "--color", "--exif-orientation", "--max-pixels", "--pages", "--white")
 LATENTS = tuple(option for option in INPUT if option.flag not in _DECODING)
-# What a retry may change: how records are decoded, and how the run goes. Everything else stays as it was, so that the
-# results of the retry fit those of the first run.
-_RETRY_POLICIES = (
-    *("--resize", "--decode", "--color", "--exif-orientation", "--max-pixels", "--pages", "--max-record-bytes"),
-)
-_RETRY_RUN = (
-    "--follow-links",
-    "--on-damage",
-    "--max-reject-fraction",
-    "--max-failed-units",
-    "--threads",
-    "--allow-code",
-)
-RETRY = (
-    *(option for option in INPUT if option.flag in _RETRY_POLICIES),
-    *(option for option in RUN if option.flag in _RETRY_RUN),
-    Option(
-        flag="--input",
-        field="input",
-        many=True,
-        metavar="URI",
-        help="new location of the shards (default: where the first run read them)",
-    ),
-    *STORES,
-)
-VERIFY = (
-    Option(
-        flag="--deep",
-        field="deep",
-        switch=True,
-        help="read every byte and every row (default: names, sizes, footers and counts)",
-    ),
-    Option(
-        flag="--repair",
-        field="repair",
-        switch=True,
-        help="rerun the units whose files are wrong, and remove files that belong to no unit",
-    ),
-    ALLOW_CODE,
-    *STORES,
-)
-STATUS = STORES

@@ -17,8 +17,9 @@ from lake.images.types import Color, DecodeMode, Orientation, Pages, PixelLayout
 from lake.storage.options import DEFAULTS, StoreOptions
 from model.zoo import in_zoo
 from pipeline.config import REJECT_BUDGET, Gate
-from pipeline.options.flags import AUTO, RETRY, RUN
+from pipeline.options.flags import AUTO, RUN
 from pipeline.options.latent_flags import DIMENSION, TABLE
+from pipeline.options.output_flags import RETRY
 from pipeline.worker.verbs import VERBS
 
 # These fields say how a run goes, not what the output holds, so an output does not keep them.

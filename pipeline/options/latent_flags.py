@@ -9,12 +9,14 @@ DIMENSION, TABLE = "dimension", "table"
 STORED = (
     Option(
         flag="--latent-type",
+        group="output",
         field="latent_type",
         choices=VECTOR_TYPES,
         help="type of the written numbers (default {default}); what is beyond its range is clipped, and counted",
     ),
     Option(
         flag="--latent-quantization",
+        group="output",
         field="latent_quantization",
         metavar="dimension|table|URI",
         help="scale and offset of int8, uint8 and binary: chosen from a first sample by dimension (the default) or for "
@@ -22,6 +24,7 @@ STORED = (
     ),
     Option(
         flag="--latent-scale",
+        group="output",
         field="latent_scale",
         type=level,
         metavar="F",
@@ -29,6 +32,7 @@ STORED = (
     ),
     Option(
         flag="--latent-shift",
+        group="output",
         field="latent_shift",
         type=finite_number,
         metavar="S",
@@ -39,18 +43,21 @@ STORED = (
 MADE = (
     Option(
         flag="--pool",
+        group="output",
         field="pool",
         choices=POOL,
         help="one vector of a grid of tokens or places: the mean of all, or the first token (default: the whole grid)",
     ),
     Option(
         flag="--normalize",
+        group="output",
         field="normalize",
         choices=NORMALIZE,
         help="divide each latent by its Euclidean length; one of zeros stays zeros (default: as the model gives it)",
     ),
     Option(
         flag="--sample",
+        group="output",
         field="sample",
         type=count,
         metavar="SEED",
@@ -58,6 +65,7 @@ MADE = (
     ),
     Option(
         flag="--flip",
+        group="output",
         field="flip",
         switch=True,
         help="also write the latent of each mirrored image, as the column latent_flip",

@@ -14,6 +14,7 @@ from lake import __version__
 from lake.core import sealed_json
 from lake.core.counters import RETRIES
 from lake.core.errors import HeldError, LatentlakeError, UnfinishedError
+from lake.core.quantities import plain_share
 from lake.core.records import OutputFile
 from lake.core.retry import retry
 from lake.storage import Guard, configure, put, store_for
@@ -265,7 +266,7 @@ def _judge(gate: Gate, run: Run, state: Mapping[str, Receipt], failed: int) -> l
     # An output without records has no rejects either.
     share = sum(receipt.rejected for receipt in state.values()) / max(read, 1)
     if share > gate.max_reject_fraction:
-        allowed = f"{gate.max_reject_fraction:.2%} allowed (--max-reject-fraction)"
+        allowed = f"{plain_share(gate.max_reject_fraction)} allowed (--max-reject-fraction)"
         refused.append(f"{share:.2%} of the records were rejected, {allowed}")
     if run.expected not in (None, read):
         refused.append(f"{read} records, and {run.expected} are expected (--expect-records)")

@@ -167,7 +167,7 @@ def test_what_a_bundle_cannot_do_is_said(layers, save, tmp_path, capsys):
         (["check"], "the following arguments are required: BUNDLE"),
         (["check", "a", "b"], "unrecognized arguments: b"),
         (["check", "/nowhere/bundle"], "/nowhere/bundle/model.json: not there; name a directory made by"),
-        (["magic"], "invalid choice: 'magic'"),
+        (["magic"], "unknown command 'magic'; there are train, export, check"),
         ([], "the following arguments are required: COMMAND"),
     ],
 )

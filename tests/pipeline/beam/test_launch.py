@@ -172,7 +172,7 @@ def test_a_bad_record_is_one_reject_and_its_neighbours_are_unchanged(
 def test_too_many_rejects_keep_success_back(tmp_path: Path, digit_files: list[bytes], model: Model) -> None:
     write_parquet(tmp_path / "in/a.parquet", [*digit_files[:9], b"junk"], range(10))
     summary = run_job("encode", tmp_path / "in", model.bundle, tmp_path / "out")
-    assert summary["refused"] == ["10.00% of the records were rejected, 1.00% allowed (--max-reject-fraction)"]
+    assert summary["refused"] == ["10.00% of the records were rejected, 1% allowed (--max-reject-fraction)"]
     assert not (tmp_path / "out/_SUCCESS").exists()
     assert pq.read_metadata(tmp_path / "out/latents/a.parquet").num_rows == 9
 
