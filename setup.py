@@ -56,6 +56,7 @@ setup(
     package_data={
         **{name: ["py.typed"] for name in ("lake", "model", "pipeline", "latentlake")},
         "model.zoo": ["*/*"],  # the trained bundles
+        "pipeline.report.page": ["static/*", "templates/*"],
     },
     entry_points={"console_scripts": ["latentlake = latentlake.__main__:main"]},
     install_requires=[

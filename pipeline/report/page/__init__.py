@@ -1,0 +1,5 @@
+"""A report as a page of HTML."""
+
+from pipeline.report.page.render import render
+
+__all__ = ["render"]
