@@ -5,7 +5,8 @@ from typing import Any
 
 from lake.core.errors import BundleError, UsageError
 from model.export_parts import input_of
-from model.keras.signature import InputSignature, fixed_shape, format_shape
+from model.input_spec import Shape
+from model.keras.signature import InputSignature, Sides, fixed_shape, format_shape
 from model.preprocessing import Preprocessing
 from model.spec import Golden, Json, Latent, Spec
 
@@ -24,14 +25,47 @@ def describe_decoder(model: Any, given: Preprocessing, *, generates: bool, golde
       BundleError: it does not give images of one size.
       UsageError: the preprocessing does not fit it.
     """
+    latent = Latent(layer=model.inputs[0].name, shape=latent_sides(tuple(model.inputs[0].shape[1:]), given))
+    image = tuple(model.compute_output_shape((1, *latent.shape))[1:])
+    return decoder_spec(latent, image, given, generates=generates, golden=golden, training=training)
+
+
+def latent_sides(declared: Sides, given: Preprocessing) -> Shape:
+    """The shape of the latent that a decoder takes.
+
+    Args:
+      declared: as the decoder has it.
+      given: as of ``describe_decoder``.
+
+    Raises:
+      UsageError: a side stays open, or an option is for what takes images.
+    """
     if given.resize is not None or given.crop is not None:
         raise UsageError(
             "--resize and --crop are for images that a model takes, and a decoder takes latents; leave them out"
         )
     if given.noise_input is not None:
         raise UsageError("--noise-input is for a denoiser, and a decoder takes latents; leave it out")
-    latent = fixed_shape(tuple(model.inputs[0].shape[1:]), given.input_shape)
-    image = tuple(model.compute_output_shape((1, *latent))[1:])
+    return fixed_shape(declared, given.input_shape)
+
+
+def decoder_spec(
+    latent: Latent, image: Sides, given: Preprocessing, *, generates: bool, golden: Golden, training: Json
+) -> Spec:
+    """The description of a decoder of which it is known what it takes and gives.
+
+    Args:
+      latent: what it takes.
+      image: shape of what it gives.
+      given: as of ``describe_decoder``, like all that follow.
+      generates: its latents have a standard normal prior.
+      golden: how the golden outputs are recorded.
+      training: provenance.
+
+    Raises:
+      BundleError: it does not give images of one size.
+      UsageError: the preprocessing does not fit it.
+    """
     if len(image) != 3 or None in image:
         raise BundleError(f"the decoder gives {format_shape(image)}, not images H W C, which jobs write")
     # What a decoder gives is described as what a whole model takes.
@@ -40,8 +74,8 @@ def describe_decoder(model: Any, given: Preprocessing, *, generates: bool, golde
         raise UsageError("--mean, --std and --bgr are of what an encoder takes; leave them out, or add the encoder")
     return Spec(
         kind="decoder",
-        input=input_of(InputSignature(shape=image), images),
-        latent=Latent(layer=model.inputs[0].name, shape=latent),
+        input=input_of(InputSignature(shape=tuple(side for side in image if side is not None)), images),
+        latent=latent,
         functions=("decode", "generate") if generates else ("decode",),
         golden=golden,
         files={},

@@ -12,18 +12,18 @@ from lake.core.tensorflow import keras, require_tensorflow, tensorflow
 from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, refuse_existing, write_bundle
 from model.code import read_code
 from model.decoder_spec import describe_decoder
-from model.export_graphs import graphs_or_none
+from model.export_graphs import graphs_or_none, make_graphs
 from model.export_int8 import check_precision, export_int8
 from model.export_parts import (
     HALF_TOLERANCE,
     SEED,
     TOLERANCE,
+    check_grid,
     input_of,
     other_output_range,
     record_golden,
     stated_ranges,
 )
-from model.file_kind import refuse_other
 from model.golden import COUNT, golden_inputs, pack
 from model.input_spec import Shape
 from model.keras.join import assemble
@@ -37,7 +37,7 @@ from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
 from model.load_parts import code_needed, load_again, load_parts
 from model.onnx_import.export import export_onnx
-from model.onnx_import.source import read_graph
+from model.onnx_import.source import check_options_of_graph, read_graphs
 from model.parts import Parts
 from model.pixels import to_unit
 from model.preprocessing import Preprocessing
@@ -113,12 +113,21 @@ def export(
     refuse_existing(output)
     given = preprocessing or Preprocessing()
     where, own = str(path), None if code is None else read_code(code)
-    graph = None
-    if isinstance(path, Path):
-        graph = read_graph(path, refuse_other(where), allow_graph=allow_graph, signature=serving_signature)
-    if graph is not None:
-        _check_of_graph(precision, kind, code)
-        return export_onnx(graph, where, latent, output, given, variance=variance, training=training or {}, judge=judge)
+    graphs = read_graphs(path, allow_graph=allow_graph, signature=serving_signature)
+    if graphs is not None:
+        check_options_of_graph(precision, kind=kind, code=code)
+        return export_onnx(
+            graphs,
+            where,
+            latent,
+            output,
+            given,
+            variance=variance,
+            training=training or {},
+            judge=judge,
+            normal_prior=isinstance(path, Parts) and path.normal_prior,
+            calibrate=calibrate,
+        )
     require_tensorflow("export")
     loaded = load_parts(path, own, given.input_shape)
     try:
@@ -163,19 +172,16 @@ def export(
         ) from error
     if calibrate is not None:
         return export_int8(
-            model, {MODEL_FILE: data, **code_file}, spec, golden, calibrate=calibrate, output=output, where=where
+            lambda reduced: make_graphs(model, reduced, golden, where),
+            {MODEL_FILE: data, **code_file},
+            spec,
+            golden,
+            calibrate=calibrate,
+            output=output,
+            where=where,
         )
-    graphs = graphs_or_none(model, spec, golden, where)
-    return write_bundle(output, spec, {MODEL_FILE: data, **code_file, GOLDEN_FILE: pack(golden), **graphs})
-
-
-def _check_of_graph(precision: str | None, kind: str | None, code: Path | None) -> None:
-    if code is not None:
-        raise UsageError("--code is for Keras models; an ONNX file has no layers of its own, leave it out")
-    if precision not in (None, "float32"):
-        raise UsageError(f"--precision {precision} is for Keras models; an ONNX file computes in its own, leave it out")
-    if kind is not None:
-        raise UsageError(f"kind {kind!r}: of an ONNX file it is told by its latent and outputs; leave it out")
+    files = graphs_or_none(model, spec, golden, where)
+    return write_bundle(output, spec, {MODEL_FILE: data, **code_file, GOLDEN_FILE: pack(golden), **files})
 
 
 def _runtime(model: Any, spec: Spec) -> Runtime:
@@ -223,7 +229,7 @@ def _with_latent(model: Any, spec: Spec, latent: str, variance: str | None, kind
     shapes = layer_shapes(model, shape)
     layer, latent_shape = find_latent(shapes, latent)
     if spec.input.any_size:
-        _check_grid(latent, latent_shape, shape)
+        check_grid(latent, latent_shape, shape)
     known = kind or ("vae" if variance else "autoencoder")
     # An output of another shape cannot be compared with the input, so the model only encodes.
     whole = tuple(model.compute_output_shape((1, *shape))[1:]) == shape
@@ -236,16 +242,6 @@ def _with_latent(model: Any, spec: Spec, latent: str, variance: str | None, kind
         variance=_variance(shapes, variance, latent_shape) if variance else None,
     )
     return replace(spec, functions=_functions(model, spec, layer))
-
-
-def _check_grid(name: str, latent: Shape, image: Shape) -> None:
-    """Check that a latent of a model of any size has a position for each square of pixels."""
-    stride = image[0] // latent[0]
-    if len(latent) != 3 or image[:2] != (latent[0] * stride, latent[1] * stride) or stride & (stride - 1):
-        raise UsageError(
-            f"--latent {name}: its output is {format_shape(latent)} for an image of {format_shape(image)}, no grid "
-            f"whose sides are the image's divided by 1, 2, 4, ...; give --input-shape H W C to take images of one size"
-        )
 
 
 def _variance(shapes: Mapping[str, list[Shape | None]], name: str, latent: Shape) -> str:

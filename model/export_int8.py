@@ -1,14 +1,12 @@
 """Export a model in 8 bits: its graph is quantised, and the golden outputs are what that gives."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from lake.core.errors import BundleError, UsageError
 from model.bundle import GOLDEN_FILE, Bundle, write_bundle
-from model.export_graphs import make_graphs
 from model.golden import pack
 from model.graphs import OUTPUTS, graph_file, graph_functions
 from model.int8.layers import GraphCall, layers_to_keep
@@ -41,7 +39,7 @@ def check_precision(precision: str | None, calibrate: str | None) -> None:
 
 
 def export_int8(
-    model: Any,
+    make: Callable[[Spec], Mapping[str, bytes]],
     files: Mapping[str, bytes],
     spec: Spec,
     golden: Mapping[str, Pixels],
@@ -53,8 +51,8 @@ def export_int8(
     """Write a bundle of a model in 8 bits. One with a latent only encodes then.
 
     Args:
-      model: the Keras model.
-      files: its file, and that of its code if it has any.
+      make: gives the graphs of the model's functions in float32, of a description that has fewer of them.
+      files: the Keras model's file, and that of its code if it has any; none of an ONNX file.
       spec: its description in float32.
       golden: its golden inputs and outputs in float32.
       calibrate: URI of images to calibrate with.
@@ -75,8 +73,7 @@ def export_int8(
     if spec.input.any_size and spec.latent:
         raise UsageError(f"{where}: --precision int8 with --latent needs images of one size; add --input-shape H W C")
     spec = _reduced(spec)
-    exact = make_graphs(model, spec, golden, where)
-    spec, graphs = _quantized(spec, exact, calibrate, where)
+    spec, graphs = _quantized(spec, make(spec), calibrate, where)
     runtime = Runtime(OnnxExecutor(graphs.__getitem__, spec), spec)
     made = {"input": golden["input"], **runtime.outputs(golden["input"])}
     runtime.check(made, where)

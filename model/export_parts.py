@@ -82,3 +82,22 @@ def _color(shape: Shape, given: str | None) -> str | None:
     if color is not None and (len(shape) != 3 or CHANNELS.get(color) != shape[-1]):
         raise UsageError(f"--color {color} does not fit the model's input {format_shape(shape)}")
     return color
+
+
+def check_grid(name: str, latent: Shape, image: Shape) -> None:
+    """Check that a latent of a model of any size has a position for each square of pixels.
+
+    Args:
+      name: of the latent, for messages.
+      latent: its shape.
+      image: shape of the image that it is of.
+
+    Raises:
+      UsageError: it has not.
+    """
+    stride = image[0] // latent[0]
+    if len(latent) != 3 or image[:2] != (latent[0] * stride, latent[1] * stride) or stride & (stride - 1):
+        raise UsageError(
+            f"--latent {name}: its output is {format_shape(latent)} for an image of {format_shape(image)}, no grid "
+            f"whose sides are the image's divided by 1, 2, 4, ...; give --input-shape H W C to take images of one size"
+        )

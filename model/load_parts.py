@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lake.core.errors import BundleError, UsageError
+from lake.core.errors import BundleError
 from lake.core.printable import printable
 from lake.core.temporary import temporary_space
 from model.code import CODE_FILE, Code
 from model.export_parts import read_file
-from model.file_kind import refuse_other
 from model.input_spec import Shape
 from model.keras.audit import audited_copy
 from model.keras.functional import as_functional
 from model.keras.load import load_model
 from model.keras.own_classes import running
 from model.keras.saved import read_saved
-from model.onnx_import.source import GRAPH_KINDS
 from model.parts import Parts
 from model.spec import Json, OwnCode
 
@@ -54,9 +52,6 @@ def load_parts(path: Path | Parts, code: Code | None, shape: Shape | None) -> Lo
       UsageError: a file cannot be read.
     """
     files = path.files if isinstance(path, Parts) else {"model": path}
-    for file in files.values():
-        if refuse_other(str(file)).name in GRAPH_KINDS:
-            raise UsageError(f"{file}: parts are Keras models; export the graph of the whole network")
     if code is not None:
         _LOG.warning("running %s", printable(code.describe(), 2000))
     with running(code):

@@ -38,6 +38,22 @@ class _Made(NamedTuple):
     same: float  # largest difference that is none
 
 
+def _most_reach(*, latent: bool) -> int:
+    return MAX_LATENT_REACH if latent else MAX_REACH
+
+
+def largest_tried(*, latent: bool) -> int:
+    """The side of the largest images that a model of any size is tried with, in pixels.
+
+    Args:
+      latent: whether it has a latent.
+
+    >>> largest_tried(latent=True)
+    640
+    """
+    return 2 * (_most_reach(latent=latent) + MAX_MULTIPLE)
+
+
 class Probe:
     """Tries a model on images of several sizes.
 
@@ -48,8 +64,8 @@ class Probe:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime, self._takes, self._spec = runtime, runtime.spec.input, runtime.spec
         self._noisy = runtime.spec.input.noise is not None
-        self._most = MAX_LATENT_REACH if runtime.spec.latent else MAX_REACH
-        self._before = self._most + MAX_MULTIPLE  # pixels before the window that is compared
+        self._most = _most_reach(latent=runtime.spec.latent is not None)
+        self._before = largest_tried(latent=runtime.spec.latent is not None) // 2  # pixels before the window compared
 
     def multiple_and_reach(self) -> tuple[int, int]:
         """Measure ``multiple`` and ``reach`` of ``model.spec.Input``.

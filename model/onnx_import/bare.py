@@ -37,16 +37,36 @@ def run_bare(
         signature.image.name: _as_type(_image(pixels, signature, takes), signature.image),
         **({} if signature.level is None else {signature.level.name: _level(signature, pixels.shape)}),
     }
-    session = open_session(_with_outputs(network, tensors), any_size=takes.any_size)
-    rows = network.batch or _ROWS
+    return run_rows(network, shown, tensors, any_size=takes.any_size)
+
+
+def run_rows(
+    network: Network, shown: Mapping[str, Pixels], tensors: Sequence[str], *, any_size: bool
+) -> Mapping[str, Pixels]:
+    """What a network gives for some rows, as many at a time as its file is for.
+
+    Args:
+      network: as its file has it.
+      shown: what each of its inputs is given, ``[n, ...]``.
+      tensors: names of what is asked for.
+      any_size: sides of its inputs are free.
+
+    Returns:
+      As of ``run_bare``.
+
+    Raises:
+      Exception: of any class; ONNX Runtime does not run it.
+    """
+    session = open_session(_with_outputs(network, tensors), any_size=any_size)
+    count, rows = len(next(iter(shown.values()))), network.batch or _ROWS
     made: dict[str, list[Pixels]] = {name: [] for name in tensors}
-    for start in range(0, len(pixels), rows):
-        part = np.arange(start, start + rows) % len(pixels)
+    for start in range(0, count, rows):
+        part = np.arange(start, start + rows) % count
         feed = {OURS + name: values[part] for name, values in shown.items()}
         for name, values in zip(tensors, session.run([OURS + name for name in tensors], feed), strict=True):
             made[name].append(values)
     by_rows = {name: parts for name, parts in made.items() if all(part.shape[:1] == (rows,) for part in parts)}
-    return {name: np.concatenate(parts)[: len(pixels)] for name, parts in by_rows.items()}
+    return {name: np.concatenate(parts)[:count] for name, parts in by_rows.items()}
 
 
 def _with_outputs(network: Network, tensors: Sequence[str]) -> bytes:

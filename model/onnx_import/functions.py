@@ -9,7 +9,7 @@ from model.graphs import DIVISOR, OUTPUTS
 from model.input_spec import Shape
 from model.onnx_import.builder import FunctionGraph
 from model.onnx_import.network import OURS, Network, Value
-from model.onnx_import.network_signature import FIRST, FLAT, PLANE, NetworkSignature, net_shape
+from model.onnx_import.network_signature import FIRST, FLAT, LAST, PLANE, NetworkSignature, net_shape
 from model.spec import Spec
 
 
@@ -38,6 +38,7 @@ class Ends:
       variance: the logarithm of its variance, if it has one.
       output: the image or vector that it puts out, if it has one.
       layout: of the output.
+      grid: layout of the latent and its variance where images have any size; None where latents are vectors.
     """
 
     takes: NetworkSignature
@@ -45,6 +46,13 @@ class Ends:
     variance: Tensor | None
     output: Tensor | None
     layout: str
+    grid: str | None = None
+
+    @property
+    def latent_shape(self) -> Shape:
+        """Shape of the latent of one record in the bundle: (h, w, c) where images have any size."""
+        shape: Shape = self.latent.shape if self.latent else ()
+        return (*shape[1:], shape[0]) if self.grid == FIRST else shape
 
 
 class FunctionBuilder:
@@ -73,35 +81,57 @@ class FunctionBuilder:
 
     def _encode(self, graph: FunctionGraph) -> list[str]:
         self._pixels(graph)
-        return [_flat(graph, self._ends.latent)]
+        return [self._latents(graph, self._ends.latent)]
 
     def _encode_variance(self, graph: FunctionGraph) -> list[str]:
-        return [*self._encode(graph), graph.node("Exp", _flat(graph, self._ends.variance))]
+        return [*self._encode(graph), graph.node("Exp", self._latents(graph, self._ends.variance))]
 
     def _reconstruct(self, graph: FunctionGraph) -> list[str]:
         spec, unit = self._spec, self._pixels(graph)
-        latents, output = _flat(graph, self._ends.latent), self._output(graph)
+        latents, output = self._latents(graph, self._ends.latent), self._output(graph)
         # Errors are relative to the value range, so that models of different ranges can be compared.
         target = _to_unit(graph, unit, spec.input.value_range) if spec.numeric else unit
         difference = graph.node("Sub", _to_unit(graph, output, spec.output_range), target)
         side, *others = spec.input.shape
-        square = graph.shaped(graph.node("Mul", difference, difference), (-1, side, prod(others)))
+        lines = (0, 0, -1) if spec.input.any_size else (-1, side, prod(others))
+        square = graph.shaped(graph.node("Mul", difference, difference), lines)
         # In two steps, so that millions of terms lose no digits.
         return [latents, output, graph.mean(graph.mean(square, 2), 1)]
 
     def _decode(self, graph: FunctionGraph) -> list[str]:
-        latent, image = self._ends.latent, self._ends.takes.image
+        latent, sides = self._ends.latent, (self._spec.dimension,)
         assert latent is not None
-        latents = graph.take("latents", (None, self._spec.dimension))
-        graph.replace(OURS + latent.name, graph.cast(graph.shaped(latents, (-1, *latent.shape)), latent.dtype))
-        # What needs the image nevertheless, such as its number of rows, sees a blank one.
-        sides = net_shape(self._spec.input.shape, self._ends.takes.layout)
+        latents = graph.take(
+            "latents", (None, *((None, None, self._ends.latent_shape[2]) if self._ends.grid else sides))
+        )
+        if self._ends.grid:
+            taken = graph.node("Transpose", latents, perm=[0, 3, 1, 2]) if self._ends.grid == FIRST else latents
+        else:
+            taken = graph.shaped(latents, (-1, *latent.shape))
+        graph.replace(OURS + latent.name, graph.cast(taken, latent.dtype))
+        if self._spec.kind != "decoder":
+            self._show_blank(graph, latents)
+        return [self._output(graph)]
+
+    def _show_blank(self, graph: FunctionGraph, latents: str) -> None:
+        """Let what needs the image nevertheless, such as its number of rows, see a blank one."""
+        image, layout = self._ends.takes.image, self._ends.takes.layout
+        shape = graph.node("Shape", latents)
+        sides = net_shape(self._spec.input.shape, layout)
         assert sides is not None
-        count = graph.node("Gather", graph.node("Shape", latents), graph.constant([0], "int64"))
-        shape = graph.node("Concat", count, graph.constant(sides, "int64"), axis=0)
+        if self._ends.grid:
+            along = [self._along(graph, shape, axis) for axis in (1, 2)]
+            channels = graph.constant([self._spec.input.shape[2]], "int64")
+            known = [channels, *along] if layout == FIRST else [*along, channels] if layout == LAST else along
+        else:
+            known = [graph.constant(sides, "int64")]
+        shape = graph.node("Concat", _side(graph, shape, 0), *known, axis=0)
         blank = graph.constant(np.zeros([1] * (1 + len(sides))), image.dtype)
         graph.replace(OURS + image.name, graph.node("Expand", blank, shape))
-        return [self._output(graph)]
+
+    def _along(self, graph: FunctionGraph, shape: str, axis: int) -> str:
+        """The side of an image, of the shape of its latents."""
+        return graph.node("Mul", _side(graph, shape, axis), graph.constant([self._spec.stride], "int64"))
 
     def _restore(self, graph: FunctionGraph) -> list[str]:
         self._pixels(graph)
@@ -166,6 +196,14 @@ class FunctionBuilder:
         one = graph.node("Gather", shown, graph.constant([0], "int64"), axis=axis)
         return graph.node("Expand", graph.shaped(levels, (-1, 1, 1, 1)), graph.node("Shape", one))
 
+    def _latents(self, graph: FunctionGraph, tensor: Tensor | None) -> str:
+        """A latent or its variance as vectors, or as grids ``[n, h, w, c]`` where images have any size."""
+        assert tensor is not None
+        values = graph.cast(OURS + tensor.name, "float32")
+        if self._ends.grid is None:
+            return graph.shaped(values, (-1, prod(tensor.shape)))
+        return graph.node("Transpose", values, perm=[0, 2, 3, 1]) if self._ends.grid == FIRST else values
+
     def _output(self, graph: FunctionGraph) -> str:
         output = self._ends.output
         assert output is not None
@@ -173,9 +211,8 @@ class FunctionBuilder:
         return self._restored_range(graph, _from_layout(graph, values, self._ends.layout, self._spec.input.shape))
 
 
-def _flat(graph: FunctionGraph, tensor: Tensor | None) -> str:
-    assert tensor is not None
-    return graph.shaped(graph.cast(OURS + tensor.name, "float32"), (-1, prod(tensor.shape)))
+def _side(graph: FunctionGraph, shape: str, axis: int) -> str:
+    return graph.node("Gather", shape, graph.constant([axis], "int64"))
 
 
 def _to_unit(graph: FunctionGraph, values: str, limits: tuple[float, float]) -> str:

@@ -40,6 +40,7 @@ class Network:
       outputs: names.
       names: what may be called the latent -> the tensor's name: tensors by theirs, nodes with one output too.
       sampled: whether there were random numbers.
+      freed: rows that the file was for, where it has been made to take any; else None.
     """
 
     model: Any
@@ -47,6 +48,7 @@ class Network:
     outputs: Sequence[str]
     names: Mapping[str, str]
     sampled: bool
+    freed: int | None = None
 
     @property
     def opset(self) -> int:

@@ -13,6 +13,7 @@ from model.preprocessing import Preprocessing
 FIRST, LAST, PLANE, FLAT, VECTOR = "C H W", "H W C", "H W", "H*W", "d"  # layouts of one record
 _FEW = (1, 2, 3, 4)  # channels: a longer side is no number of them
 _TO_CHANNELS_FIRST = [0, 3, 1, 2]  # what a converter of Keras models puts before a convolution
+_TO_CHANNELS_LAST = [0, 2, 3, 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ def read_network_signature(network: Network, given: Preprocessing, *, latent: bo
     Args:
       network: the network.
       given: how the training data was preprocessed.
-      latent: whether a latent is named. Its length must be the same for all images, so the image size must be fixed.
+      latent: whether a latent is named.
 
     Raises:
       BundleError: a network with such inputs cannot be bundled.
@@ -51,7 +52,7 @@ def read_network_signature(network: Network, given: Preprocessing, *, latent: bo
     declared = image.dimensions[1:]
     layout = _layout(network, image, given.input_shape, told)
     sides = _image_sides(declared, layout, told)
-    any_size = not latent and given.input_shape is None and sides[:2] == (None, None) and bool(sides[2:] and sides[2])
+    any_size = given.input_shape is None and sides[:2] == (None, None) and bool(sides[2:] and sides[2])
     shape = (ANY_SIDE, ANY_SIDE, sides[2] or 0) if any_size else _fixed(sides, given.input_shape, layout, latent)
     return NetworkSignature(
         image=image,
@@ -71,6 +72,32 @@ def output_layout(sides: Sequence[int], shape: Shape, first_choice: str) -> str 
     """
     layouts = (VECTOR,) if len(shape) == 1 else (first_choice, FIRST, LAST, PLANE, FLAT)
     return next((one for one in layouts if net_shape(shape, one) == tuple(sides)), None)
+
+
+def image_layout(network: Network, output: str, sides: Sequence[int]) -> tuple[str, Shape] | None:
+    """How an output of these sides lays out an image, and the shape (H, W, C) of that, of a network without images.
+
+    Args:
+      network: the network.
+      output: name of its output.
+      sides: of one record of it.
+
+    Returns:
+      None for what is no image.
+    """
+    if len(sides) == 2:
+        return PLANE, (*sides, 1)
+    if len(sides) != 3:
+        return None
+    few = [side in _FEW for side in (sides[0], sides[2])]
+    last = few == [False, True] or (few[0] == few[1] and _is_turned(network, output))
+    return (LAST, (*sides,)) if last else (FIRST, (*sides[1:], sides[0]))
+
+
+def _is_turned(network: Network, output: str) -> bool:
+    """Whether the channels are put last before an output."""
+    made = (node for node in network.model.graph.node if OURS + output in node.output)
+    return any(node.op_type == "Transpose" and _permutation(node) == _TO_CHANNELS_LAST for node in made)
 
 
 def net_shape(shape: Shape, layout: str) -> Shape | None:
@@ -163,8 +190,7 @@ def _fixed(declared: Dimensions, given: Shape | None, layout: str, latent: bool)
         if None not in shape:
             raise UsageError(f"--input-shape {format_shape(shape)} does not fit the network's input {shown}")
     if None in shape:
-        other = ", or leave out --latent to denoise images of any size" if latent and len(shape) == 3 else ""
-        raise UsageError(f"the network's input {format_shape(shape)} is open; give --input-shape H W C{other}")
+        raise UsageError(f"the network's input {format_shape(shape)} is open; give --input-shape H W C")
     if len(shape) == 1 and not latent:
         raise BundleError("the network takes vectors, so it cannot denoise; give --latent, or --input-shape H W C")
     return tuple(side for side in shape if side is not None)

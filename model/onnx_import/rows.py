@@ -31,7 +31,7 @@ def free_rows(network: Network) -> Network:
             if 0 not in sides[1:]:
                 _forget(node, "allowzero")
     inputs = {name: replace(value, dimensions=(None, *value.dimensions[1:])) for name, value in network.inputs.items()}
-    return replace(network, model=model, inputs=inputs)
+    return replace(network, model=model, inputs=inputs, freed=network.batch)
 
 
 def _shape(sides: list[int], name: str) -> Any:

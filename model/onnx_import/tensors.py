@@ -14,12 +14,32 @@ from model.pixels import Pixels
 _LISTED = 1500  # characters of the names that an error lists
 
 
+def find_latent(network: Network, name: str | None) -> str:
+    """The tensor that is the latent of an encoder in a file of its own.
+
+    Args:
+      network: the encoder.
+      name: as of ``find_tensor``; None for its only output.
+
+    Raises:
+      BundleError: as of ``find_tensor``.
+      UsageError: it has several outputs, and none is named.
+    """
+    if name is not None:
+        return find_tensor(network, name)
+    if len(network.outputs) > 1:
+        shown = printable(", ".join(network.outputs), _LISTED)
+        raise UsageError(
+            f"the encoder has {len(network.outputs)} outputs; name its latent by --latent, one of: {shown}"
+        )
+    return network.outputs[0]
+
+
 def find_tensor(network: Network, name: str) -> str:
     """The tensor of a name: its own, or that of the node that makes it.
 
     Raises:
       BundleError: there is none; the text lists the outputs and the nearest names.
-
     """
     if name in network.names:
         return network.names[name]
@@ -38,6 +58,7 @@ def find_ends(
     made: Mapping[str, Pixels],
     latent: str | None,
     variance: str | None,
+    grid: str | None = None,
 ) -> Ends:
     """Tell what the tensors of a network are.
 
@@ -47,6 +68,7 @@ def find_ends(
       made: what it gives for some images, by name, of ``latent``, ``variance`` and its outputs.
       latent: name of the tensor; None for a denoiser.
       variance: name of the tensor with the logarithm of the latent's variance, if there is one.
+      grid: layout of both where images have any size.
 
     Raises:
       BundleError: a tensor is not a row for each image, or several could be the output.
@@ -60,20 +82,32 @@ def find_ends(
             f"--log-variance {variance}: its shape is {format_shape(logarithm.shape)}, and the latent is {shown}"
         )
     images = {name: _layout(made, name, takes) for name in network.outputs if name not in (latent, variance)}
-    found = [name for name, layout in images.items() if layout]
-    if len(found) > 1:
-        raise BundleError(
-            f"puts out several images: {printable(', '.join(found), _LISTED)}; leave one of them as output: "
-            f"onnx.utils.extract_model(FILE, NEW, [INPUT], [OUTPUT])"
-        )
-    output = found[0] if found else None
+    output = only_image([name for name, layout in images.items() if layout])
     return Ends(
         takes=takes,
         latent=where,
         variance=logarithm,
         output=_tensor(made, output) if output else None,
         layout=(images[output] if output else None) or takes.layout,
+        grid=grid,
     )
+
+
+def only_image(found: Sequence[str]) -> str | None:
+    """The one output of a network that is an image; None where there is none.
+
+    Args:
+      found: names of its outputs that are images.
+
+    Raises:
+      BundleError: there are several.
+    """
+    if len(found) > 1:
+        raise BundleError(
+            f"puts out several images: {printable(', '.join(found), _LISTED)}; leave one of them as output: "
+            f"onnx.utils.extract_model(FILE, NEW, [INPUT], [OUTPUT])"
+        )
+    return found[0] if found else None
 
 
 def _tensor(made: Mapping[str, Pixels], name: str) -> Tensor:

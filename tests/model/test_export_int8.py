@@ -26,25 +26,6 @@ from tests.model.bundles import describe, description, put_file
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory) -> Path:
-    """Smooth grey images of two sizes."""
-    place, (y, x) = tmp_path_factory.mktemp("photographs"), np.mgrid[:150, :170]
-    for n in range(20):
-        image = 128 + 60 * np.sin(x / (7 + n)) + 50 * np.cos(y / (11 + n))
-        Image.fromarray(image.astype(np.uint8)[: 150 - n]).save(place / f"{n}.png")
-    return place
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """Small images in colour, in one array."""
-    place, (y, x) = tmp_path_factory.mktemp("pictures"), np.mgrid[:12, :10]
-    phases = np.random.default_rng(0).uniform(0, 6, (40, 1, 1, 3))
-    np.save(place / "stack.npy", (128 + 120 * np.sin((x + 2 * y)[..., None] / 5 + phases)).astype(np.uint8))
-    return place
-
-
-@pytest.fixture(scope="module")
 def denoiser_file(layers, tmp_path_factory) -> Path:
     keras().utils.set_random_seed(5)
     path = tmp_path_factory.mktemp("denoiser") / "unet.keras"

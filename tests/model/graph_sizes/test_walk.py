@@ -229,13 +229,14 @@ import resource, sys
 from pathlib import Path
 from lake.core.errors import BundleError
 from model.onnx_import.export import export_onnx
+from model.onnx_import.source import GraphFile
 from model.preprocessing import Preprocessing
 import onnxruntime
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in sys.argv[1:]:
     try:
-        data, given = Path(name).read_bytes(), Preprocessing()
-        export_onnx(data, name, "z", "/nowhere", given, variance=None, training={}, judge=print)
+        files, given = {"model": GraphFile(data=Path(name).read_bytes(), where=name)}, Preprocessing()
+        export_onnx(files, name, "z", "/nowhere", given, variance=None, training={}, judge=print)
     except BundleError as error:
         assert "not opened" in str(error), error
     else:

@@ -114,3 +114,51 @@ def first(images: np.ndarray) -> np.ndarray:
 
 def last(images: np.ndarray) -> np.ndarray:
     return images.transpose(0, 2, 3, 1)
+
+
+def encoder(sides=SIDES, *outputs: str, **options) -> Graph:
+    """A convolution, and from it ``mean``, ``log_variance``, and ``z``, drawn of both; or those that are named."""
+    graph = Graph(**options)
+    rows = sides[0] if isinstance(sides[0], int) else -1
+    x = graph.node("Conv", graph.take("x", sides), graph.weight(4, 3, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1])
+    h = graph.node("Reshape", graph.node("Relu", x), graph.constant(np.array([rows, 96])))
+    mean, logarithm = (graph.node("Gemm", h, graph.weight(96, 8), name=name) for name in ("mean", "log_variance"))
+    drawn = graph.node("Mul", graph.node("RandomNormalLike", mean), graph.node("Exp", logarithm))
+    graph.node("Add", mean, drawn, name="z")
+    return graph.give(*(outputs or ("mean", "log_variance", "z")))
+
+
+def decoder(sides=("batch", 8), **options) -> Graph:
+    """From a latent of 8 numbers, which may be a grid, to the image ``x``, by names that the encoder has too."""
+    graph = Graph(**options)
+    rows = sides[0] if isinstance(sides[0], int) else -1
+    h = graph.node("Reshape", graph.take("mean", sides), graph.constant(np.array([rows, 8])))
+    h = graph.node("Reshape", graph.node("Gemm", h, graph.weight(8, 96)), graph.constant(np.array([rows, 4, 6, 4])))
+    graph.node("Sigmoid", graph.node("ConvTranspose", h, graph.weight(4, 3, 2, 2), strides=[2, 2]), name="x")
+    return graph.give("x")
+
+
+def open_autoencoder(last: bool = False, skip: bool = False, **options) -> Graph:
+    """Images of any size, a quarter of their sides in the grid ``z``, and its ``log_variance``; ``y`` is the image.
+
+    Args:
+      last: channels come and go last, as in what is converted from Keras.
+      skip: the image also reaches the output around the latent.
+    """
+    graph = Graph(**options)
+    x = given = graph.take("x", ("n", "h", "w", 3) if last else ("n", 3, "h", "w"))
+    x = graph.node("Transpose", x, perm=[0, 3, 1, 2]) if last else x
+    for channels, width in ((3, 6), (6, 8)):
+        x = graph.node("Conv", x, graph.weight(width, channels, 3, 3), strides=[2, 2], pads=[1] * 4)
+        x = graph.node("Relu", x)
+    for name in ("z", "log_variance"):
+        made = graph.node("Conv", x, graph.weight(2, 8, 1, 1), name=f"{name} first" if last else name)
+        if last:
+            graph.node("Transpose", made, perm=[0, 2, 3, 1], name=name)
+    x = graph.node("Transpose", "z", perm=[0, 3, 1, 2]) if last else "z"
+    for channels, width in ((2, 6), (6, 3)):
+        x = graph.node("ConvTranspose", x, graph.weight(channels, width, 4, 4), strides=[2, 2], pads=[1] * 4)
+    x = graph.node("Sigmoid", x)
+    x = graph.node("Transpose", x, perm=[0, 2, 3, 1]) if last else x
+    graph.node("Add", x, given, name="y") if skip else graph.node("Identity", x, name="y")
+    return graph.give("y", "z", "log_variance")

@@ -1,0 +1,245 @@
+"""Networks that have been run as their files have them: what is known of one before a bundle is made of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from lake.core.errors import BundleError, UsageError
+from lake.core.onnxruntime import onnxruntime
+from lake.core.printable import printable
+from model.decoder_spec import decoder_spec, latent_sides
+from model.export_parts import HALF_TOLERANCE, SEED, TOLERANCE, check_grid, input_of, other_output_range
+from model.golden import COUNT, golden_latents
+from model.input_spec import Input
+from model.keras.signature import InputSignature, format_shape
+from model.onnx_import.bare import run_bare, run_rows
+from model.onnx_import.functions import Ends, Tensor
+from model.onnx_import.join import join_networks, only_input, taken_shape
+from model.onnx_import.network import Network
+from model.onnx_import.network_signature import VECTOR, NetworkSignature, image_layout, read_network_signature
+from model.onnx_import.package import onnx
+from model.onnx_import.sizes import check_sizes, grid_layout, refuse_large
+from model.onnx_import.tensors import find_ends, find_latent, find_tensor, only_image
+from model.pixels import Pixels
+from model.preprocessing import Preprocessing
+from model.spec import Golden, Json, Latent, Spec, default_functions
+
+_BYTES = (0.0, 255.0)  # the range of a network that takes integers
+
+
+class Bare:
+    """The files of a network, run by themselves: the truth that a bundle's graphs are compared with.
+
+    Args:
+      network: the whole network, or the encoder.
+      takes: what it takes.
+      tensors: names of those that it is asked for.
+    """
+
+    def __init__(self, network: Network, takes: NetworkSignature, tensors: Sequence[str]) -> None:
+        self._network, self._takes, self._tensors = network, takes, list(dict.fromkeys(tensors))
+        self._decoder: tuple[Network, str, str] | None = None
+
+    def decoded_by(self, decoder: Network, latent: str, prefix: str) -> None:
+        """Run a decoder too, on one of the tensors; its outputs have a prefix before their names."""
+        self._decoder = decoder, latent, prefix
+
+    def run(self, takes: Input) -> Mapping[str, Pixels]:
+        """What is asked for, of the golden inputs of a shape, by name.
+
+        Raises:
+          BundleError: ONNX Runtime does not run it.
+        """
+        try:
+            made = run_bare(self._network, self._takes, takes, SEED, self._tensors)
+            return {**made, **self._decoded(made, any_size=takes.any_size)}
+        except BundleError:
+            raise
+        except Exception as error:  # its errors have no class in common
+            raise _not_run(error, "; give --input-shape H W C to take images of one size" * takes.any_size) from error
+
+    def _decoded(self, made: Mapping[str, Pixels], *, any_size: bool) -> dict[str, Pixels]:
+        if self._decoder is None:
+            return {}
+        decoder, latent, prefix = self._decoder
+        value, codes = only_input(decoder), made[latent]
+        codes = codes.reshape(-1, *taken_shape(decoder, codes.shape[1:])).astype(value.dtype)
+        found = run_rows(decoder, {value.name: codes}, decoder.outputs, any_size=any_size)
+        return {prefix + name: values for name, values in found.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """A network that has been run.
+
+    Attributes:
+      network: of an encoder and a decoder both as one.
+      ends: where its values are.
+      spec: its description, but for what trying the bundle's graphs shows.
+      made: its tensors by name, for the golden inputs.
+      bare: runs its files again; None of a decoder alone, which takes no images.
+    """
+
+    network: Network
+    ends: Ends
+    spec: Spec
+    made: Mapping[str, Pixels]
+    bare: Bare | None
+
+
+def try_network(
+    network: Network,
+    decoder: Network | None,
+    given: Preprocessing,
+    named: tuple[str | None, str | None],
+    training: Mapping[str, Json],
+    where: str,
+    *,
+    part: bool = False,
+) -> Tried:
+    """Run a whole network, or an encoder, alone or with its decoder.
+
+    Args:
+      network: the whole network, or the encoder.
+      decoder: the decoder; None without one.
+      given: how the training data was preprocessed.
+      named: names of the latent and of the logarithm of its variance; None for a denoiser, without a variance.
+      training: provenance.
+      where: name of the files, for messages.
+      part: it is an encoder, whose only output is the latent where none is named.
+
+    Raises:
+      BundleError: it cannot be bundled, or would fill memory.
+      UsageError: the preprocessing or the names do not fit it.
+    """
+    has_latent = named[0] is not None or part
+    takes = read_network_signature(network, given, latent=has_latent)
+    if takes.image.dtype == "uint8" and given.value_range is None:
+        given = replace(given, value_range=_BYTES)
+    check_sizes(network, takes, where, latent=has_latent)
+    latent = find_latent(network, named[0]) if has_latent else None
+    variance = find_tensor(network, named[1]) if named[1] else None
+    asked = [name for name in (latent, variance) if name]
+    bare = Bare(network, takes, [*asked, *(network.outputs if decoder is None else ())])
+    spec = described(network, takes, given, training)
+    made = bare.run(spec.input)
+    if decoder is not None and latent is not None:
+        network, prefix = join_networks(network, decoder, latent, _row(made, latent).shape[1:])
+        check_sizes(network, takes, where, latent=True)
+        bare.decoded_by(decoder, latent, prefix)
+        made = bare.run(spec.input)
+    grid = grid_layout(network, takes, latent) if latent and takes.record.any_size else None
+    ends = find_ends(network, takes, made, latent, variance, grid)
+    if decoder is not None and ends.output is None:
+        shown = ", ".join(format_shape(made[name].shape[1:]) for name in network.outputs if name in made)
+        raise BundleError(
+            f"the decoder gives {shown}, not images {format_shape(takes.record.shape)}, as the encoder takes"
+        )
+    return Tried(network=network, ends=ends, spec=_with_ends(spec, ends), made=made, bare=bare)
+
+
+def try_decoder(
+    decoder: Network, given: Preprocessing, training: Mapping[str, Json], where: str, *, generates: bool
+) -> Tried:
+    """Run a decoder alone.
+
+    Args:
+      decoder: the decoder.
+      given: as of ``try_network``, like all that follow.
+      training: provenance.
+      where: its name.
+      generates: its latents have a standard normal prior.
+
+    Raises:
+      BundleError: it does not give one image, or would fill memory.
+      UsageError: the preprocessing does not fit it.
+    """
+    value = only_input(decoder)
+    latent = latent_sides(value.dimensions[1:], given)
+    refuse_large(decoder, {value.name: (decoder.batch or 1, *latent)}, where)
+    codes = golden_latents(prod(latent), SEED).reshape(-1, *latent).astype(value.dtype)
+    try:
+        made = run_rows(decoder, {value.name: codes}, decoder.outputs, any_size=False)
+    except Exception as error:  # its errors have no class in common
+        raise _not_run(error) from error
+    layouts = {name: image_layout(decoder, name, values.shape[1:]) for name, values in made.items()}
+    output = only_image([name for name, layout in layouts.items() if layout])
+    if output is None:
+        shown = ", ".join(format_shape(values.shape[1:]) for values in made.values())
+        raise BundleError(f"the decoder gives {shown}, not images of channels, height and width, which jobs write")
+    layout, image = layouts[output] or ("", ())
+    spec = decoder_spec(
+        Latent(layer=value.name, shape=latent),
+        image,
+        given,
+        generates=generates,
+        golden=_golden(decoder),
+        training={**training, **_provenance(decoder)},
+    )
+    takes = NetworkSignature(image=value, layout=VECTOR, level=None, record=InputSignature(shape=latent))
+    code, made_image = Tensor(name=value.name, shape=latent, dtype=value.dtype), made[output]
+    end = Tensor(name=output, shape=made_image.shape[1:], dtype=made_image.dtype.name)
+    ends = Ends(takes=takes, latent=code, variance=None, output=end, layout=layout)
+    return Tried(network=decoder, ends=ends, spec=spec, made=made, bare=None)
+
+
+def described(network: Network, takes: NetworkSignature, given: Preprocessing, training: Mapping[str, Json]) -> Spec:
+    """The description of a denoiser, before its ends are known."""
+    return Spec(
+        kind="denoiser",
+        input=input_of(takes.record, given),
+        latent=None,
+        functions=("denoise",),
+        golden=_golden(network),
+        files={},
+        own_output_range=other_output_range(given),
+        training={**training, **_provenance(network)},
+    )
+
+
+def _golden(network: Network) -> Golden:
+    return Golden(count=COUNT, seed=SEED, tolerance=HALF_TOLERANCE if network.half else TOLERANCE)
+
+
+def _provenance(network: Network) -> dict[str, Json]:
+    versions = {"onnx": onnx().__version__, "onnxruntime": onnxruntime().__version__, "numpy": np.__version__}
+    return {
+        "source": {"producer": printable(network.model.producer_name, 100), "opset": network.opset},
+        "versions": versions,
+    }
+
+
+def _with_ends(spec: Spec, ends: Ends) -> Spec:
+    """The description with what the network puts out, but for what must be tried."""
+    if ends.latent is None:
+        if ends.output is None:
+            raise BundleError(
+                "its output does not have its input's shape; without --latent only a network that gives images of its "
+                "input's size can be bundled"
+            )
+        return spec
+    if ends.variance is not None and ends.output is None:
+        raise UsageError("a variational autoencoder is whole, and this one puts out no image; leave out --log-variance")
+    if spec.input.any_size:
+        check_grid(ends.latent.name, ends.latent_shape, spec.input.shape)
+    kind = "encoder" if ends.output is None else "vae" if ends.variance is not None else "autoencoder"
+    return replace(
+        spec,
+        kind=kind,
+        latent=Latent(layer=ends.latent.name, shape=ends.latent_shape),
+        variance=ends.variance.name if ends.variance else None,
+        functions=default_functions(kind),
+    )
+
+
+def _row(made: Mapping[str, Pixels], name: str) -> Pixels:
+    if name not in made or made[name].ndim < 2:
+        raise BundleError(f"{printable(name)!r} does not have a row of numbers for each image; name another tensor")
+    return made[name]
+
+
+def _not_run(error: Exception, remedy: str = "") -> BundleError:
+    reason = printable(" ".join(str(error).split()), 500)
+    return BundleError(f"ONNX Runtime does not run it: {reason}{remedy}")
