@@ -3,6 +3,6 @@
 The layers themselves are defined in ``model.keras.layers``.
 """
 
-from model.keras.layers import Sampling
+from model.keras.layers import LegacyHardSigmoid, Sampling
 
-__all__ = ["Sampling"]
+__all__ = ["LegacyHardSigmoid", "Sampling"]

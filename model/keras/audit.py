@@ -63,9 +63,12 @@ _CLASSES: dict[str, set[str] | None] = {
     # Weights of one dimension, multiplied; and one that in training alone drops a branch.
     "keras.src.applications.convnext": {"LayerScale", "StochasticDepth"},
     "keras.src.applications.inception_resnet_v2": {"CustomScaleLayer"},  # a sum, one side of it scaled
-    "model.layers": {"Sampling"},
+    "model.layers": {"LegacyHardSigmoid", "Sampling"},
 }
-_REGISTERED = {("model.layers", "Sampling"): "latentlake>Sampling"}  # this project's own layers
+_REGISTERED = {  # this project's own layers
+    ("model.layers", "LegacyHardSigmoid"): "latentlake>LegacyHardSigmoid",
+    ("model.layers", "Sampling"): "latentlake>Sampling",
+}
 _OWN_CONFIG = {"name", "trainable", "dtype"}  # the fields that their configuration may have
 # Values that Keras serializes as if they were objects, without a class to look up.
 _PLAIN = {"__keras_tensor__", "__numpy__", "__tensor__", "__slice__", "__ellipsis__", "__bytes__"}

@@ -38,3 +38,25 @@ class Sampling(_Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape of the mean."""
         return input_shape[0]
+
+
+@_keras.saving.register_keras_serializable(package="latentlake")
+class LegacyHardSigmoid:
+    """The activation ``hard_sigmoid`` of Keras 2: ``clip(0.2 x + 0.5, 0, 1)``.
+
+    Keras 3 has ``clip(x / 6 + 0.5, 0, 1)`` by that name, as PyTorch has. It has no configuration.
+    """
+
+    __module__ = "model.layers"
+
+    def __call__(self, x: Any) -> Any:
+        return _keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return nothing. The audit of a ``.keras`` file accepts no other configuration."""
+        return {}
+
+    @classmethod
+    def from_config(cls, _: dict[str, Any]) -> "LegacyHardSigmoid":
+        """Return the activation."""
+        return cls()

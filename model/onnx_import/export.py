@@ -16,7 +16,7 @@ from model.onnx_import.functions import FunctionBuilder
 from model.onnx_import.network import Network, read_network
 from model.onnx_import.outer import outer_operations
 from model.onnx_import.package import onnx
-from model.onnx_import.proof import compare, compare_other_size, decodes, remedy, runtime_of
+from model.onnx_import.proof import check_golden, check_other_size, decodes, remedy, runtime_of
 from model.onnx_import.rows import free_rows
 from model.onnx_import.source import GraphFile
 from model.onnx_import.tried import Tried, try_decoder, try_network
@@ -71,9 +71,9 @@ def export_onnx(
         tried = _tried(networks, given, (latent, variance), training, where, normal_prior=normal_prior)
         graphs, spec = _graphs(tried)
         golden = record_golden(runtime_of(graphs, spec))
-        compare(golden, tried, spec)
+        check_golden(golden, tried, spec)
         if spec.latent is not None and spec.input.any_size:
-            compare_other_size(graphs, tried, spec)
+            check_other_size(graphs, tried, spec)
         turned_back = spec.input.normalization is not None and spec.input.normalization.output
         layers = outer_operations(tried.network, tried.ends, turned_back=turned_back)
         looks = likeness(spec, golden, layers, stated_ranges(given))

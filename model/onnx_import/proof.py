@@ -48,7 +48,7 @@ def decodes(graph: bytes, tried: Tried, spec: Spec) -> bool:
     return False
 
 
-def compare(golden: Mapping[str, Pixels], tried: Tried, spec: Spec) -> None:
+def check_golden(golden: Mapping[str, Pixels], tried: Tried, spec: Spec) -> None:
     """Compare what a bundle's graphs give for the golden inputs with what the files gave.
 
     Args:
@@ -62,7 +62,7 @@ def compare(golden: Mapping[str, Pixels], tried: Tried, spec: Spec) -> None:
     _compare(golden, _wanted(tried.made, tried.ends, spec), tried.network, spec)
 
 
-def compare_other_size(graphs: Mapping[str, bytes], tried: Tried, spec: Spec) -> None:
+def check_other_size(graphs: Mapping[str, bytes], tried: Tried, spec: Spec) -> None:
     """The same for images of another size, which are not square, of a network of any size with a latent.
 
     Args:

@@ -14,7 +14,7 @@ from model.pixels import Pixels
 _LISTED = 1500  # characters of the names that an error lists
 
 
-def find_latent(network: Network, name: str | None) -> str:
+def latent_of_encoder(network: Network, name: str | None) -> str:
     """The tensor that is the latent of an encoder in a file of its own.
 
     Args:

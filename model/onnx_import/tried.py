@@ -21,7 +21,7 @@ from model.onnx_import.network import Network
 from model.onnx_import.network_signature import VECTOR, NetworkSignature, image_layout, read_network_signature
 from model.onnx_import.package import onnx
 from model.onnx_import.sizes import check_sizes, grid_layout, refuse_large
-from model.onnx_import.tensors import find_ends, find_latent, find_tensor, only_image
+from model.onnx_import.tensors import find_ends, find_tensor, latent_of_encoder, only_image
 from model.pixels import Pixels
 from model.preprocessing import Preprocessing
 from model.spec import Golden, Json, Latent, Spec, default_functions
@@ -119,11 +119,11 @@ def try_network(
     if takes.image.dtype == "uint8" and given.value_range is None:
         given = replace(given, value_range=_BYTES)
     check_sizes(network, takes, where, latent=has_latent)
-    latent = find_latent(network, named[0]) if has_latent else None
+    latent = latent_of_encoder(network, named[0]) if has_latent else None
     variance = find_tensor(network, named[1]) if named[1] else None
     asked = [name for name in (latent, variance) if name]
     bare = Bare(network, takes, [*asked, *(network.outputs if decoder is None else ())])
-    spec = described(network, takes, given, training)
+    spec = _described(network, takes, given, training)
     made = bare.run(spec.input)
     if decoder is not None and latent is not None:
         network, prefix = join_networks(network, decoder, latent, _row(made, latent).shape[1:])
@@ -185,7 +185,7 @@ def try_decoder(
     return Tried(network=decoder, ends=ends, spec=spec, made=made, bare=None)
 
 
-def described(network: Network, takes: NetworkSignature, given: Preprocessing, training: Mapping[str, Json]) -> Spec:
+def _described(network: Network, takes: NetworkSignature, given: Preprocessing, training: Mapping[str, Json]) -> Spec:
     """The description of a denoiser, before its ends are known."""
     return Spec(
         kind="denoiser",

@@ -8,6 +8,7 @@ from model.keras.audit import MODEL_CLASSES
 from model.spec import Json
 
 _CONSTANT = "_CONSTANT_VALUE"
+_RECURRENT = {"Bidirectional", "GRU", "LSTM", "RNN", "SimpleRNN"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,10 @@ class Graph:
         nodes = entry["inbound_nodes"]
         if any(isinstance(node, dict) and "args" in node for node in nodes):
             return list(nodes)
-        return [{"args": [call.first], "kwargs": call.named} for call in self.calls(entry)]
+        calls = self.calls(entry)
+        if entry["class_name"] in _RECURRENT:
+            calls = [_with_state(call) for call in calls]
+        return [{"args": [call.first], "kwargs": call.named} for call in calls]
 
     def calls(self, entry: Json) -> list[Call]:
         """The calls of a layer."""
@@ -111,6 +115,15 @@ class Graph:
                 waiting += item[3:]
             elif isinstance(item, (list, dict)):
                 waiting += item.values() if isinstance(item, dict) else item
+
+
+def _with_state(call: Call) -> Call:
+    """The call of a recurrent layer, whose initial states Keras 2 wrote behind its input, in one list."""
+    named = {name: value for name, value in call.named.items() if value is not None}
+    if not isinstance(call.first, list):
+        return Call(first=call.first, named=named)
+    first, *states = call.first
+    return Call(first=first, named={**named, "initial_state": states})
 
 
 def _name(entry: Json) -> str:

@@ -5,7 +5,7 @@ Only names and fields are rewritten. What this does not know stays as it is, and
 
 import inspect
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lake.core.tensorflow import keras
@@ -35,9 +35,15 @@ _SHAPES = {"query_shape", "key_shape", "value_shape", "batch_input_shape", "inpu
 _HOW = {"implementation", "fused", "renorm_clipping", "renorm_momentum"}
 _NEUTRAL = (None, False, 1)  # values of a field that Keras 3 has not, with which it does nothing
 _EVERY_LAYER = {"name", "trainable", "dtype"}
-# Keras 2 has clip(x / 5 + 1 / 2, 0, 1), Keras 3 has clip(x / 6 + 1 / 2, 0, 1).
-_CHANGED = {"hard_sigmoid"}
-_CHANGED_REMEDY = "save the model with Keras 3, where the same name is another function, once you have trained it there"
+# Activations that Keras 3 has another function of the same name for -> what computes them.
+_CHANGED: Mapping[str, Json] = {
+    "hard_sigmoid": {
+        "class_name": "LegacyHardSigmoid",
+        "module": "model.layers",
+        "registered_name": "latentlake>LegacyHardSigmoid",
+        "config": {},
+    }
+}
 
 
 def repaired(config: Json, version: str, where: str) -> Json:
@@ -49,10 +55,10 @@ def repaired(config: Json, version: str, where: str) -> Json:
       where: name of the file, for messages.
 
     Raises:
-      BundleError: Keras 3 computes something else by the same name, or has no such field or operation.
+      BundleError: Keras 3 has no such field or operation.
       KeyError, TypeError, ValueError, IndexError, AttributeError: it has not the form of a configuration.
     """
-    return _Repair(where, set() if version.startswith("3.") else _CHANGED).entry(config)
+    return _Repair(where, {} if version.startswith("3.") else _CHANGED).entry(config)
 
 
 def layer_name(name: str) -> str:
@@ -65,7 +71,7 @@ def layer_name(name: str) -> str:
 
 
 class _Repair:
-    def __init__(self, where: str, changed: Collection[str]) -> None:
+    def __init__(self, where: str, changed: Mapping[str, Json]) -> None:
         self._where, self._changed = where, changed
 
     def entry(self, entry: Json) -> Json:
@@ -132,8 +138,7 @@ class _Repair:
         if field == "axis" and isinstance(value, list) and len(value) == 1:
             return value[0]
         if "activation" in field and isinstance(value, str) and value in self._changed:
-            what = f"layer {config.get('name')!r} has the {field} {value!r}, which is another function in Keras 3"
-            raise refused(self._where, what, _CHANGED_REMEDY)
+            return dict(self._changed[value])
         if isinstance(value, list):
             return [self._value("", item, config) for item in value]
         if isinstance(value, dict) and value.get("class_name") == "function" and "activation" in field:

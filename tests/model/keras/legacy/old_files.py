@@ -95,12 +95,12 @@ def _old_ends(ends: Json, counted: set[str]) -> Json:
 
 
 def _old_node(node: Json, nested: set[str]) -> Json:
-    tensors = []
-    for tensor in _tensors(node["args"]):
+    tensors, kwargs = [], dict(node["kwargs"])
+    for tensor in _tensors([*node["args"], *(kwargs.pop("initial_state", None) or ())]):
         name, call, place = tensor["config"]["keras_history"]
         tensors.append([name, call + (name in nested), place, {}])
     named = {}
-    for key, value in node["kwargs"].items():
+    for key, value in kwargs.items():
         for tensor in _tensors(value):
             name, call, place = tensor["config"]["keras_history"]
             named[key] = [name, call + (name in nested), place]

@@ -127,6 +127,11 @@ def _called(function: str, **named: Any) -> Any:
     return _instead(class_name="TFOpLambda", config=config, inbound_nodes=nodes)
 
 
+_OURS = {
+    "class_name": "LegacyHardSigmoid",
+    "module": "model.layers",
+    "registered_name": "latentlake>LegacyHardSigmoid",
+}
 _LAMBDA = {"name": "relu", "function": ["4wEAAAAAAAAAAA==", None, None], "function_type": "lambda"}
 
 
@@ -156,8 +161,8 @@ _LAMBDA = {"name": "relu", "function": ["4wEAAAAAAAAAAA==", None, None], "functi
             "its layers claim 3.* weights, and the file holds",
         ),
         (
-            lambda c: _entry(c, "code")["config"].update(activation="hard_sigmoid"),
-            "'hard_sigmoid', which is another fu",
+            lambda c: _entry(c, "code")["config"].update(activation=_OURS | {"config": {"x": 1}}),
+            "is a LegacyHardSigmoid of model.layers with more in its configuration",
         ),
         (
             lambda c: _entry(c, "relu")["config"].update(renorm=True, x=7),

@@ -13,6 +13,7 @@ from model.code import read_code
 from model.export import export
 from model.keras.own_classes import running
 from model.keras.saved import read_saved
+from model.runtime.runtime import Runtime
 from tests.model.keras.legacy.old_files import archive, hdf5
 
 
@@ -62,6 +63,18 @@ def _recurrent(layers):
     return keras().Model(image, layers.Reshape((4, 4, 1))(x))
 
 
+def _stateful(layers):
+    """States of one recurrent layer are the first ones of the next, as in sequence-to-sequence models."""
+    image = layers.Input((4, 4, 1))
+    rows = layers.Reshape((4, 4))(image)
+    x, h, c = layers.LSTM(3, return_state=True)(rows)
+    x = layers.LSTM(3, return_sequences=True)(layers.RepeatVector(4)(x), initial_state=[h, c])
+    x, last = layers.GRU(3, return_sequences=True, return_state=True)(x, initial_state=[c])
+    x = layers.SimpleRNN(3, return_sequences=True)(x, initial_state=[last])
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(x, initial_state=[h, c, last, h])
+    return keras().Model(image, layers.Reshape((4, 6, 1))(x))
+
+
 def _attentive(layers):
     image = layers.Input((4, 4, 1))
     x = layers.Dense(4)(layers.Reshape((4, 4))(image))
@@ -80,7 +93,7 @@ def _branched(layers):
     return keras().Model(given, layers.SeparableConv2D(2, 3)(inner(given)))
 
 
-MAKERS = [_convolutional, _sequential, _functional_of_sequential, _recurrent, _attentive, _branched]
+MAKERS = [_convolutional, _sequential, _functional_of_sequential, _recurrent, _stateful, _attentive, _branched]
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -133,6 +146,47 @@ def test_names_with_slashes(layers):
     read = read_saved(hdf5(model, edit, move), "old").model
     assert [layer.name for layer in read.layers] == ["input", "expanded_conv_project"]
     assert all(map(np.array_equal, read.get_weights(), model.get_weights()))
+
+
+def _hard(x):
+    """``hard_sigmoid`` of Keras 2."""
+    return np.clip(0.2 * x + 0.5, 0, 1)
+
+
+@pytest.mark.parametrize("write", [hdf5, archive])
+def test_hard_sigmoid_is_that_of_keras_2(layers, tmp_path, write):
+    """In a layer of its own and within another, against NumPy; also from the bundle, on both executors."""
+    image = layers.Input((4, 4, 1))
+    flat = layers.Dense(5, activation="hard_sigmoid")(layers.Flatten()(image))
+    model = keras().Model(image, layers.Activation("hard_sigmoid", name="code")(layers.Dense(3)(flat)))
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(-2, 2, one.shape) for one in model.get_weights()])
+    w, b, v, c = model.get_weights()
+    pixels = random.integers(0, 256, (6, 4, 4, 1), np.uint8)
+    want = _hard(_hard(pixels.reshape(6, -1) / np.float32(255) @ w + b) @ v + c)
+    (tmp_path / "old.h5").write_bytes(write(model))
+    bundle = export(tmp_path / "old.h5", "code", str(tmp_path / "bundle"))
+    for name in ("onnx", "tensorflow"):
+        assert np.abs(Runtime.load(bundle, name).encode(pixels) - want).max() < 1e-6
+    assert np.abs(model(pixels / np.float32(255)).numpy() - want).max() > 1e-2
+
+
+@pytest.mark.parametrize("write", [hdf5, archive])
+def test_gates_of_keras_2(layers, write):
+    """Before Keras 2.3 an LSTM's gates were ``hard_sigmoid`` unless one said otherwise; against NumPy."""
+    model = keras().Sequential([layers.Input((4, 3)), layers.LSTM(5, recurrent_activation="hard_sigmoid")])
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(-2, 2, one.shape) for one in model.get_weights()])
+    kernel, recurrent, bias = model.get_weights()
+    given = random.random((6, 4, 3), np.float32)
+    h = c = np.zeros((6, 5))
+    for step in range(4):
+        i, f, new, o = np.split(given[:, step] @ kernel + h @ recurrent + bias, 4, axis=1)
+        c = _hard(f) * c + _hard(i) * np.tanh(new)
+        h = _hard(o) * np.tanh(c)
+    got = read_saved(write(model), "old").model(given, training=False).numpy()
+    assert np.abs(got - h).max() < 1e-6
+    assert np.abs(model(given).numpy() - h).max() > 1e-2
 
 
 def test_lists_of_names_in_parts(layers):
