@@ -183,7 +183,7 @@ class JobConfig:
             "latentlake.model_digest": self.model_digest,
             "latentlake.latent_layer": self.latent_layer,
             **({} if self.executor == FIRST_EXECUTOR else {"latentlake.executor": self.executor}),
-            "latentlake.preprocessing": json.dumps(self.options()["target"], sort_keys=True),
+            "latentlake.preprocessing": _preprocessing(self.target),
             **({"latentlake.normalization": self.normalization} if self.normalization else {}),
             **({} if self.latents is None else {METADATA_KEY: self.latents.metadata()}),
             "latentlake.unit": unit.id,
@@ -270,6 +270,11 @@ def options_digest(config: JobConfig) -> str:
       SHA-256 as 64 hexadecimal digits.
     """
     return _digest(config.options())
+
+
+@lru_cache(maxsize=8)
+def _preprocessing(target: Target) -> str:
+    return json.dumps(_policies(target), sort_keys=True)
 
 
 def _policies(target: Target) -> dict[str, Any]:

@@ -92,19 +92,20 @@ def store_for(uri: str) -> Store:
     return _open(scheme, configured())
 
 
-def put(uri: str, data: bytes, guard: Guard | None = None) -> None:
+def put(uri: str, data: bytes, guard: Guard | None = None, *, durable: bool = True) -> None:
     """Write a small object at once, replacing what was there. Readers see all of it or nothing.
 
     Args:
       uri: of the object.
       data: all of its bytes.
       guard: the right to write it; None if nobody else writes there.
+      durable: as of ``Store.create``.
 
     Raises:
       OSError: the store failed, or it holds other bytes than were written.
       HeldError: the right is lost.
     """
-    with store_for(uri).create(uri, guard) as sink:
+    with store_for(uri).create(uri, guard, durable=durable) as sink:
         sink.write(data)
 
 

@@ -52,8 +52,8 @@ class LocalStore:
         del sparse  # nothing is prefetched from a disk
         return BufferedReader(_CountedFile(local_path(uri), opener=_open_regular), 1 << 16)
 
-    def create(self, uri: str, guard: Guard | None = None) -> Sink:
-        return LocalSink(uri, guard)
+    def create(self, uri: str, guard: Guard | None = None, *, durable: bool = True) -> Sink:
+        return LocalSink(uri, guard, durable=durable)
 
     def swap(self, uri: str, change: Callable[[bytes | None], bytes | None]) -> None:
         _make_directory(local_path(uri).parent)
@@ -126,14 +126,17 @@ class LocalSink(Sink):
     Args:
       uri: final name of the file.
       guard: what must hold when it gets its name; None for nothing.
+      durable: whether ``publish`` waits until file and name would survive a loss of power.
 
     Raises:
       OSError: the directory cannot be made, or the name cannot be used.
     """
 
-    def __init__(self, uri: str, guard: Guard | None = None) -> None:
+    def __init__(self, uri: str, guard: Guard | None = None, *, durable: bool = True) -> None:
         super().__init__(uri)
         self._final, self._guard = local_path(uri), guard
+        self._durable = durable
+        self._synced: int | None = None  # bytes that are on the disk
         _make_directory(self._final.parent)
         with suppress(FileNotFoundError):
             self._final.lstat()  # fails for a name that is too long, before the unit publishes its other files
@@ -148,8 +151,7 @@ class LocalSink(Sink):
 
     def written(self) -> BinaryIO:
         with _with_file_name(self.uri):
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._flush()
         return (self._temporary or self._final).open("rb")
 
     def prove(self) -> None:
@@ -164,8 +166,7 @@ class LocalSink(Sink):
             return
         try:
             with _with_file_name(self.uri):
-                self._file.flush()
-                os.fsync(self._file.fileno())
+                self._flush()
                 self._file.close()
             with holding(self._guard):
                 self._temporary.replace(self._final)  # atomic: readers see the old file or the whole new one
@@ -173,7 +174,14 @@ class LocalSink(Sink):
             self.abort()
             raise
         self._temporary = None
-        sync_path(self._final.parent)
+        if self._durable:
+            sync_path(self._final.parent)
+
+    def _flush(self) -> None:
+        self._file.flush()
+        if self._durable and self._synced != self.size:  # once to prove it is enough to publish it
+            os.fsync(self._file.fileno())
+            self._synced = self.size
 
     def abort(self) -> None:
         if self._temporary is not None:

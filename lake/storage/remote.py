@@ -141,7 +141,8 @@ class RemoteStore(Store):
         file = ObjectFile(uri, head.size, self._fetch(uri, head), head.crc32c, start=start, sparse=sparse)
         return BufferedReader(file, 1 << 16)
 
-    def create(self, uri: str, guard: Guard | None = None) -> Sink:
+    def create(self, uri: str, guard: Guard | None = None, *, durable: bool = True) -> Sink:
+        del durable  # what a store has accepted is durable
         return RemoteSink(self, uri, guard)
 
     def replace(self, uri: str, upload: Upload, guard: Guard | None = None) -> None:

@@ -102,12 +102,15 @@ class Store(Protocol):
         """
         ...
 
-    def create(self, uri: str, guard: Guard | None = None) -> "Sink":
+    def create(self, uri: str, guard: Guard | None = None, *, durable: bool = True) -> "Sink":
         """An output stream. Its bytes become visible under ``uri`` as a whole when it is published, or never.
 
         Args:
           uri: of the object.
           guard: the right to publish it, which is looked at when it is; None if nobody else writes there.
+          durable: whether it must survive a loss of power as soon as it is published. If not, a disk is not waited for:
+            after a loss of power there may be nothing, or other bytes, under its name. An object store has no such
+            state.
         """
         ...
 

@@ -36,7 +36,8 @@ def marked(layout: Layout, run: str, unit: str, starts: int) -> Iterator[None]:
       OSError: the output cannot be written.
     """
     uri = layout.mark(run, mark_name(unit))
-    put(uri, sealed_json.dumps({"starts": starts}), guard_of(layout.output, run))
+    # It tells of a process that has ended. Of a machine that has, all units are innocent.
+    put(uri, sealed_json.dumps({"starts": starts}), guard_of(layout.output, run), durable=False)
     try:
         yield
     finally:

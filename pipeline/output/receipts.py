@@ -149,9 +149,17 @@ def output_names(receipts: Iterable[Receipt]) -> set[str]:
     return {output.name for receipt in receipts for output in receipt.outputs}
 
 
-def write_receipt(layout: Layout, receipt: Receipt, guard: Guard | None = None) -> None:
-    """Write a receipt below the output, where the commit and the next plan find it."""
-    put(layout.receipt(receipt.unit), sealed_json.dumps(receipt.to_dict()), guard)
+def write_receipt(layout: Layout, receipt: Receipt, guard: Guard | None = None, *, durable: bool = True) -> None:
+    """Write a receipt below the output, where the commit and the next plan find it.
+
+    Args:
+      layout: the output.
+      receipt: the receipt.
+      guard: the right to write it.
+      durable: whether a loss of power may not take it away. That of a finished unit it may: its files are on the disk
+        by then, and without it, or with a damaged one, the unit is done again.
+    """
+    put(layout.receipt(receipt.unit), sealed_json.dumps(receipt.to_dict()), guard, durable=durable)
 
 
 def write_failure(layout: Layout, run: str, receipt: Receipt, guard: Guard | None = None) -> None:

@@ -127,7 +127,7 @@ def _run(unit: Unit, config: JobConfig, worker: Worker, attempt: int) -> Receipt
             # A lost lease stops the unit here.
             HEARTBEAT.renew_if_due(config.output, config.run)
         receipt = outputs.publish(started)
-        write_receipt(Layout(config.output), receipt, guard_of(config.output, config.run))
+        write_receipt(Layout(config.output), receipt, guard_of(config.output, config.run), durable=False)
         return receipt
     except BaseException:
         # Also for an interruption: a partial Parquet file would be readable, and must not be published.

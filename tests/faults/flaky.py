@@ -85,9 +85,9 @@ class FlakyStore:
         with _call("open", uri):
             return BufferedReader(_FlakyFile(uri, self._store.open(_path(uri))), 1 << 13)
 
-    def create(self, uri: str, guard: Guard | None = None) -> Sink:
+    def create(self, uri: str, guard: Guard | None = None, *, durable: bool = True) -> Sink:
         with _call("create", uri):
-            return _FlakySink(uri, self._store.create(_path(uri), guard and _on_disk(guard)))
+            return _FlakySink(uri, self._store.create(_path(uri), guard and _on_disk(guard), durable=durable))
 
     def swap(self, uri: str, change: Callable[[bytes | None], bytes | None]) -> None:
         with _call("swap", uri):

@@ -1,6 +1,7 @@
 """A checked file is the very text that was written, or it is refused."""
 
 import json
+from typing import Any
 
 import google_crc32c
 import pytest
@@ -18,10 +19,12 @@ def test_a_value_comes_back() -> None:
     assert sealed_json.dumps(json.loads(data)) == data
 
 
-def test_the_check_is_that_of_the_text_without_it() -> None:
-    text = json.dumps(VALUE, indent=2) + "\n"
-    expected = f"{google_crc32c.value(text.encode()):08x}"
-    assert sealed_json.dumps(VALUE) == (text[:-3] + f',\n  "check": "{expected}"\n}}\n').encode()
+@pytest.mark.parametrize("value", [VALUE, {}, {"a": {}}, {"a": [{}]}, {"a": "}\n}"}, {"check": 1, "b": 2}], ids=repr)
+def test_the_check_is_that_of_the_text_without_it(value: dict[str, Any]) -> None:
+    value = {name: item for name, item in value.items() if name != "check"}
+    expected = f"{google_crc32c.value((json.dumps(value, indent=2) + chr(10)).encode()):08x}"
+    assert sealed_json.dumps(value) == (json.dumps({**value, "check": expected}, indent=2) + "\n").encode()
+    assert sealed_json.dumps({"check": "old", **value}) == sealed_json.dumps(value)
 
 
 def test_every_flipped_bit_is_found() -> None:

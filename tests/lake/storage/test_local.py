@@ -154,7 +154,22 @@ def test_bytes_are_on_the_disk_before_their_name_and_the_name_after_it(tmp_path:
     sink = store_for(str(tmp_path)).create(str(tmp_path / "out/x"))
     sink.write(b"data")
     sink.finish()
-    assert synced == ["sync .latentlake", "sync .latentlake", "publish x", "sync out"]
+    assert synced == ["sync .latentlake", "publish x", "sync out"]
+    synced.clear()
+    with store_for(str(tmp_path)).create(str(tmp_path / "out/y")) as sink:
+        sink.prove()
+        sink.write(b"data")
+    assert synced == [*["sync .latentlake"] * 2, "publish y", "sync out"], "what is written after a look at it, too"
+
+
+def test_what_may_be_lost_with_the_power_waits_for_no_disk(tmp_path: Path, synced: list[str]) -> None:
+    """It is whole all the same for whoever reads it."""
+    put(str(tmp_path / "x"), b"data", durable=False)
+    assert synced == ["publish x"]
+    assert (tmp_path / "x").read_bytes() == b"data"
+    put(str(tmp_path / "x"), b"more", durable=False)
+    assert (tmp_path / "x").read_bytes() == b"more"
+    assert names(tmp_path) == ["x"]
 
 
 def test_whoever_publishes_all_bytes_are_on_the_disk_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A job that its engine starts again: units that are done give the receipt that they left."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,38 @@ def test_what_is_done_is_not_done_again(job: Job, monkeypatch: pytest.MonkeyPatc
         assert [run_unit(unit, job.config) for unit in (first, second)] == left
     assert files(job) == before
     assert run_unit(third, job.config).results == 797
+
+
+def test_a_table_is_on_the_disk_before_its_receipt(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that loses its power may lose the receipt, but never has one without its files."""
+    run_unit(units(job)[0], job.config)  # which makes directories
+    happened, sync, publish = list[str](), os.fsync, Path.replace
+
+    def fsync(handle: int) -> None:
+        happened.append("sync " + Path(f"/proc/self/fd/{handle}").readlink().name.partition("-")[0])
+        sync(handle)
+
+    def replace_by(path: Path, target: Path) -> Path:
+        happened.append(f"publish {target.suffix}")
+        return publish(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace_by)
+    unit = units(job)[1]
+    run_unit(unit, job.config)
+    mark, receipt, directory = "publish .json", "publish .json", Path("latents", unit.id).parent.name
+    assert happened == [mark, "sync .latentlake", "publish .parquet", f"sync {directory}", receipt]
+
+
+@pytest.mark.parametrize("torn", [b"", b"\0" * 300])
+def test_a_receipt_that_a_loss_of_power_has_torn_makes_its_unit_be_done_again(job: Job, torn: bytes) -> None:
+    first = units(job)[0]
+    receipt = Path(Layout(job.config.output).receipt(first.id))
+    run_unit(first, job.config)
+    whole = receipt.read_bytes()
+    receipt.write_bytes(torn)
+    run_unit(first, job.config)
+    assert receipt.read_bytes().splitlines()[:8] == whole.splitlines()[:8]
 
 
 @pytest.mark.parametrize(
