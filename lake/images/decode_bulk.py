@@ -6,7 +6,8 @@ chunk. Chunks of 256 small images cost about 1 us of Python per image, and 40 ms
 gain nothing and take longer to build.
 
 A process that runs its model without TensorFlow does not import it for images. There imagecodecs decodes file by file,
-and takes the lock once for each. Files are screened first: its decoders let some damage pass that is cheap to see.
+and takes the lock once for each, so threads take turns (``turns``). Files are screened first: its decoders let some
+damage pass that is cheap to see.
 
 A plain image (``Header.plain``: 8-bit grey or RGB PNG, or baseline JPEG of usual sampling) decodes to the same bits as
 in ``decode_one``. TensorFlow's PNG decoder also refuses everything that ``decode_one`` refuses; what it refuses is
@@ -22,6 +23,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from io import BytesIO
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +33,7 @@ from lake.core.records import Array
 from lake.core.tensorflow import is_started
 from lake.images.codecs import jpeg, png, png_write
 from lake.images.decode_one import turn_of
+from lake.images.turns import in_turn
 from lake.images.types import Header, ImageCodec, Target
 
 CHUNK = 256  # small images per call
@@ -134,7 +137,8 @@ class BulkDecoder:
     def _decoded(self, kind: str, files: Array, size: int) -> tuple[Array, Array]:
         """Positions of the files of a chunk that decode, int ``[m]``, and their pixels uint8 ``[m, H, W, C]``."""
         if not is_started():
-            return _one_by_one(kind, files, self._shape)
+            with in_turn(prod(self._shape)):
+                return _one_by_one(kind, files, self._shape)
         chunk = _filled(files, size, _blank(kind, self._shape))
         for make in (_whole, _salvaging):
             result = _run(_graph(make, kind, size, self._shape[2]), chunk)

@@ -10,6 +10,7 @@ from lake.core.records import Array, Fault, Reason, Records
 from lake.images import decode_arrays, decode_one
 from lake.images.decode_bulk import BulkDecoder
 from lake.images.header import header_for
+from lake.images.turns import in_turn
 from lake.images.types import (
     Decoded,
     Group,
@@ -67,7 +68,8 @@ class Decoder:
             good, pixels = self._bulk.decode(kind, files[positions])
             parts.append((positions[good], pixels))
             singles.update(dict.fromkeys(np.delete(positions, good).tolist(), self._bulk.header(kind)))
-        parts += self._one_by_one(singles, files, faults)
+        with in_turn(largest(singles.values())):
+            parts += self._one_by_one(singles, files, faults)
         return Decoded(groups=joined(parts), faults=faults, several=frozenset(several - faults.keys()))
 
     def _sorted(
@@ -114,6 +116,11 @@ class Decoder:
                 yield np.array([position], np.int64), decode_one.decode_one(files[position], header, self._target)[None]
             except ImageError as error:
                 faults[position] = error.fault()
+
+
+def largest(headers: Iterable[Header]) -> int:
+    """The most numbers that the pixels of one of these images have; 0 for no images."""
+    return max((header.height * header.width * header.channels for header in headers), default=0)
 
 
 def present(column: pa.Array, faults: dict[int, Fault]) -> Array:

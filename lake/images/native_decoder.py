@@ -13,8 +13,9 @@ from lake.core.records import Array, Fault, Reason, Records
 from lake.images import color, decode_arrays, decode_one, geometry, white
 from lake.images.codecs import tiff_split
 from lake.images.decode_bulk import CHUNK, BulkDecoder
-from lake.images.decoder import Decoder, joined, present
+from lake.images.decoder import Decoder, joined, largest, present
 from lake.images.header import header_for, read_header
+from lake.images.turns import in_turn
 from lake.images.types import Group, Header, ImageCodec, ImageError, Pages, Target
 
 _MOST = 1 << 22  # samples (pixels times channels) of a group of several images
@@ -164,7 +165,9 @@ class NativeDecoder:
             parts = self._together(kind, some, column)
             done = {position for found, _ in parts for position in found.tolist()}
             rest = [position for position in some if position not in done]
-            groups = joined(parts + list(self._one_by_one(rest, headers, column, faults)))
+            with in_turn(largest(headers[position] for position in rest)):
+                parts += self._one_by_one(rest, headers, column, faults)
+            groups = joined(parts)
             yield from (replace(group, pages=kind.pages) for group in groups)
 
     def _together(self, kind: _Kind, positions: list[int], column: pa.Array) -> list[tuple[Array, Array]]:

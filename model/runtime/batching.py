@@ -19,6 +19,7 @@ Failed: TypeAlias = dict[int, str]  # row -> why the model fails for it
 
 _LOG = logging.getLogger(__name__)
 _MAX_COMPILED = 32  # functions that are kept
+_IN_CACHE = 1 << 16  # numbers of the pixels of a call
 _SAME_BITS = 16  # rows of a call: with fewer, some kernels take another way, and some with no multiple of it
 
 
@@ -29,7 +30,7 @@ class BatchedCalls:
     not depend on how many came with it. Where they do not depend on it anyway, small calls have functions of their own.
     A model of any size is compiled for any number. Where functions come compiled for any number and the bits do not
     depend on it, rows are padded to a multiple of 16: some operations compute in vectors of up to 16 numbers, and what
-    is left over in another way.
+    is left over in another way. There a call has as many rows as suit the processor's cache, and not a whole batch.
 
     Where memory runs out, the rows of a call are halved for good. Where the model raises another error, the rows that
     cause it are found: each of some parts is called without the others, then each row of those that fail. A part has
@@ -51,6 +52,13 @@ class BatchedCalls:
     def compiled(self) -> bool:
         """As of the executor."""
         return self._executor.compiled
+
+    @property
+    def _in_cache(self) -> int:
+        """Rows whose activations a core's cache about holds: calls of more are no faster, and take more memory."""
+        if self._spec.numeric:  # layers of vectors have more weights than activations, which are read once for each call
+            return self._spec.batch_size
+        return max(_SAME_BITS, _IN_CACHE // prod(self._spec.input.shape) // _SAME_BITS * _SAME_BITS)
 
     @property
     def _few(self) -> bool:
@@ -136,7 +144,7 @@ class BatchedCalls:
             return n if most is None else min(n, max(1, most // self._pixels(name, arrays[0])))
         assert most is not None
         if self._few:
-            return min(most, -(-n // _SAME_BITS) * _SAME_BITS)
+            return min(most, self._in_cache, -(-n // _SAME_BITS) * _SAME_BITS)
         if not self.any_rows:
             return most
         return self._few_rows.size((name, arrays[0].dtype), n, most, lambda size: self._call(name, size, arrays))

@@ -19,6 +19,8 @@ _PACKED = frozenset({b"zTXt", b"iTXt", b"iCCP"})
 _MOST_PACKED = 1 << 12  # bytes of them in a plain image: enough for usual profiles, and at most 4 MiB inflated
 _MOST_CHUNKS = 1 << 18  # bounds time and memory; with the usual 8 kB per IDAT this allows 2 GB
 _OVERHEAD = 12  # bytes of a chunk beside its content: length, type and CRC
+_FIRST = len(SIGNATURE) + _OVERHEAD + 13  # where the chunk after IHDR begins
+_IEND = b"\x00\x00\x00\x00IEND"  # without its CRC
 
 
 def header(data: bytes) -> Header:
@@ -78,8 +80,12 @@ def strip_metadata(data: bytes, *, transparency: bool = True) -> bytes:
 def intact(data: bytes) -> bool:
     """Whether the CRC of each IDAT is right, in a file whose other chunks are known to be good.
 
-    It takes 1 us for a small image, several times less than ``strip_metadata``.
+    It takes less than 1 us for a small image, several times less than ``strip_metadata``.
     """
+    # Most small images are IHDR, one IDAT and IEND, which needs no loop.
+    stop = _FIRST + 8 + int.from_bytes(data[_FIRST : _FIRST + 4])
+    if data.startswith(b"IDAT", _FIRST + 4) and data.startswith(_IEND, stop + 4):
+        return zlib.crc32(data[_FIRST + 4 : stop]) == int.from_bytes(data[stop : stop + 4])
     position, end = len(SIGNATURE), len(data)
     while position + _OVERHEAD <= end:
         start, stop = position + 4, position + 8 + int.from_bytes(data[position : position + 4])

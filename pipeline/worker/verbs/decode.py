@@ -1,9 +1,12 @@
 """The verbs ``decode`` and ``generate``: images of latents, which are read from a table or sampled."""
 
+from math import prod
+
 import numpy as np
 
 from lake.cli.options import STORES
 from lake.core.records import NON_FINITE, Fault, RawBatch
+from lake.images.turns import in_turn
 from lake.images.types import Group
 from model.pixels import to_pixels
 from model.runtime.batching import Failed
@@ -48,9 +51,10 @@ class Decode(Verb):
         images = to_pixels(output[finite], self._worker.runtime.spec.output_range, np.dtype(np.uint8))
         faults.update(dict.fromkeys(group.positions[~finite].tolist(), NON_FINITE))
         faults.update(model_faults(group.positions, failed))
-        for position, image in zip(group.positions[finite].tolist(), images, strict=True):
-            if fault := batch_images.add(position, image):
-                faults[position] = fault
+        with in_turn(prod(images.shape[1:])):
+            for position, image in zip(group.positions[finite].tolist(), images, strict=True):
+                if fault := batch_images.add(position, image):
+                    faults[position] = fault
 
 
 class Generate(Decode):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from lake.cli.options import INPUT, STORES
 from lake.core.records import NON_FINITE, Array, Fault, RawBatch, Records
 from lake.formats.common.identity_columns import table_rows
 from lake.images.quality import psnr
+from lake.images.turns import in_turn
 from lake.images.types import Group
 from model.pixels import to_pixels
 from model.runtime.batching import Failed
@@ -111,9 +113,11 @@ class Encode(Verb):
         for group, part in made:
             assert part.output is not None
             output = to_pixels(part.output, value_range, group.pixels.dtype)
-            for position, image, pixels in zip(group.positions.tolist(), output, group.pixels, strict=True):
-                if position not in faults and (fault := batch_images.add(position, image, pixels)):
-                    faults[position] = fault
+            images = zip(group.positions.tolist(), output, group.pixels, strict=True)
+            with in_turn(prod(output.shape[1:])):
+                for position, image, pixels in images:
+                    if position not in faults and (fault := batch_images.add(position, image, pixels)):
+                        faults[position] = fault
         return batch_images
 
     def _joined(self, parts: Sequence[ModelResults]) -> ModelResults:
