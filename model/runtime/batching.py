@@ -56,7 +56,8 @@ class BatchedCalls:
     @property
     def _in_cache(self) -> int:
         """Rows whose activations a core's cache about holds: calls of more are no faster, and take more memory."""
-        if self._spec.numeric:  # layers of vectors have more weights than activations, which are read once for each call
+        # Layers of vectors have more weights than activations, which are read once for each call.
+        if self._spec.numeric:
             return self._spec.batch_size
         return max(_SAME_BITS, _IN_CACHE // prod(self._spec.input.shape) // _SAME_BITS * _SAME_BITS)
 

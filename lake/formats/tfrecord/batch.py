@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from lake.core.records import Array, Fault, Reason, Records, Stage
 from lake.formats.common.text import text
 from lake.formats.reader import RecordSchema
-from lake.formats.tfrecord.example import NO_EXAMPLE, Ragged, message, parse_examples
+from lake.formats.tfrecord.example import NO_EXAMPLE, message, parse_examples
+from lake.formats.tfrecord.ragged import Ragged
 from lake.formats.tfrecord.raw import RawImages
 
 

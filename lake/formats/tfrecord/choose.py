@@ -7,8 +7,8 @@ from lake.core.errors import InputError, NoColumnError
 from lake.core.records import Shard
 from lake.formats.common.image_names import check_one_image
 from lake.formats.reader import ColumnSelection
-from lake.formats.tfrecord.example import BYTES, FLOAT, INT64
 from lake.formats.tfrecord.first_records import TYPES, Seen
+from lake.formats.tfrecord.ragged import BYTES, FLOAT, INT64
 from lake.formats.tfrecord.raw import Features, raw_images
 
 _IMAGES = ("image/encoded", "image", "image_raw", "image/raw", "img", "jpeg", "jpg", "png", "image_bytes")

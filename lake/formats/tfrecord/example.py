@@ -3,44 +3,28 @@
 The bulk op decides whether a record is good, even for a single record, so that a record's fate never depends on its
 neighbours. Protobuf tells which records of a refused batch to test, and what is wrong with them.
 
-A process that runs its model without TensorFlow does not import it for plain records: protobuf parses each, and finds
-nothing in it but features. The op takes such a record, too. Where TensorFlow is not installed, what is not plain is a
-reject.
+A process that runs its model without TensorFlow does not import it for plain records: ``columnar`` parses those that
+are encoded as usual, and of a batch with any other protobuf parses each, and finds nothing in it but features. The op
+takes such records, too. Where TensorFlow is not installed, what is not plain is a reject.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lake.core.records import Array, Fault, Reason, Stage
 from lake.core.tensorflow import NOT_INSTALLED, is_installed, is_started, tensorflow
+from lake.formats.tfrecord.columnar import plain_columns
+from lake.formats.tfrecord.ragged import BYTES, FLOAT, INT64, Ragged
 
-BYTES, FLOAT, INT64 = "bytes", "float", "int64"  # the kinds of a feature, named after the lists of tf.train.Feature
 NO_EXAMPLE = (Reason.INVALID_RECORD, "the record is not a tf.train.Example")
 _ODD = (
     Reason.INVALID_RECORD,
     f"the record is not a tf.train.Example of plain features; to judge it takes {NOT_INSTALLED}",
 )
 _DTYPES = {BYTES: "string", FLOAT: "float32", INT64: "int64"}
-
-
-class Ragged(NamedTuple):
-    """One feature of a batch of ``n`` records: the values of record ``i`` are ``values[splits[i]:splits[i + 1]]``.
-
-    Attributes:
-      values: object (bytes), float32 or int64.
-      splits: int32 ``[n + 1]``.
-    """
-
-    values: Array
-    splits: Array
-
-    @property
-    def counts(self) -> Array:
-        """Number of values of each record, ``[n]``; 0 if the feature is missing or empty."""
-        return np.diff(self.splits)
 
 
 def parse_examples(examples: Sequence[bytes], kinds: Mapping[str, str]) -> tuple[dict[str, Ragged], dict[int, Fault]]:
@@ -72,6 +56,8 @@ def parse_examples(examples: Sequence[bytes], kinds: Mapping[str, str]) -> tuple
 
 def _plain(examples: Sequence[bytes], kinds: Mapping[str, str]) -> dict[str, Ragged] | None:
     """Parse Examples that consist of features of these kinds; None if one has anything else in it."""
+    if (columns := plain_columns(examples, kinds)) is not None:
+        return columns
     values: dict[str, list[Any]] = {name: [] for name in kinds}
     splits = {name: [0] for name in kinds}
     for example in examples:

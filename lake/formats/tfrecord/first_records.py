@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from lake.core.records import Shard
-from lake.formats.tfrecord.example import BYTES, FLOAT, INT64, features
+from lake.formats.tfrecord.example import features
 from lake.formats.tfrecord.framing import Frames
+from lake.formats.tfrecord.ragged import BYTES, FLOAT, INT64
 from lake.formats.tfrecord.raw import Features
 
 SAMPLE = 16  # records that are looked at

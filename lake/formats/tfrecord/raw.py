@@ -12,7 +12,7 @@ import numpy as np
 
 from lake.core.records import Array, Fault, Reason, Stage
 from lake.formats.common.pixels import channels_last, image_file
-from lake.formats.tfrecord.example import BYTES, FLOAT, INT64, Ragged
+from lake.formats.tfrecord.ragged import BYTES, FLOAT, INT64, Ragged
 from lake.images.header import read_header
 from lake.images.types import ImageError, PixelLayout
 

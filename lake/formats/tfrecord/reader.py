@@ -14,9 +14,10 @@ from lake.formats.common.shard_errors import as_planned
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
 from lake.formats.tfrecord.batch import ExampleBatch
 from lake.formats.tfrecord.choose import carried_features, image_feature, key_feature, vector_length
-from lake.formats.tfrecord.example import BYTES, FLOAT, INT64, features
+from lake.formats.tfrecord.example import features
 from lake.formats.tfrecord.first_records import SAMPLE, first_records, seen_in
 from lake.formats.tfrecord.framing import Frames, begins
+from lake.formats.tfrecord.ragged import BYTES, FLOAT, INT64
 from lake.formats.tfrecord.raw import RawImages, is_file, raw_images
 
 _NAME = re.compile(r"\.tf-?rec(ords?)?(-\d+-of-\d+)?(\.gz)?$", re.IGNORECASE)
