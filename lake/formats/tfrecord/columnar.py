@@ -131,7 +131,7 @@ def _text(name: Array) -> str:
 
 def _equal(data: Array, start: Array, stop: Array, name: Array) -> Array:
     """Which of these bytes are those of a name, bool ``[m]``."""
-    same = stop - start == len(name)
+    same: Array = stop - start == len(name)
     if len(name):
         where = np.where(same, start, 0)[:, None] + np.arange(len(name))
         same &= (data[where] == name).all(1)
@@ -159,7 +159,8 @@ def _floats(raw: bytes, data: Array, start: Array, stop: Array) -> tuple[Array, 
     sizes = stop - start
     if (sizes % 4).any() or not sizes.all():
         raise _OddError
-    return data[_ranges(start, sizes)].view("<f4").astype(np.float32, copy=False), sizes // 4
+    values: Array = data[_ranges(start, sizes)].view("<f4").astype(np.float32, copy=False)
+    return values, sizes // 4
 
 
 def _integers(raw: bytes, data: Array, start: Array, stop: Array) -> tuple[Array, Array]:  # noqa: ARG001
