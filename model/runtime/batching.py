@@ -19,7 +19,7 @@ Failed: TypeAlias = dict[int, str]  # row -> why the model fails for it
 
 _LOG = logging.getLogger(__name__)
 _MAX_COMPILED = 32  # functions that are kept
-_IN_CACHE = 1 << 16  # numbers of the pixels of a call
+_IN_CACHE = 1 << 16  # pixels of a call
 _SAME_BITS = 16  # rows of a call: with fewer, some kernels take another way, and some with no multiple of it
 
 
@@ -59,7 +59,7 @@ class BatchedCalls:
         # Layers of vectors have more weights than activations, which are read once for each call.
         if self._spec.numeric:
             return self._spec.batch_size
-        return max(_SAME_BITS, _IN_CACHE // prod(self._spec.input.shape) // _SAME_BITS * _SAME_BITS)
+        return max(_SAME_BITS, _IN_CACHE // prod(self._spec.input.shape[:2]) // _SAME_BITS * _SAME_BITS)
 
     @property
     def _few(self) -> bool:
