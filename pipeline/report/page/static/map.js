@@ -45,8 +45,8 @@ class LatentMap {
     this.legend();
     this.plot.on("plotly_hover", (event) => this.hover(event));
     this.plot.on("plotly_unhover", () => { this.card.hidden = true; });
-    this.plot.on("plotly_selected", (event) => { if (event?.points) this.choose(event.points.map((point) => point.pointIndex)); });
-    this.plot.on("plotly_deselect", () => this.choose([]));
+    this.plot.on("plotly_selected", (event) => this.lasso(event?.points ?? []));
+    this.plot.on("plotly_deselect", () => this.lasso([]));
     this.plot.on("plotly_click", (event) => this.pick(event.points.map((point) => point.pointIndex)));
   }
 
@@ -106,10 +106,16 @@ class LatentMap {
     this.pick(wanted ? this.facts.keys.flatMap((key, row) => (key.toLowerCase().includes(wanted) ? [row] : [])) : []);
   }
 
-  /* Chooses by other means than the lasso, whose line goes away. */
-  pick(rows) {
+  lasso(points) {
+    if (!this.picking) this.choose(points.map((point) => point.pointIndex));
+  }
+
+  /* Chooses by other means than the lasso. Its line goes away, and plotly tells that nothing is selected any more. */
+  async pick(rows) {
     this.choose(rows);
-    Plotly.update(this.plot, { selectedpoints: [rows.length ? rows : null] }, { selections: [] });
+    this.picking = true;
+    await Plotly.update(this.plot, { selectedpoints: [rows.length ? rows : null] }, { selections: [] });
+    this.picking = false;
   }
 
   choose(rows) {
@@ -145,10 +151,15 @@ function webgl() {
   return Boolean(make("canvas").getContext("webgl"));
 }
 
+/* What plotly measures texts with is no part of the page. */
+function hideWorkshop() {
+  document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");
+}
+
 const map = DATA.map && new LatentMap(document.getElementById("map"), DATA.map);
 
 if (document.getElementById("plotly")) {
-  loadPlotly().then(drawAll).catch((error) => {
+  loadPlotly().then(drawAll).then(hideWorkshop).catch((error) => {
     for (const element of all("[data-figure]")) {
       element.classList.add("failed");
       element.textContent = "This browser could not draw the figure.";

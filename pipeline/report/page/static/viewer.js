@@ -194,3 +194,8 @@ const seen = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "-20% 0px -70% 0px" });
 for (const id of links.keys()) seen.observe(document.getElementById(id));
+
+/* ---- the keys of a gallery */
+
+const keys = document.querySelector("main textarea");
+if (keys && DATA.keys) keys.value = DATA.keys.join("\n");

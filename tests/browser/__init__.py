@@ -1,0 +1,1 @@
+"""Pages as a browser shows them: a real Chromium without a window. These run by name, see .ci/run."""
