@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -293,13 +294,10 @@ def test_structure_for_screen_readers(page: Page) -> None:
         "(all) => all.filter((one) => !one.closest('dialog')).map((one) => Number(one.tagName[1]))"
     )
     assert levels.count(1) == 1 and all(after - before <= 1 for before, after in pairwise(levels))
-    for role in ("button", "link", "slider", "combobox", "searchbox", "textbox", "img", "table", "region"):
-        for one in page.get_by_role(role).all():  # type: ignore[arg-type]
-            if one.evaluate("(one) => Boolean(one.parentElement.closest('[role=img]'))"):
-                continue  # what is in an image is not read
-            assert ":" in one.aria_snapshot() or '"' in one.aria_snapshot(), one.evaluate(
-                "(one) => one.outerHTML.slice(0, 200)"
-            )
+    nameless = re.compile(
+        r"\s*- (button|link|slider|combobox|searchbox|textbox|img|table|region|dialog)(:.*| \[.*)?"
+    )
+    assert [line for line in page.locator("body").aria_snapshot().splitlines() if nameless.fullmatch(line)] == []
 
 
 def test_texts_have_contrast(page: Page) -> None:

@@ -111,7 +111,13 @@ function sized(element, form) {
 function draw(element) {
   const facts = DATA.figures[element.dataset.figure];
   const [traces, form] = DRAWN[facts.kind](facts);
+  react(element, traces, form);
+}
+
+/* A figure is one image with a label; its marks and numbers are not read out one by one. */
+function react(element, traces, form) {
   Plotly.react(element, traces, sized(element, form), still);
+  element.querySelector(".plot-container").setAttribute("aria-hidden", "true");
 }
 
 function drawAll() {

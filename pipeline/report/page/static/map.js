@@ -39,7 +39,7 @@ class LatentMap {
       dragmode: this.drag, hovermode: "closest", uirevision: "kept", selectionrevision: "kept",
       xaxis: free(1), yaxis: free(2), newselection: { line: { color: color("accent") } },
     });
-    Plotly.react(this.plot, [trace], sized(this.plot, form), still);
+    react(this.plot, [trace], form);
     if (this.listening) return;
     this.listening = true;
     this.legend();
