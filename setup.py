@@ -76,6 +76,7 @@ setup(
         "s3": ["boto3>=1.36"],
         "dataflow": ["google-cloud-dataflow-client>=0.8"],
         "heif": ["pillow-heif>=0.22"],
+        "gpu-onnx": ["onnxruntime-gpu>=1.20"],  # it takes the place of onnxruntime, which has to be uninstalled
         "report": ["jinja2>=3.1", "plotly>=6"],
         "onnx": ["onnx>=1.17"],  # to export ONNX files; to run bundles nothing more is needed
         "gpu": ["tensorflow[and-cuda]>=2.20", *_KERAS],

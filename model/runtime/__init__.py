@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from lake.core.errors import BundleError
 from lake.core.tensorflow import NOT_INSTALLED, is_installed
 from model.code import refuse_code
+from model.graphs import has_graphs
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 EXECUTORS = {
     "onnx": ("model.runtime.onnx", "OnnxExecutor"),
     "tensorflow": ("model.runtime.tensorflow", "TensorFlowExecutor"),
+    "onnx-cuda": ("model.runtime.onnx_cuda", "OnnxCudaExecutor"),
 }
 
 
@@ -29,6 +31,11 @@ def choose_executor(bundle: "Bundle", asked: str | None = None) -> str:
       BundleError: the one that is asked for does not run it.
     """
     kind = next((name for name in (EXECUTORS if asked is None else (asked,)) if _executor(name).runs(bundle)), None)
+    if kind is None and asked == "onnx-cuda" and has_graphs(bundle.spec):
+        raise BundleError(
+            f"{bundle.uri}: the executor 'onnx-cuda' needs a GPU of NVIDIA, and onnxruntime-gpu in the place of "
+            "onnxruntime (the extra [gpu-onnx]); leave out --executor to use the processor"
+        )
     if kind is None and bundle.spec.quantization is not None:
         raise BundleError(
             f"{bundle.uri}: the executor {asked!r} cannot run it, for it is in {bundle.spec.quantization.precision}; "

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from model.graphs import DIVISOR, INPUTS, OUTPUTS, graph_file, has_graphs
 from model.pixels import FULL, Floats, Pixels
 from model.runtime.executor import Compiled, Executor, ModelError
 from model.spec import Spec
+
+Provider: TypeAlias = str | tuple[str, dict[str, str]]  # its name, or that and its options
 
 _MAX_REASON = 500  # characters
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ")
@@ -32,6 +34,7 @@ class OnnxExecutor(Executor):
     """
 
     name = "onnx"
+    providers: ClassVar[Sequence[Provider]] = ("CPUExecutionProvider",)
     any_rows = True
     compiled = True
 
@@ -71,16 +74,17 @@ class OnnxExecutor(Executor):
         if name not in self._sessions:
             data = self._read(graph_file(name))
             audit_graph(data, graph_file(name))
-            self._sessions[name] = open_session(data, any_size=self._spec.input.any_size)
+            self._sessions[name] = open_session(data, any_size=self._spec.input.any_size, providers=self.providers)
         return self._sessions[name]
 
 
-def open_session(graph: bytes, *, any_size: bool) -> Any:
+def open_session(graph: bytes, *, any_size: bool, providers: Sequence[Provider] = OnnxExecutor.providers) -> Any:
     """A session of ONNX Runtime, of one thread and with equal bits in each run.
 
     Args:
       graph: bytes of an ONNX file, which has been audited unless it was made here.
       any_size: sides of its inputs are free.
+      providers: what computes, the first one that can.
     """
     options = onnxruntime().SessionOptions()
     # A call runs on its caller's thread. Bits would not depend on more threads, but small calls lose speed to them.
@@ -90,7 +94,7 @@ def open_session(graph: bytes, *, any_size: bool) -> Any:
     options.use_deterministic_compute = True
     options.enable_mem_pattern = not any_size  # a plan would be kept for each size
     options.log_severity_level = 4  # what fails is raised, too
-    return onnxruntime().InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return onnxruntime().InferenceSession(graph, options, providers=list(providers))
 
 
 def _model_error(error: Exception) -> ModelError:

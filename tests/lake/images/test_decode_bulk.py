@@ -1,7 +1,9 @@
 """The bulk path against the exact one, bit for bit."""
 
 import re
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ from lake.images.codecs.jpeg import intact as intact_jpeg
 from lake.images.codecs.png import intact as intact_png
 from lake.images.decode_bulk import BulkDecoder
 from lake.images.header import read_header
+from lake.images.turns import SHORT, in_turn
 from lake.images.types import ImageCodec, ImageError, Orientation, Target
 
 
@@ -21,6 +24,23 @@ def library(request, monkeypatch) -> None:
     """What decodes: TensorFlow in a process that has started it, imagecodecs in others."""
     tensorflow()
     monkeypatch.setattr(decode_bulk, "is_started", lambda: request.param == "tensorflow")
+
+
+def test_threads_take_turns_at_small_images() -> None:
+    inside, most = [], []
+
+    def work(numbers: int) -> None:
+        with in_turn(numbers):
+            inside.append(1)
+            time.sleep(0.05)
+            most.append(len(inside))
+            inside.pop()
+
+    for numbers, wanted in ((SHORT, 1), (SHORT + 1, 3)):
+        most.clear()
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(work, [numbers] * 3))
+        assert max(most) == wanted
 
 
 def taken(data, shape, **policy):
