@@ -13,6 +13,7 @@ from lake.core.tensorflow import require_tensorflow
 from lake.images.center_crop import CenterCrop
 from model.bundle import GOLDEN_FILE, Bundle
 from model.code import CODE_FILE
+from model.condition import Condition, golden_conditions
 from model.golden import golden_levels, unpack
 from model.input_spec import Input, Noise
 from model.keras.bundled import load_bundled
@@ -91,6 +92,7 @@ class BundleReport:
             "safety": _safety(spec, allow_code=self.bundle.allow_code),
             "gives" if spec.kind == "decoder" else "input": describe_input(spec.input),
             **({"noise": describe_noise(spec.input.noise)} if spec.input.noise else {}),
+            **({"told": describe_condition(spec.input.condition)} if spec.input.condition else {}),
             **({"latent": _describe_latent(spec, spec.latent, source)} if spec.latent else {}),
             **({"int8": "; ".join(describe_quantization(spec.quantization))} if spec.quantization else {}),
             **({"images": self.looks.describe()} if self.looks else {}),
@@ -154,6 +156,17 @@ def describe_noise(noise: Noise) -> str:
     """
     where = "the last channel" if noise.input is None else f"input {noise.input!r} ({noise.form})"
     return f"level told by {where}, {noise.scale:g} for a deviation of all of white"
+
+
+def describe_condition(condition: Condition) -> str:
+    """Describe what a conditional model is told of each record, for a person.
+
+    >>> describe_condition(Condition(input="y", column="label", length=10, classes=10))
+    "one of 10 classes, by input 'y' (one-hot), of the column 'label'"
+    """
+    form = f" ({'one-hot' if condition.one_hot else 'its number'})" if condition.classes else ""
+    what = f"one of {condition.classes} classes" if condition.classes else f"numbers, {condition.length} of each record"
+    return f"{what}, by input {condition.input!r}{form}, of the column {condition.column!r}"
 
 
 def describe_quantization(quantization: Quantization) -> list[str]:
@@ -230,12 +243,13 @@ def _rate(runtime: Runtime, threads: int) -> float:
     batch = np.random.default_rng(0).integers(0, 256, (runtime.batch_size, *input.shape)).astype(input.dtype)
     levels = golden_levels(len(batch)) if runtime.spec.input.noise else None
     latents = np.random.default_rng(0).standard_normal((runtime.batch_size, runtime.spec.dimension), np.float32)
+    told = None if input.condition is None else golden_conditions(input.condition, runtime.batch_size, 0)
 
     def run() -> None:
         if runtime.spec.kind == "decoder":
-            runtime.decode(latents)
+            runtime.decode(latents, condition=told)
         elif runtime.spec.latent:
-            runtime.encode(batch)
+            runtime.encode(batch, condition=told)
         else:
             runtime.restore(batch, levels)
 

@@ -4,9 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 from lake.core.errors import BundleError, UsageError
+from model.condition import Condition
 from model.export_parts import input_of
 from model.input_spec import Shape
-from model.keras.signature import InputSignature, Sides, fixed_shape, format_shape
+from model.keras.second_input import first_input, output_shape
+from model.keras.signature import InputSignature, Sides, condition_of, fixed_shape, format_shape
 from model.preprocessing import Preprocessing
 from model.spec import Golden, Json, Latent, Spec
 
@@ -15,7 +17,7 @@ def describe_decoder(model: Any, given: Preprocessing, *, generates: bool, golde
     """Return the description of a decoder.
 
     Args:
-      model: a Keras model that takes a latent and gives one image.
+      model: a Keras model that takes a latent, and perhaps a condition, and gives one image.
       given: how the training data was preprocessed. ``input_shape`` fixes the sides of the latent that are open.
       generates: its latents have a standard normal prior.
       golden: how the golden outputs are recorded.
@@ -25,9 +27,12 @@ def describe_decoder(model: Any, given: Preprocessing, *, generates: bool, golde
       BundleError: it does not give images of one size.
       UsageError: the preprocessing does not fit it.
     """
-    latent = Latent(layer=model.inputs[0].name, shape=latent_sides(tuple(model.inputs[0].shape[1:]), given))
-    image = tuple(model.compute_output_shape((1, *latent.shape))[1:])
-    return decoder_spec(latent, image, given, generates=generates, golden=golden, training=training)
+    request = given.condition_request
+    condition = None if request is None else condition_of(model, request)
+    taken = first_input(model, None if condition is None else condition.input)
+    latent = Latent(layer=taken.name, shape=latent_sides(tuple(taken.shape[1:]), given))
+    image = output_shape(model, latent.shape, condition)
+    return decoder_spec(latent, image, given, condition, generates=generates, golden=golden, training=training)
 
 
 def latent_sides(declared: Sides, given: Preprocessing) -> Shape:
@@ -50,7 +55,14 @@ def latent_sides(declared: Sides, given: Preprocessing) -> Shape:
 
 
 def decoder_spec(
-    latent: Latent, image: Sides, given: Preprocessing, *, generates: bool, golden: Golden, training: Json
+    latent: Latent,
+    image: Sides,
+    given: Preprocessing,
+    condition: Condition | None,
+    *,
+    generates: bool,
+    golden: Golden,
+    training: Json,
 ) -> Spec:
     """The description of a decoder of which it is known what it takes and gives.
 
@@ -58,6 +70,7 @@ def decoder_spec(
       latent: what it takes.
       image: shape of what it gives.
       given: as of ``describe_decoder``, like all that follow.
+      condition: what it is told besides; None for nothing.
       generates: its latents have a standard normal prior.
       golden: how the golden outputs are recorded.
       training: provenance.
@@ -74,7 +87,9 @@ def decoder_spec(
         raise UsageError("--mean, --std and --bgr are of what an encoder takes; leave them out, or add the encoder")
     return Spec(
         kind="decoder",
-        input=input_of(InputSignature(shape=tuple(side for side in image if side is not None)), images),
+        input=input_of(
+            InputSignature(shape=tuple(side for side in image if side is not None), condition=condition), images
+        ),
         latent=latent,
         functions=("decode", "generate") if generates else ("decode",),
         golden=golden,

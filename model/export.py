@@ -32,6 +32,7 @@ from model.keras.load import keras_reason
 from model.keras.precision import to_bfloat16
 from model.keras.preprocessing import outer_layers
 from model.keras.save import serialize_model
+from model.keras.second_input import output_shape
 from model.keras.signature import format_shape, read_signature
 from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
@@ -131,7 +132,8 @@ def export(
     require_tensorflow("export")
     loaded = load_parts(path, own, given.input_shape)
     try:
-        found = assemble(loaded.models, latent, variance)
+        request = given.condition_request
+        found = assemble(loaded.models, latent, variance, None if request is None else request.input)
         model, latent, variance, kind = found.model, found.latent, found.variance, found.kind or kind
         data = loaded.data if loaded.data and model is loaded.models.get("model") else serialize_model(model)
         if kind != "decoder" and (wrapped := wrap(model, given)) is not model:
@@ -198,6 +200,7 @@ def _describe(
         input_shape=given.input_shape,
         noise_input=given.noise_input,
         noise_scale=given.noise_scale,
+        condition=given.condition_request,
     )
     spec = Spec(
         kind="denoiser",
@@ -225,14 +228,14 @@ def _probed(model: Any, spec: Spec) -> Spec:
 
 
 def _with_latent(model: Any, spec: Spec, latent: str, variance: str | None, kind: str | None) -> Spec:
-    shape = spec.input.shape
-    shapes = layer_shapes(model, shape)
+    shape, condition = spec.input.shape, spec.input.condition
+    shapes = layer_shapes(model, shape, condition)
     layer, latent_shape = find_latent(shapes, latent)
     if spec.input.any_size:
         check_grid(latent, latent_shape, shape)
     known = kind or ("vae" if variance else "autoencoder")
     # An output of another shape cannot be compared with the input, so the model only encodes.
-    whole = tuple(model.compute_output_shape((1, *shape))[1:]) == shape
+    whole = output_shape(model, shape, condition) == shape
     if bool(variance) != (known == "vae") or (variance and not whole):
         raise UsageError("a variational autoencoder is whole, and --log-variance names a layer of it")
     spec = replace(
@@ -260,10 +263,11 @@ def _functions(model: Any, spec: Spec, layer: str) -> tuple[str, ...]:
     if "reconstruct" in found and not spec.numeric:
         low, high = spec.input.value_range
         values = to_unit(golden_inputs(spec.input, SEED)) * np.float32(high - low) + np.float32(low)
-        alone = depends_on_latent_alone(model, layer, values)
+        alone = depends_on_latent_alone(model, layer, values, spec.input.condition)
         # What is sampled has a size.
         samples = alone and spec.variance and not spec.input.any_size
-        found |= {"denoise", *(("decode",) if alone else ()), *(("generate",) if samples else ())}
+        found |= {*(("decode",) if alone else ()), *(("generate",) if samples else ())}
+        found |= {"denoise"} if spec.input.condition is None else set()
     return tuple(name for name in FUNCTIONS if name in found)
 
 

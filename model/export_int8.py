@@ -66,6 +66,8 @@ def export_int8(
     """
     if spec.numeric:
         raise UsageError(f"{where}: --precision int8 is for models of images, and this one takes vectors; leave it out")
+    if spec.input.condition is not None:
+        raise UsageError(f"{where}: --precision int8 is for models without --condition; leave it out")
     if spec.kind == "decoder":
         raise UsageError(f"{where}: --precision int8 is for denoisers and encoders, not for a decoder; leave it out")
     if spec.golden.tolerance >= _TOLERANCE:

@@ -4,6 +4,7 @@ import numpy as np
 
 from lake.core.errors import BundleError, UsageError
 from lake.storage import store_for
+from model.condition import golden_conditions
 from model.golden import golden_inputs, golden_latents
 from model.input_spec import CHANNELS, PIXEL_RANGE, Input, Shape
 from model.keras.signature import InputSignature, format_shape
@@ -36,6 +37,7 @@ def input_of(signature: InputSignature, given: Preprocessing) -> Input:
         value_range=given.value_range or PIXEL_RANGE,
         color=_color(signature.shape, given.color),
         noise=signature.noise,
+        condition=signature.condition,
         any_size=signature.any_size,
         resize=resizing(given.resize, given.crop, given.interpolation, _size(signature)),
         normalization=given.normalization(signature.shape[2] if len(signature.shape) == 3 else None),
@@ -66,14 +68,16 @@ def record_golden(runtime: Runtime) -> dict[str, Pixels]:
     spec = runtime.spec
     alone = spec.kind == "decoder"
     inputs = golden_latents(spec.dimension, SEED) if alone else golden_inputs(spec.input, SEED)
+    condition = spec.input.condition
+    told = {} if condition is None else {"condition": golden_conditions(condition, len(inputs), SEED)}
     # Twice: a model with an active random layer could never be checked against recorded outputs.
-    outputs, repeated = runtime.outputs(inputs), runtime.outputs(inputs)
+    outputs, repeated = (runtime.outputs(inputs, told.get("condition")) for _ in range(2))
     for name, values in outputs.items():
         if not np.isfinite(values).all():
             raise BundleError(f"its {name} for a plain input is not finite; train the model again")
         if not np.array_equal(values, repeated[name]):
             raise BundleError(f"its {name} changes from call to call; take the random layer out")
-    return {"input": inputs, **outputs}
+    return {"input": inputs, **told, **outputs}
 
 
 def _color(shape: Shape, given: str | None) -> str | None:

@@ -90,7 +90,7 @@ def pack(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
 
 
 def unpack(data: bytes, spec: Spec, where: str) -> dict[str, npt.NDArray[np.generic]]:
-    """Unpack golden outputs: ``input`` and, as far as the model has them, ``latent``, ``output`` and ``variance``.
+    """Unpack golden outputs: ``input``, and as far as it has any ``condition``, ``latent``, ``output``, ``variance``.
 
     The input of a decoder alone is latents.
 
@@ -110,10 +110,12 @@ def unpack(data: bytes, spec: Spec, where: str) -> dict[str, npt.NDArray[np.gene
 
 
 def _forms(spec: Spec) -> dict[str, tuple[Shape, str]]:
-    count = spec.golden.count
+    count, condition = spec.golden.count, spec.input.condition
+    told = {} if condition is None else {"condition": ((count, *condition.shape), condition.dtype)}
     if spec.kind == "decoder":
-        return {"input": ((count, spec.dimension), "float32"), "output": ((count, *spec.input.shape), "float32")}
-    forms = {"input": ((count, *spec.input.shape), spec.input.dtype)}
+        images = ((count, *spec.input.shape), "float32")
+        return {"input": ((count, spec.dimension), "float32"), **told, "output": images}
+    forms = {"input": ((count, *spec.input.shape), spec.input.dtype), **told}
     latent: Shape = (count, *(spec.latent.shape if spec.latent and spec.input.any_size else (spec.dimension,)))
     if spec.latent:
         forms["latent"] = (latent, "float32")

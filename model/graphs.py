@@ -17,7 +17,17 @@ OUTPUTS = {
     "decode": ("output",),
     "restore": ("output",),
 }
-DIVISOR = "divisor"
+DIVISOR, CONDITION = "divisor", "condition"
+
+
+def graph_inputs(function: str, spec: Spec) -> tuple[str, ...]:
+    """What the graph of a function takes besides the divisor of pixels, by name.
+
+    Args:
+      function: a key of ``INPUTS``.
+      spec: what the model's bundle says of it.
+    """
+    return INPUTS[function] if spec.input.condition is None else (*INPUTS[function], CONDITION)
 
 
 def graph_file(function: str) -> str:

@@ -1,12 +1,14 @@
 """Conversion between what a model takes and the field ``input`` of ``model.json``."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from lake.images.center_crop import CenterCrop, Interpolation
 from lake.images.types import Resize
+from model.condition import MAX_CLASSES, MAX_NUMBERS, Condition
 from model.input_spec import CHANNELS, LARGEST, Input, Noise, Shape
-from model.json_fields import MAX_SIDE, Fields
+from model.json_fields import MAX_NAME, MAX_SIDE, Fields
 from model.normalization import Normalization
 from model.spec import MAX_LATENT_REACH, MAX_MULTIPLE, MAX_REACH, Json, Spec
 
@@ -19,6 +21,7 @@ def input_to_json(takes: Input) -> Json:
         "value_range": list(takes.value_range),
         "color": takes.color,
         **({} if takes.noise is None else {"noise": _noise_json(takes.noise)}),
+        **({} if takes.condition is None else {"condition": _condition_json(takes.condition)}),
         **({"any_size": True, "multiple": takes.multiple, "reach": takes.reach} if takes.any_size else {}),
         **({} if takes.resize is None else {"resize": _resize_json(takes.resize)}),
         **({} if takes.normalization is None else {"normalization": _normalization_json(takes.normalization)}),
@@ -45,6 +48,18 @@ def _noise_json(noise: Noise) -> Json:
     return {"form": noise.form, "input": noise.input, "scale": noise.scale}
 
 
+def _condition_json(given: Condition) -> Json:
+    return {
+        "input": given.input,
+        "column": given.column,
+        "dtype": given.dtype,
+        "shape": list(given.shape),
+        "range": None if given.classes is None else [0, given.classes - 1],
+        "one_hot": given.one_hot,
+        **({"names": list(given.names)} if given.names else {}),
+    }
+
+
 def input_from_json(fields: Fields, kind: str) -> Input:
     """Convert the field ``input``, and check it completely.
 
@@ -69,6 +84,7 @@ def input_from_json(fields: Fields, kind: str) -> Input:
         value_range=fields.limits("value_range"),
         color=color,
         noise=_noise(fields, kind),
+        condition=_condition(fields, kind) if fields.has("condition") else None,
         normalization=_normalization(fields, shape) if fields.has("normalization") else None,
         resize=_resize(fields, shape) if fields.has("resize") else None,
         **(_any_size(fields, kind, shape) if fields.has("any_size") else {}),
@@ -130,3 +146,34 @@ def _noise(takes: Fields, kind: str) -> Noise | None:
         input=fields.name("input") if form != "channel" else None,
         scale=fields.get("scale", float, lambda scale: 0 < scale < float("inf")),
     )
+
+
+def _condition(takes: Fields, kind: str) -> Condition:
+    if kind == "denoiser" or takes.has("any_size"):
+        takes.refuse("condition")
+    fields = takes.fields("condition")
+    dtype = fields.get("dtype", str, lambda dtype: dtype in ("int64", "float32"))
+    found = Condition(input=fields.name("input"), column=fields.name("column"), length=1)
+    if dtype == "float32":
+        if fields.has("range") or fields.has("names") or fields.get("one_hot", bool):
+            takes.refuse("condition")
+        (length,) = fields.get("shape", list, lambda shape: len(shape) == 1 and _counts(shape[0], 1, MAX_NUMBERS))
+        return replace(found, length=length)
+    fields.get("shape", list, lambda shape: not shape)
+    last = fields.get("range", list, lambda ends: len(ends) == 2 and ends[0] == 0 and _counts(ends[1], 1, MAX_CLASSES))[
+        1
+    ]
+    length = last + 1 if fields.get("one_hot", bool) else 1
+    return replace(found, length=length, classes=last + 1, names=_class_names(fields, last + 1))
+
+
+def _class_names(fields: Fields, classes: int) -> tuple[str, ...]:
+    def valid(names: list[Json]) -> bool:
+        known = all(type(name) is str and 0 < len(name) <= MAX_NAME for name in names)
+        return known and len({*names}) == len(names) == classes
+
+    return tuple(fields.get("names", list, valid)) if fields.has("names") else ()
+
+
+def _counts(value: Json, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from lake.images.center_crop import CenterCrop
 from lake.images.types import Resize
+from model.condition import Condition
 from model.normalization import Normalization
 
 Shape: TypeAlias = tuple[int, ...]
@@ -42,6 +43,7 @@ class Input:
         training data, to which errors are relative.
       color: 'gray', 'rgb' or 'rgba'; None for vectors, and for channels that are not colors.
       noise: how the model is told the noise level; None if it is not told.
+      condition: what the model is told of each record besides; None for a model that is told nothing.
       any_size: whether images of any H and W are taken. ``shape`` is then that of the golden inputs, and the next two
         fields apply.
       multiple: sides are padded to multiples of this number of pixels, a power of two.
@@ -57,6 +59,7 @@ class Input:
     value_range: tuple[float, float]
     color: str | None
     noise: Noise | None = None
+    condition: Condition | None = None
     any_size: bool = False
     multiple: int = 1
     reach: int = 0

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from lake.core.errors import UsageError
 from lake.core.printable import printable
+from model.condition import ConditionRequest
 from model.input_spec import PIXEL_RANGE, Shape, is_range
 from model.normalization import Normalization, check_normalization, normalization, preset_fields
 
@@ -28,9 +29,13 @@ class Preprocessing:
       input_shape: (H, W, C) or (d,), to take one size where the model leaves sides open.
       noise_input: name of the second input, which takes the noise level; 'channel' if the last channel does.
       noise_scale: number that stood for a standard deviation of all of white: 1 for fractions, 255 for 8-bit steps.
+      condition: name of the second input of a conditional model, and after a ``=`` that of the column of the records
+        that it is read from, where that has another name.
+      condition_classes: the number of classes that it takes, or their names in order; None where it takes numbers.
 
     Raises:
-      UsageError: a range is empty or not finite, the scale is not positive, or a mean or deviation does not fit.
+      UsageError: a range is empty or not finite, the scale is not positive, a mean or deviation does not fit, or the
+        condition is none.
 
     >>> Preprocessing(value_range=(-1.0, 1.0)).noise_scale
     1.0
@@ -51,6 +56,8 @@ class Preprocessing:
     input_shape: Shape | None = None
     noise_input: str | None = None
     noise_scale: float = 1.0
+    condition: str | None = None
+    condition_classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.preset is not None:
@@ -64,6 +71,17 @@ class Preprocessing:
         if not 0 < self.noise_scale < float("inf"):
             raise UsageError(f"--noise-scale {self.noise_scale:g}: must be above 0 and finite")
         check_normalization(self.mean, self.std, self.value_range or PIXEL_RANGE)
+        if self.condition_classes is not None and self.condition is None:
+            raise UsageError("--condition-classes goes with --condition, which names the input that takes the class")
+        if self.condition is not None and self.noise_input is not None:
+            raise UsageError("--condition and --noise-input: a model has one second input; leave out one of them")
+        if self.condition is not None:
+            ConditionRequest.parse(self.condition, self.condition_classes)
+
+    @property
+    def condition_request(self) -> ConditionRequest | None:
+        """What is said of a condition; None for a model without one."""
+        return None if self.condition is None else ConditionRequest.parse(self.condition, self.condition_classes)
 
     def normalization(self, channels: int | None) -> Normalization | None:
         """What is done to images of a number of channels; None where nothing is, or ``channels`` for vectors.

@@ -211,6 +211,8 @@ class Spec:
             )
 
     def _remedy(self, function: str) -> str:
+        if self.input.condition is not None and function == "denoise":
+            return "it is told a condition; use 'reconstruct', whose images it makes, or another model"
         if self.quantization is not None and self.latent is not None:
             return "use its bundle in float32, since in int8 it only encodes"
         if self.kind != "decoder":

@@ -19,6 +19,7 @@ from lake.formats.reader import RecordSchema
 from lake.images.types import DecodeMode, Target
 from lake.inputs.sampled import LatentSampling
 from lake.storage.options import StoreOptions
+from pipeline.options.condition import ConditionSource
 from pipeline.options.latent_form import LatentForm
 from pipeline.options.values import Gate, ImagesOut, NoiseLevel, usual_pages
 
@@ -85,6 +86,7 @@ class JobConfig:
       threads: threads of a worker process; None for one per core. Does not change output bytes.
       images: how images are written; None for a job that writes none.
       noise: what a denoiser is told about the noise; None for a model that is not told.
+      condition: where a conditional model's condition is read; None for a model that is told nothing.
       sampling: how latents are sampled; None for a job that reads its records.
       reference: the clean images that denoised ones are compared with; None for no comparison.
       retry: how rejected records are decoded once more; None for a run that does not retry rejects. Not part of the
@@ -99,8 +101,7 @@ class JobConfig:
       executor: what computes the model's functions, a name in ``model.runtime.EXECUTORS``. They differ in last bits.
       allow_code: whether the user has allowed to run the code that the bundle holds. Does not change output bytes.
       latents: how latents are made and written, where that is not the usual; None where it is.
-      marks: whether units are marked while they run, so that one that ends its process is found. Does not change output
-        bytes.
+      marks: units are marked while they run, so that one that ends its process is found. Changes no output bytes.
       hashes: whether the tables have the columns ``sha256`` and ``phash``.
     """
 
@@ -118,6 +119,7 @@ class JobConfig:
     threads: int | None
     images: ImagesOut | None = None
     noise: NoiseLevel | None = None
+    condition: ConditionSource | None = None
     sampling: LatentSampling | None = None
     reference: "Reference | None" = None
     retry: RejectRetry | None = None
@@ -172,6 +174,7 @@ class JobConfig:
             **({} if self.sampling is None else {"drawn": _json(self.sampling.options())}),
             **({} if self.reference is None else {"reference": self.reference.options()}),
             **({} if self.images is None else {"images": self.images.options()}),
+            **({} if self.condition is None else {"condition": self.condition.name}),
             **({} if self.noise is None else {"noise": _json(asdict(self.noise))}),
         }
 

@@ -30,12 +30,15 @@ from pipeline.beam.steps import (
     complete_summary,
     units_of,
 )
+from pipeline.job.latents import item_form
 from pipeline.job.prepare import Job
 from pipeline.job.source import decoded_shape
 from pipeline.job.stage import awaiting_workers
 from pipeline.job.stage import begin as begin_job
 from pipeline.options.flags import ALLOW_CODE, MODEL
 from pipeline.options.job_options import make_options
+from pipeline.options.latent_flags import MADE, STORED
+from pipeline.options.latent_form import LatentOptions
 from pipeline.output.commit import nothing_done
 from pipeline.worker.in_memory import RejectedItem
 
@@ -46,6 +49,7 @@ Uri: TypeAlias = "str | PathLike[str]"
 Uris: TypeAlias = "Uri | Iterable[Uri]"
 
 _POLICIES = tuple(option for option in INPUT if option.field in {field.name for field in fields(Target)})
+_LATENTS = (*STORED, *(option for option in MADE if option.field != "flip"))
 _BATCH = Option(flag="--batch", field="batch", type=positive, help="the largest number of records per call")
 _RECONSTRUCT = Option(flag="--reconstruct", field="reconstruct", switch=True, help="write reconstructions too")
 
@@ -177,7 +181,8 @@ class EncodedImages:
     """The two outputs of ``EncodeImages``; each input record is in exactly one of them.
 
     Attributes:
-      latents: ``(key, latent)``, the latent float32 ``[D]``, of a model of any size ``[h, w, c]``.
+      latents: ``(key, latent)``, the latent float32 ``[D]``, of a model of any size ``[h, w, c]``; with other types the
+        numbers that a table has: bits of bfloat16 as uint16, eight bits of ``binary`` in a uint8.
       rejects: one ``RejectedItem`` for each record without a latent.
     """
 
@@ -188,8 +193,9 @@ class EncodedImages:
 class EncodeImages(beam.PTransform):
     """Encode the images of a collection, in batches. A bad item becomes a reject and does not affect its batch.
 
-    The input is a collection of ``(key, image)``. An image is an encoded image file as ``bytes``, or an array: pixels
-    ``[H, W, C]`` or a vector ``[d]``, of dtype uint8, uint16 or float32. The result is an ``EncodedImages``.
+    The input is a collection of ``(key, image)``; with a conditional model of ``(key, image, condition)``, a class or a
+    list of numbers. An image is an encoded image file as ``bytes``, or an array: pixels ``[H, W, C]`` or a vector
+    ``[d]``, of dtype uint8, uint16 or float32. The result is an ``EncodedImages``.
 
     Example:
       ```python
@@ -202,20 +208,26 @@ class EncodeImages(beam.PTransform):
       model: URI of a bundle that every worker can read, or ``zoo:NAME``.
       batch: the largest number of records per call of the model.
       allow_code: run the code that the bundle holds for layers of its own, where no graphs do without it.
-      policy: ``resize``, ``decode``, ``orientation``, ``color`` and ``max_pixels`` of ``lake.images.types.Target``, as
-        values or as text; without ``resize`` what the bundle says of it.
+      options: ``resize``, ``decode``, ``orientation``, ``color`` and ``max_pixels`` of ``lake.images.types.Target``, as
+        values or as text; without ``resize`` what the bundle says of it. And of latents as of ``EncodeShards``, with
+        the values that its table has: ``latent_type``, ``latent_scale``, ``latent_shift``, ``latent_quantization`` (a
+        file), ``pool``, ``normalize``, and ``sample``, whose noise follows from the key: of ``(shard, index)`` it is
+        that of the job.
 
     Raises:
       UsageError: an option is unknown, or has no such value; when applied: ``decode`` is fast, and none is resized.
       BundleError: when applied: the bundle is missing or damaged, or its model has no latents.
     """
 
-    def __init__(self, model: Uri, *, batch: int = 256, allow_code: bool = False, **policy: Any) -> None:
+    def __init__(self, model: Uri, *, batch: int = 256, allow_code: bool = False, **options: Any) -> None:
         super().__init__()
-        check_names(policy, [option.field for option in _POLICIES])
-        given = {"model": model, "batch": batch, "allow_code": allow_code, **policy}
-        given = check_values(given, (*MODEL, *_POLICIES, _BATCH, ALLOW_CODE), optional=optional_fields(Target))
+        check_names(options, [option.field for option in (*_POLICIES, *_LATENTS)])
+        given = {"model": model, "batch": batch, "allow_code": allow_code, **options}
+        table = (*MODEL, *_POLICIES, *_LATENTS, _BATCH, ALLOW_CODE)
+        given = check_values(given, table, optional=optional_fields(Target, LatentOptions))
         self._model, self._batch, self._allow_code = (given.pop(name) for name in ("model", "batch", "allow_code"))
+        latents = {option.field for option in _LATENTS}
+        self._latents = LatentOptions(**{name: given.pop(name) for name in latents & given.keys()})
         self._policy = given
 
     def expand(self, items: beam.PCollection[Any]) -> EncodedImages:
@@ -229,8 +241,11 @@ class EncodeImages(beam.PTransform):
         if target.any_size and target.resize is not None:
             raise UsageError("resize is for a model of one size; this one takes any: leave it out")
         check_decode(target)
+        form = item_form(self._latents, bundle.spec)
         # The digest travels too: a worker refuses a bundle that was replaced after the pipeline was built.
-        encode = beam.ParDo(EncodeItems(self._model, bundle.digest, target, configured(), allow_code=self._allow_code))
+        encode = beam.ParDo(
+            EncodeItems(self._model, bundle.digest, target, form, configured(), allow_code=self._allow_code)
+        )
         outputs = (
             items
             | "Batch" >> beam.BatchElements(min_batch_size=min(64, self._batch), max_batch_size=self._batch)

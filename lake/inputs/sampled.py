@@ -14,6 +14,31 @@ FORMAT = "drawn"  # the format name of a unit without shards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SampledCondition:
+    """What a conditional model is told of sampled latents.
+
+    Attributes:
+      name: of the column that has it.
+      values: of image 0, 1, ..., and again from the first one: integers, or tuples of numbers.
+
+    >>> SampledCondition(name="label", values=(3, 7)).of(np.arange(3)).to_pylist()
+    [3, 7, 3]
+    """
+
+    name: str
+    values: tuple[Any, ...]
+
+    @property
+    def type(self) -> pa.DataType:
+        """Of the column."""
+        return pa.int64() if isinstance(self.values[0], int) else pa.list_(pa.float32())
+
+    def of(self, index: Array) -> pa.Array:
+        """The column for images with these numbers."""
+        return pa.array([self.values[i % len(self.values)] for i in index.tolist()], self.type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LatentSampling:
     """Where sampled latents come from.
 
@@ -22,15 +47,18 @@ class LatentSampling:
       seed: of the prior.
       ends: two latents; the samples are ``count`` equidistant points on the line between them, ends included. None to
         sample the prior.
+      condition: what a conditional model is told; None for another model.
     """
 
     count: int
     seed: int = 0
     ends: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    condition: SampledCondition | None = None
 
     def options(self) -> dict[str, Any]:
         """What changes output bytes. An image of the prior is the same whatever the count."""
-        return {"seed": self.seed} if self.ends is None else {"count": self.count, "ends": self.ends}
+        told = {} if self.condition is None else {"condition": [self.condition.name, *self.condition.values]}
+        return {**({"seed": self.seed} if self.ends is None else {"count": self.count, "ends": self.ends}), **told}
 
 
 def sampled_units(count: int) -> Iterator[Unit]:
@@ -65,7 +93,9 @@ def read_sampled(unit: Unit, drawn: LatentSampling, dimension: int, size: int) -
     for start in range(unit.start, unit.stop, size):
         index = np.arange(start, min(start + size, unit.stop))
         payload = _prior(drawn.seed, index, dimension) if drawn.ends is None else _between(drawn, index)
-        yield Records(shard="", index=index, key=pa.array([f"{i:08d}" for i in index]), payload=payload, carried={})
+        key, told = pa.array([f"{i:08d}" for i in index]), drawn.condition
+        carried = {} if told is None else {told.name: told.of(index)}
+        yield Records(shard="", index=index, key=key, payload=payload, carried=carried)
 
 
 def _prior(seed: int, index: Array, dimension: int) -> Array:

@@ -95,7 +95,7 @@ def _judge(looks: "Likeness", *, any_output: bool, found: "list[Likeness]") -> N
 
 
 def _text(bundle: "Bundle", found: "Sequence[Likeness]") -> str:
-    from model.check import describe_input, describe_quantization
+    from model.check import describe_condition, describe_input, describe_quantization
 
     spec = bundle.spec
     latent = f", latent {spec.latent.layer!r} of {' x '.join(map(str, spec.latent.shape))}" if spec.latent else ""
@@ -116,6 +116,8 @@ def _text(bundle: "Bundle", found: "Sequence[Likeness]") -> str:
         lines.append(f"code of its own, in the bundle: {', '.join(spec.code.classes)}; {_code_needed(spec)}")
     if spec.input.any_size or spec.input.normalization or spec.input.resize:
         lines.append(f"input: {describe_input(spec.input)}")
+    if spec.input.condition:
+        lines.append(f"told of each record: {describe_condition(spec.input.condition)}")
     lines.append(f"executors: {_executors(spec)}")
     for looks in found:
         lines += [f"golden: {looks.describe()}", *(f"warning: {doubt.text}" for doubt in looks.doubts)]

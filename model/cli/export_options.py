@@ -1,6 +1,6 @@
 """The flags of ``latentlake export``, as a table."""
 
-from lake.cli.option import Option, positive
+from lake.cli.option import Option, number_or_word, positive
 from lake.cli.options import STORES
 from lake.images.center_crop import Interpolation
 from lake.images.types import Resize
@@ -176,6 +176,22 @@ EXPORT = (
         type=rate,
         metavar="S",
         help="value of that input in training for a standard deviation of all of white: 1 (default) or 255",
+    ),
+    Option(
+        flag="--condition",
+        field="condition",
+        metavar="INPUT[=COLUMN]",
+        help="second input of a conditional model, which takes a class or other numbers of a record, and the column of "
+        "the records that has them (default: of that name; json.label is a field of the column json)",
+    ),
+    Option(
+        flag="--condition-classes",
+        field="condition_classes",
+        type=number_or_word,
+        many=True,
+        metavar="N|NAME",
+        help="with --condition: it is a class, one of N, or of these names in order, as its number or one-hot by what "
+        "the input takes (default: the numbers of a record)",
     ),
     Option(
         flag="--precision",

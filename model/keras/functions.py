@@ -6,8 +6,10 @@ from typing import Any
 
 from lake.core.errors import BundleError
 from lake.core.printable import printable
-from lake.core.tensorflow import keras, tensorflow
+from lake.core.tensorflow import tensorflow
+from model.graphs import CONDITION
 from model.keras.layer_graph import iter_layers, record_outputs, replace_output
+from model.keras.second_input import conditioned, pack_inputs
 from model.keras.sizes import check_graph
 from model.pixels import FULL
 from model.spec import Spec
@@ -29,9 +31,10 @@ class Compute:
         self._latent = _layer(model, spec.latent.layer) if spec.latent and spec.kind != "decoder" else None
         self._log_variance = _layer(model, spec.variance) if spec.variance else None
         self._inputs = {tensor.name: tensor for tensor in model.inputs}
-        if spec.input.noise and spec.input.noise.input is not None and spec.input.noise.input not in self._inputs:
+        told = spec.input.noise or spec.input.condition
+        if told is not None and told.input is not None and told.input not in self._inputs:
             known = printable(", ".join(self._inputs))
-            raise BundleError(f"the model has no input {spec.input.noise.input!r}, only {known}; export it again")
+            raise BundleError(f"the model has no input {told.input!r}, only {known}; export it again")
 
     def trace(self, name: str, dtype: str, rows: int | None, size: tuple[int, ...] = ()) -> Callable[..., Any]:
         """Trace one function.
@@ -68,7 +71,8 @@ class Compute:
           size: as in ``trace``.
 
         Returns:
-          A ``tf.function`` and the signature to trace it with: what pixels are divided by, then the arrays.
+          A ``tf.function`` and the signature to trace it with: what pixels are divided by, then the arrays, and of a
+          conditional model the conditions.
         """
         tf, spec = tensorflow(), self._spec
         spec.check_dtype(name, dtype)
@@ -83,24 +87,26 @@ class Compute:
             "decode": (self._decode, [latents]),
             "restore": (self._restore, [images, levels]),
         }[name]
+        if spec.input.condition is not None:
+            given.append(tf.TensorSpec((rows, spec.input.condition.length), tf.float32, CONDITION))
         # The divisor is an argument. A constant one would be optimized to a multiplication by its rounded reciprocal,
         # and the same image as uint8 and as uint16 would no longer give the same bits.
         return tf.function(body, autograph=False), [tf.TensorSpec((), tf.float32, "divisor"), *given]
 
-    def _encode(self, divisor: Any, pixels: Any) -> Any:
-        return [self._run(self._to_range(self._unit(pixels, divisor)))[0]]
+    def _encode(self, divisor: Any, pixels: Any, condition: Any = None) -> Any:
+        return [self._run(self._to_range(self._unit(pixels, divisor)), condition)[0]]
 
-    def _encode_variance(self, divisor: Any, pixels: Any) -> Any:
+    def _encode_variance(self, divisor: Any, pixels: Any, condition: Any = None) -> Any:
         tf = tensorflow()
         with record_outputs([self._latent, self._log_variance]) as outputs:
-            self._called(self._to_range(self._unit(pixels, divisor)))
+            self._called(self._shown(self._to_range(self._unit(pixels, divisor)), condition))
         n = _rows(pixels)
         return [self._latents(outputs, self._latent, n), tf.exp(self._latents(outputs, self._log_variance, n))]
 
-    def _reconstruct(self, divisor: Any, pixels: Any) -> Any:
+    def _reconstruct(self, divisor: Any, pixels: Any, condition: Any = None) -> Any:
         low, high = self._spec.input.value_range
         unit = self._unit(pixels, divisor)
-        latents, output = self._run(self._to_range(unit))
+        latents, output = self._run(self._to_range(unit), condition)
         # Errors are relative to the value range, so that models of different ranges can be compared.
         target = (unit - low) / (high - low) if self._spec.numeric else unit
         difference = self._to_unit(output) - target
@@ -117,16 +123,16 @@ class Compute:
         lines = tf.reshape(difference, (-1, side, prod(others)))
         return tf.reduce_mean(tf.reduce_mean(tf.square(lines), axis=2), axis=1)
 
-    def _decode(self, divisor: Any, latents: Any) -> Any:
+    def _decode(self, divisor: Any, latents: Any, condition: Any = None) -> Any:
         tf = tensorflow()
         del divisor  # latents are not scaled
         if self._spec.latent and self._latent is None:  # a decoder alone
             taken = tf.reshape(latents, (_rows(latents), *self._spec.latent.shape))
-            return [tf.cast(self._model(taken, training=False), tf.float32)]
+            return [tf.cast(self._model(self._shown(taken, condition), training=False), tf.float32)]
         # The whole model is traced on blank images with its latent replaced. TensorFlow prunes the layers before it,
         # because nothing depends on them any more.
         with replace_output(self._latent, latents):
-            return [tf.cast(self._called(self._blank(latents)), tf.float32)]
+            return [tf.cast(self._called(self._shown(self._blank(latents), condition)), tf.float32)]
 
     def _blank(self, latents: Any) -> Any:
         """Images whose latents have this shape."""
@@ -171,9 +177,9 @@ class Compute:
             return output
         return _in_line(lambda values: (values - black) / (white - black), output)
 
-    def _run(self, values: Any) -> tuple[Any, Any]:
+    def _run(self, values: Any, condition: Any) -> tuple[Any, Any]:
         with record_outputs([self._latent]) as outputs:
-            output = self._called(values)
+            output = self._called(self._shown(values, condition))
         return self._latents(outputs, self._latent, _rows(values)), tensorflow().cast(output, "float32")
 
     def _latent_sides(self, size: tuple[int, ...]) -> tuple[int | None, ...]:
@@ -190,6 +196,10 @@ class Compute:
             return tf.cast(output, tf.float32)
         return tf.cast(tf.reshape(output, (rows, self._spec.dimension)), tf.float32)
 
+    def _shown(self, values: Any, condition: Any) -> Any:
+        """Return the model's input or inputs: images, vectors or latents, and what it is told of each."""
+        return conditioned(self._model, values, self._spec.input.condition, condition)
+
     def _told(self, values: Any, levels: Any) -> Any:
         """Return the model's input or inputs: images ``[n, H, W, C]`` and their noise levels, in its form."""
         tf, noise = tensorflow(), self._spec.input.noise
@@ -202,9 +212,7 @@ class Compute:
             told = tf.broadcast_to(numbers, tf.concat([tf.shape(values)[:3], [1]], 0))
         if noise.form == "channel":
             return tf.concat([values, told], 3)
-        flat = [told if name == noise.input else values for name in self._inputs]
-        # The model may take its inputs as a list, a tuple or a dict.
-        return keras().tree.pack_sequence_as(self._model.input, flat)
+        return pack_inputs(self._model, values, noise.input, told)
 
 
 def _in_line(change: Callable[[Any], Any], values: Any) -> Any:

@@ -9,6 +9,7 @@ from lake.core.errors import BundleError, UsageError
 from lake.core.printable import printable
 from lake.core.tensorflow import keras
 from model.keras.layout import to_images
+from model.keras.second_input import pack_inputs, second_input
 from model.keras.signature import format_shape
 
 _LISTED = 500  # characters of the outputs that an error lists
@@ -31,7 +32,7 @@ class Joined:
     kind: str | None = None
 
 
-def assemble(parts: Mapping[str, Any], latent: str | None, variance: str | None) -> Joined:
+def assemble(parts: Mapping[str, Any], latent: str | None, variance: str | None, second: str | None = None) -> Joined:
     """Return an encoder and a decoder as one model, or what is bundled of one of them, or of a whole model.
 
     Args:
@@ -39,6 +40,7 @@ def assemble(parts: Mapping[str, Any], latent: str | None, variance: str | None)
       latent: the encoder's output that is the latent, as in ``output_named``; None for its only one. Of a whole model
         also the path of a layer, or None for none.
       variance: likewise, what is the logarithm of each latent's variance; None without one.
+      second: name of the input that takes a condition; None for models of one input.
 
     Raises:
       BundleError: one of them cannot be bundled, or the decoder does not take the latent.
@@ -47,28 +49,31 @@ def assemble(parts: Mapping[str, Any], latent: str | None, variance: str | None)
     if "model" in parts:
         several = len(getattr(parts["model"], "outputs", None) or ()) > 1
         if several and latent is not None:
-            return single_output(parts["model"], latent, variance)
+            return single_output(parts["model"], latent, variance, second)
         return Joined(model=parts["model"], latent=latent, variance=variance)
     if "encoder" not in parts:
         if latent or variance:
             raise UsageError("a decoder alone takes its latent as input; leave out --latent and --log-variance")
-        return decoder_of(parts["decoder"])
+        return decoder_of(parts["decoder"], second)
     if "decoder" in parts:
-        return join_parts(parts["encoder"], parts["decoder"], latent, variance)
+        return join_parts(parts["encoder"], parts["decoder"], latent, variance, second)
     if variance:
         raise UsageError("--log-variance is for a whole variational autoencoder; add its decoder by --decoder")
-    return encoder_of(parts["encoder"], latent)
+    return encoder_of(parts["encoder"], latent, second)
 
 
-def join_parts(encoder: Any, decoder: Any, latent: str | None, variance: str | None) -> Joined:
+def join_parts(
+    encoder: Any, decoder: Any, latent: str | None, variance: str | None, second: str | None = None
+) -> Joined:
     """Return the model that decodes what an encoder gives. Its layers keep their names, below 'encoder' and 'decoder'.
 
     Args:
-      encoder: a Keras model with one input.
-      decoder: a Keras model with one input and one output. It takes the latent, flattened or not.
+      encoder: a Keras model with one input, besides that of a condition.
+      decoder: likewise, with one output. It takes the latent, flattened or not.
       latent: the encoder's output that is the latent, as in ``output_named``; None for its only one.
       variance: its output that is the logarithm of each latent's variance; None without one. The latent is the mean
         then, and what is decoded is a sample in training, the mean in inference.
+      second: name of the input that takes a condition, of one of them or of both; None without one.
 
     Raises:
       BundleError: one of them takes or gives more than one tensor, or the decoder does not take the latent.
@@ -78,10 +83,13 @@ def join_parts(encoder: Any, decoder: Any, latent: str | None, variance: str | N
 
     layers = keras().layers
     names = [latent, *([variance] if variance else [])]
-    image = _single_input(encoder, "encoder")
-    part = keras().Model(image, [output_named(encoder, name) for name in names], name="encoder")
+    one, other = _second_inputs(encoder, decoder, second)
+    image = _single_input(encoder, "encoder", one)
+    taken = image if one is None else encoder.inputs
+    part = keras().Model(taken, [output_named(encoder, name) for name in names], name="encoder")
     given = keras().Input(tuple(image.shape[1:]), dtype=image.dtype, name="image")
-    found = part(given)
+    told = _told(encoder, one) if one else _told(decoder, other) if other else None
+    found = part(pack_inputs(part, given, one, told))
     code = layers.Identity(name="latent")(found[0])
     if variance:
         logarithm = layers.Identity(name="log_variance")(found[1])
@@ -91,54 +99,86 @@ def join_parts(encoder: Any, decoder: Any, latent: str | None, variance: str | N
         sample = Sampling(name="sampling")([code, logarithm])
     else:
         sample = code
-    output = _decoder_part(decoder)(_as_taken(sample, decoder))
+    decodes = _decoder_part(decoder, other)
+    output = decodes(pack_inputs(decodes, _as_taken(sample, decoder, other), other, told))
     return Joined(
-        model=keras().Model(given, output, name="joined"),
+        model=keras().Model(given if told is None else [given, told], output, name="joined"),
         latent="latent",
         variance="log_variance" if variance else None,
     )
 
 
-def single_output(model: Any, latent: str, variance: str | None) -> Joined:
+def _second_inputs(encoder: Any, decoder: Any, second: str | None) -> tuple[str | None, str | None]:
+    """Names of the inputs of an encoder and a decoder that take the condition; None for one that takes none.
+
+    In files of their own they may have other names. Of two inputs it is the one that takes the same then.
+    """
+    if second is None:
+        return None, None
+    named = next((tensor for part in (encoder, decoder) for tensor in part.inputs or [] if tensor.name == second), None)
+    if named is None:
+        raise UsageError(f"--condition {second!r}: neither the encoder nor the decoder has an input of this name")
+    one, other = (_alike(part, named) for part in (encoder, decoder))
+    return one, other
+
+
+def _alike(model: Any, named: Any) -> str | None:
+    inputs = model.inputs or []
+    if any(tensor.name == named.name for tensor in inputs):
+        return str(named.name)
+    alike = [str(tensor.name) for tensor in inputs if (tensor.shape, tensor.dtype) == (named.shape, named.dtype)]
+    return alike[0] if len(inputs) == 2 and len(alike) == 1 else None
+
+
+def _told(model: Any, name: str) -> Any:
+    """An input like that of a model with this name."""
+    tensor = second_input(model, name)
+    return keras().Input(tuple(tensor.shape[1:]), dtype=tensor.dtype, name=name)
+
+
+def single_output(model: Any, latent: str, variance: str | None, second: str | None = None) -> Joined:
     """Return a model of several outputs as one of one: the image if one output is an image, else the named latent.
 
     Args:
-      model: a Keras model with one input.
+      model: a Keras model with one input, besides that of a condition.
       latent: the output or layer that is the latent, as in ``output_named``.
       variance: likewise, that which is the logarithm of each latent's variance; None without one.
+      second: name of the input that takes a condition; None without one.
 
     Raises:
       BundleError: it has several inputs.
       UsageError: it has no output or layer of these names.
     """
-    image = _single_input(model, "model")
+    image = _single_input(model, "model", second)
     named = [output_named(model, name) for name in (latent, variance) if name is not None]
     others = [tensor for tensor in model.outputs if not any(tensor is one for one in named)]
     images = [tensor for tensor in others if tuple(tensor.shape) == tuple(image.shape)]
     if len(images) != 1:
-        return encoder_of(model, latent)
+        return encoder_of(model, latent, second)
     layers = [tensor._keras_history.operation.name for tensor in named]
     whole = keras().Model(model.input, images[0], name=model.name)
     return Joined(model=whole, latent=layers[0], variance=layers[1] if variance else None)
 
 
-def encoder_of(model: Any, latent: str | None) -> Joined:
+def encoder_of(model: Any, latent: str | None, second: str | None = None) -> Joined:
     """Return the part of a model that gives one of its outputs, as an encoder.
 
     Args:
-      model: a Keras model with one input.
+      model: a Keras model with one input, besides that of a condition.
       latent: the output, as in ``output_named``; None for its only one.
+      second: name of the input that takes a condition; None without one.
 
     Raises:
-      BundleError: it has several inputs.
+      BundleError: it has several other inputs.
       UsageError: it has several outputs, and none is named, or it has none of this name.
     """
-    image, code = _single_input(model, "encoder"), output_named(model, latent)
+    image, code = _single_input(model, "encoder", second), output_named(model, latent)
     source = code._keras_history.operation
     if not any(layer is source for layer in model.layers) or len(source._inbound_nodes) != 1:
         code = keras().layers.Identity(name=_free("latent", model))(code)
     name = code._keras_history.operation.name
-    return Joined(model=keras().Model(image, code, name=model.name), latent=name, kind="encoder")
+    taken = image if second is None else model.inputs
+    return Joined(model=keras().Model(taken, code, name=model.name), latent=name, kind="encoder")
 
 
 def _free(name: str, model: Any) -> str:
@@ -148,17 +188,17 @@ def _free(name: str, model: Any) -> str:
     return name
 
 
-def decoder_of(model: Any) -> Joined:
+def decoder_of(model: Any, second: str | None = None) -> Joined:
     """Return a decoder that takes its latent as input and gives images ``H W C``.
 
     Args:
-      model: a Keras model with one input and one output.
+      model: a Keras model with one input, besides that of a condition, and one output.
+      second: name of the input that takes a condition; None without one.
 
     Raises:
       BundleError: it has others, or takes integers.
     """
-    decoder = _decoder_part(model)
-    (code,) = decoder.inputs
+    decoder, code = _decoder_part(model, second), _single_input(model, "decoder", second)
     if "float" not in code.dtype:
         raise BundleError(
             f"the decoder takes {code.dtype}, not numbers of a latent; save the part behind its embedding or lookup"
@@ -203,33 +243,36 @@ def _listing(model: Any) -> str:
     return printable(", ".join(shapes), _LISTED)
 
 
-def _single_input(model: Any, role: str) -> Any:
+def _single_input(model: Any, role: str, second: str | None) -> Any:
+    """The input of a model that takes one, besides that of a condition."""
     if not getattr(model, "inputs", None):
         raise BundleError(
             f"the {role} has no input of known shape, for it is a class of its own or was never built: call it once "
             f"before it is saved, or save keras.Model(x, {role}(x)) of an x = keras.Input(...)"
         )
-    if len(model.inputs) != 1:
+    others = [tensor for tensor in model.inputs if tensor.name != second]
+    if len(others) != 1 or len(model.inputs) != 1 + (second is not None):
+        names = printable(", ".join(tensor.name for tensor in model.inputs), _LISTED)
         raise BundleError(
-            f"the {role} takes {len(model.inputs)} inputs; only one of one input can be joined: save the whole model "
-            f"as one of one input"
+            f"the {role} takes {len(model.inputs)} inputs, {names}; only one of one input can be bundled, and of two "
+            f"where --condition names the one that takes a class or other numbers of a record"
         )
-    return model.inputs[0]
+    return others[0]
 
 
-def _decoder_part(decoder: Any) -> Any:
-    taken = _single_input(decoder, "decoder")
+def _decoder_part(decoder: Any, second: str | None) -> Any:
+    taken = _single_input(decoder, "decoder", second)
     if len(decoder.outputs) != 1:
         raise BundleError(
             f"the decoder puts out {len(decoder.outputs)} tensors; save keras.Model(decoder.input, "
             f"decoder.outputs[i]) of the one that is the image"
         )
-    return keras().Model(taken, decoder.outputs[0], name="decoder")
+    return keras().Model(taken if second is None else decoder.inputs, decoder.outputs[0], name="decoder")
 
 
-def _as_taken(code: Any, decoder: Any) -> Any:
+def _as_taken(code: Any, decoder: Any, second: str | None) -> Any:
     """The latent in the shape that the decoder takes."""
-    given, taken = tuple(code.shape[1:]), tuple(_single_input(decoder, "decoder").shape[1:])
+    given, taken = tuple(code.shape[1:]), tuple(_single_input(decoder, "decoder", second).shape[1:])
     if _fits(given, taken):
         return code
     if None not in (*given, *taken) and prod(given) == prod(taken):

@@ -8,7 +8,9 @@ from typing import Any
 from lake.core.errors import BundleError
 from lake.core.printable import printable
 from lake.core.tensorflow import tensorflow
+from model.condition import Condition, golden_conditions
 from model.input_spec import Shape
+from model.keras.second_input import conditioned
 from model.keras.sizes import check_graph
 
 _LISTED = 1500  # characters of the layers that an error lists
@@ -74,21 +76,24 @@ def replace_output(layer: Any, values: Any) -> Iterator[None]:
         yield
 
 
-def depends_on_latent_alone(model: Any, path: str, values: Any) -> bool:
-    """Whether the output is determined by the latent, so that the model can decode.
+def depends_on_latent_alone(model: Any, path: str, values: Any, condition: Condition | None = None) -> bool:
+    """Whether the output is determined by the latent, and the condition if there is one, so that the model can decode.
 
     Args:
-      model: a Keras model with one input.
+      model: a Keras model.
       path: path of the layer whose output is the latent.
       values: inputs that differ from each other, in the model's value range.
+      condition: what the model is told besides; None for nothing.
     """
+    told = None if condition is None else condition.told(golden_conditions(condition, len(values), 0))
     layer = dict(iter_layers(model))[path]
     with record_outputs([layer]) as outputs:
-        model(values, training=False)
+        model(conditioned(model, values, condition, told), training=False)
     (latents,) = outputs[id(layer)]
     with replace_output(layer, latents):
         # The latents stay, the inputs change places. A decoder that sees only the latent gives the same.
-        own, others = (model(inputs, training=False).numpy() for inputs in (values, values[::-1]))
+        shown = (conditioned(model, inputs, condition, told) for inputs in (values, values[::-1]))
+        own, others = (model(inputs, training=False).numpy() for inputs in shown)
     return bool((own == others).all())
 
 
@@ -115,12 +120,13 @@ def _call_method(layer: Any) -> str:
     return "quantized_call" if getattr(layer, "quantization_mode", None) else "call"
 
 
-def layer_shapes(model: Any, shape: Shape) -> dict[str, list[Shape | None]]:
+def layer_shapes(model: Any, shape: Shape, condition: Condition | None = None) -> dict[str, list[Shape | None]]:
     """Return the output shapes of every layer, one for each call; None for an output that is not a single tensor.
 
     Args:
-      model: a Keras model with one input.
+      model: a Keras model.
       shape: shape of the input, without the batch.
+      condition: what it is told besides; None for a model of one input.
 
     Raises:
       BundleError: the model would need too much memory for one record.
@@ -128,9 +134,11 @@ def layer_shapes(model: Any, shape: Shape) -> dict[str, list[Shape | None]]:
     tf = tensorflow()
     layers = dict(iter_layers(model))
     with record_outputs(layers.values()) as outputs:
-        traced = tf.function(lambda x: model(x, training=False), autograph=False).get_concrete_function(
-            tf.TensorSpec((1, *shape), tf.float32)
-        )
+        # One record of the condition, whose values do not matter: only shapes are asked for.
+        told = None if condition is None else tf.zeros((1, condition.length))
+        traced = tf.function(
+            lambda x: model(conditioned(model, x, condition, told), training=False), autograph=False
+        ).get_concrete_function(tf.TensorSpec((1, *shape), tf.float32))
     check_graph(traced.graph, 1)
     return {path: [_shape(output) for output in outputs[id(layer)]] for path, layer in layers.items()}
 

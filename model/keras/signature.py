@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from lake.core.errors import BundleError, UsageError
 from lake.core.printable import printable
+from model.condition import Condition, ConditionRequest
 from model.input_spec import Noise, Shape
 
 Sides: TypeAlias = tuple[int | None, ...]
@@ -20,15 +21,23 @@ class InputSignature:
       shape: shape of one image (H, W, C) or vector (d,). For a model of any size, that of the golden inputs.
       any_size: whether images of any H and W are taken.
       noise: how the model is told the noise level; None if it is not told.
+      condition: what else it is told of a record; None if nothing.
     """
 
     shape: Shape
     any_size: bool = False
     noise: Noise | None = None
+    condition: Condition | None = None
 
 
 def read_signature(
-    model: Any, *, latent: bool, input_shape: Shape | None, noise_input: str | None, noise_scale: float
+    model: Any,
+    *,
+    latent: bool,
+    input_shape: Shape | None,
+    noise_input: str | None,
+    noise_scale: float,
+    condition: ConditionRequest | None = None,
 ) -> InputSignature:
     """Read the inputs of a model.
 
@@ -37,18 +46,50 @@ def read_signature(
       latent: whether the model has a latent.
       input_shape: (H, W, C) or (d,), to fix sides that the model leaves open; None to take the model's own.
       noise_input: name of the input that takes the noise level, or ``CHANNEL``; None for a model that is not told.
-      noise_scale: see ``model.spec.Noise``.
+      noise_scale: see ``model.input_spec.Noise``.
+      condition: what a person says of the input that takes a condition; None for a model without one.
 
     Raises:
       BundleError: a model with such inputs cannot be bundled.
       UsageError: the arguments do not fit the model.
     """
+    if condition is not None:
+        return _conditional(model, condition, input_shape, latent=latent)
     image, noise = _inputs(model.inputs or [], noise_input, noise_scale)
     if noise is not None and latent:
         raise UsageError("--noise-input is for a model without --latent")
     if image[:2] == (None, None) and len(image) == 3 and image[2] and not input_shape:
         return InputSignature(shape=(ANY_SIDE, ANY_SIDE, image[2]), any_size=True, noise=noise)
     return InputSignature(shape=_fixed(image, input_shape, latent), noise=noise)
+
+
+def _conditional(model: Any, request: ConditionRequest, input_shape: Shape | None, *, latent: bool) -> InputSignature:
+    if not latent:
+        raise UsageError("--condition is for a model with --latent, or for a decoder")
+    condition = condition_of(model, request)
+    (image,) = (tuple(tensor.shape[1:]) for tensor in model.inputs if tensor.name != condition.input)
+    return InputSignature(shape=_fixed(image, input_shape, latent), condition=condition)
+
+
+def condition_of(model: Any, request: ConditionRequest) -> Condition:
+    """What a Keras model is told by its second input.
+
+    Args:
+      model: a Keras model.
+      request: what a person says of it.
+
+    Raises:
+      BundleError: it has no such input, or not two inputs.
+      UsageError: the input does not take what the person says.
+    """
+    inputs = {tensor.name: tensor for tensor in model.inputs or []}
+    if request.input not in inputs or len(inputs) != 2:
+        raise BundleError(
+            f"the model has {len(inputs)} input{'s' * (len(inputs) != 1)}; --condition names one of two, of: "
+            f"{printable(', '.join(inputs))}"
+        )
+    second = inputs[request.input]
+    return request.settle(tuple(second.shape[1:]), whole="int" in str(second.dtype))
 
 
 def format_shape(shape: Sides) -> str:
@@ -71,8 +112,9 @@ def _inputs(inputs: list[Any], name: str | None, scale: float) -> tuple[Sides, N
     if name not in shapes or len(shapes) != 2:
         raise BundleError(
             f"the model has {len(inputs)} inputs; only models of one input can be bundled, and of two where "
-            f"--noise-input names the one that takes the noise level, of: {printable(', '.join(shapes))}; where "
-            f"that is the last channel of the only input, give --noise-input {CHANNEL}"
+            f"--condition names the one that takes a class or other numbers of a record, or --noise-input the one that "
+            f"takes the noise level, of: {printable(', '.join(shapes))}; where the noise level is the last channel of "
+            f"the only input, give --noise-input {CHANNEL}"
         )
     (image,) = (shape for other, shape in shapes.items() if other != name)
     return image, Noise(form=_form(shapes[name], image), input=name, scale=scale)

@@ -21,11 +21,13 @@ def wrap(model: Any, given: Preprocessing) -> Any:
     Raises:
       UsageError: mean, deviation or order of channels do not fit the model.
     """
-    model = with_images(model, given.input_shape)
-    if not _is_plain(model, given.noise_input):
+    request = given.condition_request
+    model = with_images(model, given.input_shape, None if request is None else request.input)
+    second = given.noise_input if request is None else request.input
+    if not _is_plain(model, second):
         return model  # which is refused, by what it is
-    normalization = given.normalization(_channels(model, given.noise_input))
-    return model if normalization is None else _normalized(model, normalization, given.noise_input)
+    normalization = given.normalization(_channels(model, second))
+    return model if normalization is None else _normalized(model, normalization, second)
 
 
 def wrapped_model(model: Any) -> Any:
@@ -33,35 +35,48 @@ def wrapped_model(model: Any) -> Any:
     return next((layer for layer in model.layers if hasattr(layer, "layers")), None)
 
 
-def _is_plain(model: Any, noise_input: str | None) -> bool:
-    """Whether a model takes one image, and a noise level perhaps, and puts out one tensor."""
-    return len(_images(model, noise_input)) == 1 and len(model.outputs or []) == 1
+def _is_plain(model: Any, second: str | None) -> bool:
+    """Whether a model takes one image, and perhaps something else by its second input, and puts out one tensor."""
+    return len(_images(model, second)) == 1 and len(model.outputs or []) == 1
 
 
-def _images(model: Any, noise_input: str | None) -> list[Any]:
-    return [tensor for tensor in model.inputs or [] if tensor.name != noise_input]
+def _images(model: Any, second: str | None) -> list[Any]:
+    return [tensor for tensor in model.inputs or [] if tensor.name != second]
 
 
-def _channels(model: Any, noise_input: str | None) -> int | None:
+def _channels(model: Any, second: str | None) -> int | None:
     """The number of channels of the images that a model takes; None if it takes none."""
-    shape = tuple(_images(model, noise_input)[0].shape)
+    shape = tuple(_images(model, second)[0].shape)
     if len(shape) != 4 or shape[-1] is None:
         return None
-    return int(shape[-1]) - (noise_input == CHANNEL)
+    return int(shape[-1]) - _has_channel(model, second)
 
 
-def _normalized(model: Any, given: Normalization, noise_input: str | None) -> Any:
+def _normalized(model: Any, given: Normalization, second: str | None) -> Any:
     """Compute (x - mean) / std in float32, as ``keras.applications`` does it, and the inverse of what is an image."""
-    form = _Form(given, told=noise_input == CHANNEL)
-    inputs = [keras().Input(tuple(tensor.shape[1:]), dtype="float32", name=tensor.name) for tensor in model.inputs]
-    flat = [image if image.name == noise_input else form.apply(image) for image in inputs]
+    form = _Form(given, told=_has_channel(model, second))
+    inputs = [
+        keras().Input(tuple(tensor.shape[1:]), dtype=_dtype(tensor, second), name=tensor.name)
+        for tensor in model.inputs
+    ]
+    flat = [image if image.name == second else form.apply(image) for image in inputs]
     flat = [_cast(values, tensor.dtype) for values, tensor in zip(flat, model.inputs, strict=True)]
     pack = keras().tree.pack_sequence_as  # the model may take its inputs as a list, a tuple or a dict
     output = model(pack(model.input, flat))
-    (image,) = _images(model, noise_input)
+    (image,) = _images(model, second)
     if tuple(output.shape[1:3]) == tuple(image.shape[1:3]) and output.shape[-1] == len(given.mean):
         output = form.invert(_cast(output, "float32"))
     return keras().Model(pack(model.input, inputs), output, name=f"{model.name}_normalized")
+
+
+def _dtype(tensor: Any, second: str | None) -> str:
+    """Of an input: float32, in which images are normalised, but for the numbers of classes."""
+    return str(tensor.dtype) if tensor.name == second and "int" in str(tensor.dtype) else "float32"
+
+
+def _has_channel(model: Any, second: str | None) -> bool:
+    """Whether the last channel of the only input takes the noise level."""
+    return second == CHANNEL and len(model.inputs) == 1
 
 
 class _Form:

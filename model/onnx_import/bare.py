@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from model.condition import golden_conditions
 from model.golden import golden_inputs, golden_levels
 from model.input_spec import Input
 from model.onnx_import.network import OURS, Network, Value
-from model.onnx_import.network_signature import FIRST, FLAT, PLANE, NetworkSignature
+from model.onnx_import.network_signature import FIRST, FLAT, PLANE, NetworkSignature, condition_sides
 from model.pixels import Floats, Pixels, to_unit
 from model.runtime.onnx import open_session
 
@@ -36,6 +37,11 @@ def run_bare(
     shown = {
         signature.image.name: _as_type(_image(pixels, signature, takes), signature.image),
         **({} if signature.level is None else {signature.level.name: _level(signature, pixels.shape)}),
+        **(
+            {}
+            if signature.told is None
+            else {signature.told.name: _condition(signature.told, takes, len(pixels), seed)}
+        ),
     }
     return run_rows(network, shown, tensors, any_size=takes.any_size)
 
@@ -112,6 +118,12 @@ def _level(signature: NetworkSignature, shape: Sequence[int]) -> Pixels:
     else:
         told = (golden_levels(shape[0]) * np.float32(noise.scale)).reshape(-1, *(1 for _ in value.dimensions[1:]))
     return _as_type(told, value)
+
+
+def _condition(told: Value, takes: Input, count: int, seed: int) -> Pixels:
+    assert takes.condition is not None
+    values = takes.condition.told(golden_conditions(takes.condition, count, seed))
+    return values.reshape(condition_sides(told, count)).astype(told.dtype)
 
 
 def _as_type(values: Floats, value: Value) -> Pixels:

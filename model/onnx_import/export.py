@@ -144,7 +144,7 @@ def _graphs(tried: Tried) -> tuple[dict[str, bytes], Spec]:
         spec = replace(spec, input=replace(spec.input, multiple=multiple, reach=reach))
     if spec.latent is None or tried.ends.output is None or spec.numeric or spec.kind == "decoder":
         return graphs, spec
-    functions = {*spec.functions, "denoise"}
+    functions = {*spec.functions, *(("denoise",) if spec.input.condition is None else ())}
     decode = _builder(tried, spec).build("decode")
     if decodes(decode, tried, spec):
         graphs[graph_file("decode")] = decode

@@ -5,11 +5,11 @@ from math import prod
 
 import numpy as np
 
-from model.graphs import DIVISOR, OUTPUTS
+from model.graphs import CONDITION, DIVISOR, OUTPUTS
 from model.input_spec import Shape
 from model.onnx_import.builder import FunctionGraph
 from model.onnx_import.network import OURS, Network, Value
-from model.onnx_import.network_signature import FIRST, FLAT, LAST, PLANE, NetworkSignature, net_shape
+from model.onnx_import.network_signature import FIRST, FLAT, LAST, PLANE, NetworkSignature, condition_sides, net_shape
 from model.spec import Spec
 
 
@@ -111,6 +111,7 @@ class FunctionBuilder:
         graph.replace(OURS + latent.name, graph.cast(taken, latent.dtype))
         if self._spec.kind != "decoder":
             self._show_blank(graph, latents)
+        self._tell(graph)
         return [self._output(graph)]
 
     def _show_blank(self, graph: FunctionGraph, latents: str) -> None:
@@ -189,6 +190,15 @@ class FunctionBuilder:
                 told = self._map(graph, levels, shown) if noise.form == "map" else graph.shaped(levels, alone)
                 graph.replace(OURS + takes.level.name, _as_type(graph, told, takes.level))
         graph.replace(OURS + takes.image.name, _as_type(graph, shown, takes.image))
+        self._tell(graph)
+
+    def _tell(self, graph: FunctionGraph) -> None:
+        """Put the condition ``[n, length]`` in the place of the network's input for it, if it has one."""
+        told, condition = self._ends.takes.told, self._spec.input.condition
+        if told is None or condition is None:
+            return
+        given = graph.shaped(graph.take(CONDITION, (None, condition.length)), condition_sides(told, -1))
+        graph.replace(OURS + told.name, graph.cast(given, told.dtype))
 
     def _map(self, graph: FunctionGraph, levels: str, shown: str) -> str:
         """The levels ``[n]`` as a channel of the images as they are shown."""

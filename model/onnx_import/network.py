@@ -12,7 +12,8 @@ from model.onnx_import.sampling import REPLACED, without_random
 
 Dimensions: TypeAlias = tuple[int | None, ...]
 OURS = "net "  # before each name of the file, so that it is no name of what is put around it
-_TYPES = {1: "float32", 2: "uint8", 10: "float16", 11: "float64"}  # TensorProto.DataType of images
+_TYPES = {1: "float32", 2: "uint8", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}  # TensorProto.DataType
+IMAGE_TYPES = ("float32", "uint8", "float16", "float64")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,7 @@ class Value:
     Attributes:
       name: as the file has it.
       dimensions: also of the batch; None for any.
-      dtype: float32, float16, float64 or uint8.
+      dtype: float32, float16, float64 or uint8; of a condition also int32 or int64.
     """
 
     name: str
@@ -114,7 +115,7 @@ def _value(value: Any, where: str) -> Value:
     kind = value.type.tensor_type
     if kind.elem_type not in _TYPES:
         shown = printable(f"{value.name}: of type {kind.elem_type}", 100)
-        raise BundleError(f"{where}: input {shown} takes no images; they are {', '.join(_TYPES.values())}")
+        raise BundleError(f"{where}: input {shown} takes no images; they are {', '.join(IMAGE_TYPES)}")
     sides = tuple(side.dim_value if side.dim_value > 0 else None for side in kind.shape.dim)
     return Value(name=value.name, dimensions=sides, dtype=_TYPES[kind.elem_type])
 

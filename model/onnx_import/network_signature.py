@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from lake.core.errors import BundleError, UsageError
 from lake.core.printable import printable
+from model.condition import Condition, ConditionRequest
 from model.input_spec import Noise, Shape
 from model.keras.signature import ANY_SIDE, CHANNEL, InputSignature, format_shape
-from model.onnx_import.network import OURS, Dimensions, Network, Value
+from model.onnx_import.network import IMAGE_TYPES, OURS, Dimensions, Network, Value
 from model.preprocessing import Preprocessing
 
 FIRST, LAST, PLANE, FLAT, VECTOR = "C H W", "H W C", "H W", "H*W", "d"  # layouts of one record
@@ -24,13 +25,15 @@ class NetworkSignature:
       image: the input that takes the image or vector.
       layout: how one record lies in it.
       level: the input that takes the noise level; None if there is none.
-      record: shape of one record, and how the network is told the noise level.
+      record: shape of one record, and how the network is told the noise level or a condition.
+      told: the input that takes the condition; None if there is none.
     """
 
     image: Value
     layout: str
     level: Value | None
     record: InputSignature
+    told: Value | None = None
 
 
 def read_network_signature(network: Network, given: Preprocessing, *, latent: bool) -> NetworkSignature:
@@ -47,18 +50,36 @@ def read_network_signature(network: Network, given: Preprocessing, *, latent: bo
     """
     if given.noise_input is not None and latent:
         raise UsageError("--noise-input is for a network without --latent")
-    image, level = _inputs(network, given.noise_input)
+    request = given.condition_request
+    if request is not None and not latent:
+        raise UsageError("--condition is for a network with --latent")
+    image, second = _inputs(network, given.noise_input if request is None else request.input)
+    if image.dtype not in IMAGE_TYPES:
+        raise BundleError(
+            f"input {printable(image.name)!r} of type {image.dtype} takes no images; they are {', '.join(IMAGE_TYPES)}"
+        )
+    level = None if request is not None else second
     told = int(given.noise_input == CHANNEL)
     declared = image.dimensions[1:]
     layout = _layout(network, image, given.input_shape, told)
     sides = _image_sides(declared, layout, told)
     any_size = given.input_shape is None and sides[:2] == (None, None) and bool(sides[2:] and sides[2])
+    if any_size and request is not None:
+        raise UsageError(
+            f"the network's input {format_shape(sides)} is open; with --condition give --input-shape H W C"
+        )
     shape = (ANY_SIDE, ANY_SIDE, sides[2] or 0) if any_size else _fixed(sides, given.input_shape, layout, latent)
     return NetworkSignature(
         image=image,
         layout=layout,
         level=level,
-        record=InputSignature(shape=shape, any_size=any_size, noise=_noise(level, layout, given, told)),
+        record=InputSignature(
+            shape=shape,
+            any_size=any_size,
+            noise=_noise(level, layout, given, told),
+            condition=None if request is None or second is None else _condition(request, second),
+        ),
+        told=None if request is None else second,
     )
 
 
@@ -125,21 +146,35 @@ def input_shapes(takes: NetworkSignature, rows: int) -> dict[str, Shape]:
     if level is not None and noise is not None:
         one = net_shape((height, width, 1), takes.layout) if noise.form == "map" else (1,) * len(level.dimensions[1:])
         found[level.name] = (rows, *(one or ()))
+    if takes.told is not None:
+        found[takes.told.name] = condition_sides(takes.told, rows)
     return found
 
 
-def _inputs(network: Network, noise_input: str | None) -> tuple[Value, Value | None]:
+def condition_sides(told: Value, rows: int) -> Shape:
+    """The shape of a condition's input for some rows; it may be one number for each without a side of its own."""
+    return (rows, *(side or 1 for side in told.dimensions[1:]))
+
+
+def _condition(request: ConditionRequest, told: Value) -> Condition:
+    if not told.dimensions:
+        raise BundleError(f"input {printable(told.name)!r} does not take a condition for each image, but one for all")
+    return request.settle(told.dimensions[1:], whole="int" in told.dtype)
+
+
+def _inputs(network: Network, second: str | None) -> tuple[Value, Value | None]:
     inputs = network.inputs
-    if len(inputs) == 1 and noise_input in (None, CHANNEL):
+    if len(inputs) == 1 and second in (None, CHANNEL):
         return next(iter(inputs.values())), None
-    if noise_input is None or noise_input not in inputs or len(inputs) != 2:
+    if second is None or second not in inputs or len(inputs) != 2:
         raise BundleError(
             f"the network has {len(inputs)} inputs; only networks of one input can be bundled, and of two where "
-            f"--noise-input names the one that takes the noise level, of: {printable(', '.join(inputs))}; where that "
-            f"is the last channel of the only input, give --noise-input {CHANNEL}"
+            f"--condition names the one that takes a class or other numbers of a record, or --noise-input the one that "
+            f"takes the noise level, of: {printable(', '.join(inputs))}; where the noise level is the last channel of "
+            f"the only input, give --noise-input {CHANNEL}"
         )
-    (image,) = (value for name, value in inputs.items() if name != noise_input)
-    return image, inputs[noise_input]
+    (image,) = (value for name, value in inputs.items() if name != second)
+    return image, inputs[second]
 
 
 def _layout(network: Network, image: Value, given: Shape | None, told: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from lake.core.errors import BundleError
+from model.condition import golden_conditions
 from model.export_parts import SEED, TOLERANCE
 from model.golden import golden_inputs
 from model.graphs import graph_file
@@ -33,7 +34,7 @@ def runtime_of(graphs: Mapping[str, bytes], spec: Spec) -> Runtime:
 
 
 def decodes(graph: bytes, tried: Tried, spec: Spec) -> bool:
-    """Whether the output depends on the latent alone: a graph that sees nothing else gives what the network gave.
+    """Whether the output depends on latent and condition alone: one without the image gives what the network gave.
 
     Args:
       graph: bytes of the function ``decode``.
@@ -43,7 +44,9 @@ def decodes(graph: bytes, tried: Tried, spec: Spec) -> bool:
     want = _wanted(tried.made, tried.ends, spec)
     spec = replace(spec, functions=("encode", "reconstruct", "decode"))
     with suppress(ModelError):
-        made = runtime_of({graph_file("decode"): graph}, spec).decode(want["latent"].astype(np.float32))
+        told, latents = spec.input.condition, want["latent"].astype(np.float32)
+        condition = None if told is None else golden_conditions(told, len(latents), SEED)
+        made = runtime_of({graph_file("decode"): graph}, spec).decode(latents, condition=condition)
         return _difference(made, want["output"]) <= _allowed(spec)
     return False
 

@@ -174,6 +174,7 @@ def try_decoder(
         Latent(layer=value.name, shape=latent),
         image,
         given,
+        None,
         generates=generates,
         golden=_golden(decoder),
         training={**training, **_provenance(decoder)},

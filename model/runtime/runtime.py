@@ -1,9 +1,8 @@
 """The compiled functions of a model: once per process, for one batch size, called by any number of threads."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,10 +15,8 @@ from model.pixels import Floats, Pixels
 from model.runtime import load_executor
 from model.runtime.batching import BatchedCalls, Failed
 from model.runtime.executor import Executor, ModelError
+from model.runtime.same_bits import cut, each_alone, same_bits
 from model.spec import Spec
-
-_TRIED = 64  # rows of a batch in which the first ones must have the bits that they have alone
-_ODD = (5, 7)  # sides of images that are tried too, in multiples of what the model takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +42,8 @@ class Runtime:
     latents are [n, h, w, c], with one position for a square of ``Spec.stride`` pixels. The same image gives the same
     bits as uint8 v and as uint16 257 v, whatever the other records, the padding, and the number of threads. Where
     memory runs out, fewer rows are computed at once: 16 or more still give the same bits.
+
+    A conditional model takes with the rows their conditions, int64 [n] or float32 [n, k]: see ``model.condition``.
 
     Every function takes ``failed``, which receives the rows for which the model raises an error, and the error in one
     line; what is given for them is NaN, and for all others what it would be without them. Without ``failed`` the error
@@ -95,17 +94,19 @@ class Runtime:
             ) from error
         return runtime
 
-    def encode(self, pixels: Pixels, failed: Failed | None = None) -> Floats:
+    def encode(self, pixels: Pixels, failed: Failed | None = None, condition: Pixels | None = None) -> Floats:
         """Latents, float32 [n, D], of images of any size [n, h, w, c].
 
         Raises:
           BundleError: the model has no latent.
         """
         self.spec.require("encode")
-        (latents,) = self._run("encode", failed, pixels)
+        (latents,) = self._run("encode", failed, pixels, condition)
         return latents
 
-    def encode_variance(self, pixels: Pixels, failed: Failed | None = None) -> tuple[Floats, Floats]:
+    def encode_variance(
+        self, pixels: Pixels, failed: Failed | None = None, condition: Pixels | None = None
+    ) -> tuple[Floats, Floats]:
         """Means and variances of the latents' distributions, as ``encode`` gives the means.
 
         Raises:
@@ -115,20 +116,22 @@ class Runtime:
             raise BundleError(
                 f"the model has no variance of its latents: a bundle of kind {self.spec.kind!r}; use one of kind 'vae'"
             )
-        mean, variance = self._run("encode_variance", failed, pixels)
+        mean, variance = self._run("encode_variance", failed, pixels, condition)
         return mean, variance
 
-    def reconstruct(self, pixels: Pixels, failed: Failed | None = None) -> Reconstruction:
+    def reconstruct(
+        self, pixels: Pixels, failed: Failed | None = None, condition: Pixels | None = None
+    ) -> Reconstruction:
         """Latents, outputs and errors.
 
         Raises:
           BundleError: the model only encodes.
         """
         self.spec.require("reconstruct")
-        latents, output, mse = self._run("reconstruct", failed, pixels)
+        latents, output, mse = self._run("reconstruct", failed, pixels, condition)
         return Reconstruction(latents=latents, output=output, mse=mse)
 
-    def decode(self, latents: Floats, failed: Failed | None = None) -> Floats:
+    def decode(self, latents: Floats, failed: Failed | None = None, condition: Pixels | None = None) -> Floats:
         """Outputs of latents, float32 [n, H, W, C] in the model's output range, not clipped.
 
         The latents of an image give the bits that ``reconstruct`` gives for the image.
@@ -136,16 +139,17 @@ class Runtime:
         Args:
           latents: float32 [n, D], for images of any size [n, h, w, c].
           failed: see ``Runtime``.
+          condition: likewise.
 
         Raises:
-          BundleError: the model's output does not depend on the latent alone.
+          BundleError: the model's output depends on more than the latent, and the condition if there is one.
         """
         self.spec.require("decode")
         if self.spec.input.any_size:
             self._check_sides(latents, max(1, self.spec.input.multiple // self.spec.stride))
         else:
             self._check_rows(latents, (self.spec.dimension,))
-        (output,) = self._calls.run("decode", failed, latents)
+        (output,) = self._calls.run("decode", failed, latents, *self._told(condition, len(latents)))
         return output
 
     def restore(self, pixels: Pixels, levels: Floats | None, failed: Failed | None = None) -> Floats:
@@ -179,10 +183,11 @@ class Runtime:
         Raises:
           BundleError: the worst difference is above the tolerance.
         """
-        self._compare(self.outputs(golden["input"]), golden, where)
+        condition = golden.get("condition")
+        self._compare(self.outputs(golden["input"], condition), golden, where)
         if self._calls.compiled:
-            self._compare(self._each_alone(golden), golden, where)
-            self._calls.any_rows &= self._same_bits(golden["input"])
+            self._compare(each_alone(self, golden), golden, where)
+            self._calls.any_rows &= same_bits(self, golden["input"], condition)
 
     def _compare(self, outputs: Mapping[str, Floats], golden: Mapping[str, Pixels], where: str) -> None:
         for name, got in outputs.items():
@@ -196,62 +201,49 @@ class Runtime:
                     f"{worst:.3g} of its largest value, above {self.spec.golden.tolerance:g}; export the model again"
                 )
 
-    def outputs(self, inputs: Pixels) -> dict[str, Floats]:
+    def outputs(
+        self, inputs: Pixels, condition: Pixels | None = None, levels: Floats | None = None
+    ) -> dict[str, Floats]:
         """What golden outputs consist of: ``latent``, ``output`` and ``variance``, as far as the model has them.
 
         Args:
           inputs: as the model takes them, where that is any size of that size.
+          condition: of each; None where the model is not conditional.
+          levels: of their noise, as ``restore`` takes them; None for those of golden outputs.
         """
-        parts = [inputs[i : i + self.batch_size] for i in range(0, len(inputs), self.batch_size)]
-        results = [self._golden(part) for part in parts]
+        parts = [slice(i, i + self.batch_size) for i in range(0, len(inputs), self.batch_size)]
+        results = [self._golden(inputs[part], cut(levels, part), cut(condition, part)) for part in parts]
         return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 
-    def _golden(self, inputs: Pixels, levels: Floats | None = None) -> dict[str, Floats]:
+    def _golden(self, inputs: Pixels, levels: Floats | None, condition: Pixels | None) -> dict[str, Floats]:
         if self.spec.latent is None:
             told = golden_levels(len(inputs)) if levels is None else levels
             return {"output": self.restore(inputs, told if self.spec.input.noise else None)}
         if self.spec.kind == "decoder":
-            return {"output": self.decode(inputs.astype(np.float32))}
+            return {"output": self.decode(inputs.astype(np.float32), condition=condition)}
         if "reconstruct" not in self.spec.functions:
-            return {"latent": self.encode(inputs)}
-        result = self.reconstruct(inputs)
-        variance = {"variance": self.encode_variance(inputs)[1]} if self.spec.variance else {}
+            return {"latent": self.encode(inputs, condition=condition)}
+        result = self.reconstruct(inputs, condition=condition)
+        variance = {"variance": self.encode_variance(inputs, condition=condition)[1]} if self.spec.variance else {}
         return {"latent": result.latents, "output": result.output, **variance}
 
-    def _each_alone(self, golden: Mapping[str, Pixels]) -> dict[str, Floats]:
-        """Golden outputs by the functions that ``outputs`` does not call."""
-        encodes = self.spec.latent is not None and "reconstruct" in self.spec.functions
-        decodes = encodes and "decode" in self.spec.functions
-        return {
-            **({"latent": self._in_parts(self.encode, golden["input"])} if encodes else {}),
-            **({"output": self._in_parts(self.decode, golden["latent"].astype(np.float32))} if decodes else {}),
-        }
-
-    def _in_parts(self, function: Callable[[Any], Floats], rows: Pixels) -> Floats:
-        return np.concatenate([function(rows[i : i + self.batch_size]) for i in range(0, len(rows), self.batch_size)])
-
-    def _same_bits(self, inputs: Pixels) -> bool:
-        """Whether rows get the same bits alone as in a batch, also images of odd sides where any are taken."""
-        if not self.spec.input.any_size:
-            # Large images come in small batches, and take long.
-            many = np.resize(inputs, (max(1, min(_TRIED, self.batch_size // 8)), *inputs.shape[1:]))
-            return self._as_alone(many, len(inputs))
-        sides = [self.spec.input.multiple * n for n in _ODD]
-        return all(self._as_alone(part, len(part)) for part in (inputs, inputs[:, : sides[0], : sides[1]]))
-
-    def _as_alone(self, rows: Pixels, distinct: int) -> bool:
-        """Whether what the model gives for rows is what it gives for the first ones, each alone."""
-        levels = golden_levels(len(rows))
-        together = self._golden(rows, levels)
-        alone = [self._golden(rows[i : i + 1], levels[i : i + 1]) for i in range(min(distinct, len(rows)))]
-        return all(np.array_equal(np.concatenate([one[k] for one in alone]), v[:distinct]) for k, v in together.items())
-
-    def _run(self, name: str, failed: Failed | None, pixels: Pixels) -> list[Floats]:
+    def _run(self, name: str, failed: Failed | None, pixels: Pixels, condition: Pixels | None) -> list[Floats]:
         if self.spec.input.any_size:
             self._check_sides(pixels, self.spec.input.multiple)
         else:
             self._check_rows(pixels, self.spec.input.shape)
-        return self._calls.run(name, failed, pixels)
+        return self._calls.run(name, failed, pixels, *self._told(condition, len(pixels)))
+
+    def _told(self, values: Pixels | None, rows: int) -> list[Floats]:
+        """The further array that the functions of a conditional model take; none for another model."""
+        condition = self.spec.input.condition
+        if (values is None) != (condition is None):
+            raise ValueError("a condition is given" if condition is None else "the model takes a condition")
+        if values is None or condition is None:
+            return []
+        if values.shape != (rows, *condition.shape):
+            raise ValueError(f"conditions of shape {values.shape}; the model takes {(rows, *condition.shape)}")
+        return [condition.told(values)]
 
     def _check_sides(self, rows: Pixels, multiple: int) -> None:
         if rows.ndim != 4 or not all(side and side % multiple == 0 for side in rows.shape[1:3]):

@@ -19,6 +19,7 @@ from lake.images.types import Target
 from lake.storage import StoreOptions, configure
 from pipeline.config import Gate, JobConfig
 from pipeline.job.dealing import in_turns, work_of
+from pipeline.options.latent_form import LatentForm
 from pipeline.output.commit import Run, check_complete, commit
 from pipeline.output.plan_files import read_units, unpack_unit
 from pipeline.output.receipt_accumulator import ReceiptAccumulator
@@ -170,13 +171,17 @@ def complete_summary(summary: dict[str, Any]) -> dict[str, Any]:
 class EncodeItems(beam.DoFn):
     """Encode batches of ``(key, image)``: latents on the main output, rejected items on the output ``rejects``."""
 
-    def __init__(self, model: str, digest: str, target: Target, stores: StoreOptions, *, allow_code: bool) -> None:
+    def __init__(
+        self, model: str, digest: str, target: Target, form: LatentForm, stores: StoreOptions, *, allow_code: bool
+    ) -> None:
         self._worker, self._allow_code, self._stores = (model, digest, target), allow_code, stores
+        self._form = form
 
     # Beam takes the types for a contract, and would refuse a pipeline whose items it cannot tell to be images.
     def process(self, items: list[Any]) -> Iterator[Any]:
         configure(self._stores)
-        for outcome in encode_items(items, worker_for(*self._worker, allow_code=self._allow_code)):
+        worker = worker_for(*self._worker, allow_code=self._allow_code)
+        for outcome in encode_items(items, worker, self._form, Metrics.counter(_NAMESPACE, "clipped").inc):
             Metrics.counter(_NAMESPACE, "records_read").inc()
             if isinstance(outcome, RejectedItem):
                 Metrics.counter(_NAMESPACE, f"rejects_{outcome.reason}").inc()

@@ -19,7 +19,8 @@ from lake.storage import store_for
 from pipeline.explore.committed import Committed, row_at
 from pipeline.explore.similar import first_rows
 from pipeline.job.source import find_source
-from pipeline.options.job_options import JobOptions, options_from_json
+from pipeline.options.job_options import JobOptions
+from pipeline.options.kept_options import options_from_json
 from pipeline.output.layout import IMAGES
 from pipeline.output.receipts import Receipt
 from pipeline.worker.verbs import VERBS

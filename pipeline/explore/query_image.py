@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from os import PathLike, fspath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +11,14 @@ from lake.core.records import Array
 from lake.storage import store_for
 from pipeline.config import FIRST_EXECUTOR, usual_pages
 from pipeline.explore.committed import Committed
+from pipeline.job.latents import latent_form
 from pipeline.job.source import decoding_target
-from pipeline.options.job_options import options_from_json
+from pipeline.options.kept_options import options_from_json
+from pipeline.options.latent_form import LatentForm
+
+if TYPE_CHECKING:
+    from model.spec import Spec
+    from pipeline.options.job_options import JobOptions
 
 Name = str | PathLike[str]
 
@@ -41,17 +48,28 @@ def encode_image(committed: Committed, data: bytes, name: str) -> Array:
     spec = Bundle.open(model).spec
     if spec.numeric:
         raise UsageError(f"the model of {layout.output} takes vectors; give the latents of images as a table")
+    if spec.input.condition is not None:
+        raise UsageError(
+            f"the model of {layout.output} is told {spec.input.condition.column!r} of each image; give a key, or "
+            "latents as a table"
+        )
     target = decoding_target(settings, spec)
     of_worker = model, options["model_digest"], replace(target, pages=target.pages or usual_pages(None))
     executor = options.get("executor", FIRST_EXECUTOR)
     worker = worker_for(*of_worker, executor=executor)
     try:
-        (outcome,) = encode_items([(name, data)], worker)
+        (outcome,) = encode_items([(name, data)], worker, _form(settings, spec))
     finally:
         close_worker(*of_worker, executor=executor)
     if isinstance(outcome, RejectedItem):
         raise InputError(f"{name}: {outcome.reason}: {outcome.detail}")
     return np.asarray(outcome[1], np.float32)[None]
+
+
+def _form(settings: "JobOptions", spec: "Spec") -> LatentForm:
+    """How the output's latents were made, as float32. What was sampled is compared with the mean."""
+    made = latent_form(settings, spec) or LatentForm()
+    return LatentForm(shape=made.shape, pool=made.pool, normalize=made.normalize)
 
 
 def image_name(image: Name | bytes) -> str:

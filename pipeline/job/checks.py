@@ -18,6 +18,7 @@ from lake.inputs.discover import Found, find_shards
 from lake.inputs.sampled import LatentSampling
 from lake.inputs.units import make_units
 from pipeline.config import ImagesOut, JobConfig, NoiseLevel
+from pipeline.job.conditions import sampled_condition
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS, METRICS
 from pipeline.output.tables import REJECT_SCHEMA, latent_schema, metrics_schema, size_columns
@@ -201,12 +202,13 @@ def latent_sampling(options: "JobOptions", spec: "Spec") -> LatentSampling | Non
         spec.require("generate")
         if options.input:
             raise UsageError("--input goes with --interpolate; images of the prior need none")
-        return LatentSampling(count=options.count, seed=options.seed)
+        return LatentSampling(count=options.count, seed=options.seed, condition=sampled_condition(options, spec))
     spec.require("decode")
     # The ends are looked up at launch: they travel with the configuration, and workers read no input.
     one, other = options.interpolate
     ends = _ends(options, spec, (one, other))
-    return LatentSampling(count=options.count, ends=(ends[one], ends[other]))
+    told = sampled_condition(options, spec)
+    return LatentSampling(count=options.count, ends=(ends[one], ends[other]), condition=told)
 
 
 def check_directories(config: JobConfig, units: Iterable[Unit]) -> None:

@@ -19,7 +19,7 @@ from lake.formats.common.vector_storage import VectorStorage
 from lake.storage import store_for
 from pipeline.config import JobConfig
 from pipeline.options.latent_flags import DIMENSION, TABLE
-from pipeline.options.latent_form import LatentForm
+from pipeline.options.latent_form import LatentForm, LatentOptions
 from pipeline.output.job_file import JobFile, check_job_file
 from pipeline.output.latent_columns import SHAPE
 from pipeline.worker.process import close_worker, worker_for
@@ -36,7 +36,7 @@ _NUMBERS = 1 << 20  # of one unit; latents of photographs have thousands each
 _LARGEST = 64 << 20  # bytes of a file of scales
 
 
-def latent_form(options: "JobOptions", spec: "Spec") -> LatentForm | None:
+def latent_form(options: "JobOptions | LatentOptions", spec: "Spec") -> LatentForm | None:
     """Settle what the options ask of the latents; an integer type has no scale yet.
 
     Args:
@@ -66,7 +66,7 @@ def latent_form(options: "JobOptions", spec: "Spec") -> LatentForm | None:
     return None if form.usual else form
 
 
-def _check(options: "JobOptions", form: LatentForm, spec: "Spec") -> None:
+def _check(options: "JobOptions | LatentOptions", form: LatentForm, spec: "Spec") -> None:
     if options.latent_quantization is not None and not form.storage.quantized:
         raise UsageError("--latent-quantization is of int8, uint8 and binary; give --latent-type, or leave it out")
     if not 0 < form.storage.scaling_factor < np.inf:
@@ -89,6 +89,28 @@ def _check(options: "JobOptions", form: LatentForm, spec: "Spec") -> None:
         raise UsageError("the latent is one vector already; leave out --pool")
     if form.pool == "cls" and spec.latent is not None and len(spec.latent.shape) != 2:
         raise UsageError(f"a latent of shape {spec.latent.shape} has no tokens, so no first one; use --pool mean")
+
+
+def item_form(options: LatentOptions, spec: "Spec") -> LatentForm:
+    """Settle what is asked of latents that are made one by one, of which there is no first sample.
+
+    Args:
+      options: what is asked.
+      spec: the model's description.
+
+    Raises:
+      UsageError: the options contradict each other or the model, or an integer type has no file of scales.
+    """
+    form, asked = latent_form(options, spec) or LatentForm(), options.latent_quantization
+    if not form.storage.quantized:
+        return form
+    if asked in (None, DIMENSION, TABLE):
+        raise UsageError(
+            f"latent_type {form.storage.type}: a collection has no first sample to choose a scale by; give a JSON file "
+            "with scale and offset as latent_quantization"
+        )
+    places = spec.latent.shape[-1] if spec.latent and spec.input.any_size else spec.dimension
+    return replace(form, storage=_from_file(str(asked), form.storage, form.length(places)))
 
 
 def with_quantization(

@@ -248,6 +248,7 @@ def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) 
         threads=options.threads,
         images=source.images,
         noise=source.noise,
+        condition=source.condition,
         sampling=source.sampling,
         reference=source.reference,
         retry=_reject_retry(options, target, source.images),

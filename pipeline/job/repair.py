@@ -10,7 +10,8 @@ from lake.core.errors import OutputError, UsageError
 from lake.formats import FORMATS, MIXED
 from lake.storage import configured
 from pipeline.config import Gate
-from pipeline.options.job_options import JobOptions, Scope, options_from_json
+from pipeline.options.job_options import JobOptions, Scope
+from pipeline.options.kept_options import options_from_json
 from pipeline.options.output_flags import RETRY
 from pipeline.output.job_file import JobFile, read_job_file
 from pipeline.output.layout import MODELS, Layout

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from lake.formats.reader import ColumnSelection, RecordSchema
 from lake.images.center_crop import CenterCrop
 from lake.images.types import Resize, Target
@@ -18,6 +16,14 @@ from lake.inputs.sampled import LatentSampling
 from pipeline.config import ImagesOut, NoiseLevel
 from pipeline.job.any_size import buckets_for, check_latent_formats, with_sizes
 from pipeline.job.checks import check_noise_column, images_out, latent_sampling, noise_level, with_noise_column
+from pipeline.job.conditions import (
+    condition_name,
+    condition_source,
+    sampled_columns,
+    sampled_source,
+    with_condition_column,
+)
+from pipeline.options.condition import ConditionSource
 from pipeline.options.job_options import JobOptions
 from pipeline.output.job_file import JobFile, settled_schema
 from pipeline.worker.verbs import VERBS
@@ -37,6 +43,7 @@ class JobSource:
       columns: the same, settled on the first shard.
       images: how images are written; None for a job that writes none.
       noise: what a denoiser is told about the noise.
+      condition: where a conditional model's condition is read; None for a model that is told nothing.
       sampling: how latents are sampled; None for a job that reads its records.
       reference: the clean images to compare with.
       clean: the shards of these.
@@ -47,6 +54,7 @@ class JobSource:
     columns: RecordSchema
     images: ImagesOut | None
     noise: NoiseLevel | None
+    condition: ConditionSource | None
     sampling: LatentSampling | None
     reference: Reference | None
     clean: CleanShards | None
@@ -67,15 +75,18 @@ def find_source(options: JobOptions, bundle: "Bundle", job_file: JobFile | None)
     found = Found(root="", format=sampled.FORMAT, shards=()) if sampling else _find_shards(options, bundle)
     check_latent_formats(options, bundle.spec, found)
     images = images_out(options, bundle.spec, None if sampling else found)
-    noise = noise_level(options, bundle.spec)
+    noise, told = noise_level(options, bundle.spec), condition_name(options, bundle.spec)
     selection = _selection(options, bundle, whole=images is not None and images.rewrite)
     reference, clean = find_reference(options.reference, found, selection) if options.reference else (None, None)
+    columns = _columns(job_file, found, selection, noise, told, sampling)
+    source = condition_source(columns, told, bundle.spec)
     return JobSource(
         found=found,
         selection=selection,
-        columns=_columns(job_file, found, selection, noise, sampling),
+        columns=columns,
         images=images,
         noise=noise,
+        condition=sampled_source(sampling.condition, bundle.spec) if sampling else source,
         sampling=sampling,
         reference=reference,
         clean=clean,
@@ -115,12 +126,13 @@ def _columns(
     found: Found,
     selection: ColumnSelection,
     noise: NoiseLevel | None,
+    told: str | None,
     sampling: LatentSampling | None,
 ) -> RecordSchema:
     """Settle the columns. An output keeps those of its first run, whatever shards come later."""
     if sampling is not None:
-        most = selection.max_record_bytes
-        return RecordSchema(image="", key=None, carry=pa.schema([]), numeric=True, max_record_bytes=most)
+        most, carry = selection.max_record_bytes, sampled_columns(sampling.condition)
+        return RecordSchema(image="", key=None, carry=carry, numeric=True, max_record_bytes=most)
     columns = settled_schema(job_file, selection)
     if columns is not None and columns.formats:
         columns = settle(found, selection, columns)
@@ -128,6 +140,7 @@ def _columns(
         columns = with_sizes(found, selection, settle(found, selection))
         extended = with_noise_column(selection, columns, noise)
         columns = columns if extended is selection else settle(found, extended)
+        columns = with_condition_column(found, selection, columns, told)
     check_noise_column(columns, noise)
     return columns
 

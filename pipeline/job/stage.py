@@ -8,7 +8,8 @@ from lake.core.errors import OutputError
 from lake.storage import store_for
 from pipeline.job.dealing import largest_first
 from pipeline.job.prepare import UNITS_PER_PART, Job, output_state, prepare
-from pipeline.options.job_options import JobOptions, options_to_json
+from pipeline.options.job_options import JobOptions
+from pipeline.options.kept_options import options_to_json
 from pipeline.output.companions import write_list
 from pipeline.output.heartbeat import HEARTBEAT, guard_of
 from pipeline.output.job_file import write_job_file

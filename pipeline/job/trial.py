@@ -19,6 +19,7 @@ from lake.images.native_decoder import NativeDecoder
 from lake.images.sized_decoder import SizedDecoder, sized
 from lake.images.types import Header, ImageCodec, ImageError, Target
 from pipeline.config import JobConfig
+from pipeline.worker.conditions import read_conditions
 from pipeline.worker.verbs import VERBS
 
 _UNITS = 8  # tried, spread over the input
@@ -33,6 +34,7 @@ _REMEDIES = {
     "needs an export with --input-shape H W C",
     Reason.TOO_MANY_PIXELS: "raise --max-pixels",
     Reason.RECORD_TOO_LARGE: "raise --max-record-bytes",
+    Reason.INVALID_CONDITION: "name another column with --condition-column, or mend the input",
     Reason.NON_FINITE_INPUT: "name another column with --image, or mend the input",
 }
 _REMEDY = "name the images with --image or --format, or mend the input"  # for all other reasons
@@ -147,6 +149,14 @@ class _Outcome(NamedTuple):
 
 
 def _outcomes(records: Records, config: JobConfig) -> Iterable[_Outcome]:
+    faults: dict[int, Fault] = {}
+    read_conditions(records, config.condition, faults)
+    for position, outcome in enumerate(_decoded(records, config)):
+        told = faults.get(position) if outcome.fault is None else None
+        yield outcome if told is None else _Outcome(told)
+
+
+def _decoded(records: Records, config: JobConfig) -> Iterable[_Outcome]:
     if isinstance(records.payload, np.ndarray):
         return _of_arrays(records, config)
     return (_of_file(records, position, config) for position in range(len(records)))

@@ -154,6 +154,15 @@ HASH = Option(
     "sha256, and a perceptual hash of its image, as phash",
 )
 
+CONDITION_COLUMN = Option(
+    flag="--condition-column",
+    group="input",
+    field="condition_column",
+    metavar="NAME",
+    help="column with what a conditional model is told of each record (default: that of the model's export); "
+    "json.label is the field label of the JSON in column json",
+)
+
 BUCKETS = (
     Option(
         flag="--bucket",
@@ -241,6 +250,16 @@ GENERATE = (
         type=count,
         metavar="S",
         help="seed of the samples; image i of a seed is always the same (default {default})",
+    ),
+    Option(
+        flag="--condition",
+        group="input",
+        field="condition",
+        type=number_or_word,
+        many=True,
+        metavar="VALUE",
+        help="what a conditional model is told of the images: a class, or numbers with colons between; of several, "
+        "one for each image, and again from the first one",
     ),
     Option(
         flag="--interpolate",

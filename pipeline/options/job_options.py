@@ -1,41 +1,22 @@
-"""The options of a job, as one typed value, and their JSON form in an output's ``_job.json``."""
+"""The options of a job, as one typed value."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from lake.cli.check import check_instance, check_names, check_values, known_names_only, optional_fields
 from lake.cli.option import Option
 from lake.core.choices import choose, quoted
-from lake.core.errors import OutputError, UsageError
+from lake.core.errors import UsageError
 from lake.formats.common.vector_storage import VECTOR_TYPES
 from lake.formats.reader import ColumnSelection
 from lake.images.types import Color, DecodeMode, Orientation, Pages, PixelLayout, Resize, Target
 from lake.storage.options import DEFAULTS, StoreOptions
-from model.zoo import in_zoo
 from pipeline.config import REJECT_BUDGET, Gate
 from pipeline.options.flags import AUTO, RUN
-from pipeline.options.latent_flags import DIMENSION, TABLE
 from pipeline.options.output_flags import RETRY
 from pipeline.worker.verbs import VERBS
-
-# These fields say how a run goes, not what the output holds, so an output does not keep them.
-_RUN_FIELDS = (
-    "output",
-    "overwrite",
-    "threads",
-    "scope",
-    "retry_policies",
-    "on_damage",
-    "expect_records",
-    "stores",
-    "allow_code",
-)
-_LATER_FIELDS = ("hash",)  # left out where they have their default, as in outputs from before there were any
-_URI_FIELDS = ("input", "reference")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +83,7 @@ class JobOptions:
         their own sizes.
       max_area: largest number of pixels of these; None for 1024 x 1024.
       hash: also write the SHA-256 of each record's bytes and a perceptual hash of its image.
+      condition_column: column with what a conditional model is told of each record; None for that of its bundle.
       latent_type: type of the written latents, one of ``lake.formats.common.vector_storage.VECTOR_TYPES``.
       latent_quantization: where scale and offset of an integer type come from: 'dimension' or 'table' of a first
         sample, or the URI of a JSON file; None for 'dimension'.
@@ -120,6 +102,8 @@ class JobOptions:
       reference: URIs of clean images to compare denoised ones with.
       count: number of images to generate.
       seed: seed of generated images.
+      condition: what a conditional model is told of generated images, in turn; see
+        ``pipeline.options.condition.condition_of_text``.
       interpolate: two keys whose latents generated images lie between.
       on_damage: 'fail' the unit of a damaged shard, or 'reject' only what cannot be read.
       expect_records: number of records of the whole input, or URI of JSON files with a count per shard.
@@ -165,6 +149,7 @@ class JobOptions:
     bucket: int | None = None
     max_area: int | None = None
     hash: bool = False
+    condition_column: str | None = None
     latent_type: str = VECTOR_TYPES[0]
     latent_quantization: str | None = None
     latent_scale: float = 1.0
@@ -182,6 +167,7 @@ class JobOptions:
     reference: Sequence[str] | None = None
     count: int | None = None
     seed: int = 0
+    condition: Sequence[str] | None = None
     interpolate: Sequence[str] | None = None
     on_damage: str = "fail"
     expect_records: str | None = None
@@ -232,51 +218,6 @@ def make_options(verb: str, values: Mapping[str, Any]) -> JobOptions:
     return JobOptions(verb=verb, **checked)
 
 
-def options_to_json(options: JobOptions) -> dict[str, Any]:
-    """Convert options to the JSON values that an output keeps.
-
-    Relative paths become absolute, because a later retry may start in another directory; ``zoo:NAME`` stays. Fields
-    that only say how a run goes are left out.
-
-    >>> options = JobOptions(verb="encode", model="/models/m", output="out", input=["s3://lake/images/"], threads=4)
-    >>> value = options_to_json(options)
-    >>> value["input"], "threads" in value
-    (['s3://lake/images/'], False)
-    """
-    value: dict[str, Any] = json.loads(json.dumps(asdict(replace(options, scope=Scope())), default=str))
-    for name in _RUN_FIELDS:
-        del value[name]
-    for name in _LATER_FIELDS:
-        if getattr(options, name) == JobOptions.__dataclass_fields__[name].default:
-            del value[name]
-    for name in _URI_FIELDS:
-        value[name] = None if value[name] is None else [_absolute(uri) for uri in value[name]]
-    if value["latent_quantization"] not in (None, DIMENSION, TABLE):
-        value["latent_quantization"] = _absolute(value["latent_quantization"])
-    if not in_zoo(value["model"]):  # which is found wherever the package is installed
-        value["model"] = _absolute(value["model"])
-    return value
-
-
-def options_from_json(kept: Mapping[str, Any], output: str, model: str) -> JobOptions:
-    """Rebuild the options that an output was made with.
-
-    Args:
-      kept: what ``options_to_json`` returned.
-      output: URI of the output, which may have moved since.
-      model: URI of the bundle that made it.
-
-    Raises:
-      OutputError: the output's record of its options is damaged or incomplete.
-    """
-    try:
-        return JobOptions(**{**kept, "output": output, "model": model})
-    except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise OutputError(
-            f"{output} does not say how it was made ({error}); run the command that made it again, with --overwrite"
-        ) from error
-
-
 @cache
 def _table() -> tuple[Option, ...]:
     """The options of all verbs, one for each field."""
@@ -294,7 +235,3 @@ def _check_verb(verb: str) -> None:
         choose(verb, VERBS)
     except ValueError as error:
         raise UsageError(f"verb: {error}") from error
-
-
-def _absolute(uri: str) -> str:
-    return uri if "://" in uri else str(Path(uri).absolute())

@@ -11,6 +11,21 @@ POOL = ("mean", "cls")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatentOptions:
+    """What a user asks of latents that no job writes, by the fields of ``JobOptions``."""
+
+    latent_type: str = "float32"
+    latent_quantization: str | None = None
+    latent_scale: float = 1.0
+    latent_shift: float = 0.0
+    pool: str | None = None
+    normalize: str | None = None
+    sample: int | None = None
+    flip: bool = False
+    variance: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LatentForm:
     """How latents are made from what the model gives, and how they are written.
 

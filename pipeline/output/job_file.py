@@ -73,7 +73,7 @@ def write_job_file(
     Args:
       config: the job.
       selection: what the user and the model ask of each record.
-      options: what ``pipeline.options.job_options.options_to_json`` returned.
+      options: what ``pipeline.options.kept_options.options_to_json`` returned.
       guard: the right to write it.
     """
     # Columns that no shard has told yet do not last: the first run over records settles them.

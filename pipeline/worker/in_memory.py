@@ -1,8 +1,8 @@
 """Encode images that are in memory already, without shards and output files. ``EncodeImages`` is built on it."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -22,11 +22,14 @@ from lake.images.types import Group, ImageError, Target
 from model.runtime.batching import Failed
 from model.runtime.runtime import Runtime
 from model.spatial import SpatialAutoencoder
+from pipeline.options.latent_form import LatentForm
+from pipeline.worker.conditions import condition_fault, conditions_of, with_conditions
+from pipeline.worker.make_latents import LatentMaker
 from pipeline.worker.process import Worker
 from pipeline.worker.verbs.many_sizes import too_large
 from pipeline.worker.verbs.verb import model_faults
 
-Item = tuple[Any, bytes | Array]
+Item = tuple[Any, ...]  # key and image, and of a conditional model its condition
 
 _MOST_BYTES = 1 << 30  # of one file, and of the files or arrays of one batch; a column of Arrow ends at 2 GiB
 
@@ -50,42 +53,57 @@ class RejectedItem:
     detail: str
 
 
-def encode_items(items: Sequence[Item], worker: Worker) -> Iterator[tuple[Any, Array] | RejectedItem]:
+def encode_items(
+    items: Sequence[Item],
+    worker: Worker,
+    form: LatentForm | None = None,
+    on_clipped: Callable[[int], None] = lambda _: None,
+) -> Iterator[tuple[Any, Array] | RejectedItem]:
     """Encode images, each by itself: a bad one is rejected and the others are not affected.
 
     Args:
       items: ``(key, image)``; an image is an encoded image file, or an array: pixels ``[H, W, C]`` or a vector ``[d]``
-        of dtype uint8, uint16 or float32. Whatever else an item is, it is rejected.
+        of dtype uint8, uint16 or float32. With a conditional model ``(key, image, condition)``: a class, or a list or
+        array of numbers. Whatever else an item is, it is rejected.
       worker: the model and the decoder.
+      form: how latents are made and stored; None for the usual. A sample's noise is that of the shard job where the key
+        is ``(shard, index)``; else it follows from the key, a text or a number.
+      on_clipped: is told how many numbers were clipped to the range of their type.
 
     Yields:
-      For every item ``(key, latent)``, the latent float32 ``[D]``, of a model of any size ``[h, w, c]``, or a
-      ``RejectedItem``. Items come out grouped by kind (files, arrays of one shape and dtype), not in the order of the
-      input.
+      For every item ``(key, latent)``, the latent float32 ``[D]``, of a model of any size ``[h, w, c]``, or in the
+      numbers that a table would have, or a ``RejectedItem``. Items come out grouped by kind (files, arrays of one shape
+      and dtype), not in the order of the input.
     """
+    form = form or LatentForm()
+    encoder = _Encoder(worker, form, on_clipped)
     kinds: dict[Hashable, dict[int, bytes | Array]] = defaultdict(dict)
     for position, item in enumerate(items):
         try:
-            image = _image(item, worker.target)
+            image = _image(item, worker)
+            if form.seed is not None:
+                _identity(item[0])
         except ImageError as error:
-            yield _rejected(item, error.fault())
+            yield _rejected(item, error.fault(), worker)
         else:
             kinds["file" if isinstance(image, bytes) else (image.shape, image.dtype)][position] = image
     for kind, images in kinds.items():
-        for positions, records in _batches(images, files=kind == "file"):
-            for position, outcome in (_of_any_size if worker.target.any_size else _outcomes)(records, worker):
-                item = items[positions[position]]
-                yield _rejected(item, outcome) if isinstance(outcome, Fault) else (item[0], outcome)
+        for batch in _batches(items, images, files=kind == "file", sampled=form.seed is not None):
+            for position, outcome in encoder.outcomes(batch):
+                item = batch.items[position]
+                yield _rejected(item, outcome, worker) if isinstance(outcome, Fault) else (item[0], outcome)
 
 
-def _image(item: Any, target: Target) -> bytes | Array:
+def _image(item: Any, worker: Worker) -> bytes | Array:
     """The image of an item, as a file or as an array in this machine's byte order.
 
     Raises:
       ImageError: the item holds none.
     """
-    if not _is_pair(item):
-        raise ImageError(Reason.INVALID_RECORD, f"{_a(item)} is no pair of a key and an image", Stage.READ)
+    if not _is_item(item, worker):
+        told = worker.runtime.spec.input.condition is not None
+        what = "no key, image and condition, in this order" if told else "no pair of a key and an image"
+        raise ImageError(Reason.INVALID_RECORD, f"{_a(item)} is {what}", Stage.READ)
     image = item[1]
     if image is None:
         raise ImageError(Reason.MISSING_IMAGE, "no image")
@@ -93,7 +111,21 @@ def _image(item: Any, target: Target) -> bytes | Array:
         return _file(image)
     if not isinstance(image, np.ndarray) or isinstance(image, np.ma.MaskedArray):
         raise ImageError(Reason.WRONG_TYPE, f"{_a(image)} is neither an image file in bytes nor an array of numbers")
-    return _array(np.asarray(image), target)
+    return _array(np.asarray(image), worker.target)
+
+
+def _identity(key: Any) -> tuple[str, int]:
+    """The shard and the index by which a sample's noise is told.
+
+    Raises:
+      ImageError: the key tells none.
+    """
+    if isinstance(key, tuple) and [type(part) for part in key] == [str, int] and key[1] >= 0:
+        return key[0], key[1]
+    if isinstance(key, (str, int)):
+        return str(key), 0
+    detail = f"a key of type {type(key).__name__}; of a sample it is text, a number, or (shard, index)"
+    raise ImageError(Reason.INVALID_RECORD, detail, Stage.READ)
 
 
 def _file(image: bytes | bytearray | memoryview) -> bytes:
@@ -116,29 +148,51 @@ def _array(image: Array, target: Target) -> Array:
     return image.astype(kind.newbyteorder("="), copy=False)
 
 
-def _is_pair(item: Any) -> bool:
-    return isinstance(item, (tuple, list)) and len(item) == 2
+def _is_item(item: Any, worker: Worker) -> bool:
+    """Whether it is a tuple of as many parts as the model needs."""
+    parts = 2 if worker.runtime.spec.input.condition is None else 3
+    return isinstance(item, (tuple, list)) and len(item) == parts
 
 
 def _a(value: Any) -> str:
     return f"a value of type {type(value).__name__}"
 
 
-def _rejected(item: Any, fault: Fault) -> RejectedItem:
-    key, image = item if _is_pair(item) else (None, item)
+def _rejected(item: Any, fault: Fault, worker: Worker) -> RejectedItem:
+    # Of what is no item the whole is kept.
+    key, image = item[:2] if _is_item(item, worker) else (None, item)
     return RejectedItem(key=key, image=image, stage=fault.stage, reason=fault.reason, detail=fault.detail)
 
 
-def _batches(images: Mapping[int, bytes | Array], *, files: bool) -> Iterator[tuple[list[int], Records]]:
-    """Make batches of images of one kind, each with the positions of its items."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """Items of one kind.
+
+    Attributes:
+      items: as they were passed in.
+      records: their images.
+    """
+
+    items: Sequence[Item]
+    records: Records
+
+
+def _batches(
+    items: Sequence[Item], images: Mapping[int, bytes | Array], *, files: bool, sampled: bool
+) -> Iterator[_Batch]:
+    """Make batches of images of one kind."""
     for positions in _bounded(
         {p: len(image) if isinstance(image, bytes) else image.nbytes for p, image in images.items()}
     ):
         chosen = [images[position] for position in positions]
         payload = pa.array(chosen, pa.binary()) if files else np.stack(chosen)
         # The caller's keys may be of any type. They stay outside the batch and are matched by position.
-        key = pa.repeat("", len(positions))
-        yield positions, Records(shard="", index=np.arange(len(positions)), key=key, payload=payload, carried={})
+        key, chosen_items = pa.repeat("", len(positions)), [items[position] for position in positions]
+        records = Records(shard="", index=np.arange(len(positions)), key=key, payload=payload, carried={})
+        if sampled:
+            shards, numbers = zip(*(_identity(item[0]) for item in chosen_items), strict=True)
+            records = replace(records, shard=shards, index=np.array(numbers))
+        yield _Batch(items=chosen_items, records=records)
 
 
 def _bounded(sizes: Mapping[int, int]) -> Iterator[list[int]]:
@@ -153,31 +207,54 @@ def _bounded(sizes: Mapping[int, int]) -> Iterator[list[int]]:
     yield group
 
 
-def _outcomes(records: Records, worker: Worker) -> Iterator[tuple[int, Array | Fault]]:
-    decoded = worker.decoder.decode(records)
-    yield from decoded.faults.items()
-    for group in decoded.groups:
+class _Encoder:
+    """Encodes batches of images."""
+
+    def __init__(self, worker: Worker, form: LatentForm, on_clipped: Callable[[int], None]) -> None:
+        self._worker, self._storage, self._on_clipped = worker, form.storage, on_clipped
+        self._condition = worker.runtime.spec.input.condition
+        self._spatial = _spatial(worker.runtime) if worker.target.any_size else None
+        # A latent is all that there is of a record, so there is none of its mirror image.
+        own = replace(form, flip=False)
+        self._maker = LatentMaker(self._spatial or worker.runtime, own, variance=False)
+
+    def outcomes(self, batch: _Batch) -> Iterator[tuple[int, Array | Fault]]:
+        """The latent or the fault of each item, with its position in the batch."""
+        faults = dict[int, Fault]()
+        told = self._told(batch, faults)
+        for group in with_conditions(self._groups(batch.records, faults), told, faults):
+            yield from self._latents(group, batch.records, told)
+        yield from faults.items()
+
+    def _told(self, batch: _Batch, faults: dict[int, Fault]) -> Array | None:
+        if self._condition is None:
+            return None
+        told, wrong = conditions_of([item[2] for item in batch.items], self._condition)
+        faults |= {position: condition_fault(f"the condition is {what}") for position, what in wrong.items()}
+        return told
+
+    def _groups(self, records: Records, faults: dict[int, Fault]) -> Iterator[Group]:
+        if self._spatial is None:
+            decoded = self._worker.decoder.decode(records)
+            faults |= decoded.faults
+            yield from decoded.groups
+            return
+        for group in SizedDecoder(self._worker.target).groups(records, faults):
+            if self._spatial.takes(*group.pixels.shape[1:3]):
+                yield group
+            else:
+                faults.update(dict.fromkeys(group.positions.tolist(), too_large(*group.pixels.shape[1:3])))
+
+    def _latents(self, group: Group, records: Records, told: Array | None) -> Iterator[tuple[int, Array | Fault]]:
         failed: Failed = {}
-        yield from _latents(group, worker.runtime.encode(group.pixels, failed), failed)
-
-
-def _of_any_size(records: Records, worker: Worker) -> Iterator[tuple[int, Array | Fault]]:
-    model, faults = _spatial(worker.runtime), dict[int, Fault]()
-    for group in SizedDecoder(worker.target).groups(records, faults):
-        if not model.takes(*group.pixels.shape[1:3]):
-            faults.update(dict.fromkeys(group.positions.tolist(), too_large(*group.pixels.shape[1:3])))
-            continue
-        failed: Failed = {}
-        yield from _latents(group, model.encode(group.pixels, failed), failed)
-    yield from faults.items()
-
-
-def _latents(group: Group, latents: Array, failed: Failed) -> Iterator[tuple[int, Array | Fault]]:
-    finite: Array = np.isfinite(latents).all(axis=tuple(range(1, latents.ndim)))
-    faults = dict.fromkeys(group.positions[~finite].tolist(), NON_FINITE)
-    faults |= model_faults(group.positions, failed)
-    for position, latent in zip(group.positions.tolist(), latents, strict=True):
-        yield position, faults.get(position, latent)
+        (latents,) = self._maker.columns(group, records, failed, told)
+        finite: Array = np.isfinite(latents).all(axis=tuple(range(1, latents.ndim)))
+        faults = dict.fromkeys(group.positions[~finite].tolist(), NON_FINITE)
+        faults |= model_faults(group.positions, failed)
+        stored, clipped = self._storage.pack(latents[finite])
+        self._on_clipped(clipped)
+        yield from faults.items()
+        yield from zip(group.positions[finite].tolist(), stored, strict=True)
 
 
 @cache

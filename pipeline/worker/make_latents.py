@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from model.runtime.batching import Failed
 from model.runtime.runtime import Runtime
 from model.spatial import SpatialAutoencoder
 from pipeline.options.latent_form import LatentForm
+from pipeline.worker.conditions import told_of
 
 
 class LatentMaker:
@@ -26,32 +27,41 @@ class LatentMaker:
     def __init__(self, runtime: Runtime | SpatialAutoencoder, form: LatentForm, *, variance: bool) -> None:
         self._runtime, self._form, self._variance = runtime, form, variance
 
-    def columns(self, group: Group, records: Records, failed: Failed) -> list[Array]:
+    def columns(self, group: Group, records: Records, failed: Failed, told: Array | None = None) -> list[Array]:
         """The latents of some records, then those of the mirrored images, then the variances, as far as there are any.
 
         Args:
           group: pixels of the records.
           records: the batch that they are of.
           failed: receives the rows for which the model raises an error.
+          told: what a conditional model is told of all records of the batch; None for another model.
 
         Returns:
           float32 ``[m, D]`` each; ``[m, h, w, c]`` of a model of any size.
         """
-        latents, variance = self._of(group.pixels, group, records, failed, flipped=False)
+        given = told_of(told, group.positions)
+        latents, variance = self._of(group.pixels, group, records, failed, given, flipped=False)
         columns = [latents]
         if self._form.flip:
             mirrored = np.ascontiguousarray(group.pixels[:, :, ::-1])
-            columns.append(self._of(mirrored, group, records, failed, flipped=True)[0])
+            columns.append(self._of(mirrored, group, records, failed, given, flipped=True)[0])
         return [*columns, variance] if self._variance and variance is not None else columns
 
     def _of(
-        self, pixels: Array, group: Group, records: Records, failed: Failed, *, flipped: bool
+        self,
+        pixels: Array,
+        group: Group,
+        records: Records,
+        failed: Failed,
+        given: Mapping[str, Array],
+        *,
+        flipped: bool,
     ) -> tuple[Array, Array | None]:
         form, variance = self._form, None
         if self._variance or form.seed is not None:
-            latents, variance = self._runtime.encode_variance(pixels, failed)
+            latents, variance = self._runtime.encode_variance(pixels, failed, **given)
         else:
-            latents = self._runtime.encode(pixels, failed)
+            latents = self._runtime.encode(pixels, failed, **given)
         if form.seed is not None and variance is not None:
             records_of = _identities(records, group.positions)
             noise = noise_of(form.seed, records_of, math.prod(latents.shape[1:]), flipped=flipped)

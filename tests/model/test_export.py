@@ -166,7 +166,7 @@ def test_a_layer_called_twice(layers, save, tmp_path):
 def test_several_inputs_or_outputs(layers, save, tmp_path):
     one, other = layers.Input((4,)), layers.Input((4,))
     with pytest.raises(
-        BundleError, match="2 inputs; only models of one input can be bundled, and of two where --noise-"
+        BundleError, match="2 inputs; only models of one input can be bundled, and of two where --condition "
     ):
         export(save(keras().Model([one, other], layers.Add()([one, other]))), "add", str(tmp_path / "b"))
     code = layers.Dense(2, name="code")(one)
@@ -180,11 +180,11 @@ _MAP = (None, None, 1)
 @pytest.mark.parametrize(
     ("shapes", "latent", "given", "error"),
     [
-        ([_MAP, _MAP], None, {}, "2 inputs; .* names the one that takes the noise level, of: a, b"),
+        ([_MAP, _MAP], None, {}, "2 inputs; .* --noise-input the one that takes the noise level, of: a, b"),
         ([_MAP, _MAP], None, {"noise_input": "c"}, "2 inputs; .*, of: a, b"),
         ([_MAP, _MAP], "add", {"noise_input": "b"}, "--noise-input is for a model without --latent"),
         ([_MAP, _MAP, _MAP], None, {"noise_input": "b"}, "the model has 3 inputs"),
-        ([_MAP], None, {"noise_input": "a"}, "1 inputs; .*; where that is the last channel of the only input, give"),
+        ([_MAP], None, {"noise_input": "a"}, "1 inputs; .*; where the noise level is the last channel of"),
         (
             [_MAP, (None, None, 2)],
             None,

@@ -17,7 +17,8 @@ from pipeline import EncodeImages
 from pipeline.beam.launch import launch
 from pipeline.job.prepare import prepare
 from pipeline.job.repair import retry_options
-from pipeline.options.job_options import JobOptions, options_to_json
+from pipeline.options.job_options import JobOptions
+from pipeline.options.kept_options import options_to_json
 from tests.model.bundles import describe, description
 
 CODE = """

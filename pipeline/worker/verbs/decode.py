@@ -5,13 +5,14 @@ from math import prod
 import numpy as np
 
 from lake.cli.options import STORES
-from lake.core.records import NON_FINITE, Fault, RawBatch
+from lake.core.records import NON_FINITE, Array, Fault, RawBatch
 from lake.images.turns import in_turn
 from lake.images.types import Group
 from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
-from pipeline.options.flags import GENERATE, IMAGES, LATENTS, MODEL, RUN
+from pipeline.options.flags import CONDITION_COLUMN, GENERATE, IMAGES, LATENTS, MODEL, RUN
+from pipeline.worker.conditions import read_conditions, told_of, with_conditions
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.process import Worker
 from pipeline.worker.verbs.verb import BatchResult, Verb, batch_result, model_faults
@@ -23,13 +24,14 @@ class Decode(Verb):
     name = "decode"
     help = "images of latent vectors"
     example = "latentlake decode --input latents/latents --model bundle --output decoded"
-    flags = (*MODEL, *LATENTS, *IMAGES, *RUN, *STORES)
+    flags = (*MODEL, *LATENTS, CONDITION_COLUMN, *IMAGES, *RUN, *STORES)
     function = "decode"
     takes_latents = True
     makes_images = True
 
     def __init__(self, config: JobConfig, worker: Worker) -> None:
         self._worker, self._decoder, self._image_outputs = worker, worker.decoder, image_outputs_for(config)
+        self._condition = config.condition
         self.size = worker.runtime.batch_size
 
     def run(self, raw: RawBatch) -> BatchResult:
@@ -38,14 +40,15 @@ class Decode(Verb):
         records = raw.records()
         decoded = self._decoder.decode(records)
         faults, batch_images = dict(decoded.faults), BatchImages(self._image_outputs, records)
-        for group in decoded.groups:
-            self._add(group, batch_images, faults)
+        told = read_conditions(records, self._condition, faults)
+        for group in with_conditions(decoded.groups, told, faults):
+            self._add(group, told, batch_images, faults)
         positions = np.array([p for p in range(len(records)) if p not in faults], np.int64)
         return batch_result(records, positions, faults, None, batch_images)
 
-    def _add(self, group: Group, batch_images: BatchImages, faults: dict[int, Fault]) -> None:
+    def _add(self, group: Group, told: Array | None, batch_images: BatchImages, faults: dict[int, Fault]) -> None:
         failed: Failed = {}
-        output = self._worker.runtime.decode(group.pixels, failed)
+        output = self._worker.runtime.decode(group.pixels, failed, **told_of(told, group.positions))
         # Checked before the conversion: NaN would become an arbitrary pixel.
         finite = np.isfinite(output).all(axis=tuple(range(1, output.ndim)))
         images = to_pixels(output[finite], self._worker.runtime.spec.output_range, np.dtype(np.uint8))

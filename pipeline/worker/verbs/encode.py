@@ -18,12 +18,13 @@ from lake.images.types import Group
 from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
-from pipeline.options.flags import BUCKETS, ERROR_MAP, HASH, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
+from pipeline.options.flags import BUCKETS, CONDITION_COLUMN, ERROR_MAP, HASH, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
 from pipeline.options.latent_flags import MADE, STORED
 from pipeline.options.latent_form import LatentForm
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS
 from pipeline.output.tables import latent_schema
+from pipeline.worker.conditions import read_conditions, told_of, with_conditions
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.make_latents import LatentMaker
 from pipeline.worker.process import Worker
@@ -57,7 +58,18 @@ class Encode(Verb):
     name = "encode"
     help = "latent vectors of every image, as Parquet"
     example = "latentlake encode --input 'shards/*.tfrecord' --model bundle --output latents"
-    flags: ClassVar[tuple[Option, ...]] = (*MODEL, *INPUT, *BUCKETS, VARIANCE, *STORED, *MADE, HASH, *RUN, *STORES)
+    flags: ClassVar[tuple[Option, ...]] = (
+        *MODEL,
+        *INPUT,
+        *BUCKETS,
+        CONDITION_COLUMN,
+        VARIANCE,
+        *STORED,
+        *MADE,
+        HASH,
+        *RUN,
+        *STORES,
+    )
     function = "encode"
     table = LATENTS
     errors = False
@@ -65,7 +77,7 @@ class Encode(Verb):
     def __init__(self, config: JobConfig, worker: Worker) -> None:
         self.worker, self._decoder = worker, worker.decoder
         self.image_outputs = image_outputs_for(config)
-        self.size, self._hashes = worker.runtime.batch_size, config.hashes
+        self.size, self._hashes, self._condition = worker.runtime.batch_size, config.hashes, config.condition
         self._columns = LatentColumns.of(config, worker.runtime.spec.dimension)
         self._maker = LatentMaker(worker.runtime, config.latents or LatentForm(), variance=config.variance)
         self.encoding = self._columns.encoding
@@ -76,28 +88,31 @@ class Encode(Verb):
         records = raw.records()
         decoded = self._decoder.decode(records)
         faults = dict(decoded.faults)
-        parts = [self.compute(group, records) for group in decoded.groups]
+        told = read_conditions(records, self._condition, faults)
+        groups = list(with_conditions(decoded.groups, told, faults))
+        parts = [self.compute(group, records, told) for group in groups]
         made = self._joined(parts)
         # The model's own errors come later and win: their rows are NaN only because nothing was computed.
         faults.update({int(p): NON_FINITE for p in made.positions[~_finite(made.columns)]})
         for part in parts:
             faults.update(part.faults)
-        batch_images = self._batch_images(records, zip(decoded.groups, parts, strict=True), faults)
+        batch_images = self._batch_images(records, zip(groups, parts, strict=True), faults)
         good = without_fault(made.positions, faults)
         hashes = RecordHashes(records).add_all(decoded.groups) if self._hashes else None
         rows, clipped = self._rows(records, made, good, hashes)
         result = batch_result(records, made.positions[good], faults, rows, batch_images, decoded.several)
         return replace(result, clipped=clipped)
 
-    def compute(self, group: Group, records: Records) -> ModelResults:
+    def compute(self, group: Group, records: Records, told: Array | None) -> ModelResults:
         """Run the model on one group of records.
 
         Args:
           group: decoded records of one shape and dtype.
           records: the batch that they are of.
+          told: what a conditional model is told of all of these; None for another model.
         """
         failed: Failed = {}
-        columns = self._maker.columns(group, records, failed)
+        columns = self._maker.columns(group, records, failed, told)
         return ModelResults(positions=group.positions, columns=columns, faults=model_faults(group.positions, failed))
 
     def to_arrow(self, columns: Sequence[Array]) -> tuple[list[pa.Array], int]:
@@ -153,15 +168,15 @@ class Reconstruct(Encode):
     name = "reconstruct"
     help = "reconstructions and latent vectors of every image, with the errors (mse, psnr)"
     example = "latentlake reconstruct --input images/ --model bundle --output scored"
-    flags = (*MODEL, *INPUT, *BUCKETS, *IMAGES, NO_IMAGES, ERROR_MAP, *STORED, HASH, *RUN, *STORES)
+    flags = (*MODEL, *INPUT, *BUCKETS, CONDITION_COLUMN, *IMAGES, NO_IMAGES, ERROR_MAP, *STORED, HASH, *RUN, *STORES)
     function = "reconstruct"
     makes_images = True
     works_without_images = True
     errors = True
 
-    def compute(self, group: Group, records: Records) -> ModelResults:  # noqa: ARG002
+    def compute(self, group: Group, records: Records, told: Array | None) -> ModelResults:  # noqa: ARG002
         failed: Failed = {}
-        made = self.worker.runtime.reconstruct(group.pixels, failed)
+        made = self.worker.runtime.reconstruct(group.pixels, failed, **told_of(told, group.positions))
         return ModelResults(
             positions=group.positions,
             columns=[made.latents, made.mse],

@@ -16,7 +16,8 @@ from pipeline.job import prepare as prepare_module
 from pipeline.job import stage as module
 from pipeline.job.prepare import Job, prepare
 from pipeline.job.stage import begin, stage
-from pipeline.options.job_options import Scope, options_to_json
+from pipeline.options.job_options import Scope
+from pipeline.options.kept_options import options_to_json
 from pipeline.output.job_file import read_job_file, settled_schema
 from pipeline.output.layout import Layout
 from pipeline.output.lease import acquire, release

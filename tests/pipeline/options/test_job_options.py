@@ -16,7 +16,8 @@ from lake.storage import StoreOptions
 from pipeline.cli import parser
 from pipeline.cli.command import job_options, main
 from pipeline.config import Gate
-from pipeline.options.job_options import JobOptions, Scope, make_options, options_from_json, options_to_json
+from pipeline.options.job_options import JobOptions, Scope, make_options
+from pipeline.options.kept_options import options_from_json, options_to_json
 from pipeline.worker.verbs import VERBS
 from tests.pipeline.conftest import run_job
 

@@ -12,7 +12,8 @@ from PIL import Image
 from lake.core.errors import OutputError
 from lake.images.perceptual_hash import perceptual_hashes
 from pipeline.explore.output import Output
-from pipeline.options.job_options import make_options, options_to_json
+from pipeline.options.job_options import make_options
+from pipeline.options.kept_options import options_to_json
 from tests.conftest import Model, Pixels, write_parquet
 from tests.pipeline.conftest import run_job
 
