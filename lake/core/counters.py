@@ -14,13 +14,15 @@ class Counts:
       rejected: records rejected.
       units: units that finished or failed.
       unit_bytes: input bytes of those units, as planned.
-      bytes_read: bytes read from stores, also by units that are still running.
+      running_bytes: input bytes of the units that are still running, as far as their records have come out.
+      bytes_read: bytes read from stores, also ahead of the records that have come out.
     """
 
     read: int = 0
     rejected: int = 0
     units: int = 0
     unit_bytes: int = 0
+    running_bytes: int = 0
     bytes_read: int = 0
 
 
@@ -37,6 +39,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = Lock()
         self._counts = Counts()
+        self._here = threading.local()
 
     def add(self, **more: int) -> None:
         """Increase the named counts.
@@ -44,6 +47,8 @@ class Tally:
         Args:
           more: increments by the name of a field of ``Counts``.
         """
+        if read := more.get("bytes_read"):
+            self._here.bytes_read = self.bytes_read_here + read
         with self._lock:
             self._counts = replace(self._counts, **{k: getattr(self._counts, k) + v for k, v in more.items()})
 
@@ -51,6 +56,12 @@ class Tally:
     def counts(self) -> Counts:
         """The current counts."""
         return self._counts  # a frozen value that is replaced as a whole, so reading needs no lock
+
+    @property
+    def bytes_read_here(self) -> int:
+        """Bytes that this thread has read from stores. A unit is read on a thread of its own."""
+        read: int = getattr(self._here, "bytes_read", 0)
+        return read
 
 
 TALLY = Tally()

@@ -201,6 +201,16 @@ class Reader(ABC):
         """
         return None
 
+    def count(self, shard: Shard) -> int | None:
+        """Number of records, where a footer, a header or an index tells it; None if only reading the shard would.
+
+        Raises:
+          ShardError: the shard is damaged.
+          UnreadableError: the store failed.
+        """
+        rows = self.rows(shard)
+        return None if rows is None else sum(rows)
+
     def identity(self, stat: Stat) -> str:
         """Text that changes when a shard's content does, including files beside it that are read with it."""
         return stat.identity

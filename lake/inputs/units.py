@@ -16,6 +16,7 @@ from lake.inputs.shard_list import Builder, Shards
 SPLIT_BYTES = 256 << 20  # a larger splittable shard is cut into slices of about this size
 GROUP_FILES = 4096  # most files of a group of small files
 GROUP_BYTES = 64 << 20  # most bytes of such a group
+OWN_BYTES = 64 << 10  # what a unit costs besides its records, as bytes of input: milliseconds to open and to publish it
 _GROUP_ENDS = 1024  # one file name in so many, chosen by checksum, ends a group
 
 
@@ -124,6 +125,16 @@ def record_count(unit: Unit) -> int | None:
     if unit.expected is None and FORMATS[unit.format].reader.grouped:
         return len(unit.shards)
     return unit.expected
+
+
+def input_bytes(unit: Unit) -> int:
+    """Bytes of a unit's input. Of a slice it is what a slice has at most, since its share of the shard is not known.
+
+    Args:
+      unit: the unit.
+    """
+    size = total_bytes(unit.shards)
+    return size if unit.stop is None else min(size, SPLIT_BYTES)
 
 
 def total_bytes(shards: Sequence[Shard]) -> int:

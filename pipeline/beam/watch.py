@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from lake.core.counters import Counts
 from lake.core.errors import LatentlakeError
+from lake.inputs.units import input_bytes
 from pipeline.output.finished_units import FinishedUnits
 from pipeline.output.layout import Layout
+from pipeline.output.remaining import Remaining
 from pipeline.output.run_file import read_run_file
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class RemoteJob:
 
     def __init__(self, job: "Job", cluster: "FlinkCluster | None" = None, name: str = "") -> None:
         layout, run = Layout(job.config.output), job.config.run
-        sizes = {unit.id: sum(shard.size for shard in unit.shards) for unit in job.plan.todo}
+        sizes = {unit.id: input_bytes(unit) for unit in job.plan.todo}
         self._finished = FinishedUnits(layout, run, sizes, read_run_file(layout, run).earlier)
         self._cluster, self._name = cluster, name
         self._others = set[str]() if cluster is None else cluster.job_ids()
@@ -42,6 +44,7 @@ class RemoteJob:
         self._said: list[str] = []
         self._broken, self._store_retries = 0, 0
         self._counts = Counts()
+        self._reckoned: tuple[float, Remaining] | None = None  # at the last look, on the clock of time.monotonic
         self._lock, self._stop = threading.Lock(), threading.Event()
         # In the context of the job, which has its store options. A daemon: nobody waits for a store that hangs.
         self._thread = threading.Thread(target=copy_context().run, args=(self._watch,), daemon=True, name="watch")
@@ -66,6 +69,14 @@ class RemoteJob:
         first = self._finished.first
         return None if first is None else time.monotonic() - max(0.0, time.time() - first)
 
+    def remaining(self) -> Remaining | None:
+        """How far the job is, also within the units that have not ended; None before that can be told."""
+        if (reckoned := self._reckoned) is None:
+            return None
+        looked, found = reckoned
+        left = max(0.0, found.seconds - (time.monotonic() - looked))
+        return Remaining(share=1 - (1 - found.share) * left / max(found.seconds, 1e-9), seconds=left)
+
     @property
     def waiting(self) -> str:
         """What goes on before the first unit has ended."""
@@ -85,6 +96,8 @@ class RemoteJob:
             self._ask(self._cluster)
         self._finished.update()
         self._counts = self._finished.counts
+        found = self._finished.remaining(time.time())
+        self._reckoned = None if found is None else (time.monotonic(), found)
         if (retries := self._finished.store_retries) > self._store_retries:
             self._say(f"workers have made {retries:,} requests to the stores again, since they failed")
             self._store_retries = retries

@@ -6,8 +6,8 @@ import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lake.cli.interrupt import INTERRUPTED, hearing_interrupts
 from lake.cli.options import given, store_options
@@ -18,12 +18,11 @@ from model.cli.main import run as run_model
 from model.cli.parser import MODEL_COMMANDS
 from pipeline.cli.explore import EXPLORE, explore
 from pipeline.cli.parser import check_beam_arguments, parse
-from pipeline.cli.terminal import LineFormatter, line_of, print_error
+from pipeline.cli.terminal import LineFormatter, print_error
 from pipeline.config import Gate
 from pipeline.options.job_options import JobOptions, Scope, make_options
 
 if TYPE_CHECKING:
-    from pipeline.job.prepare import Job
     from pipeline.output.verify import VerifyReport
 
 
@@ -89,48 +88,13 @@ def _launch(job: JobOptions, options: Namespace, beam_arguments: Sequence[str]) 
 
 
 def _plan(options: Namespace, beam_arguments: Sequence[str]) -> int:
-    from pipeline.cli.summary import describe_passed_over
-    from pipeline.job.prepare import prepare
+    from pipeline.cli.plan_text import describe_plan, plan_value
 
     if beam_arguments:
         raise UsageError(f"plan runs nothing, so it takes no option of Beam ({beam_arguments[0]})")
-    job = prepare(job_options(options, options.verb))
-    value = _plan_value(job)
-    if options.json:
-        _print(json.dumps(value, indent=2))
-        return 0
-    lines = [
-        f"{_shards(value)} below {value['root']}, {value['units']} units",
-        f"to do: {value['todo']} units, {value['todo_bytes']:,} bytes; done: {value['done']} units",
-        *(f"  {unit}" for unit in value["first"]),
-        *describe_passed_over(value["passed_over"]),
-    ]
-    _print("\n".join(map(line_of, lines)))
+    value = plan_value(job_options(options, options.verb))
+    _print(json.dumps(value, indent=2) if options.json else describe_plan(value))
     return 0
-
-
-def _shards(value: Mapping[str, Any]) -> str:
-    """Number and format of the shards, for a person."""
-    if "formats" not in value:
-        return f"{value['shards']} {value['format']} shards"
-    counts = ", ".join(f"{count} {format}" for format, count in value["formats"].items())
-    return f"{value['shards']} shards ({counts})"
-
-
-def _plan_value(job: "Job") -> dict[str, Any]:
-    return {
-        "root": job.found.root,
-        "format": job.found.format,
-        "shards": len(job.found.shards),
-        **({"formats": {name: len(some) for name, some in job.found.mixed.items()}} if job.found.mixed else {}),
-        "passed_over": job.run.passed_over,
-        "units": len(job.plan.units),
-        "todo": len(job.plan.todo),
-        "todo_bytes": job.plan.todo_bytes,
-        "done": len(job.plan.units) - len(job.plan.todo),
-        "first": [unit.id for unit in job.plan.todo[:10]],
-        "options": job.config.options(),
-    }
 
 
 def _verify(options: Namespace, beam_arguments: Sequence[str]) -> int:

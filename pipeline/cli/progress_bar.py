@@ -1,30 +1,28 @@
 """The progress of a job on stderr: a bar on a terminal, otherwise a line every 30 seconds."""
 
-import locale
-import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from lake.core.counters import TALLY, Counts
-from lake.core.errors import LatentlakeError
-from lake.core.records import Unit
-from lake.formats import FORMATS
-from lake.inputs.units import record_count
-from pipeline.cli.terminal import clock, line_of
+from lake.inputs.units import OWN_BYTES
+from pipeline.cli.progress_text import Shown, bar_line, blocks_of_terminal, fitting, words_line
+from pipeline.cli.terminal import line_of
+from pipeline.job.record_counts import total_records
+from pipeline.output.remaining import Remaining
 
 if TYPE_CHECKING:
     from pipeline.job.prepare import Job
 
-_BARS = (24, 10)  # characters of the bar, where there is room
 _FRAME = 0.2  # seconds between two updates of the bar
 _LINE = 30.0  # seconds between two log lines
 _COLUMNS = 80  # of a terminal that does not say how many it has
 _DUMB = ("", "dumb", "unknown")  # terminals that know no escapes, by $TERM
-_FOOTERS = 1000  # most shards whose footers are read to count their records
+_SURE = 1.0  # seconds before which a rate says nothing
+_MOST = 0.99  # share of a job of which a unit has yet to end
 
 
 class JobCounts(Protocol):
@@ -42,6 +40,9 @@ class JobCounts(Protocol):
     def waiting(self) -> str:
         """What goes on before the first record."""
 
+    def remaining(self) -> Remaining | None:
+        """How far the job is, where the counts do not tell it; else None."""
+
     def news(self) -> Iterable[str]:
         """What is to be said once, since the last call."""
 
@@ -55,6 +56,9 @@ class ThisProcess:
     @property
     def counts(self) -> Counts:
         return TALLY.counts
+
+    def remaining(self) -> Remaining | None:
+        return None
 
     def news(self) -> Iterable[str]:
         return ()
@@ -74,13 +78,13 @@ class Progress:
     def __init__(self, job: "Job", source: JobCounts = _HERE) -> None:
         self._source = source
         self._plan = job.plan
-        self._bytes = max(1, job.plan.todo_bytes)
-        self._stored = self._bytes  # the same, with each shard once
         self._units = len(job.plan.todo)
+        self._work = max(1, job.plan.todo_bytes + self._units * OWN_BYTES)
         self._records: int | None = None
         self._before = source.counts
         self._started = time.monotonic()
-        self._first: float | None = None  # when the first record came out
+        # When the first record came out, and what was done by then: records, and the share of all work.
+        self._first: tuple[float, int, float] | None = None
         self._live = sys.stderr.isatty() and os.environ.get("TERM", "") not in _DUMB
         # A duplicate of stderr's descriptor. While TensorFlow is imported, stderr itself is redirected to hide the
         # messages of native code.
@@ -105,7 +109,8 @@ class Progress:
         while not self._stop.wait(_FRAME):
             self._print_news()
             if self._live:
-                # One column stays free: a terminal may wrap when its last one is written.
+                # One column stays free: a terminal may wrap when its last one is written. The width is asked for each
+                # time, for it changes.
                 line = self.line(time.monotonic(), _width(self._out.fileno()) - 1)
                 print(f"\r{line}\x1b[K", end="", file=self._out, flush=True)
             elif time.monotonic() - shown >= _LINE:
@@ -120,83 +125,63 @@ class Progress:
 
     def count_records(self) -> None:
         """Count the records that are to be read, where that is known without reading the shards."""
-        self._stored = max(1, self._bytes - _counted_again(self._plan.todo))
-        self._records = _records_of(self._plan.todo)
+        self._records = total_records(self._plan.todo)
 
-    def line(self, now: float, width: int | None = None) -> str:
+    def line(self, now: float, width: int | None = None, blocks: str | None = None) -> str:
         """Return the progress as one line.
 
         Args:
           now: time on the clock of ``time.monotonic``.
           width: most characters of the line; None for a line of a log, which has no bar.
+          blocks: what the bar is made of; None for what the terminal shows.
         """
-        counts = self._source.counts
-        read = counts.read - self._before.read
-        if not read:
+        if (shown := self.shown(now)) is None:
             seconds = f"{now - self._started:.0f} s"
-            return _fitting([f"{self._source.waiting}, {seconds}", f"loading, {seconds}"], width)
-        self._first = self._source.first or (now if self._first is None else self._first)
-        share = self._share(counts)
-        return _fitting(self._forms(read, counts, share, now, bars=width is not None), width)
+            return fitting([f"{self._source.waiting}, {seconds}", f"loading, {seconds}"], width)
+        return words_line(shown) if width is None else bar_line(shown, width, blocks or blocks_of_terminal())
 
-    def _forms(self, read: int, counts: Counts, share: float, now: float, *, bars: bool) -> Iterator[str]:
-        """Yield the line in all its forms, from the longest to the shortest."""
-        percent, left, rate = f"{math.floor(share * 100):3d}%", self._left(share, now), self._rate(read, now)
-        records, rejects = f"{read:,} records", f"{counts.rejected - self._before.rejected:,} rejects"
-        units = f"{counts.units - self._before.units}/{self._units} units"
-        for size in _BARS if bars else ():
-            yield _joined(f"{_bar(share, size)} {percent}", records, rate, rejects, units, left)
-        yield _joined(percent, records, rate, rejects, units, left)
-        yield _joined(percent, records, rate, rejects, left)
-        yield _joined(percent, records, rate, left)
-        yield _joined(percent, records, left)
-        yield _joined(percent, left)
-        yield percent
+    def shown(self, now: float) -> Shown | None:
+        """Return what there is to be shown; None before the first record.
+
+        Args:
+          now: time on the clock of ``time.monotonic``.
+        """
+        counts, remaining = self._source.counts, self._source.remaining()
+        if counts.read == self._before.read and remaining is None:
+            return None
+        read, ended = counts.read - self._before.read, counts.units - self._before.units
+        share = 1.0 if ended >= self._units else min(_MOST, remaining.share if remaining else self._share(counts))
+        rate, left = self._pace(read, share, now)
+        return Shown(
+            share=share,
+            read=read,
+            of=self._records,
+            rejects=counts.rejected - self._before.rejected,
+            units=ended,
+            all_units=self._units,
+            rate=rate,
+            left=remaining.seconds if remaining and share < 1 else left,
+        )
 
     def _share(self, counts: Counts) -> float:
-        """Return what part of the work is done, 1 only when every unit has finished."""
-        if counts.units - self._before.units >= self._units:
-            return 1.0
+        """Return what part of the work is done: of the records where their number is known, else of the bytes."""
         if self._records:
-            return min((counts.read - self._before.read) / self._records, 0.99)
-        # Bytes are read ahead of the records they hold, and some columns are never read, so bytes are only an estimate;
-        # sizes of finished units are exact but late.
-        finished = (counts.unit_bytes - self._before.unit_bytes) / self._bytes
-        return min(max(finished, (counts.bytes_read - self._before.bytes_read) / self._stored), 0.99)
+            return (counts.read - self._before.read) / self._records
+        ended = counts.unit_bytes - self._before.unit_bytes + (counts.units - self._before.units) * OWN_BYTES
+        return (ended + counts.running_bytes - self._before.running_bytes) / self._work
 
-    def _rate(self, read: int, now: float) -> str:
-        if self._first is None or now - self._first < 1:
-            return ""
-        rate = read / (now - self._first)
-        if rate >= 10:
-            return f"{rate:,.0f}/s"
-        return f"{rate:.1f}/s" if rate >= 0.1 else f"{rate * 60:.1f}/min"
-
-    def _left(self, share: float, now: float) -> str:
-        if self._first is None or not 0 < share < 1 or now - self._first < 1:
-            return ""
-        # While there is work to do, some time is left.
-        return f"{clock(max(1, (now - self._first) * (1 - share) / share))} left"
-
-
-def _fitting(forms: Iterable[str], width: int | None) -> str:
-    """Return the first form that fits, else what fits of the last."""
-    form = ""
-    for form in forms:
-        if width is None or len(form) <= width:
-            return form
-    return form[: max(0, width or 0)]
-
-
-def _joined(*parts: str) -> str:
-    return "  ".join(part for part in parts if part)
-
-
-def _bar(share: float, size: int) -> str:
-    # Not the encoding of stderr: Python writes UTF-8 also where the terminal is told to show ASCII only (LC_ALL=C).
-    full, empty = ("█", "░") if locale.getencoding().lower().replace("-", "") == "utf8" else ("#", "-")
-    filled = int(share * size)
-    return full * filled + empty * (size - filled)
+    def _pace(self, read: int, share: float, now: float) -> tuple[float | None, float | None]:
+        """Records a second and seconds left; None in the first second, and where nothing is left."""
+        if self._first is None:
+            known = self._source.first
+            self._first = (now, read, share) if known is None else (known, 0, 0.0)
+        began, read_then, share_then = self._first
+        if (elapsed := now - began) < _SURE:
+            return None, None
+        # A first batch comes at once with the first look. It took no time since, so it does not count.
+        gained = share - share_then or share
+        left = elapsed * (1 - share) / gained if 0 < share < 1 and gained > 0 else None
+        return (read - read_then or read) / elapsed, left
 
 
 def _width(descriptor: int) -> int:
@@ -204,37 +189,3 @@ def _width(descriptor: int) -> int:
         return os.get_terminal_size(descriptor).columns or _COLUMNS
     except OSError:
         return _COLUMNS
-
-
-def _counted_again(units: Iterable[Unit]) -> int:
-    """Return the bytes that a plan counts more than once: each slice of a shard counts the whole shard."""
-    seen, again = set[str](), 0
-    for unit in units:
-        if unit.stop is not None and unit.shards:
-            (shard,) = unit.shards
-            again += shard.size if shard.uri in seen else 0
-            seen.add(shard.uri)
-    return again
-
-
-def _records_of(units: Iterable[Unit]) -> int | None:
-    """Count the records of some units; None if that is not known."""
-    total, footers = 0, _FOOTERS
-    for unit in units:
-        count = None if unit.retry_rejects else _count(unit, footers=footers > 0)
-        footers -= unit.stop is None
-        if count is None:
-            return None
-        total += count
-    return total
-
-
-def _count(unit: Unit, *, footers: bool) -> int | None:
-    # On a store a footer takes requests.
-    if (count := record_count(unit)) is not None or not footers or "://" in unit.shards[0].uri:
-        return count
-    try:
-        rows = FORMATS[unit.format].reader.rows(unit.shards[0])
-    except (LatentlakeError, OSError):  # the unit will say so
-        return None
-    return None if rows is None else sum(rows)

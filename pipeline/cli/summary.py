@@ -6,11 +6,10 @@ from typing import Any
 from lake.core.printable import printable
 from lake.formats import MIXED
 from lake.inputs.passed_over import listed
-from pipeline.cli.terminal import line_of
+from pipeline.cli.terminal import counted, line_of, size_text
 from pipeline.worker.verbs import VERBS
 
 _TEXT = 1000  # most characters of an example and of an error
-_SIZES = ((10**3, "kB"), (10**6, "MB"), (10**9, "GB"))  # bytes
 
 
 def describe(summary: Mapping[str, Any]) -> str:
@@ -26,11 +25,11 @@ def describe(summary: Mapping[str, Any]) -> str:
     lines += describe_passed_over(run["passed_over"])
     if several := run.get("several_pages"):
         what = "a file" if several == 1 else "files"
-        lines.append(f"  the first page of {what} with several (--pages): {_counted(several, 'result')}")
+        lines.append(f"  the first page of {what} with several (--pages): {counted(several, 'result')}")
     if clipped := run.get("clipped"):
-        lines.append(f"  clipped to the range of their type (--latent-type): {_counted(clipped, 'number')} of latents")
+        lines.append(f"  clipped to the range of their type (--latent-type): {counted(clipped, 'number')} of latents")
     if run["store_retries"]:
-        lines.append(f"  made again, since they failed: {_counted(run['store_retries'], 'request')} to the stores")
+        lines.append(f"  made again, since they failed: {counted(run['store_retries'], 'request')} to the stores")
     return "\n".join(map(line_of, lines + _open(summary)))
 
 
@@ -60,7 +59,7 @@ def _submitted(summary: Mapping[str, Any]) -> str:
     submitted, output = summary["submitted"], summary["output"]
     job = f" as {submitted['job']}" if submitted["job"] else ""
     lines = [
-        f"submitted: run {submitted['run']}, {_counted(submitted['units'], 'unit')}, to {submitted['runner']}{job}",
+        f"submitted: run {submitted['run']}, {counted(submitted['units'], 'unit')}, to {submitted['runner']}{job}",
         *([f"its page: {page}"] if (page := submitted.get("page")) else []),
         f"its pipeline ends with {output}/_SUCCESS, or fails and says why; how far it is: latentlake status {output}",
     ]
@@ -72,7 +71,7 @@ def _run_line(run: Mapping[str, Any]) -> str:
         units = "the one unit is" if run["kept_units"] == 1 else f"all {run['kept_units']:,} units are"
         return f"nothing to do: {units} done and unchanged"
     kept = f", {run['kept_units']:,} kept" if run["kept_units"] else ""
-    units, records = _counted(run["units"], "unit"), _counted(run["read"], "record")
+    units, records = counted(run["units"], "unit"), counted(run["read"], "record")
     # Counts are of whole units. A retry copies most records of a unit, so its rate would say nothing.
     what = f"tried again: {units} of {records}" if run.get("retry") else f"{records} in {units}"
     rate = "" if run.get("retry") else _rate(run)
@@ -80,19 +79,7 @@ def _run_line(run: Mapping[str, Any]) -> str:
 
 
 def _outcome(run: Mapping[str, Any]) -> str:
-    return f"{_counted(run['results'], 'result')}, {_counted(run['rejects'], 'reject')}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def _size(count: int) -> str:
-    """Format a number of bytes in the largest unit that leaves 1 or more, up to GB."""
-    if count < 1000:
-        return _counted(count, "byte")
-    unit, name = next(((unit, name) for unit, name in _SIZES if round(count / unit, 1) < 1000), _SIZES[-1])
-    return f"{count / unit:,.1f} {name}"
+    return f"{counted(run['results'], 'result')}, {counted(run['rejects'], 'reject')}"
 
 
 def _rate(run: Mapping[str, Any]) -> str:
@@ -106,8 +93,8 @@ def _total_line(summary: Mapping[str, Any]) -> str:
     total = summary["total"]
     state = "complete" if summary["complete"] else "NOT complete"
     return (
-        f"{summary['output']}: {state}, {_counted(total['units'], 'unit')}, {_counted(total['results'], 'result')}, "
-        f"{_size(total['output_bytes'])}"
+        f"{summary['output']}: {state}, {counted(total['units'], 'unit')}, {counted(total['results'], 'result')}, "
+        f"{size_text(total['output_bytes'])}"
     )
 
 
@@ -127,7 +114,7 @@ def _example(example: Mapping[str, Any]) -> str:
 def _failed(summary: Mapping[str, Any]) -> list[str]:
     lines = [f"  failed: {printable(failed['error'], _TEXT)}" for failed in summary["failed"]]
     more = summary["run"]["failed_units"] - len(lines)
-    return lines + ([f"  and {_counted(more, 'more failed unit')}"] if more > 0 else [])
+    return lines + ([f"  and {counted(more, 'more failed unit')}"] if more > 0 else [])
 
 
 def _open(summary: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from lake.core.printable import printable
 from lake.storage.redact import without_users
 
 _MOST = 2000  # characters of an error or of a line
+_SIZES = ((10**3, "kB"), (10**6, "MB"), (10**9, "GB"))  # bytes
 
 
 def line_of(text: str) -> str:
@@ -17,6 +18,27 @@ def line_of(text: str) -> str:
     's3://bucket/a\\n: no such key'
     """
     return printable(without_users(text), _MOST)
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "shard"), counted(1200, "shard")
+    ('1 shard', '1,200 shards')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes in the largest unit that leaves 1 or more, up to GB.
+
+    >>> size_text(999), size_text(73_400_000)
+    ('999 bytes', '73.4 MB')
+    """
+    if count < 1000:
+        return counted(count, "byte")
+    unit, name = next(((unit, name) for unit, name in _SIZES if round(count / unit, 1) < 1000), _SIZES[-1])
+    return f"{count / unit:,.1f} {name}"
 
 
 def clock(seconds: float) -> str:

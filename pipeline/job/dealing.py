@@ -5,10 +5,7 @@ from heapq import heapify, heapreplace
 from itertools import zip_longest
 
 from lake.core.records import Unit
-from lake.inputs.units import SPLIT_BYTES, total_bytes
-
-# What a unit costs besides its records, as bytes of input: milliseconds to open its shard and publish its files.
-_OF_ITS_OWN = 64 << 10
+from lake.inputs.units import OWN_BYTES, input_bytes
 
 
 def work_of(unit: Unit) -> int:
@@ -17,8 +14,7 @@ def work_of(unit: Unit) -> int:
     Args:
       unit: the unit.
     """
-    size = total_bytes(unit.shards)
-    return _OF_ITS_OWN + (size if unit.stop is None else min(size, SPLIT_BYTES))
+    return OWN_BYTES + input_bytes(unit)
 
 
 def largest_first(units: Sequence[Unit]) -> list[Unit]:

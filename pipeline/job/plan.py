@@ -11,7 +11,7 @@ from lake.inputs.discover import Found
 from lake.inputs.expected import Expected
 from lake.inputs.reference import CleanShards, with_clean
 from lake.inputs.sampled import sampled_units
-from lake.inputs.units import make_units, record_count, split_path, stem, strip_slice, total_bytes
+from lake.inputs.units import input_bytes, make_units, record_count, split_path, stem, strip_slice
 from pipeline.config import JobConfig, options_digest
 from pipeline.options.job_options import Scope
 from pipeline.output.companions import with_companions
@@ -32,16 +32,18 @@ class Plan:
       todo: the units to run: new ones, and those whose input or options have changed.
       obsolete: ids of finished units that the commit drops: their shards are now cut into other units, were made with
         other options, or were pruned.
+      vanished: ids of finished units whose shards the input no longer has; those among ``obsolete`` are dropped.
     """
 
     units: Sequence[Unit]
     todo: Sequence[Unit]
     obsolete: Sequence[str]
+    vanished: Sequence[str] = ()
 
     @property
     def todo_bytes(self) -> int:
         """Size of the input that is to be read, in bytes."""
-        return sum(total_bytes(unit.shards) for unit in self.todo)
+        return sum(map(input_bytes, self.todo))
 
 
 def make_plan(
@@ -67,12 +69,12 @@ def make_plan(
     """
     if config.sampling is not None:
         units = list(sampled_units(config.sampling.count))
-        obsolete = sorted(receipts.keys() - {unit.id for unit in units})
+        obsolete, vanished = sorted(receipts.keys() - {unit.id for unit in units}), list[str]()
     else:
         # A shard that is copied becomes one object, so it cannot be cut into slices; nor can one with a reference,
         # because the two are read side by side from their first records.
         units = list(make_units(found, whole=config.columns.whole or config.reference is not None))
-        obsolete = _obsolete(units, found, receipts, config, scope)
+        obsolete, vanished = _obsolete(units, found, receipts, config, scope)
     if clean is not None:
         units = [with_clean(unit, clean) for unit in units]
     if config.images is not None and config.images.rewrite:
@@ -82,7 +84,7 @@ def make_plan(
     # Outputs are named after units, so two of one name would replace each other's files.
     _check_names(units)
     todo = [task for unit in units if (task := _todo(unit, config, receipts.get(unit.id), scope))]
-    return Plan(units=units, todo=todo, obsolete=obsolete)
+    return Plan(units=units, todo=todo, obsolete=obsolete, vanished=vanished)
 
 
 def reject_limit(plan: Plan, receipts: Mapping[str, Receipt], most: float, expected: int | None) -> int | None:
@@ -117,23 +119,22 @@ def _todo(unit: Unit, config: JobConfig, receipt: Receipt | None, scope: Scope) 
 
 def _obsolete(
     units: Iterable[Unit], found: Found, receipts: Mapping[str, Receipt], config: JobConfig, scope: Scope
-) -> list[str]:
-    """Return the ids of finished units that must not stay in the output.
+) -> tuple[list[str], list[str]]:
+    """Return the ids of finished units that must not stay in the output, and of those whose shards have vanished.
 
-    Those are units whose records other units hold now. Of units whose shards have vanished, they are those that are
+    The first are units whose records other units hold now. Of units whose shards have vanished, they are those that are
     pruned or that were made with other options. The results of other vanished shards stay.
     """
     # Finished units that the input no longer has.
     gone = receipts.keys() - {unit.id for unit in units}
-    if scope.prune:
-        return sorted(gone)
     # An output holds results of one set of options only.
     others = {unit for unit in gone if receipts[unit].options != options_digest(config)}
     # Groups of small files are called part-00000 and so on. Their borders move when a directory gains or loses files.
     covered = {split_path(unit.id)[0] for unit in units if FORMATS[unit.format].reader.grouped} if gone else set()
     moved = {unit for unit in gone if _PART.fullmatch(split_path(unit)[1]) and split_path(unit)[0] in covered}
     stems = set(_stems(found)) if gone else set()
-    return sorted(others | moved | {unit for unit in gone if unit in stems or strip_slice(unit) in stems})
+    cut_anew = moved | {unit for unit in gone if unit in stems or strip_slice(unit) in stems}
+    return sorted(gone if scope.prune else others | cut_anew), sorted(gone - cut_anew)
 
 
 def _stems(found: Found) -> Iterator[str]:

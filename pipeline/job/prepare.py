@@ -35,6 +35,7 @@ from pipeline.output.job_file import (
     read_job_file,
 )
 from pipeline.output.layout import LATENTS, Layout
+from pipeline.output.receipts import Receipt
 from pipeline.output.recovery import Leavings, Recovered, find_leavings, known_state
 from pipeline.worker.image_outputs import image_outputs_for
 from pipeline.worker.verbs import VERBS
@@ -105,6 +106,11 @@ def prepare(options: JobOptions, run: str | None = None) -> Job:
       VerifyError: the output's own state is damaged.
       HeldError: ``run`` is given, and a later run has been there meanwhile.
     """
+    return prepare_knowing(options, run)[0]
+
+
+def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, dict[str, Receipt]]:
+    """Prepare a job as ``prepare``, and also return the receipts of the units that are done, by unit."""
     started = time.time()
     configure(options.stores)
     for uri in (*options.input, *(options.reference or ()), options.model, options.output):
@@ -136,7 +142,7 @@ def prepare(options: JobOptions, run: str | None = None) -> Job:
         check_sample(plan.units, config, all_may_fail=most >= 1)
     if not config.retry:
         config = replace(config, reject_limit=reject_limit(plan, receipts, most, expected.total if expected else None))
-    return Job(
+    job = Job(
         options=options,
         config=config,
         run=Run(
@@ -157,6 +163,7 @@ def prepare(options: JobOptions, run: str | None = None) -> Job:
         state=state,
         recovered=recovered,
     )
+    return job, receipts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

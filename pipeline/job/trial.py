@@ -1,7 +1,8 @@
 """Try some records at launch: a model that does not fit its input would reject the whole lake, hours later."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -84,6 +85,41 @@ def check_sample(units: Sequence[Unit], config: JobConfig, *, all_may_fail: bool
     dim = [record for record in bright if record.dim]
     if len(dim) * 2 > len(bright):
         raise InputError(f"{dim[0].where}: integers that become floating pixels, with {dim[0].dim}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriedRecords:
+    """What some records of an input turned out to be.
+
+    Attributes:
+      units: from how many units they are.
+      records: how many were tried.
+      rejects: by reason, how many of them would be rejected, the most frequent first.
+      examples: by reason, one of them, and what is wrong with it.
+    """
+
+    units: int
+    records: int
+    rejects: Mapping[str, int]
+    examples: Mapping[str, str]
+
+
+def try_records(units: Sequence[Unit], config: JobConfig) -> TriedRecords:
+    """Decode up to 64 records of up to 8 units, spread over the input, and tell what they are.
+
+    Args:
+      units: all units of the input, done or not.
+      config: the job.
+    """
+    tried = [*_sample(units, config)] if config.sampling is None else []
+    faults = [(str(record.fault.reason), record) for record in tried if record.fault]
+    examples = {reason: f"{record.where}: {record.fault.detail}" for reason, record in reversed(faults) if record.fault}
+    return TriedRecords(
+        units=min(_UNITS, len(units)),
+        records=len(tried),
+        rejects=dict(Counter(reason for reason, _ in faults).most_common()),
+        examples=examples,
+    )
 
 
 def _refusal(tried: Sequence[_Tried]) -> str:

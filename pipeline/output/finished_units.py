@@ -1,10 +1,14 @@
 """How far the units of a run are, told from the names of their receipts, and from the content of some."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from lake.core.counters import Counts
+from lake.inputs.units import OWN_BYTES
 from pipeline.output.layout import Layout
 from pipeline.output.receipts import Receipt, listed_failures, listed_receipts, read_each
+from pipeline.output.remaining import Remaining, reckon
+from pipeline.output.unit_reports import UnitReport, read_reports
 
 _SAMPLE = 1000  # most receipts that are read; of more, records are reckoned from as many
 
@@ -32,6 +36,7 @@ class FinishedUnits:
     ) -> None:
         self._layout, self._run, self._sizes, self._earlier, self._most = layout, run, sizes, earlier, most
         self._read: dict[str, Receipt] = {}
+        self._running: dict[str, UnitReport] = {}  # of units that are under way
         self.done: set[str] = set()
         self.failed: set[str] = set()
 
@@ -43,6 +48,8 @@ class FinishedUnits:
         self.failed -= self.done
         chosen = _spread(sorted(self.done & listed.keys() - self._read.keys()), self._most - len(self._read))
         self._read |= read_each({unit: self._layout.receipt(unit) for unit in chosen})
+        reports, still_open = read_reports(self._layout, self._run), self._sizes.keys() - self.done - self.failed
+        self._running = {unit: said for unit, said in reports.items() if unit in still_open}
 
     @property
     def exact(self) -> bool:
@@ -65,6 +72,16 @@ class FinishedUnits:
             unit_bytes=self._bytes(self.done) + self._bytes(self.failed),
         )
 
+    def remaining(self, now: float) -> Remaining | None:
+        """How far the run is, also within the units that have not ended; None before that can be told.
+
+        Args:
+          now: in seconds since the epoch.
+        """
+        began = self.first or min((report.at - report.seconds for report in self._running.values()), default=now)
+        running = {unit: (said.done_by(now), now - said.at + said.seconds) for unit, said in self._running.items()}
+        return reckon(self._work, self.done | self.failed, running, now - began)
+
     @property
     def store_retries(self) -> int:
         """Requests to stores that workers repeated, by the receipts that were read."""
@@ -73,6 +90,10 @@ class FinishedUnits:
     def failures(self, most: int) -> dict[str, Receipt]:
         """Read the receipts of failed units, in order of their names, the first so many."""
         return read_each({unit: self._layout.failure(self._run, unit) for unit in sorted(self.failed)[:most]})
+
+    @cached_property
+    def _work(self) -> dict[str, float]:
+        return {unit: float(OWN_BYTES + size) for unit, size in self._sizes.items()}
 
     def _scale(self) -> float:
         if self.exact or not self._read:

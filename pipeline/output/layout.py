@@ -136,6 +136,10 @@ class Layout:
         """Return the URI of the mark of a unit that a run has begun."""
         return join(self.plan(run), "begun", f"{name}.json")
 
+    def running(self, run: str) -> str:
+        """Return the URI of the directory where a run's long units say how far they are."""
+        return join(self.plan(run), "running")
+
     def stop(self, run: str) -> str:
         """Return the URI of the file that says why a run has ended before its units were done."""
         return join(self.plan(run), "stop.json")

@@ -51,7 +51,7 @@ def find_marks(layout: Layout, run: str) -> Mapping[str, str]:
     Returns:
       The URI of each, by its name.
     """
-    return {name: uri for owner, name, uri in _all_marks(layout, layout.plan(run)) if owner == run}
+    return {name: uri for _, name, uri in _all_marks(layout, f"{layout.plan(run)}/begun")}
 
 
 def read_starts(uri: str) -> int:

@@ -11,6 +11,7 @@ import google_crc32c
 from lake.core import sealed_json
 from lake.core.errors import LatentlakeError
 from lake.core.records import Shard, Unit
+from lake.inputs.units import input_bytes
 from lake.storage import Guard, StoreOptions, configure, put, store_for
 from pipeline.output.state_file import read_state_file
 from pipeline.output.state_values import Rule, check_fields, list_of, natural, optional, relative, truth, utf8
@@ -112,8 +113,7 @@ def read_sizes(part: str) -> dict[str, int]:
     Raises:
       LatentlakeError: as of ``read_units``.
     """
-    units = (json.loads(text) for text in _texts(part))
-    return {unit["id"]: sum(shard["size"] for shard in unit["shards"]) for unit in units}
+    return {unit.id: input_bytes(unit) for unit in map(_unit, _texts(part))}
 
 
 def _texts(part: str) -> Iterator[bytes]:
@@ -137,5 +137,9 @@ def _check(text: bytes, part: str) -> None:
 
 def unpack_unit(data: bytes) -> Unit:
     """Decode a unit that ``read_units`` yielded."""
-    value = json.loads(zlib.decompress(data))
+    return _unit(zlib.decompress(data))
+
+
+def _unit(text: bytes) -> Unit:
+    value = json.loads(text)
     return Unit(**{**value, **{name: tuple(Shard(**shard) for shard in value[name]) for name in _SHARDS}})

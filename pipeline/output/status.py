@@ -90,7 +90,8 @@ class Status:
       rejects: rejected ones of these.
       exact: whether these two are counted; else they are reckoned from a thousand receipts.
       rate: records of finished units for each second since the first result; None if that is not known yet.
-      seconds_left: reckoned from the bytes of units that have ended; None if that is not known yet.
+      seconds_left: reckoned from the bytes of units and the time that those took which have ended; None if that is not
+        known yet.
       refused: why the output is not complete although its run has ended, or why that run comes to its end.
     """
 
@@ -263,7 +264,7 @@ def _under_way(layout: Layout, run: str, names: set[str], states: Sequence[State
     finished.update()
     counts, now = finished.counts, time.time()
     share = counts.unit_bytes / total if (total := sum(sizes.values())) else counts.units / max(plan.todo, 1)
-    speed = _speed(counts.read, share, finished.first, now) if states[0] == State.RUNNING else {}
+    speed = _speed(finished, share, now) if states[0] == State.RUNNING else {}
     return Status(
         output=layout.output,
         state=states[counts.units >= plan.todo],
@@ -284,10 +285,12 @@ def _under_way(layout: Layout, run: str, names: set[str], states: Sequence[State
     )
 
 
-def _speed(read: int, share: float, first: float | None, now: float) -> dict[str, Any]:
+def _speed(finished: FinishedUnits, share: float, now: float) -> dict[str, Any]:
     """Rate and time left, as arguments of ``Status``; nothing before the first second of results."""
-    elapsed = 0.0 if first is None else now - first
+    elapsed = 0.0 if finished.first is None else now - finished.first
     if elapsed < 1:
         return {}
-    left = {"seconds_left": elapsed * (1 - share) / share} if share > 0 else {}
-    return {"rate": read / elapsed, **left}
+    rate = {"rate": finished.counts.read / elapsed}
+    if (remaining := finished.remaining(now)) is not None:
+        return {**rate, "seconds_left": remaining.seconds}
+    return {**rate, "seconds_left": elapsed * (1 - share) / share} if share > 0 else rate

@@ -10,6 +10,7 @@ from lake.core.ordered_map import ordered_map
 from lake.core.printable import printable
 from lake.core.records import Unit
 from lake.core.retry import retry
+from lake.inputs.units import input_bytes
 from lake.storage import configure
 from pipeline.config import JobConfig, fingerprint, options_digest
 from pipeline.output.finished import finished_before
@@ -20,6 +21,7 @@ from pipeline.worker.process import Worker, unit_slot, worker_for
 from pipeline.worker.suspects import run_watched
 from pipeline.worker.unit_input import read_unit
 from pipeline.worker.unit_outputs import UnitOutputs
+from pipeline.worker.unit_progress import UnitProgress
 from pipeline.worker.verbs import verb_for
 
 _LOG = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ def run_unit(unit: Unit, config: JobConfig) -> Receipt:
             receipt = run_watched(unit, config, run_anew) if config.marks else run_anew(unit, config)
     if receipt.error is not None:
         _show_failure(config, receipt)
-    TALLY.add(units=1, unit_bytes=sum(shard.size for shard in unit.shards))
+    TALLY.add(units=1, unit_bytes=input_bytes(unit))
     return receipt
 
 
@@ -119,11 +121,13 @@ def _run(unit: Unit, config: JobConfig, worker: Worker, attempt: int) -> Receipt
     config = config.of(unit.format)
     verb = verb_for(config, worker)
     outputs = UnitOutputs(unit, config, verb)
-    batches = read_unit(unit, config, verb, worker.runtime.spec.dimension, attempt)
+    progress = UnitProgress(unit, config)
+    batches = progress.noting(read_unit(unit, config, verb, worker.runtime.spec.dimension, attempt))
     try:
         outputs.begin()
         for result in ordered_map(worker.pool, verb.run, batches, worker.ahead):
             outputs.write(result)
+            progress.batch_done()
             # A lost lease stops the unit here.
             HEARTBEAT.renew_if_due(config.output, config.run)
         receipt = outputs.publish(started)
@@ -133,3 +137,5 @@ def _run(unit: Unit, config: JobConfig, worker: Worker, attempt: int) -> Receipt
         # Also for an interruption: a partial Parquet file would be readable, and must not be published.
         outputs.abort()
         raise
+    finally:
+        progress.end()

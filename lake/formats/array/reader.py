@@ -106,6 +106,12 @@ class ArrayReader(Reader):
         whole, rest = divmod(layout.rows, part)
         return (part,) * whole + (rest,) * (rest > 0)
 
+    def count(self, shard: Shard) -> int | None:
+        """Rows of the array of images, by its header; of an archive of that with one of the usual names."""
+        with ExitStack() as stack:
+            found = members(shard, stack)
+            return found[image_of(shard, found, ColumnSelection())]().layout.rows
+
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[Records]:
         """Records of the rows ``[unit.start, unit.stop)``.
 

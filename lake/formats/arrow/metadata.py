@@ -19,11 +19,13 @@ class MessageMetadata:
       kind: SCHEMA, DICTIONARY, BATCH, or another one.
       body: bytes of the body.
       packed: places of the compressed buffers in the body; empty if they are not compressed.
+      rows: number of rows of a BATCH.
     """
 
     kind: int
     body: int
     packed: tuple[int, ...] = ()
+    rows: int = 0
 
 
 def read_metadata(data: bytes) -> MessageMetadata:
@@ -36,10 +38,11 @@ def read_metadata(data: bytes) -> MessageMetadata:
         message = root_table(data)
         kind, body = message.number(1, "<B"), message.number(3, "<q")
         batch = message.table(2) if kind in (DICTIONARY, BATCH) else None
+        rows = batch.number(0, "<q") if kind == BATCH and batch is not None else 0
         if kind == DICTIONARY and batch is not None:
             batch = batch.table(1)
         packed = batch is not None and batch.table(3) is not None
-        return MessageMetadata(kind=kind, body=body, packed=_buffers(batch) if packed and batch else ())
+        return MessageMetadata(kind=kind, body=body, packed=_buffers(batch) if packed and batch else (), rows=rows)
     except struct.error as error:
         raise ValueError(f"metadata of {len(data)} bytes that are no message of Arrow") from error
 

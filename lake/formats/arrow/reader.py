@@ -13,13 +13,16 @@ import pyarrow.parquet as pq
 from lake.core.errors import InputError
 from lake.core.records import Fault, Records, Shard, Unit
 from lake.formats.arrow.batches import opened_stream
+from lake.formats.arrow.count import count_rows
 from lake.formats.arrow.messages import begins_arrow
 from lake.formats.common.shard_errors import as_planned, damage
 from lake.formats.parquet.columns import SHAPES, check_columns, path_of, widened
 from lake.formats.parquet.rows import flat_rows, in_blocks, storage_in, table_records
 from lake.formats.parquet.settle import settle_table
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
+from lake.storage import store_for
 
+_COUNTED = 10_000  # most messages whose rows are counted beforehand
 _LOOKED_AT = 1024  # rows of a batch in which the length of vectors is looked for
 
 
@@ -48,6 +51,11 @@ class ArrowReader(Reader):
             return columns
         with opened_stream(shard, sparse=True) as file:
             return replace(columns, carry=widened(file.columns, columns.carry))
+
+    def count(self, shard: Shard) -> int | None:
+        """Rows of all record batches, if there are not too many."""
+        with damage(shard), store_for(shard.uri).open(shard.uri, sparse=True) as stream:
+            return count_rows(stream, _COUNTED)
 
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[Records]:
         """All records in order. Nothing in a stream is checksummed, but every length and offset is checked."""

@@ -57,7 +57,7 @@ def test_counts_come_from_receipts_and_the_bar_shows_them(job: Any) -> None:
         write_receipt(layout, make_receipt(unit, read=50, rejects={"corrupt_image": 5}, first=time.time() - 10))
     write_failure(layout, RUN, Receipt(unit=UNITS[2], fingerprint="x", error="damaged"))
     remote.look()
-    line = shown.line(time.monotonic())
+    line = shown.line(time.monotonic(), 60)
     assert re.fullmatch(r" 37%  100 records  (10|10\.0|[5-9]\.\d)/s  10 rejects  3/8 units  0:[12]\d left", line)
     for unit in UNITS:
         write_receipt(layout, make_receipt(unit, read=50, first=time.time() - 10))

@@ -40,7 +40,7 @@ def test_a_plan(tmp_path: Path, digits: Any, model: Model, capsys: pytest.Captur
         assert main([*arguments, str(named)]) == 0
         said = capsys.readouterr().out
         assert whole(said)
-        assert said.count("\n") == 3
+        assert said.count("\n") == 11
 
 
 @pytest.mark.parametrize("verbose", [[], ["--verbose"]])

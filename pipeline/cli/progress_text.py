@@ -1,0 +1,149 @@
+"""How far a job is, as a line of text: with a bar for a terminal, in plain words for a log."""
+
+import locale
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pipeline.cli.terminal import clock
+
+_BARS = (24, 10)  # characters of the bar, where there is room
+BLOCKS, ASCII = "█░", "#-"
+_OLD = ("vt", "ansi", "cons", "sun")  # beginnings of $TERM of terminals that show ASCII only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a line says.
+
+    Attributes:
+      share: part of the work that is done, 0 to 1; 1 only when all is done.
+      read: records.
+      of: records in all; None if that is not known.
+      rejects: rejected records.
+      units: units that have ended.
+      all_units: units of the run.
+      rate: records per second; None if that is not known yet.
+      left: seconds; None if that is not known yet.
+    """
+
+    share: float
+    read: int
+    of: int | None
+    rejects: int
+    units: int
+    all_units: int
+    rate: float | None
+    left: float | None
+
+
+def bar_line(shown: Shown, width: int, blocks: str) -> str:
+    """One line with a bar, if there is room for one; of the rest what fits.
+
+    Args:
+      shown: what it says.
+      width: most characters.
+      blocks: what stands for work that is done, and for the rest.
+
+    >>> far = Shown(share=0.3, read=300, of=1000, rejects=2, units=1, all_units=4, rate=50.0, left=14.0)
+    >>> bar_line(far, 80, "#-")
+    '###-------  30%  300 records  50/s  2 rejects  1/4 units  0:14 left'
+    >>> bar_line(far, 20, "#-")
+    ' 30%  0:14 left'
+    """
+    return fitting(_forms(shown, blocks), width)
+
+
+def words_line(shown: Shown) -> str:
+    """One line of a log.
+
+    Args:
+      shown: what it says.
+
+    >>> words_line(Shown(share=0.3, read=300, of=1000, rejects=2, units=1, all_units=4, rate=50.0, left=14.0))
+    '30% done: 300 of 1,000 records read, 50 a second, 2 rejected; 1 of 4 units finished; about 14 s left'
+    """
+    of = "" if shown.of is None else f" of {shown.of:,}"
+    rate = "" if shown.rate is None else f", {_rate(shown.rate, ' a second', ' a minute')}"
+    left = "" if shown.left is None else f"; about {in_words(shown.left)} left"
+    return (
+        f"{math.floor(shown.share * 100)}% done: {shown.read:,}{of} records read{rate}, {shown.rejects:,} rejected; "
+        f"{shown.units:,} of {shown.all_units:,} units finished{left}"
+    )
+
+
+def in_words(seconds: float) -> str:
+    """A time as a person says it.
+
+    Args:
+      seconds: the time.
+
+    >>> in_words(0.2), in_words(119), in_words(150), in_words(7260)
+    ('1 s', '119 s', '3 min', '2 h 1 min')
+    """
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60 + 1e-9)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def fitting(forms: Iterable[str], width: int | None) -> str:
+    """The first form that fits, else what fits of the last.
+
+    Args:
+      forms: of a text, the longest first.
+      width: most characters; None for any.
+    """
+    form = ""
+    for form in forms:
+        if width is None or len(form) <= width:
+            return form
+    return form[: max(0, width or 0)]
+
+
+def blocks_of_terminal() -> str:
+    """What a bar is made of: blocks, or ASCII where the encoding or ``$TERM`` asks for it."""
+    # Not the encoding of stderr: Python writes UTF-8 also where the terminal is told to show ASCII only (LC_ALL=C).
+    unicode = locale.getencoding().lower().replace("-", "") == "utf8" and _told() not in ("", "C", "POSIX")
+    return BLOCKS if unicode and not os.environ.get("TERM", "").startswith(_OLD) else ASCII
+
+
+def _told() -> str:
+    """The locale that the environment names. Python itself sets LC_CTYPE where that is C (PEP 538)."""
+    names = {name: os.environ.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG")}
+    set_by_python = names["LC_CTYPE"] in ("C.UTF-8", "C.utf8", "UTF-8")
+    return names["LC_ALL"] or ("" if set_by_python else names["LC_CTYPE"]) or names["LANG"]
+
+
+def _forms(shown: Shown, blocks: str) -> Iterator[str]:
+    """Yield the line in all its forms, from the longest to the shortest."""
+    percent = f"{math.floor(shown.share * 100):3d}%"
+    # While there is work to do, some time is left.
+    left = "" if shown.left is None else f"{clock(max(1, shown.left))} left"
+    records, rejects = f"{shown.read:,} records", f"{shown.rejects:,} rejects"
+    units = f"{shown.units}/{shown.all_units} units"
+    rate = "" if shown.rate is None else _rate(shown.rate, "/s", "/min")
+    for size in _BARS:
+        yield _joined(f"{_bar(shown.share, size, blocks)} {percent}", records, rate, rejects, units, left)
+    yield _joined(percent, records, rate, rejects, units, left)
+    yield _joined(percent, records, rate, rejects, left)
+    yield _joined(percent, records, rate, left)
+    yield _joined(percent, records, left)
+    yield _joined(percent, left)
+    yield percent
+
+
+def _joined(*parts: str) -> str:
+    return "  ".join(part for part in parts if part)
+
+
+def _bar(share: float, size: int, blocks: str) -> str:
+    filled = int(share * size)
+    return blocks[0] * filled + blocks[1] * (size - filled)
+
+
+def _rate(rate: float, second: str, minute: str) -> str:
+    if rate >= 10:
+        return f"{rate:,.0f}{second}"
+    return f"{rate:.1f}{second}" if rate >= 0.1 else f"{rate * 60:.1f}{minute}"
