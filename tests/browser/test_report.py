@@ -294,9 +294,7 @@ def test_structure_for_screen_readers(page: Page) -> None:
         "(all) => all.filter((one) => !one.closest('dialog')).map((one) => Number(one.tagName[1]))"
     )
     assert levels.count(1) == 1 and all(after - before <= 1 for before, after in pairwise(levels))
-    nameless = re.compile(
-        r"\s*- (button|link|slider|combobox|searchbox|textbox|img|table|region|dialog)(:.*| \[.*)?"
-    )
+    nameless = re.compile(r"\s*- (button|link|slider|combobox|searchbox|textbox|img|table|region|dialog)(:.*| \[.*)?")
     assert [line for line in page.locator("body").aria_snapshot().splitlines() if nameless.fullmatch(line)] == []
 
 
@@ -312,7 +310,7 @@ def test_contents_lead_to_the_sections(page: Page) -> None:
 
 
 def test_figures_follow_the_colour_scheme(page: Page, report: Opened) -> None:
-    bar = page.locator("[data-figure=error] .point path").first
+    bar = page.locator("[data-figure=noise] .point path").first
     before = bar.evaluate("(one) => getComputedStyle(one).fill")
     page.emulate_media(color_scheme="light" if report.scheme == "dark" else "dark")
     expect(bar).not_to_have_css("fill", before)

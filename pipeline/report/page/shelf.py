@@ -84,7 +84,7 @@ class Shelf:
         return {"id": self.number(picture), "small": is_small(picture)}
 
     def _of(self, image: ImageFacts) -> dict[str, Any]:
-        error = [] if image.error is None else [["error (mse)", in_figures(image.error)]]
+        error = [] if image.error is None else [["mse", in_figures(image.error)]]
         return {
             "key": image.record.key,
             "shard": image.record.shard,

@@ -30,31 +30,39 @@ function layout(more = {}) {
 const middles = (edges) => edges.slice(1).map((edge, at) => (edge + edges[at]) / 2);
 const widths = (edges) => edges.slice(1).map((edge, at) => edge - edges[at]);
 
+/* Bars, or steps where the bins are wider and wider: those have an axis of logarithms. */
 function histogram({ name, edges, counts, reference, trained }) {
   const total = counts.reduce((sum, count) => sum + count, 0) || 1;
   const here = reference ? counts.map((count) => count / total) : counts;
-  const bars = { type: "bar", name: "here", x: middles(edges), width: widths(edges), y: here, marker: { color: color("accent"), opacity: 0.85 } };
-  const traces = [{ ...bars, hovertemplate: `%{x:.4g}: %{y:${reference ? ".2%" : ","}}<extra></extra>` }];
-  if (reference) {
-    traces.push({
-      type: "scatter", name: "there", mode: "lines", x: edges, y: [...reference, reference.at(-1)],
-      line: { shape: "hv", color: color("warn"), width: 2 }, hovertemplate: "%{x:.4g}: %{y:.2%}<extra></extra>",
-    });
-  }
-  const shapes = trained ? [{
-    type: "rect", xref: "x", yref: "paper", x0: trained[0], x1: trained[1], y0: 0, y1: 1,
-    fillcolor: color("accent"), opacity: 0.12, line: { width: 0 }, layer: "below",
-  }] : [];
-  const annotations = trained ? [{
-    text: "trained", x: trained[0], xref: "x", y: 1, yref: "paper", xanchor: "left", yanchor: "top", showarrow: false,
-    font: { color: color("accent") },
-  }] : [];
-  const title = { text: name, standoff: 8 };
+  const logarithms = edges[0] > 0 && edges.at(-1) - edges.at(-2) > 2 * (edges[1] - edges[0]);
+  const hovertemplate = `%{x:.4g}: %{y:${reference ? ".2%" : ","}}<extra></extra>`;
+  const steps = (y, ink) => ({ type: "scatter", mode: "lines", x: edges, y: [...y, y.at(-1)], line: { shape: "hv", color: ink, width: 2 }, hovertemplate });
+  const traces = [logarithms
+    ? { ...steps(here, color("accent")), name: "here", fill: "tozeroy", fillcolor: `${color("accent")}55` }
+    : { type: "bar", name: "here", x: middles(edges), width: widths(edges), y: here, marker: { color: color("accent"), opacity: 0.85 }, hovertemplate }];
+  if (reference) traces.push({ ...steps(reference, color("warn")), name: "there" });
+  const most = Math.max(...here, ...(reference ?? []));
   return [traces, layout({
-    xaxis: axis({ title, showgrid: false }),
-    yaxis: axis({ tickformat: reference ? ".0%" : "~s", rangemode: "tozero" }),
-    showlegend: Boolean(reference), shapes, annotations,
+    xaxis: axis({ title: { text: name, standoff: 8 }, showgrid: false, exponentformat: "power", type: logarithms ? "log" : "linear" }),
+    yaxis: axis({ tickformat: reference ? ".0%" : most < 1000 ? "d" : "~s", rangemode: "tozero", dtick: !reference && most < 6 ? 1 : undefined }),
+    showlegend: Boolean(reference),
+    ...shaded(trained),
   })];
+}
+
+/* The range that a model was trained with. */
+function shaded(trained) {
+  if (!trained) return {};
+  return {
+    shapes: [{
+      type: "rect", xref: "x", yref: "paper", x0: trained[0], x1: trained[1], y0: 0, y1: 1,
+      fillcolor: color("accent"), opacity: 0.12, line: { width: 0 }, layer: "below",
+    }],
+    annotations: [{
+      text: "trained", x: trained[0], xref: "x", y: 1, yref: "paper", xanchor: "left", yanchor: "top", showarrow: false,
+      font: { color: color("accent") },
+    }],
+  };
 }
 
 function rateOverTime({ seconds, rates }) {

@@ -108,8 +108,9 @@ class Detail {
     const picture = figure.querySelector("img");
     picture.src = uriOf(comparison.residual.id);
     picture.className = comparison.residual.small ? "small-source" : "";
-    picture.alt = `Difference of the image before and after, ${comparison.gain} times as bright`;
-    figure.querySelector("figcaption").textContent = `Residual, ${comparison.gain} times as bright`;
+    const bright = comparison.gain === "1" ? "" : `, ${comparison.gain} times as bright`;
+    picture.alt = `Difference of the image before and after${bright}`;
+    figure.querySelector("figcaption").textContent = `Residual${bright}`;
   }
 
   draw() {

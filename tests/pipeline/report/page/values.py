@@ -115,6 +115,14 @@ def histogram(label: str, seed: int, reference: bool = False) -> Histogram:
     return Histogram(name=label, edges=edges, counts=counts, reference=other if reference else None)
 
 
+def errors() -> Histogram:
+    """Errors, in bins that are wider and wider."""
+    edges = np.geomspace(0.0005, 0.05, 41)
+    return Histogram(
+        name="error (mse)", edges=edges, counts=np.histogram(np.random.default_rng(2).gamma(2, 0.004, 20_000), edges)[0]
+    )
+
+
 def drift(label: str, ks: float) -> DimensionDrift:
     """How much one number differs."""
     return DimensionDrift(name=label, ks=ks, wasserstein=2.2 * ks, mean=0.1 + ks, reference=0.1)
@@ -278,7 +286,7 @@ def make_facts(points: int = 1500, photographs: int = 12) -> ReportFacts:
             Strip(name="worst", text="with the highest error", images=photos),
             Strip(name="random", text="drawn at random", images=[digit(n) for n in range(200, 212)]),
         ],
-        error=histogram("error", 2),
+        error=errors(),
         noise=NoiseFacts(histogram=histogram("noise level", 4), trained=(0.0, 50.0), outside=0.0004, how="estimated"),
         latents=latents(points),
         rejects=rejects(),
