@@ -8,7 +8,7 @@ import numpy as np
 
 from lake.core.records import Array
 
-_PRODUCTS = 1 << 20  # numbers of one block of products, which a core's cache holds
+_PRODUCTS = 1 << 22  # numbers of one block of products
 _FEWEST, _MOST = 512, 1 << 15  # rows of a block
 _AT_ONCE = 1024  # queries
 _SLACK = 8  # candidates beyond k, since products of float32 round
@@ -82,11 +82,13 @@ def _nearest(values: Array, norms: Array, queries: Array, k: int, metric: Metric
 
 
 def _scores(values: Array, norms: Array, queries: Array, metric: Metric) -> Iterator[tuple[int, Array]]:
-    """Yield numbers ``[q, block]`` that are the larger the nearer, and the position of each block."""
+    """Yield numbers ``[block, q]`` that are the larger the nearer, and the position of each block."""
     rows = max(_FEWEST, min(_MOST, _PRODUCTS // max(len(queries), 1)))
+    # Rows by queries, and not queries by rows: the product is three times as fast with the large matrix as it lies.
+    columns, products = np.ascontiguousarray(queries.T), np.empty((rows, len(queries)), np.float32)
     for start in range(0, len(values), rows):
-        block = norms[start : start + rows]
-        scores = queries @ values[start : start + rows].T
+        block = norms[start : start + rows, None]
+        scores = np.matmul(values[start : start + rows], columns, out=products[: len(block)])
         if metric == Metric.L2:
             scores -= block / 2
         else:
@@ -108,16 +110,14 @@ class _Best:
         self._floor = np.full(self.queries, -np.inf, np.float32)
 
     def add(self, start: int, scores: Array) -> None:
-        """Add a block of scores ``[q, block]``."""
-        if scores.shape[1] > self.most and not self._parts:  # nothing to compare with yet
-            chosen = np.argpartition(-scores, self.most - 1, axis=1)[:, : self.most]
-            query = np.repeat(np.arange(self.queries), self.most)
-            column = chosen.ravel()
+        """Add a block of scores ``[block, q]``."""
+        if len(scores) > self.most and not self._parts:  # nothing to compare with yet
+            row = np.argpartition(-scores, self.most - 1, axis=0)[: self.most].ravel()
+            query = np.tile(np.arange(self.queries), self.most)
         else:
             # As equal ones too, else rows that are the same as many others before them would be missed.
-            flat = np.flatnonzero(scores >= self._floor[:, None])
-            query, column = np.divmod(flat, scores.shape[1])
-        self._parts.append((query, scores[query, column], column + start))
+            row, query = np.divmod(np.flatnonzero(scores >= self._floor), self.queries)
+        self._parts.append((query, scores[row, query], row + start))
         self._waiting += len(query)
         if self._waiting > 4 * self.queries * self.most or len(self._parts) == 1:
             self._sort()
