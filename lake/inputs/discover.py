@@ -84,6 +84,21 @@ def find_shards(inputs: Sequence[str], format: str = "auto", *, follow_links: bo
     )
 
 
+def root_of(inputs: Sequence[str]) -> str:
+    """The directory that the paths of an input's shards are relative to. Nothing is listed.
+
+    Args:
+      inputs: as of ``find_shards``.
+
+    Raises:
+      InputError: a file or directory that is named is not there.
+
+    >>> root_of(["gs://lake/photos/*.tar", "gs://lake/scans/**/*.tar"])
+    'gs://lake'
+    """
+    return _common([place.base for place in find_places(inputs)])
+
+
 def list_files(uri: str) -> list[str]:
     """URIs of all files that one input (file, glob or directory) names.
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from lake.core.stopwatch import spent_on
 from model.input_spec import Shape
 from model.pixels import Floats, Pixels
 from model.runtime.executor import Compiled, Executor, ModelError
@@ -81,7 +82,8 @@ class BatchedCalls:
         if not n:
             return self._missing(name, arrays)
         size = self._size(name, arrays)
-        parts = in_parts(lambda part, found: self._part(name, found, size, _cut(arrays, part)), n, size, failed)
+        with spent_on("model"):
+            parts = in_parts(lambda part, found: self._part(name, found, size, _cut(arrays, part)), n, size, failed)
         return parts[0] if len(parts) == 1 else [np.concatenate(some) for some in zip(*parts, strict=True)]
 
     def _part(self, name: str, failed: Failed | None, size: int, arrays: Sequence[Pixels]) -> list[Floats]:

@@ -44,3 +44,15 @@ def zoo_uri(uri: str) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     remedy = f"did you mean {PREFIX}{near[0]}?" if near else f"it has {', '.join(known)}"
     raise BundleError(f"{uri}: the zoo has no bundle of this name; {remedy}")
+
+
+def read_card(uri: str) -> str:
+    """The card of a bundle of the zoo, which says how it was trained and what it reaches, as Markdown.
+
+    Args:
+      uri: ``zoo:NAME``.
+
+    Raises:
+      BundleError: there is no bundle of that name.
+    """
+    return (Path(zoo_uri(uri)) / "README.md").read_text(encoding="utf-8")

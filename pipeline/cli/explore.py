@@ -1,4 +1,4 @@
-"""The commands that look at outputs: ``similar``, ``outliers``, ``duplicates`` and ``compare``."""
+"""The commands that look at outputs: ``similar``, ``outliers``, ``duplicates``, ``compare`` and ``report``."""
 
 import json
 from argparse import Namespace
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lake.cli.option import Option
 from lake.core.printable import printable
 from pipeline.cli.terminal import line_of
-from pipeline.options.explore import COMPARE, DUPLICATES, OUTLIERS, SIMILAR
+from pipeline.options.explore import COMPARE, DUPLICATES, OUTLIERS, REPORT, SIMILAR
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +19,8 @@ DRIFTED = 5  # exit status of ``compare`` where the data have drifted
 _SHOWN = 40  # most lines of a result
 _KEY = 60  # characters
 
-Answer = tuple[dict[str, Any], "pa.Table", list[str], int]
+# As JSON, as a table, as lines of text, and the exit status.
+Answer = tuple[dict[str, Any], "pa.Table | None", list[str], int]
 
 # Of each command: its positional arguments (name and help; one in brackets may be left out), and its options.
 EXPLORE: Mapping[str, tuple[Mapping[str, str], tuple[Option, ...]]] = {
@@ -33,6 +34,7 @@ EXPLORE: Mapping[str, tuple[Mapping[str, str], tuple[Option, ...]]] = {
         DUPLICATES,
     ),
     "compare": ({"A": "directory that a job wrote, the reference", "B": "the one to compare with it"}, COMPARE),
+    "report": ({"OUTPUT": "directory that a job wrote"}, REPORT),
 }
 
 
@@ -100,6 +102,12 @@ def _duplicates(output: "Output", options: Namespace) -> Answer:
     return {**value, "dropped": count, "duplicates": rows}, found.table, lines, 0
 
 
+def _report(output: "Output", options: Namespace) -> Answer:
+    given = _given(options, "against", "map", "color_by", "sample")
+    report = output.report(**given, **({"file": options.output_file} if hasattr(options, "output_file") else {}))
+    return {"output": output.uri, **report.to_value()}, None, report.describe(), 0
+
+
 def _compare(output: "Output", options: Namespace) -> Answer:
     drift = output.compare(options.b, **_given(options, "max_auc"))
     rows = drift.table.to_pylist()
@@ -125,6 +133,7 @@ _ANSWERS: Mapping[str, Callable[["Output", Namespace], Answer]] = {
     "outliers": _outliers,
     "duplicates": _duplicates,
     "compare": _compare,
+    "report": _report,
 }
 
 

@@ -54,6 +54,10 @@ OTHERS = {
         "tell whether the data of two outputs differ: 0 no drift, 5 drift",
         "latentlake compare latents/monday latents/tuesday",
     ),
+    "report": (
+        "write a page that says whether a run was good, and which images to look at",
+        "latentlake report latents --output-file report.html",
+    ),
 }
 COMMANDS = (*VERBS, *OTHERS)
 _OF_OUTPUTS = {"verify": VERIFY, "status": STATUS, "retry": RETRY}

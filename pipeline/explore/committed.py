@@ -106,7 +106,7 @@ class Committed:
           LatentlakeError: a table is not the one of the manifest, since a run is at work or the output is damaged.
         """
         for receipt, file in self.tables:
-            yield from self._batches(receipt, file, columns)
+            yield from self.table_batches(receipt, file, columns)
 
     def column_table(self, columns: Sequence[str]) -> pa.Table:
         """Some columns of all tables, of results, in memory.
@@ -119,7 +119,20 @@ class Committed:
             return pa.table({name: pa.array([], _EMPTY.get(name, pa.float32())) for name in columns})
         return pa.Table.from_batches(batches).select([*columns]).unify_dictionaries()
 
-    def _batches(self, receipt: Receipt, file: OutputFile, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    def table_batches(
+        self, receipt: Receipt, file: OutputFile, columns: Sequence[str] | None = None, most: int = _ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of one table.
+
+        Args:
+          receipt: of its unit.
+          file: the table.
+          columns: names of the columns; None for all.
+          most: rows in a batch.
+
+        Raises:
+          LatentlakeError: as of ``batches``.
+        """
         uri = self.layout.at(file.name)
         try:
             with store_for(uri).open(uri) as stream:
@@ -128,7 +141,7 @@ class Committed:
                 if (parquet.metadata.num_rows, stated) != (file.rows, receipt.fingerprint):
                     raise _changed(uri)
                 names = None if columns is None else [*columns]
-                yield from parquet.iter_batches(_ROWS, columns=names, use_threads=False)
+                yield from parquet.iter_batches(most, columns=names, use_threads=False)
         except FileNotFoundError as error:
             raise _changed(uri) from error
         except pa.ArrowException as error:

@@ -1,5 +1,6 @@
 """Whether two outputs are of the same kind of data: by each dimension of their latents, and by a classifier of all."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ _PER_SIDE = 50_000  # most rows of each output that are compared
 _TRAINED = 20_000  # most rows of each output that the classifier has
 _FEATURES = 128  # most dimensions that it sees; of more, the principal ones
 _STEPS = 12
-_FEWEST = 20  # rows of each output
+FEWEST = 20  # rows of each output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +73,31 @@ def find_drift(a: Committed, b: Committed, threshold: float = THRESHOLD, cache: 
     else:
         names = _names(min(one.shape[1], other.shape[1]))
         one, other = one[:, : len(names)], other[:, : len(names)]
-    if min(len(one), len(other)) < _FEWEST:
-        raise UsageError(f"{len(one)} and {len(other)} records are too few to compare; each side needs {_FEWEST}")
-    auc, error = classifier_auc(one, other)
-    return Drift(
-        table=_table(one, other, names), auc=auc, error=error, threshold=threshold, rows=(len(one), len(other))
-    )
+    return drift_between(one, other, names, threshold)
+
+
+def drift_between(a: Array, b: Array, names: Sequence[str], threshold: float = THRESHOLD) -> Drift:
+    """Compare two samples of records.
+
+    Args:
+      a: numbers of the reference, float ``[n, D]``.
+      b: numbers of what is compared with it, float ``[m, D]``.
+      names: of the columns, ``[D]``.
+      threshold: the least AUC that counts as drift.
+
+    Raises:
+      UsageError: the samples are too small.
+
+    >>> generator = np.random.default_rng(0)
+    >>> one, other = generator.normal(0, 1, (200, 2)), generator.normal([0, 2], 1, (200, 2))
+    >>> found = drift_between(one, other, ["x", "y"])
+    >>> found.drifted, found.table.column("name")[0].as_py()
+    (True, 'y')
+    """
+    if min(len(a), len(b)) < FEWEST:
+        raise UsageError(f"{len(a)} and {len(b)} records are too few to compare; each side needs {FEWEST}")
+    auc, error = classifier_auc(a, b)
+    return Drift(table=_table(a, b, names), auc=auc, error=error, threshold=threshold, rows=(len(a), len(b)))
 
 
 def kolmogorov_smirnov(a: Array, b: Array) -> float:
@@ -207,7 +227,7 @@ def _sample(committed: Committed, cache: str | None) -> Array:
     return values
 
 
-def _table(a: Array, b: Array, names: list[str]) -> pa.Table:
+def _table(a: Array, b: Array, names: Sequence[str]) -> pa.Table:
     rows = list[dict[str, Any]]()
     for number, name in enumerate(names):
         one, other = a[:, number].astype(np.float64), b[:, number].astype(np.float64)

@@ -23,7 +23,7 @@ from pipeline.explore.nearest import Metric
 from pipeline.explore.outliers import Outliers, Score, find_outliers
 from pipeline.explore.query_image import Name, encode_image, image_bytes, image_name
 from pipeline.explore.similar import read_queries, similar_to, similar_to_keys
-from pipeline.options.explore import COMPARE, DUPLICATES, EXPLORE_DEFAULTS, OUTLIERS, SIMILAR
+from pipeline.options.explore import COMPARE, DUPLICATES, EXPLORE_DEFAULTS, OUTLIERS, REPORT, SIMILAR
 from pipeline.output.state_file import read_summary
 from pipeline.output.tables import REJECT_SCHEMA
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lake.core.records import OutputFile
     from pipeline.output.receipts import Receipt
     from pipeline.output.verify import VerifyReport
+    from pipeline.report.report import Report
 
 _SHOWN = 12  # images of a strip
 
@@ -253,6 +254,41 @@ class Output:
         checked = _checked(COMPARE, max_auc=max_auc)
         with self._reached():
             return find_drift(self._committed, self._other(other), checked["max_auc"], self._cache)
+
+    def report(
+        self,
+        file: Name = EXPLORE_DEFAULTS.output_file,
+        *,
+        against: "Output | Name | None" = None,
+        map: str = EXPLORE_DEFAULTS.map,
+        color_by: str | None = None,
+        sample: int = EXPLORE_DEFAULTS.sample,
+    ) -> "Report":
+        """Write a page that says whether the run was good, and which images to look at.
+
+        Needs the packages of ``pip install 'latentlake[report]'``. Memory is bounded, whatever the size of the output.
+
+        Args:
+          file: where to write the page: path, or URI in a store.
+          against: an output to compare this one with; None for what this one held before its latest run.
+          map: ``pca`` or ``pacmap``, which needs ``pip install 'latentlake[map]'``.
+          color_by: column that the map is coloured by at first.
+          sample: records that the map, the statistics of latents and drift are computed of.
+
+        Returns:
+          The page's file, and what its first screen says.
+
+        Raises:
+          UsageError: a package is missing, or the output has no such column.
+          OSError: the page cannot be written.
+        """
+        from pipeline.report.make_facts import ReportChoices
+        from pipeline.report.report import make_report
+
+        checked = check_values({"map": map, "color_by": color_by, "sample": sample}, REPORT, optional=("color_by",))
+        with self._reached():
+            other = None if against is None else self._other(against)
+            return make_report(self._committed, fspath(file), other, ReportChoices(**checked))
 
     def verify(self, *, deep: bool = False) -> "VerifyReport":
         """Compare the output, as it is now, with its manifest.

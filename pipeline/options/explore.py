@@ -18,6 +18,9 @@ class ExploreOptions:
       top: outliers.
       phash_bits: most bits in which the perceptual hashes of duplicates differ.
       max_auc: the least AUC of a classifier that tells two outputs apart that counts as drift.
+      output_file: where the page of a report is written.
+      map: how latents become points of a report's map.
+      sample: records that a report's map, statistics of latents and drift are computed of.
     """
 
     k: int = 10
@@ -25,6 +28,9 @@ class ExploreOptions:
     top: int = 20
     phash_bits: int = 2
     max_auc: float = 0.52
+    output_file: str = "report.html"
+    map: str = "pca"
+    sample: int = 50_000
 
 
 EXPLORE_DEFAULTS = ExploreOptions()
@@ -85,4 +91,23 @@ COMPARE = (
         metavar="AUC",
     ),
     *_WRITTEN,
+)
+REPORT = (
+    _option(
+        "--against", "an output to compare with (default: what this one held before its latest run)", metavar="URI"
+    ),
+    _option("--output-file", "where to write the page (default {default})", metavar="FILE"),
+    _option(
+        "--map",
+        "how latents become points in two dimensions; pacmap needs the extra 'map' (default {default})",
+        choices=("pca", "pacmap"),
+    ),
+    _option("--color-by", "column that the points are coloured by at first", metavar="COLUMN"),
+    _option(
+        "--sample",
+        "records that the map, the statistics of latents and drift are computed of (default {default})",
+        positive,
+        metavar="N",
+    ),
+    *STORES,
 )

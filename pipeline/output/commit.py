@@ -29,6 +29,7 @@ from pipeline.output.plan_files import read_obsolete
 from pipeline.output.receipts import Receipt, output_names, read_receipts_of, sum_counts
 from pipeline.output.recovery import read_recovered
 from pipeline.output.reject_examples import examples
+from pipeline.output.run_timing import timing_of
 from pipeline.output.state_file import read_summary
 
 _NAMED = 20  # most failed units that the summary names
@@ -240,6 +241,7 @@ def _summary(
             "first_result": min((r.first for r in new.values() if r.first), default=None),
             "ended": time.time(),
             "seconds": round(time.time() - run.started, 3),
+            **timing_of([r for r in new.values() if r.error is None], run.started),
         },
         # Limited: the summary is read by people and travels through the engine.
         "failed": [{"unit": r.unit, "error": r.error} for r in failed[:_NAMED]],

@@ -121,5 +121,6 @@ def _check(receipt: dict[str, Any]) -> str:
     untimed = {**receipt, "seconds": 0.0, "first": None, "store_retries": 0}
     untimed.pop("several_pages", None)
     untimed.pop("clipped", None)
+    untimed.pop("spent", None)
     untimed.pop("run", None)
     return f"{google_crc32c.value(json.dumps(untimed, sort_keys=True).encode()):08x}"

@@ -47,6 +47,7 @@ class Receipt:
       clipped: numbers of latents that were clipped to the range of their type.
       run: id of the run that wrote it; "" if it is not known.
       error: why the unit failed; None for a finished one.
+      spent: seconds of threads by what they did: read, decode, model, write, publish.
 
     >>> receipt = Receipt(unit="a", fingerprint="00", read=10, results=8, rejects={"corrupt_image": 2})
     >>> receipt.rejected
@@ -70,6 +71,7 @@ class Receipt:
     clipped: int = 0
     run: str = ""
     error: str | None = None
+    spent: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rejected(self) -> int:
@@ -79,7 +81,7 @@ class Receipt:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         # Ten times as fast as dataclasses.asdict, which copies deeply; a commit converts all receipts of the output.
-        value = {name: getattr(self, name) for name in _FIELDS if name != "clipped" or self.clipped}
+        value = {name: getattr(self, name) for name in _FIELDS if name not in _RARE or getattr(self, name)}
         return {**value, "outputs": [{name: getattr(output, name) for name in _FILE_FIELDS} for output in self.outputs]}
 
     def to_json(self) -> str:
@@ -115,7 +117,9 @@ _RULES: dict[str, Rule] = {
     "clipped": natural,
     "run": utf8,
     "error": optional(utf8),
+    "spent": mapping_of(number),
 }
+_RARE = ("clipped", "spent")  # fields that are left out where they say nothing
 _FIELDS, _FILE_FIELDS = (tuple(field.name for field in fields(kind)) for kind in (Receipt, OutputFile))
 
 

@@ -150,7 +150,7 @@ class GroupFacts:
 
     Attributes:
       by: what the parts are: "unit", or the name of the partition, such as "dt".
-      groups: the most different first, at most 50.
+      groups: the most different first, at most 24.
       count: of all parts that were compared.
       threshold: the least AUC that counts as drift.
     """

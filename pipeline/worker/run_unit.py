@@ -8,8 +8,9 @@ from lake.core.counters import RETRIES, TALLY
 from lake.core.errors import HeldError, LatentlakeError, ShardError, UnfinishedError, UsageError
 from lake.core.ordered_map import ordered_map
 from lake.core.printable import printable
-from lake.core.records import Unit
+from lake.core.records import RawBatch, Unit
 from lake.core.retry import retry
+from lake.core.stopwatch import Stopwatch
 from lake.inputs.units import input_bytes
 from lake.storage import configure
 from pipeline.config import JobConfig, fingerprint, options_digest
@@ -23,6 +24,7 @@ from pipeline.worker.unit_input import read_unit
 from pipeline.worker.unit_outputs import UnitOutputs
 from pipeline.worker.unit_progress import UnitProgress
 from pipeline.worker.verbs import verb_for
+from pipeline.worker.verbs.verb import BatchResult
 
 _LOG = logging.getLogger(__name__)
 
@@ -121,16 +123,22 @@ def _run(unit: Unit, config: JobConfig, worker: Worker, attempt: int) -> Receipt
     config = config.of(unit.format)
     verb = verb_for(config, worker)
     outputs = UnitOutputs(unit, config, verb)
-    progress = UnitProgress(unit, config)
+    progress, watch = UnitProgress(unit, config), Stopwatch()
     batches = progress.noting(read_unit(unit, config, verb, worker.runtime.spec.dimension, attempt))
+
+    def compute(batch: RawBatch) -> BatchResult:
+        with watch.time("decode"):  # what is not counted as the model's or as writing
+            return verb.run(batch)
+
     try:
         outputs.begin()
-        for result in ordered_map(worker.pool, verb.run, batches, worker.ahead):
-            outputs.write(result)
+        for result in ordered_map(worker.pool, compute, watch.each("read", batches), worker.ahead):
+            with watch.time("write"):
+                outputs.write(result)
             progress.batch_done()
             # A lost lease stops the unit here.
             HEARTBEAT.renew_if_due(config.output, config.run)
-        receipt = outputs.publish(started)
+        receipt = outputs.publish(started, watch)
         write_receipt(Layout(config.output), receipt, guard_of(config.output, config.run), durable=False)
         return receipt
     except BaseException:

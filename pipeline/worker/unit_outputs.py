@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from lake.core.counters import RETRIES, TALLY
 from lake.core.errors import RejectsError
-from lake.core.records import Reject, Unit
+from lake.core.records import OutputFile, Reject, Unit
+from lake.core.stopwatch import Stopwatch
 from lake.formats.common.parquet_table import TableEncoding, TableWriter
 from lake.formats.writer import UnitWriter
 from lake.storage import Sink, store_for
@@ -101,12 +102,29 @@ class UnitOutputs:
         self._clipped += result.clipped
         TALLY.add(read=result.read, rejected=len(result.rejects))
 
-    def publish(self, started: float) -> Receipt:
+    def publish(self, started: float, watch: Stopwatch) -> Receipt:
         """Make all files visible and return the unit's receipt.
 
         Args:
           started: when the unit began, on the clock of ``time.monotonic``.
+          watch: what its threads have done so far.
         """
+        with watch.time("publish"):
+            outputs = self._publish()
+        return self._receipt(
+            read=self._before + self._read,
+            results=self._before + self._results,
+            rejects=dict(sorted(self._rejects.items())),
+            outputs=tuple(sorted(outputs, key=lambda output: output.name)),
+            seconds=round(time.monotonic() - started, 3),
+            first=self._first,
+            store_retries=RETRIES.take(),
+            several_pages=self._several,
+            clipped=self._clipped,
+            spent={part: round(seconds, 3) for part, seconds in sorted(watch.seconds.items())},
+        )
+
+    def _publish(self) -> list[OutputFile]:
         if self._merged is not None:
             self._merged.finish()
         if self._unit.retry_rejects:
@@ -118,18 +136,7 @@ class UnitOutputs:
             for directory, dataset in self._datasets()
             for output in dataset.publish()
         ]
-        outputs += [table.publish() for table in (self._table, self._reject_table) if table is not None]
-        return self._receipt(
-            read=self._before + self._read,
-            results=self._before + self._results,
-            rejects=dict(sorted(self._rejects.items())),
-            outputs=tuple(sorted(outputs, key=lambda output: output.name)),
-            seconds=round(time.monotonic() - started, 3),
-            first=self._first,
-            store_retries=RETRIES.take(),
-            several_pages=self._several,
-            clipped=self._clipped,
-        )
+        return outputs + [table.publish() for table in (self._table, self._reject_table) if table is not None]
 
     def _receipt(self, **fields: Any) -> Receipt:
         return Receipt(

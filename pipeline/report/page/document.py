@@ -63,6 +63,19 @@ def as_json(value: Mapping[str, Any]) -> str:
     return _trusted(text.encode("utf-8", "replace").decode().replace("<", "\\u003c"))
 
 
+def check_installed() -> None:
+    """Check that pages can be made, before a long computation of what they show.
+
+    Raises:
+      UsageError: jinja2 or plotly is not installed.
+    """
+    _environment()
+    try:
+        files("plotly")
+    except ModuleNotFoundError as error:
+        raise _missing("plotly") from error
+
+
 @cache
 def packed_plotly() -> str:
     """The JavaScript of plotly, compressed by gzip, in Base64.

@@ -27,8 +27,9 @@ def make_output(
     sizes: Sequence[int] = (),
     digest: str = "d1",
     storage: VectorStorage = FLOAT32,
+    units: Sequence[str] = (),
 ) -> str:
-    """A committed output with these latents; ``more`` are further columns, ``sizes`` the rows of each unit."""
+    """A committed output with these latents; ``more`` are further columns, ``sizes`` the rows of each of ``units``."""
     output = str(path)
     keys = keys or [f"k{row}" for row in range(len(latents))]
     edges = np.cumsum([0, *(sizes or [len(latents)])]).tolist()
@@ -37,7 +38,7 @@ def make_output(
     stored = {} if storage.plain else {METADATA_KEY: json.dumps(storage.to_json())}
     receipts = []
     for number, (start, stop) in enumerate(pairwise(edges)):
-        unit, part = f"u{number}", slice(start, stop)
+        unit, part = units[number] if units else f"u{number}", slice(start, stop)
         columns: dict[str, Any] = {
             "key": pa.array(keys[part]),
             "shard": pa.array([f"{unit}.tar"] * (stop - start)).dictionary_encode(),

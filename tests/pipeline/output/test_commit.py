@@ -85,8 +85,8 @@ def failed(unit: str, **changes: Any) -> Receipt:
 
 def test_the_summary_says_what_the_output_holds(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = [
-        make_receipt("a", read=200, rejects={"corrupt_image": 1}, first=300.0, store_retries=2),
-        make_receipt("b", read=100, first=200.0, store_retries=3),
+        make_receipt("a", read=200, rejects={"corrupt_image": 1}, first=300.0, store_retries=2, spent={"read": 1.0}),
+        make_receipt("b", read=100, first=200.0, store_retries=3, spent={"read": 2.0, "model": 1.5}),
     ]
     RETRIES.add()
     monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: 150.12345))
@@ -133,6 +133,14 @@ def test_the_summary_says_what_the_output_holds(output: Output, monkeypatch: pyt
             "first_result": 200.0,
             "ended": 150.12345,
             "seconds": 50.123,
+            "timing": {
+                "start": 100.0,
+                "step": 5.00005,
+                "records": [100.0, *[0.0] * 18, 200.0],
+                "slowest": [{"unit": "a", "seconds": 0.0, "read": 200}, {"unit": "b", "seconds": 0.0, "read": 100}],
+                "spent": {"model": 1.5, "read": 3.0},
+            },
+            "sample": ["b", "a"],
         },
         "failed": [],
         "options": output.config.options(),

@@ -1,0 +1,54 @@
+"""The noise levels that a denoiser was told, against those that its model was trained with."""
+
+import numpy as np
+
+from lake.core.errors import LatentlakeError
+from lake.core.printable import printable
+from pipeline.explore.committed import Committed
+from pipeline.report.distributions import Histogram, NoiseFacts
+from pipeline.report.survey import Survey
+
+_BINS = 40
+_TEXT = 60  # characters
+
+
+def noise_facts(committed: Committed, found: Survey) -> NoiseFacts | None:
+    """What the page shows of the noise levels; None where the model was told none.
+
+    Args:
+      committed: the output.
+      found: survey of it.
+    """
+    levels = found.numbers.get("noise_level", np.empty(0))
+    levels = levels[np.isfinite(levels)]
+    if not len(levels):
+        return None
+    trained = _trained(committed)
+    low, high = min(levels.min(), *(trained or (levels.min(),))), max(levels.max(), *(trained or (levels.max(),)))
+    counts, edges = np.histogram(levels, np.linspace(float(low), max(float(high), float(low) + 1), _BINS + 1))
+    outside = 0.0 if trained is None else float(((levels < trained[0]) | (levels > trained[1])).mean())
+    given = str(committed.job["settings"].get("noise_level"))
+    how = "estimated" if given == "estimate" else "given" if _is_number(given) else f"column {printable(given, _TEXT)}"
+    histogram = Histogram(name="noise level (white is 255)", edges=edges, counts=counts)
+    return NoiseFacts(histogram=histogram, trained=trained, outside=outside, how=how)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _trained(committed: Committed) -> tuple[float, float] | None:
+    """The range of noise levels that the model was trained with, by its card."""
+    from model.bundle import Bundle
+
+    try:
+        spec = Bundle.open(committed.layout.model(committed.job["options"]["model_digest"])).spec
+    except (LatentlakeError, OSError, KeyError):
+        return None
+    levels = spec.training.get("noise_levels")
+    known = isinstance(levels, list) and len(levels) > 1 and all(isinstance(level, (int, float)) for level in levels)
+    return (float(min(levels)), float(max(levels))) if known and isinstance(levels, list) else None

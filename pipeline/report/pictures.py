@@ -1,0 +1,169 @@
+"""Images as small files that a page embeds, within a budget of bytes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lake.core.records import Array
+from pipeline.report.shown import Comparison, Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIDE, COMPARED, CROP, THUMBNAIL, REJECTED = 192, 320, 160, 48, 128  # pixels
+_JPEG = 82  # quality
+_GAINS = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # that a rejected file is tried as
+_REJECTED_PIXELS = 64_000_000
+
+
+@dataclass(slots=True)
+class Budget:
+    """Bytes that pictures may still take.
+
+    Attributes:
+      left: how many.
+    """
+
+    left: int
+
+    def take(self, *pictures: Picture) -> bool:
+        """Whether there is room for some pictures, which is taken then."""
+        size = sum(len(picture.data) for picture in pictures)
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+def encode_picture(image: "Image", side: int, *, lossless: bool = False) -> Picture:
+    """An image as a small file: PNG if it is small or must be without loss, else the smaller of PNG and JPEG.
+
+    Args:
+      image: grey, RGB, or with alpha.
+      side: most pixels of its longer side; a smaller image keeps its size.
+      lossless: whether it has to be PNG.
+
+    >>> from PIL import Image
+    >>> encode_picture(Image.new("L", (400, 200)), 100).width
+    100
+    """
+    small = image.copy()
+    small.thumbnail((side, side))
+    found = [(_file(small, "png"), "image/png")]
+    if not lossless and small.width * small.height > 64 * 64:
+        found.append((_file(_opaque(small), "jpeg", quality=_JPEG), "image/jpeg"))
+    data, media_type = min(found, key=lambda file: len(file[0]))
+    return Picture(data=data, media_type=media_type, width=small.width, height=small.height)
+
+
+def _file(image: "Image", format: str, **options: int) -> bytes:
+    out = BytesIO()
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+def _opaque(image: "Image") -> "Image":
+    """Without alpha, on white: JPEG has none."""
+    from PIL import Image
+
+    if image.mode in ("L", "RGB"):
+        return image
+    ground = Image.new("RGBA", image.size, "white")
+    ground.alpha_composite(image.convert("RGBA"))
+    return ground.convert("RGB")
+
+
+def compare_pictures(before: "Image", after: "Image") -> Comparison:
+    """Two images of one record to lie on each other.
+
+    Args:
+      before: what was read; brought to the size and the channels of the other one if they differ.
+      after: what was made of it.
+    """
+    from PIL import Image
+
+    if before.mode != after.mode:
+        before = before.convert(after.mode)
+    if before.size != after.size:
+        before = before.resize(after.size)
+    difference = np.abs(np.asarray(after, np.int16) - np.asarray(before, np.int16))
+    gain = _gain(difference)
+    residual = Image.fromarray(
+        np.clip(difference * gain, 0, 255).astype(np.uint8)[..., : _colors(difference)].squeeze()
+    )
+    crops = [encode_picture(one, CROP, lossless=True) for one in (_crop(before), _crop(after))] if _large(after) else []
+    return Comparison(
+        before=encode_picture(before, COMPARED),
+        after=encode_picture(after, COMPARED),
+        residual=encode_picture(residual, COMPARED),
+        gain=gain,
+        crop_before=crops[0] if crops else None,
+        crop_after=crops[1] if crops else None,
+    )
+
+
+def _gain(difference: Array) -> float:
+    """So that nearly all of the difference is below white."""
+    most = float(np.percentile(difference, 99))
+    return next((gain for gain in _GAINS if most * gain <= 255), 1.0)
+
+
+def _colors(difference: Array) -> int | None:
+    """Channels without alpha, which would make a residual invisible; None for an image of one channel."""
+    return None if difference.ndim == 2 else {2: 1, 4: 3}.get(difference.shape[2], difference.shape[2])
+
+
+def _large(image: "Image") -> bool:
+    return max(image.size) > COMPARED
+
+
+def _crop(image: "Image") -> "Image":
+    left, top = (max(0, (side - CROP) // 2) for side in image.size)
+    return image.crop((left, top, min(left + CROP, image.width), min(top + CROP, image.height)))
+
+
+def rejected_picture(data: bytes) -> Picture | None:
+    """What the kept bytes of a rejected record still show; None where that is nothing.
+
+    Args:
+      data: the begin of a file, of any content.
+    """
+    from PIL import Image
+
+    try:
+        with _tolerant(), Image.open(BytesIO(data), formats=_FORMATS) as image:
+            if image.width * image.height > _REJECTED_PIXELS:
+                return None
+            image.draft("RGB", (REJECTED, REJECTED))
+            shown = image.convert("RGBA" if image.mode in ("LA", "PA", "RGBA") else "RGB")
+    except Exception:  # whatever damaged bytes make of a decoder, there is no picture then
+        return None
+    if min(shown.size) < 1 or not any(high for _, high in _extrema(shown)):
+        return None  # black: nothing of it could be decoded
+    return encode_picture(shown, REJECTED)
+
+
+def _extrema(image: "Image") -> list[tuple[int, int]]:
+    found = image.convert("RGB").getextrema()
+    return [(int(low), int(high)) for low, high in found]  # type: ignore[misc]
+
+
+@contextmanager
+def _tolerant() -> Iterator[None]:
+    """Let Pillow show what there is of a truncated file, and warn of nothing."""
+    import warnings
+
+    from PIL import ImageFile
+
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before

@@ -1,0 +1,189 @@
+"""The rows of a survey that are there more than once, and those that are like no other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from lake.core.errors import UsageError
+from lake.core.records import Array
+from pipeline.explore.duplicates import SHARE, grouped
+from pipeline.explore.hashes import similar_pairs
+from pipeline.explore.nearest import Metric
+from pipeline.explore.pairs import pairs_within
+from pipeline.report.survey import Survey
+from pipeline.report.survey_rows import errors_of
+
+FENCE = 3.0  # interquartile ranges above the third quartile: Tukey's outer fence
+_FEWEST = 20  # rows of which some can be outliers
+_NEAR_ROWS = 20_000  # rows of which all pairs are compared
+_HASHED_ROWS = 200_000
+_PHASH_BITS = 2
+_PAIRS = 20_000  # pairs that the median distance is taken of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """Rows that are the same.
+
+    Attributes:
+      groups: rows of each group, the largest group first; the first row of each is the one to keep.
+      by: what shows it, for people.
+    """
+
+    groups: Sequence[Array]
+    by: str
+
+    @property
+    def count(self) -> int:
+        """Number of rows to drop, so that one of each group is left."""
+        return sum(len(group) - 1 for group in self.groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unusual:
+    """How unlike the others each row is.
+
+    Attributes:
+      measured: what was measured, for people: in interquartile ranges above the third quartile of all, float64
+        ``[n]``. An outlier is above ``FENCE`` in one of them.
+    """
+
+    measured: Mapping[str, Array]
+
+    @property
+    def scores(self) -> Array:
+        """The largest of each row, float64 ``[n]``."""
+        return np.asarray(np.maximum.reduce(list(self.measured.values())))
+
+    @property
+    def by(self) -> str:
+        """What was measured, for people."""
+        return " or ".join(self.measured)
+
+    def why(self, row: int) -> str:
+        """What is most unusual of a row, for people."""
+        name = max(self.measured, key=lambda name: self.measured[name][row])
+        return f"{name} {self.measured[name][row]:.1f} quartile distances above the third quartile"
+
+    @property
+    def count(self) -> int:
+        """Number of outliers."""
+        return int((self.scores > FENCE).sum())
+
+    def highest(self, count: int) -> Array:
+        """The rows with the highest scores, the highest first."""
+        scores = self.scores
+        return np.lexsort((np.arange(len(scores)), -scores))[:count]
+
+
+def find_repeated(survey: Survey) -> Copies | None:
+    """Find the rows that are there more than once; None where nothing could show it.
+
+    Equal bytes (``sha256``) and equal latents are found among all rows. Nearly equal ones, by perceptual hash and by
+    latent, are found where there are few enough rows.
+
+    Args:
+      survey: of the output.
+    """
+    found = dict[str, tuple[Array, Array]]()
+    if "sha256" in survey.hashes:
+        found["equal bytes"] = pairs_of_equals(_leading_bits(survey.hashes["sha256"]))
+    if "phash" in survey.hashes and len(survey) <= _HASHED_ROWS:
+        found["perceptual hash"] = _alike(survey.hashes["phash"])
+    latents = survey.latents
+    if latents is not None and latents.hashes is not None:
+        found["equal latents"] = pairs_of_equals(latents.hashes)
+        if len(latents.rows) == len(survey) and 1 < len(survey) <= _NEAR_ROWS:
+            found["nearly equal latents"] = _near(latents.values)
+    if not found:
+        return None
+    if not any(len(one) for one, _ in found.values()):
+        return Copies(groups=(), by=", ".join(found))
+    group = grouped(len(survey), list(found.values()))
+    order = np.argsort(group, kind="stable")
+    edges = np.flatnonzero(np.diff(group[order])) + 1
+    groups = [rows for rows in np.split(order, edges) if len(rows) > 1]
+    shown = [name for name, (one, _) in found.items() if len(one)]
+    return Copies(groups=sorted(groups, key=lambda rows: (-len(rows), rows[0])), by=", ".join(shown))
+
+
+def pairs_of_equals(values: Array) -> tuple[Array, Array]:
+    """Pairs of rows with equal numbers: the first of them, and each other one.
+
+    Args:
+      values: integers ``[n]``.
+
+    >>> [part.tolist() for part in pairs_of_equals(np.array([7, 8, 7, 7]))]
+    [[0, 0], [2, 3]]
+    """
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    head = first[inverse]
+    again = np.flatnonzero(head != np.arange(len(values)))
+    return head[again], again
+
+
+def find_unusual(survey: Survey) -> Unusual | None:
+    """Measure how unlike the others each row is, by its error and by how far its latent is from others.
+
+    Args:
+      survey: of the output.
+
+    Returns:
+      The scores, the larger one of the two; None where there are no numbers for it.
+    """
+    if len(survey) < _FEWEST:
+        return None
+    measured = dict[str, Array]()
+    errors, name = errors_of(survey)
+    if errors is not None:
+        measured[name] = fence_scores(np.log(np.maximum(np.nan_to_num(errors, posinf=1e30), 1e-12)))
+    if survey.latents is not None and survey.latents.distances is not None:
+        measured["distance of its latent to others"] = fence_scores(survey.latents.distances.astype(np.float64))
+    if not measured:
+        return None
+    return Unusual(measured=measured)
+
+
+def fence_scores(values: Array) -> Array:
+    """How far numbers are above the third quartile, in interquartile ranges; 0 where they do not vary.
+
+    Args:
+      values: finite numbers ``[n]``.
+
+    >>> fence_scores(np.array([0.0, 1, 2, 3, 13])).tolist()
+    [-1.5, -1.0, -0.5, 0.0, 5.0]
+    """
+    low, high = np.percentile(values, (25, 75))
+    if high <= low:
+        return np.zeros(len(values))
+    return np.asarray((values - high) / (high - low))
+
+
+def _leading_bits(column: pa.ChunkedArray) -> Array:
+    """The first 64 bits of hashes; none of these is null."""
+    width = column.type.byte_width
+    parts = [np.frombuffer(chunk.buffers()[1], np.uint8) for chunk in column.chunks]
+    sizes = [(chunk.offset * width, (chunk.offset + len(chunk)) * width) for chunk in column.chunks]
+    flat = np.concatenate(
+        [np.empty(0, np.uint8), *(part[low:high] for part, (low, high) in zip(parts, sizes, strict=True))]
+    )
+    return np.ascontiguousarray(flat.reshape(-1, width)[:, :8]).view(np.uint64)[:, 0]
+
+
+def _alike(column: pa.ChunkedArray) -> tuple[Array, Array]:
+    known = np.flatnonzero(column.is_valid().to_numpy())
+    one, other = similar_pairs(column.drop_null().to_numpy(), _PHASH_BITS)
+    return known[one], known[other]
+
+
+def _near(values: Array) -> tuple[Array, Array]:
+    one, other = np.random.default_rng(0).integers(0, len(values), (2, _PAIRS))
+    apart = one != other
+    median = float(np.median(np.linalg.norm(values[one[apart]] - values[other[apart]], axis=1)))
+    norms = np.einsum("nd,nd->n", values, values)
+    try:
+        return pairs_within(values, norms, SHARE * median, Metric.L2)
+    except UsageError:  # far too many are near each other for any of them to be a copy
+        return np.empty(0, np.int64), np.empty(0, np.int64)

@@ -1,0 +1,147 @@
+"""What a report says: faults that are planted in an output are said on its first screen, and nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.explore.committed import Committed
+from pipeline.report.facts import Section, Severity
+from pipeline.report.make_facts import ReportChoices, make_facts
+from tests.pipeline.explore.values import clustered, make_output
+
+DAYS = [f"dt=2026-11-{day:02d}/part" for day in range(1, 7)]
+DAY = 250  # records
+
+
+def lake(seed: int = 0) -> np.ndarray:
+    return clustered(6 * DAY, 16, seed)
+
+
+def sentences(facts: object) -> str:
+    return " ".join(finding.text for finding in facts.headline.findings)  # type: ignore[attr-defined]
+
+
+def test_a_clean_output(tmp_path: Path) -> None:
+    facts = make_facts(Committed.read(make_output(tmp_path / "o", lake(), sizes=[DAY] * 6, units=DAYS)))
+    assert facts.headline.sentence == "1,500 records, none rejected: look at these 12"
+    assert "No dt differs from the others (6 of them)." in sentences(facts)
+    assert "No duplicates" in sentences(facts)
+    assert "No outliers" in sentences(facts)
+    assert facts.latents is not None
+    assert facts.against is None
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_planted_faults(tmp_path: Path, near: bool) -> None:
+    """50 duplicates, 20 outliers, one partition whose data have drifted."""
+    values = lake()
+    generator = np.random.default_rng(5)
+    drifted = slice(4 * DAY, 5 * DAY)
+    values[drifted, 3] += 4
+    copied = generator.choice(500, 50, replace=False)
+    values[1300:1350] = values[copied] + (0.01 * generator.standard_normal((50, 16)) if near else 0)
+    outliers = generator.choice(np.arange(600, 900), 20, replace=False)
+    values[outliers] = 60 * generator.standard_normal((20, 16))
+    facts = make_facts(Committed.read(make_output(tmp_path / "o", values, sizes=[DAY] * 6, units=DAYS)))
+    assert facts.headline.sentence == (
+        "1,500 records, none rejected, 50 duplicates, 20 outliers, dt=2026-11-05 differs: look at these 12"
+    )
+    assert facts.headline.severity == Severity.LOOK
+    by_section = {finding.section: finding.text for finding in facts.headline.findings}
+    assert "50 duplicates, in 50 groups" in by_section[Section.DUPLICATES]
+    assert "most in latent[3]" in by_section[Section.PARTITIONS]
+    assert facts.outliers is not None
+    shown = {int(image.record.key[1:]) for image in facts.outliers.images}
+    assert shown <= set(outliers.tolist())
+    assert facts.duplicates is not None
+    for group in facts.duplicates.examples:
+        first, second = (int(image.record.key[1:]) for image in group)
+        assert copied[second - 1300] == first
+    why = [image.why for image in facts.headline.look]
+    assert sum(text.startswith("outlier") for text in why) == 5
+    assert "there 2 times" in why
+    assert "of dt=2026-11-05, which differs from the others" in why
+
+
+def test_errors_decide_what_is_best_and_worst(tmp_path: Path) -> None:
+    mse = np.random.default_rng(0).lognormal(-5, 0.3, 1500).astype(np.float32)
+    mse[77] = 40.0
+    output = make_output(tmp_path / "o", lake(), more={"mse": pa.array(mse)}, sizes=[DAY] * 6, units=DAYS)
+    facts = make_facts(Committed.read(output))
+    strips = {strip.name: [int(image.record.key[1:]) for image in strip.images] for strip in facts.strips}
+    order = np.argsort(mse, kind="stable")
+    assert strips["best"] == order[:12].tolist()
+    assert strips["worst"] == order[::-1][:12].tolist()
+    assert set(strips["median"]) == set(order[744:756].tolist())
+    assert facts.headline.look[0].record.key == "k77"
+    assert facts.headline.look[0].error == pytest.approx(40.0)
+    assert "1 outlier" in facts.headline.sentence
+    assert facts.error is not None
+    assert facts.error.counts.sum() == 1500
+
+
+def test_against_another_output(tmp_path: Path) -> None:
+    one = lake()
+    moved = lake(seed=0)[::-1].copy()
+    moved[:, 5] += 1.5
+    error = np.random.default_rng(1).lognormal(-5, 0.3, 1500).astype(np.float32)
+    reference = make_output(tmp_path / "a", one, more={"mse": pa.array(error)})
+    output = make_output(tmp_path / "b", moved, more={"mse": pa.array(error * 1.04)})
+    facts = make_facts(Committed.read(output), Committed.read(reference))
+    against = facts.against
+    assert against is not None
+    assert against.drifted
+    assert against.dimensions[0].name == "latent[5]"
+    assert against.error_change == pytest.approx(0.04, abs=1e-5)
+    assert against.error is not None
+    assert against.error.reference is not None
+    assert against.error.reference.sum() == pytest.approx(1)
+    assert f"error 4% above that of {reference}, drifted from {reference}" in facts.headline.sentence
+    assert facts.headline.severity == Severity.BAD
+    same = make_facts(Committed.read(reference), Committed.read(make_output(tmp_path / "c", lake()[:700])))
+    assert same.against is not None
+    assert not same.against.drifted
+
+
+def test_against_an_output_of_another_model(tmp_path: Path) -> None:
+    other = make_output(tmp_path / "a", lake()[:100], digest="d2")
+    facts = make_facts(Committed.read(make_output(tmp_path / "b", lake()[:100])), Committed.read(other))
+    assert facts.against is not None
+    assert "made by another model" in facts.against.why_not
+    assert "cannot be compared" in sentences(facts)
+
+
+def test_what_was_kept_is_the_reference_of_what_a_run_wrote(tmp_path: Path) -> None:
+    from pipeline.report.drift_facts import against_before
+    from pipeline.report.survey import survey
+
+    values = lake()
+    values[5 * DAY :, 2] -= 5
+    committed = Committed.read(make_output(tmp_path / "o", values, sizes=[DAY] * 6, units=DAYS))
+    summary = {"run": {"units": 1, "sample": [DAYS[5]]}}
+    found = against_before(survey(committed), summary)
+    assert found is not None
+    assert found.drifted
+    assert (found.dimensions[0].name, found.rows) == ("latent[2]", (5 * DAY, DAY))
+    assert against_before(survey(committed), {"run": {"units": 6, "sample": DAYS}}) is None
+    assert against_before(survey(committed), {"run": {}}) is None
+
+
+def test_texts_of_data_are_cut(tmp_path: Path) -> None:
+    keys = [f"<script>{row}\x1b[2J" + "x" * 5000 for row in range(60)]
+    facts = make_facts(
+        Committed.read(make_output(tmp_path / "o", clustered(60, 8), keys=keys)), choices=ReportChoices(sample=30)
+    )
+    assert facts.latents is not None
+    assert facts.latents.map is not None
+    assert max(len(record.key) for record in facts.latents.map.records) == 200
+    assert facts.latents.rows == 30
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 19])
+def test_small_outputs(tmp_path: Path, rows: int) -> None:
+    facts = make_facts(Committed.read(make_output(tmp_path / "o", clustered(40, 3)[:rows], sizes=[rows])))
+    assert facts.headline.sentence.startswith(f"{rows} records, none rejected")
+    assert len(facts.headline.look) == min(rows, 12)
