@@ -93,8 +93,8 @@ def root_of(inputs: Sequence[str]) -> str:
     Raises:
       InputError: a file or directory that is named is not there.
 
-    >>> root_of(["gs://lake/photos/*.tar", "gs://lake/scans/**/*.tar"])
-    'gs://lake'
+    >>> root_of(["lake/photos/*.tar", "lake/scans/**/*.tar"])
+    'lake'
     """
     return _common([place.base for place in find_places(inputs)])
 

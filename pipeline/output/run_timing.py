@@ -17,7 +17,7 @@ def unit_order(unit: str) -> tuple[int, str]:
     """Where a unit is in an order that has nothing to do with its name: the first ones are a sample of all.
 
     >>> sorted(["a", "b", "c"], key=unit_order)
-    ['b', 'c', 'a']
+    ['c', 'b', 'a']
     """
     return zlib.crc32(unit.encode()), unit
 
