@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from model.condition import golden_conditions
+from model.condition import Condition, golden_conditions
 from model.golden import golden_inputs, golden_levels
 from model.input_spec import Input
 from model.onnx_import.network import OURS, Network, Value
@@ -40,7 +40,7 @@ def run_bare(
         **(
             {}
             if signature.told is None
-            else {signature.told.name: _condition(signature.told, takes, len(pixels), seed)}
+            else {signature.told.name: shown_condition(signature.told, takes.condition, len(pixels), seed)}
         ),
     }
     return run_rows(network, shown, tensors, any_size=takes.any_size)
@@ -120,9 +120,17 @@ def _level(signature: NetworkSignature, shape: Sequence[int]) -> Pixels:
     return _as_type(told, value)
 
 
-def _condition(told: Value, takes: Input, count: int, seed: int) -> Pixels:
-    assert takes.condition is not None
-    values = takes.condition.told(golden_conditions(takes.condition, count, seed))
+def shown_condition(told: Value, condition: Condition | None, count: int, seed: int) -> Pixels:
+    """The golden conditions as a network's input takes them.
+
+    Args:
+      told: the input.
+      condition: what it is told.
+      count: of the golden inputs.
+      seed: of the numbers.
+    """
+    assert condition is not None
+    values = condition.told(golden_conditions(condition, count, seed))
     return values.reshape(condition_sides(told, count)).astype(told.dtype)
 
 

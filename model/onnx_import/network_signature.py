@@ -77,7 +77,7 @@ def read_network_signature(network: Network, given: Preprocessing, *, latent: bo
             shape=shape,
             any_size=any_size,
             noise=_noise(level, layout, given, told),
-            condition=None if request is None or second is None else _condition(request, second),
+            condition=None if request is None or second is None else read_condition(second, request),
         ),
         told=None if request is None else second,
     )
@@ -156,7 +156,17 @@ def condition_sides(told: Value, rows: int) -> Shape:
     return (rows, *(side or 1 for side in told.dimensions[1:]))
 
 
-def _condition(request: ConditionRequest, told: Value) -> Condition:
+def read_condition(told: Value, request: ConditionRequest) -> Condition:
+    """What a network is told by one of its inputs.
+
+    Args:
+      told: the input.
+      request: what a person says of it.
+
+    Raises:
+      BundleError: it is told one thing for all images.
+      UsageError: the input does not take what the person says.
+    """
     if not told.dimensions:
         raise BundleError(f"input {printable(told.name)!r} does not take a condition for each image, but one for all")
     return request.settle(told.dimensions[1:], whole="int" in told.dtype)

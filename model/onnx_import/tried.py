@@ -14,11 +14,18 @@ from model.export_parts import HALF_TOLERANCE, SEED, TOLERANCE, check_grid, inpu
 from model.golden import COUNT, golden_latents
 from model.input_spec import Input
 from model.keras.signature import InputSignature, format_shape
-from model.onnx_import.bare import run_bare, run_rows
+from model.onnx_import.bare import run_bare, run_rows, shown_condition
 from model.onnx_import.functions import Ends, Tensor
-from model.onnx_import.join import join_networks, only_input, taken_shape
-from model.onnx_import.network import Network
-from model.onnx_import.network_signature import VECTOR, NetworkSignature, image_layout, read_network_signature
+from model.onnx_import.join import join_networks, latent_input, taken_shape
+from model.onnx_import.network import Network, Value
+from model.onnx_import.network_signature import (
+    VECTOR,
+    NetworkSignature,
+    condition_sides,
+    image_layout,
+    read_condition,
+    read_network_signature,
+)
 from model.onnx_import.package import onnx
 from model.onnx_import.sizes import check_sizes, grid_layout, refuse_large
 from model.onnx_import.tensors import find_ends, find_tensor, latent_of_encoder, only_image
@@ -40,11 +47,18 @@ class Bare:
 
     def __init__(self, network: Network, takes: NetworkSignature, tensors: Sequence[str]) -> None:
         self._network, self._takes, self._tensors = network, takes, list(dict.fromkeys(tensors))
-        self._decoder: tuple[Network, str, str] | None = None
+        self._decoder: tuple[Network, str, str, Value | None] | None = None
 
-    def decoded_by(self, decoder: Network, latent: str, prefix: str) -> None:
-        """Run a decoder too, on one of the tensors; its outputs have a prefix before their names."""
-        self._decoder = decoder, latent, prefix
+    def decoded_by(self, decoder: Network, latent: str, prefix: str, told: Value | None) -> None:
+        """Run a decoder too, on one of the tensors; its outputs have a prefix before their names.
+
+        Args:
+          decoder: the decoder.
+          latent: name of the tensor.
+          prefix: what stands before the names of its outputs.
+          told: its input that takes a condition; None without one.
+        """
+        self._decoder = decoder, latent, prefix, told
 
     def run(self, takes: Input) -> Mapping[str, Pixels]:
         """What is asked for, of the golden inputs of a shape, by name.
@@ -54,19 +68,22 @@ class Bare:
         """
         try:
             made = run_bare(self._network, self._takes, takes, SEED, self._tensors)
-            return {**made, **self._decoded(made, any_size=takes.any_size)}
+            return {**made, **self._decoded(made, takes)}
         except BundleError:
             raise
         except Exception as error:  # its errors have no class in common
             raise _not_run(error, "; give --input-shape H W C to take images of one size" * takes.any_size) from error
 
-    def _decoded(self, made: Mapping[str, Pixels], *, any_size: bool) -> dict[str, Pixels]:
+    def _decoded(self, made: Mapping[str, Pixels], takes: Input) -> dict[str, Pixels]:
         if self._decoder is None:
             return {}
-        decoder, latent, prefix = self._decoder
-        value, codes = only_input(decoder), made[latent]
-        codes = codes.reshape(-1, *taken_shape(decoder, codes.shape[1:])).astype(value.dtype)
-        found = run_rows(decoder, {value.name: codes}, decoder.outputs, any_size=any_size)
+        decoder, latent, prefix, told = self._decoder
+        second, codes = None if told is None else told.name, made[latent]
+        value = latent_input(decoder, second)
+        shown = {value.name: codes.reshape(-1, *taken_shape(decoder, codes.shape[1:], second)).astype(value.dtype)}
+        if told is not None:
+            shown[told.name] = shown_condition(told, takes.condition, len(codes), SEED)
+        found = run_rows(decoder, shown, decoder.outputs, any_size=takes.any_size)
         return {prefix + name: values for name, values in found.items()}
 
 
@@ -115,7 +132,8 @@ def try_network(
       UsageError: the preprocessing or the names do not fit it.
     """
     has_latent = named[0] is not None or part
-    takes = read_network_signature(network, given, latent=has_latent)
+    own, told = _split_condition(network, decoder, given)
+    takes = read_network_signature(network, own, latent=has_latent)
     if takes.image.dtype == "uint8" and given.value_range is None:
         given = replace(given, value_range=_BYTES)
     check_sizes(network, takes, where, latent=has_latent)
@@ -123,12 +141,17 @@ def try_network(
     variance = find_tensor(network, named[1]) if named[1] else None
     asked = [name for name in (latent, variance) if name]
     bare = Bare(network, takes, [*asked, *(network.outputs if decoder is None else ())])
+    if told is not None and takes.told is None and given.condition_request is not None:
+        takes = replace(takes, record=replace(takes.record, condition=read_condition(told, given.condition_request)))
     spec = _described(network, takes, given, training)
     made = bare.run(spec.input)
     if decoder is not None and latent is not None:
-        network, prefix = join_networks(network, decoder, latent, _row(made, latent).shape[1:])
+        second = None if told is None else told.name
+        network, prefix = join_networks(network, decoder, latent, _row(made, latent).shape[1:], second)
+        if told is not None and takes.told is None:
+            takes = replace(takes, told=replace(told, name=prefix + told.name))
         check_sizes(network, takes, where, latent=True)
-        bare.decoded_by(decoder, latent, prefix)
+        bare.decoded_by(decoder, latent, prefix, told)
         made = bare.run(spec.input)
     grid = grid_layout(network, takes, latent) if latent and takes.record.any_size else None
     ends = find_ends(network, takes, made, latent, variance, grid)
@@ -138,6 +161,18 @@ def try_network(
             f"the decoder gives {shown}, not images {format_shape(takes.record.shape)}, as the encoder takes"
         )
     return Tried(network=network, ends=ends, spec=_with_ends(spec, ends), made=made, bare=bare)
+
+
+def _split_condition(
+    network: Network, decoder: Network | None, given: Preprocessing
+) -> tuple[Preprocessing, Value | None]:
+    """What is said of a network itself, without a condition that only its decoder is told; and the decoder's input."""
+    request = given.condition_request
+    if request is None or decoder is None:
+        return given, None
+    told = decoder.inputs.get(request.input)
+    only_there = told is not None and request.input not in network.inputs
+    return replace(given, condition=None, condition_classes=None) if only_there else given, told
 
 
 def try_decoder(
@@ -156,34 +191,51 @@ def try_decoder(
       BundleError: it does not give one image, or would fill memory.
       UsageError: the preprocessing does not fit it.
     """
-    value = only_input(decoder)
-    latent = latent_sides(value.dimensions[1:], given)
-    refuse_large(decoder, {value.name: (decoder.batch or 1, *latent)}, where)
+    request = given.condition_request
+    value = latent_input(decoder, None if request is None else request.input)
+    latent, rows = latent_sides(value.dimensions[1:], given), decoder.batch or 1
     codes = golden_latents(prod(latent), SEED).reshape(-1, *latent).astype(value.dtype)
+    told, shown, shapes = None, {value.name: codes}, {value.name: (rows, *latent)}
+    condition = None
+    if request is not None:
+        told = _second(decoder, request.input)
+        condition = read_condition(told, request)
+        shown[told.name] = shown_condition(told, condition, len(codes), SEED)
+        shapes[told.name] = condition_sides(told, rows)
+    refuse_large(decoder, shapes, where)
     try:
-        made = run_rows(decoder, {value.name: codes}, decoder.outputs, any_size=False)
+        made = run_rows(decoder, shown, decoder.outputs, any_size=False)
     except Exception as error:  # its errors have no class in common
         raise _not_run(error) from error
     layouts = {name: image_layout(decoder, name, values.shape[1:]) for name, values in made.items()}
     output = only_image([name for name, layout in layouts.items() if layout])
     if output is None:
-        shown = ", ".join(format_shape(values.shape[1:]) for values in made.values())
-        raise BundleError(f"the decoder gives {shown}, not images of channels, height and width, which jobs write")
+        given_shapes = ", ".join(format_shape(values.shape[1:]) for values in made.values())
+        raise BundleError(
+            f"the decoder gives {given_shapes}, not images of channels, height and width, which jobs write"
+        )
     layout, image = layouts[output] or ("", ())
     spec = decoder_spec(
         Latent(layer=value.name, shape=latent),
         image,
         given,
-        None,
+        condition,
         generates=generates,
         golden=_golden(decoder),
         training={**training, **_provenance(decoder)},
     )
-    takes = NetworkSignature(image=value, layout=VECTOR, level=None, record=InputSignature(shape=latent))
+    takes = NetworkSignature(image=value, layout=VECTOR, level=None, record=InputSignature(shape=latent), told=told)
     code, made_image = Tensor(name=value.name, shape=latent, dtype=value.dtype), made[output]
     end = Tensor(name=output, shape=made_image.shape[1:], dtype=made_image.dtype.name)
     ends = Ends(takes=takes, latent=code, variance=None, output=end, layout=layout)
     return Tried(network=decoder, ends=ends, spec=spec, made=made, bare=None)
+
+
+def _second(decoder: Network, name: str) -> Value:
+    """The input of a decoder that takes a condition."""
+    if name not in decoder.inputs:
+        raise UsageError(f"--condition {name!r}: the decoder's inputs are {printable(', '.join(decoder.inputs), 500)}")
+    return decoder.inputs[name]
 
 
 def _described(network: Network, takes: NetworkSignature, given: Preprocessing, training: Mapping[str, Json]) -> Spec:

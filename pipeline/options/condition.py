@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lake.core.choices import quoted
+from lake.core.printable import printable
 from model.condition import Condition
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
@@ -60,7 +61,7 @@ def class_of(value: object, condition: Condition) -> int:
     else:
         number = None
     if number is None or not 0 <= number < condition.classes:
-        names = f", {', '.join(condition.names[:5])}" if condition.names else ""
+        names = f", {printable(', '.join(condition.names[:5]), 100)}" if condition.names else ""
         raise ValueError(f"{quoted(value)}, no class from 0 to {condition.classes - 1}{names}")
     return number
 

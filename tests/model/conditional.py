@@ -73,3 +73,23 @@ def as_given(form: str, classes: np.ndarray) -> np.ndarray:
     if form == "numbers":
         return np.stack([classes / 3, -classes, classes + 0.5], 1).astype(np.float32)
     return np.eye(CLASSES, dtype=np.float32)[classes] if form == "one_hot" else classes[:, None].astype(np.int32)
+
+
+def onnx_halves(folder: Path, *, told: str = "both") -> tuple[Path, Path]:
+    """The same in two files: in the second one the class is a float with a side of its own."""
+    size = SHAPE[0] * SHAPE[1]
+    encoder, decoder = Graph(), Graph()
+    encoder.take("x", ("batch", 1, *SHAPE[:2]))
+    flat = encoder.node("Flatten", "x")
+    if told != "decoder":
+        encoder.inputs.append(helper.make_tensor_value_info("label", TensorProto.INT64, ("batch",)))
+        row = encoder.node("Gather", encoder.weight(CLASSES, 6, scale=1.0), "label")
+        flat = encoder.node("Concat", flat, row, axis=1)
+    encoder.node("Gemm", flat, encoder.weight(size + 6 * (told != "decoder"), LATENT), name="z")
+    decoder.take("z", ("batch", LATENT))
+    decoder.inputs.append(helper.make_tensor_value_info("label", TensorProto.FLOAT, ("batch", 1)))
+    back = decoder.node("Concat", "z", "label", axis=1)
+    image = decoder.node("Sigmoid", decoder.node("Gemm", back, decoder.weight(LATENT + 1, size)))
+    decoder.node("Reshape", image, decoder.constant(np.array([-1, 1, *SHAPE[:2]])), name="y")
+    files = folder / "e.onnx", folder / "d.onnx"
+    return encoder.give("z").save(files[0]), decoder.give("y").save(files[1])

@@ -21,7 +21,8 @@ from model.parts import Parts
 from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
 from model.spec_json import from_json, to_json
-from tests.model.conditional import CLASSES, SHAPE, as_given, classes_of, halves, onnx_cvae, whole
+from tests.conftest import long_forms
+from tests.model.conditional import CLASSES, SHAPE, as_given, classes_of, halves, onnx_cvae, onnx_halves, whole
 
 CLASS = Preprocessing(condition="label", condition_classes=(str(CLASSES),))
 GIVEN = {"one_hot": CLASS, "number": CLASS, "numbers": Preprocessing(condition="label=hue")}
@@ -42,7 +43,8 @@ def conditions(form: str, count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("form", "structure"), [("one_hot", "list"), ("number", "dict"), ("numbers", "turned"), ("one_hot", "dict")]
+    ("form", "structure"),
+    [("one_hot", "list"), *long_forms(("number", "dict"), ("numbers", "turned"), ("one_hot", "dict"))],
 )
 def test_a_whole_model_gives_what_keras_gives(form, structure, pixels, save, tmp_path):
     model = whole(form, structure)
@@ -63,6 +65,7 @@ def test_a_whole_model_gives_what_keras_gives(form, structure, pixels, save, tmp
         assert np.abs(runtime.encode(pixels, condition=np.roll(told, 1, 0)) - found.latents).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_row_alone_has_the_bits_that_it_has_in_a_batch(pixels, save, tmp_path):
     bundle = export(save(whole("number")), "code", str(tmp_path / "b"), CLASS)
     told = classes_of(len(pixels))
@@ -72,6 +75,7 @@ def test_a_row_alone_has_the_bits_that_it_has_in_a_batch(pixels, save, tmp_path)
         np.testing.assert_array_equal(np.concatenate(alone), together)
 
 
+@pytest.mark.slow
 def test_halves_in_files_of_their_own(pixels, tmp_path):
     encoder, decoder = halves()
     encoder.save(tmp_path / "e.keras")
@@ -89,6 +93,7 @@ def test_halves_in_files_of_their_own(pixels, tmp_path):
         np.testing.assert_allclose(runtime.decode(mean, condition=told), want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_decoder_alone_that_is_told_the_class(tmp_path):
     _, decoder = halves("number")
     decoder.save(tmp_path / "d.keras")
@@ -101,6 +106,7 @@ def test_a_decoder_alone_that_is_told_the_class(tmp_path):
         np.testing.assert_allclose(runtime.decode(latents, condition=classes_of(7)), want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_only_the_decoder_is_told_and_calls_it_otherwise(pixels, layers, tmp_path):
     image = layers.Input(SHAPE)
     encoder = keras().Model(image, layers.Dense(4, name="z")(layers.Flatten()(image)))
@@ -115,6 +121,7 @@ def test_only_the_decoder_is_told_and_calls_it_otherwise(pixels, layers, tmp_pat
     np.testing.assert_allclose(found.output, want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_numbers_in_one_line_with_the_class_beside_them(layers, pixels, save, tmp_path):
     """As in the blog of Keras: 784 numbers and ten for the class."""
     line, told = layers.Input((48,), name="x"), layers.Input((CLASSES,), name="y")
@@ -133,6 +140,7 @@ def test_numbers_in_one_line_with_the_class_beside_them(layers, pixels, save, tm
         np.testing.assert_allclose(found.reshape(20, -1), want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_channels_first_and_normalised(layers, save, tmp_path):
     image, told = layers.Input((3, 8, 6), name="x"), layers.Input((2,), name="hue")
     code = layers.Dense(3, name="code")(layers.Concatenate()([layers.Flatten()(image), told]))
@@ -150,7 +158,7 @@ def test_channels_first_and_normalised(layers, save, tmp_path):
         np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [TensorProto.INT64, TensorProto.FLOAT])
+@pytest.mark.parametrize("dtype", [TensorProto.INT64, *long_forms(TensorProto.FLOAT)])
 def test_an_onnx_file_of_two_inputs(dtype, pixels, tmp_path):
     file = onnx_cvae(tmp_path / "net.onnx", dtype)
     given = replace(CLASS, condition="label=digit")
@@ -167,6 +175,51 @@ def test_an_onnx_file_of_two_inputs(dtype, pixels, tmp_path):
     np.testing.assert_allclose(runtime.decode(latents, condition=told), found.output, rtol=1e-5, atol=1e-5)
     alone = np.concatenate([runtime.encode(pixels[i : i + 1], condition=told[i : i + 1]) for i in range(20)])
     np.testing.assert_array_equal(alone, found.latents)
+
+
+@pytest.mark.parametrize("told", ["both", "decoder"])
+def test_onnx_files_of_both_halves(told, pixels, tmp_path):
+    files = onnx_halves(tmp_path, told=told)
+    bundle = export(Parts(encoder=files[0], decoder=files[1]), None, str(tmp_path / "b"), CLASS)
+    assert bundle.spec.functions == ("encode", "reconstruct", "decode")
+    first, second = map(onnxruntime.InferenceSession, files)
+    values, classes = (pixels / np.float32(255)).transpose(0, 3, 1, 2), classes_of(20)
+    (latents,) = first.run(["z"], {"x": values, **({"label": classes} if told == "both" else {})})
+    (images,) = second.run(["y"], {"z": latents, "label": classes[:, None].astype(np.float32)})
+    runtime = Runtime.load(bundle)
+    found = runtime.reconstruct(pixels, condition=classes)
+    np.testing.assert_allclose(found.latents, latents, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.output, images.transpose(0, 2, 3, 1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(runtime.decode(latents, condition=classes), found.output, rtol=1e-5, atol=1e-5)
+
+
+def test_a_decoder_alone_as_onnx_file(tmp_path):
+    _, file = onnx_halves(tmp_path)
+    bundle = export(Parts(decoder=file, normal_prior=True), None, str(tmp_path / "b"), CLASS)
+    assert bundle.spec.functions == ("decode", "generate")
+    latents, classes = np.random.default_rng(0).standard_normal((9, 4), np.float32), classes_of(9)
+    feed = {"z": latents, "label": classes[:, None].astype(np.float32)}
+    (images,) = onnxruntime.InferenceSession(file).run(["y"], feed)
+    found = Runtime.load(bundle).decode(latents, condition=classes)
+    np.testing.assert_allclose(found, images.transpose(0, 2, 3, 1), rtol=1e-5, atol=1e-5)
+    for given, text in ((Preprocessing(), "--condition names"), (replace(CLASS, condition="c"), "takes 2 inputs")):
+        with pytest.raises(UsageError, match=text):
+            export(Parts(decoder=file), None, str(tmp_path / "c"), given)
+
+
+@pytest.mark.slow
+def test_a_saved_model_of_two_inputs(pixels, tmp_path):
+    """Keras names the tensors of a signature after its outputs."""
+    encoder, decoder = halves("number")
+    image, told = (keras().Input(tuple(one.shape[1:]), dtype=one.dtype, name=one.name) for one in encoder.inputs)
+    code = encoder([image, told])[0]
+    model = keras().Model({"image": image, "label": told}, {"y": decoder([code, told]), "z": code})
+    model.export(str(tmp_path / "saved"), verbose=False)
+    bundle = export(tmp_path / "saved", "z", str(tmp_path / "b"), CLASS, allow_graph=True)
+    given = {"image": pixels / np.float32(255), "label": as_given("number", classes_of(20))}
+    want, found = model.predict(given, verbose=0), Runtime.load(bundle).reconstruct(pixels, condition=classes_of(20))
+    np.testing.assert_allclose(found.latents, want["z"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.output, want["y"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +295,7 @@ def test_what_does_not_fit_is_refused_by_name(form, given, text, save, tmp_path)
         export(save(whole(form)), "code", str(tmp_path / "b"), given)
 
 
+@pytest.mark.slow
 def test_models_of_any_size_and_int8_are_refused(layers, pixels, save, tmp_path):
     image, told = layers.Input((None, None, 1), name="x"), layers.Input((1,), dtype="int32", name="y")
     scale = layers.Reshape((1, 1, 2))(layers.Embedding(CLASSES, 2)(told))
@@ -280,6 +334,7 @@ def test_an_onnx_file_of_two_inputs_without_the_option(tmp_path):
         export(tmp_path / "net.onnx", "z", str(tmp_path / "b"), Preprocessing(condition="x"))
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     whole().save(tmp_path / "cvae.keras")
     words = ["export", str(tmp_path / "cvae.keras"), "--latent", "code", "--output", str(tmp_path / "b")]

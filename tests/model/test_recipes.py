@@ -94,6 +94,23 @@ def test_vae(folder: Path) -> None:
         assert runtime.spec.code is None and "generate" in runtime.spec.functions
 
 
+@pytest.mark.slow
+def test_cvae(folder: Path) -> None:
+    title = "Conditional variational autoencoders"
+    names = run_python(title, folder)
+    given, classes = images(28, 28, 1), np.array([7, 0, 3, 9])
+    row = np.eye(10, dtype=np.float32)[classes]
+    mean, logarithm = names["encoder"].predict([given / np.float32(255), row], verbose=0)
+    want = names["decoder"].predict([mean, row], verbose=0)
+    runtime = export(title, 0, folder)
+    found = runtime.encode_variance(given, condition=classes)
+    same(found[0], mean)
+    same(found[1], np.exp(logarithm))
+    for one in (runtime, export(title, 1, folder)):
+        same(one.decode(mean, condition=classes), want)
+        assert "generate" in one.spec.functions
+
+
 def test_tutorial(folder: Path) -> None:
     title = "The autoencoders of TensorFlow's tutorial"
     names = run_python(title, folder)

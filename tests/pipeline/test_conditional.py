@@ -202,6 +202,40 @@ def test_numbers_of_each_record(pixels: Pixels, classes: Pixels, tmp_path: Path)
     assert "not a list of 3 finite numbers" in rows(tmp_path / "out/bad", "rejects")[0]["detail"]
 
 
+@pytest.mark.slow
+def test_several_formats_in_one_job(trained: Trained, pixels: Pixels, classes: Pixels, tmp_path: Path) -> None:
+    """A format without the column has rejects; those of a later run are told by the same column."""
+    for name, write in {"parquet": parquet, "arrays": arrays, "late": tfrecord}.items():
+        (tmp_path / "in" / name).mkdir(parents=True)
+        if name != "late":
+            write(tmp_path / "in" / name, pixels, classes)
+    half = COUNT // 2
+    for i, file in enumerate(files_of(pixels[:half])):
+        (tmp_path / f"in/{i}.png").write_bytes(file)
+    options: dict[str, Any] = {"format": "mixed", "gate": {"max_reject_fraction": 1}}
+    run_job("encode", tmp_path / "in", trained.bundle, tmp_path / "out", **options)
+    tfrecord(tmp_path / "in/late", pixels, classes)
+    run_job("encode", tmp_path / "in", trained.bundle, tmp_path / "out", **options)
+    for shard in ("parquet/x.parquet", "arrays/x.npz", "late/x.tfrecord"):
+        found = [row["latent"] for row in rows(tmp_path / "out") if row["shard"] == shard]
+        np.testing.assert_allclose(found, trained.encode(pixels, classes), rtol=1e-5, atol=1e-5)
+    assert [row["reason"] for row in rows(tmp_path / "out", "rejects")] == ["invalid_condition"] * half
+
+
+@pytest.mark.slow
+def test_by_the_functions_of_the_package(trained: Trained, pixels: Pixels, classes: Pixels, tmp_path: Path) -> None:
+    import latentlake as ll
+
+    shard = table(tmp_path / "in/x.parquet", pixels, digit=pa.array(classes))
+    found = ll.encode(str(shard), model=trained.bundle, output=tmp_path / "out", condition_column="digit")
+    np.testing.assert_allclose(found.latents().values, trained.encode(pixels, classes), rtol=1e-5, atol=1e-5)
+    with pytest.raises(UsageError, match="is told 'label' of each image; give a key"):
+        found.similar(image=files_of(pixels)[0])
+    ll.generate(model=trained.bundle, output=tmp_path / "threes", count=2, condition=3)
+    made = pq.read_table(tmp_path / "threes/images/part-00000.parquet")
+    assert made["label"].to_pylist() == [3, 3]
+
+
 def write_numbers(path: Path, pixels: Pixels, told: Pixels) -> None:
     import tensorflow as tf
 
