@@ -36,6 +36,7 @@ _ADVICE: Mapping[Reason, tuple[str | None, str]] = {
     Reason.WRONG_CHANNELS: ("--color convert", "Let colours be converted to what the model takes."),
     Reason.WRONG_LENGTH: (None, "Look whether --image names the right column, and whether the model is the right one."),
     Reason.WRONG_TYPE: (None, "Leave the column out of --carry, or correct the source."),
+    Reason.INVALID_CONDITION: (None, "Look whether --condition-column names the right column, or correct its values."),
     Reason.NON_FINITE_INPUT: (None, "Correct the source: its numbers have NaN or infinity."),
     Reason.NON_FINITE_LATENT: (None, "Look at the model and its value range."),
     Reason.MODEL_FAILED: ("", "Look at the detail and at the model; a retry helps if memory was short."),
