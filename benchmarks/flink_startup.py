@@ -3,7 +3,7 @@
     scripts/engines
     python -m benchmarks.flink_startup [--work DIR] [--rounds N]
 
-Prints a table: a job server of the job's own against one that stays and has had a job before, in turns. Loading
+Prints a table: a job server of the job's own, one that stays and has had a job before, and none, in turns. Loading
 TensorFlow and the model is measured by itself, in as many processes at once as the cluster has workers, and taken off
 the total.
 """
@@ -44,7 +44,7 @@ class Startup:
 
     Attributes:
       plan: from the launch until the job is planned and staged.
-      submit: until the JobManager has the job: Beam's job server starts, translates it, and sends its jars.
+      submit: until the JobManager has the job: it was translated, and its jars were sent.
       workers: until both pools have started a worker.
       first: until the first batch is finished.
       model: of these, TensorFlow and the model.
@@ -75,10 +75,19 @@ def main() -> None:
     print(f"{on_machine(machine())}\n\n| job server | load before | {' | '.join(names)} | total without the model |")
     print("|---|---|" + "---|" * (len(names) + 1))
     (work / "server").mkdir(parents=True)
-    with running(work / "cluster", _NODES) as cluster, job_server(cluster, work / "server") as port:
-        ways = {"its own": cluster.options, "one that stays": cluster.through(port)}
-        measure(work, cluster, "warms up", ways["one that stays"])
-        rounds = [[measure(work, cluster, *way) for way in ways.items()] for _ in range(given.rounds)]
+    with (
+        running(work / "cluster", _NODES) as cluster,
+        running(work / "with_beam", _NODES, beam=True) as with_beam,
+        job_server(cluster, work / "server") as port,
+    ):
+        ways = {
+            "its own": (cluster, cluster.options),
+            "one that stays": (cluster, cluster.through(port)),
+            "none": (with_beam, with_beam.without_server),
+        }
+        for name in ("one that stays", "none"):
+            measure(work, name + ", warms up", *ways[name])
+        rounds = [[measure(work, name, *way) for name, way in ways.items()] for _ in range(given.rounds)]
     medians = [
         f"{median(start.ours for start in starts):.1f} s with {name}"
         for name, starts in zip(ways, zip(*rounds, strict=True), strict=True)
@@ -92,7 +101,7 @@ def load_model() -> float:
     return max(float(process.communicate()[0]) for process in began)
 
 
-def measure(work: Path, cluster: Flink, name: str, options: Sequence[str]) -> Startup:
+def measure(work: Path, name: str, cluster: Flink, options: Sequence[str]) -> Startup:
     """One run, which prints its row."""
     load, model, output = os.getloadavg()[0], load_model(), work / "out"
     shutil.rmtree(output, ignore_errors=True)

@@ -18,11 +18,12 @@ from harness.engines.machines import ENGINES, java, pool, workers
 from harness.processes import ROOT, Part, answers, free_ports, start, until
 
 _JOB_SERVER = ENGINES / "flink/job-server.jar"
+_BEAM = ENGINES / "flink-job"  # what deploy/flink/pom.xml makes
 _JOB_SERVER_MAIN = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 _MASTER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _DOCUMENTED = ROOT / "deploy/flink/config.yaml"
-# Flink's own programs, as they are in the lib folder of a cluster. Beam's jars come with each job.
+# Flink's own programs, as they are in the lib folder of a cluster.
 _LIB = ("flink-*", "commons-*", "snakeyaml*", "slf4j-*", "kryo-*", "minlog-*", "objenesis-*", "chill-*", "javassist-*")
 _LIB_TOO = ("async-profiler-*", "jsr305-*", "lz4-*", "snappy-*")
 _OWN = """\
@@ -87,6 +88,12 @@ class Flink:
             f"--parallelism={len(self.nodes)}",
         ]
 
+    @property
+    def without_server(self) -> list[str]:
+        """Options of a job that comes with a small jar, to a cluster that has Beam's other jars."""
+        rest = [option for option in self.options if not option.startswith("--flink_job_server_jar")]
+        return [*rest, "--flink_submit_uber_jar", f"--flink_job_server_jar={_BEAM / 'job.jar'}"]
+
     def through(self, server: int) -> list[str]:
         """Options of a job that runs here, through a job server that was there before, at a port."""
         own = ("--runner", "--flink_version", "--flink_job_server_jar")
@@ -127,7 +134,7 @@ def job_server(cluster: Flink, folder: Path) -> Iterator[int]:
 
 @contextmanager
 def running(
-    folder: Path, nodes: int = 2, *, pinned: bool = False, more: Mapping[str, str] | None = None
+    folder: Path, nodes: int = 2, *, pinned: bool = False, more: Mapping[str, str] | None = None, beam: bool = False
 ) -> Iterator[Flink]:
     """A cluster in this block.
 
@@ -136,12 +143,13 @@ def running(
       nodes: machines with a TaskManager and a pool of workers.
       pinned: each of them has one core, and no other.
       more: of the environment of the workers.
+      beam: Beam's jars are in the lib folder of the cluster; else they come with each job.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rpc, rest, port = free_ports(3)
     own = _OWN.format(rpc=rpc, rest=rest, folder=folder)
     (folder / "config.yaml").write_text(f"{_DOCUMENTED.read_text()}\n{own}")
-    _make_lib(folder)
+    _make_lib(folder, beam=beam)
     with ExitStack() as stack:
         stack.callback(start(_java(folder, _MASTER), folder / "master.log").kill)
         cores = [["taskset", "-c", number] if pinned else [] for number in range(nodes)]
@@ -151,10 +159,12 @@ def running(
         yield cluster
 
 
-def _make_lib(folder: Path) -> None:
+def _make_lib(folder: Path, *, beam: bool) -> None:
     (folder / "lib").mkdir()
-    for jar in (jar for pattern in (*_LIB, *_LIB_TOO) for jar in _JOB_SERVER.parent.glob(f"{pattern}.jar")):
-        (folder / "lib" / jar.name).symlink_to(jar)
+    own = {jar.name: jar for pattern in (*_LIB, *_LIB_TOO) for jar in _JOB_SERVER.parent.glob(f"{pattern}.jar")}
+    beams = {jar.name: jar for jar in (_BEAM / "lib").glob("*.jar")} if beam else {}
+    for name, jar in {**beams, **own}.items():
+        (folder / "lib" / name).symlink_to(jar)
 
 
 def _java(folder: Path, main: str, *options: str) -> list[object]:
