@@ -20,7 +20,7 @@ from lake.images.types import DecodeMode, Target
 from lake.inputs.sampled import LatentSampling
 from lake.storage.options import StoreOptions
 from pipeline.options.condition import ConditionSource
-from pipeline.options.latent_form import LatentForm
+from pipeline.options.latent_form import PARQUET, LatentForm
 from pipeline.options.values import Gate, ImagesOut, NoiseLevel, usual_pages
 
 if TYPE_CHECKING:
@@ -193,6 +193,11 @@ class JobConfig:
             "latentlake.fingerprint": fingerprint(unit, self),
             **({} if self.retry is None else {"latentlake.retried": self.retried}),
         }
+
+    @property
+    def writes_tables(self) -> bool:
+        """Whether results are rows of tables, and not in a format of latents for trainers."""
+        return self.latents is None or self.latents.format == PARQUET
 
     @property
     def retried(self) -> str:

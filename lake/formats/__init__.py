@@ -3,7 +3,7 @@
 A format that is only read has no writer.
 
 >>> list(FORMATS)
-['parquet', 'webdataset', 'array', 'folder', 'tfrecord', 'arrow', 'npy', 'csv']
+['parquet', 'webdataset', 'array', 'folder', 'tfrecord', 'arrow', 'npy', 'csv', 'mds']
 >>> FORMATS["webdataset"].reader.suffixes
 ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz', '.tar.zst', '.tzst')
 """
@@ -84,6 +84,7 @@ FORMATS = {
         Format("arrow", "ArrowReader"),
         Format("npy", "NpyReader"),
         Format("csv", "CsvReader"),
+        Format("mds", "MdsReader"),
     )
 }
 

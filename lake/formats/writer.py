@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from lake.core.records import Array, OutputFile, Records, Unit
 from lake.formats.reader import RecordSchema
@@ -81,7 +81,13 @@ class DatasetWriter(ABC):
 
 
 class UnitWriter(ABC):
-    """Writes the files of one unit. Used by one thread at a time, in the order of the records."""
+    """Writes the files of one unit. Used by one thread at a time, in the order of the records.
+
+    Attributes:
+      publishes_early: whether files become visible before ``publish``, which may replace others of their names.
+    """
+
+    publishes_early: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, rendered: Any) -> None:

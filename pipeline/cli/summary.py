@@ -7,6 +7,7 @@ from lake.core.printable import printable
 from lake.formats import MIXED
 from lake.inputs.passed_over import listed
 from pipeline.cli.terminal import counted, line_of, size_text
+from pipeline.options.latent_form import PARQUET
 from pipeline.worker.verbs import VERBS
 
 _TEXT = 1000  # most characters of an example and of an error
@@ -121,7 +122,10 @@ def _open(summary: Mapping[str, Any]) -> list[str]:
     output = summary["output"]
     lines = ["open it:"]
     # A summary may be of a version with other verbs.
-    if summary["verb"] in VERBS and (table := VERBS[summary["verb"]].table):
+    latents = (summary["options"].get("latents") or {}).get("format", PARQUET)
+    if latents != PARQUET:
+        lines.append(f"  latents {output}/latents ({latents})")
+    elif summary["verb"] in VERBS and (table := VERBS[summary["verb"]].table):
         lines += [
             f"  duckdb  SELECT * FROM '{output}/{table}/**/*.parquet'",
             f"  python  pyarrow.dataset.dataset('{output}/{table}').to_table()",

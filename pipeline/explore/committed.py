@@ -15,6 +15,7 @@ from lake.formats.common.identity_columns import SHARD_TYPE
 from lake.formats.common.parquet_file import open_parquet, parse_footer, read_footer
 from lake.formats.common.vector_storage import FLOAT32, VectorStorage, storage_of
 from lake.storage import store_for
+from pipeline.options.latent_form import PARQUET
 from pipeline.output.job_file import read_job_file
 from pipeline.output.layout import LATENTS, METRICS, REJECTS, Layout
 from pipeline.output.manifest import read_manifest
@@ -61,7 +62,17 @@ class Committed:
 
     @property
     def tables(self) -> list[tuple[Receipt, OutputFile]]:
-        """Every table of results, with the receipt of its unit."""
+        """Every table of results, with the receipt of its unit.
+
+        Raises:
+          UsageError: the job wrote its latents in another format.
+        """
+        latents = self.job["options"].get("latents") or {}
+        if (format := latents.get("format", PARQUET)) != PARQUET:
+            raise UsageError(
+                f"{self.layout.output} has its latents in {format}, for trainers, and this needs tables: run encode "
+                "with --latent-format parquet, into an output of its own"
+            )
         return _files(self.receipts, (LATENTS, METRICS))
 
     @property
@@ -72,7 +83,7 @@ class Committed:
     @property
     def rows(self) -> int:
         """Number of results."""
-        return sum(file.rows for _, file in self.tables)
+        return sum(receipt.results for receipt in self.receipts)
 
     @property
     def verb(self) -> str:

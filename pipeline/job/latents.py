@@ -19,7 +19,7 @@ from lake.formats.common.vector_storage import VectorStorage
 from lake.storage import store_for
 from pipeline.config import JobConfig
 from pipeline.options.latent_flags import DIMENSION, TABLE
-from pipeline.options.latent_form import LatentForm, LatentOptions
+from pipeline.options.latent_form import MDS, LatentForm, LatentOptions
 from pipeline.output.job_file import JobFile, check_job_file
 from pipeline.output.latent_columns import SHAPE
 from pipeline.worker.process import close_worker, worker_for
@@ -61,6 +61,7 @@ def latent_form(options: "JobOptions | LatentOptions", spec: "Spec") -> LatentFo
         pool=options.pool,
         normalize=options.normalize,
         flip=options.flip,
+        format=options.latent_format,
     )
     _check(options, form, spec)
     return None if form.usual else form
@@ -77,6 +78,8 @@ def _check(options: "JobOptions | LatentOptions", form: LatentForm, spec: "Spec"
         raise UsageError(f"a model of kind {spec.kind!r} gives no distributions; leave out --sample")
     if form.flip and spec.numeric:
         raise UsageError("the model takes vectors, which have no mirror image; leave out --flip")
+    if form.format == MDS and form.storage.type == "binary" and spec.input.any_size:
+        raise UsageError("bits of latents of many shapes do not say their channels in mds; use --latent-format parquet")
     if options.variance and (form.storage.quantized or form.pool or form.normalize):
         raise UsageError(
             "--latent-variance is of latents as the model gives them, in a floating type; leave it out, or --pool, "

@@ -60,7 +60,7 @@ _SETTINGS: Mapping[str, Rule] = {
     **dict.fromkeys(("max_pixels", "max_record_bytes", "reject_bytes", "reject_budget", "quality", "seed"), natural),
     **dict.fromkeys(("count", "sample"), _natural_or_none),
     **dict.fromkeys(("latent_quantization", "pool", "normalize"), _text_or_none),
-    "latent_type": utf8,
+    **dict.fromkeys(("latent_type", "latent_format"), utf8),
     **dict.fromkeys(("variance", "flip", "hash", "images", "error_map", "follow_links"), truth),
 }
 

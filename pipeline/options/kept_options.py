@@ -27,6 +27,7 @@ _LATER_FIELDS = (
     "hash",
     "condition",
     "condition_column",
+    "latent_format",
 )  # left out where they have their default, as in outputs from before there were any
 _URI_FIELDS = ("input", "reference")
 

@@ -2,9 +2,18 @@
 
 from lake.cli.option import Option, count, finite_number, level
 from lake.formats.common.vector_storage import VECTOR_TYPES
-from pipeline.options.latent_form import NORMALIZE, POOL
+from pipeline.options.latent_form import LATENT_FORMATS, NORMALIZE, POOL
 
 DIMENSION, TABLE = "dimension", "table"
+
+LATENT_FORMAT = Option(
+    flag="--latent-format",
+    group="output",
+    field="latent_format",
+    choices=LATENT_FORMATS,
+    help="how latents are written: as tables (default {default}), or for trainers as tars of WebDataset with .npy "
+    "or .safetensors members, or as MDS of MosaicML",
+)
 
 STORED = (
     Option(

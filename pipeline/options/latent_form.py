@@ -6,6 +6,8 @@ from typing import Any
 
 from lake.formats.common.vector_storage import FLOAT32, VectorStorage
 
+PARQUET, WEBDATASET, TENSORS, MDS = "parquet", "webdataset", "webdataset-safetensors", "mds"
+LATENT_FORMATS = (PARQUET, WEBDATASET, TENSORS, MDS)
 NORMALIZE = ("l2",)
 POOL = ("mean", "cls")
 
@@ -23,6 +25,7 @@ class LatentOptions:
     sample: int | None = None
     flip: bool = False
     variance: bool = False
+    latent_format: str = PARQUET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,7 @@ class LatentForm:
         the first token; None to keep it.
       normalize: 'l2' to divide each latent by its Euclidean length, a latent of zeros stays one; None to keep it.
       flip: there is a second latent, of the mirrored image.
+      format: of the files, one of ``LATENT_FORMATS``.
     """
 
     storage: VectorStorage = FLOAT32
@@ -47,11 +51,12 @@ class LatentForm:
     pool: str | None = None
     normalize: str | None = None
     flip: bool = False
+    format: str = PARQUET
 
     @property
     def usual(self) -> bool:
-        """Whether latents are written as the model gives them."""
-        return self.storage.plain and not self._changes() and not self.flip
+        """Whether latents are written as the model gives them, in tables."""
+        return self.storage.plain and not self._changes() and not self.flip and self.format == PARQUET
 
     def length(self, dimension: int) -> int:
         """Length of a written latent.
@@ -67,11 +72,30 @@ class LatentForm:
     def options(self) -> dict[str, Any]:
         """The fields as JSON values, for the fingerprint and for ``_job.json``."""
         flip = {"flip": True} if self.flip else {}
-        return {**({} if self.storage.plain else {"storage": self.storage.to_json()}), **self._changes(), **flip}
+        format = {} if self.format == PARQUET else {"format": self.format}
+        storage = {} if self.storage.plain else {"storage": self.storage.to_json()}
+        return {**storage, **self._changes(), **flip, **format}
+
+    def written_shape(self, dimension: int | None) -> tuple[int, ...] | None:
+        """Shape of a written latent; None where each has its own.
+
+        Args:
+          dimension: of a latent of the model; None where each has its own.
+
+        >>> LatentForm(shape=(7, 7, 32), pool="mean").written_shape(1568)
+        (32,)
+        """
+        if dimension is None:
+            return None
+        return (self.length(dimension),) if self.pool or not self.shape else self.shape
+
+    def said(self) -> dict[str, Any]:
+        """What a file says of its latents, as JSON values."""
+        return {**self.storage.to_json(), "shape": list(self.shape), **self._changes()}
 
     def metadata(self) -> str:
-        """What the footer of a table says of its latents, as JSON text; ``storage_of`` reads it."""
-        return json.dumps({**self.storage.to_json(), "shape": list(self.shape), **self._changes()})
+        """The same as JSON text, as it is in the footer of a table; ``storage_of`` reads it."""
+        return json.dumps(self.said())
 
     def _changes(self) -> dict[str, Any]:
         values = {"sample": self.seed, "pool": self.pool, "normalize": self.normalize}

@@ -122,9 +122,10 @@ def _run(unit: Unit, config: JobConfig, worker: Worker, attempt: int) -> Receipt
     started = time.monotonic()
     config = config.of(unit.format)
     verb = verb_for(config, worker)
-    outputs = UnitOutputs(unit, config, verb)
+    dimension = worker.runtime.spec.dimension
+    outputs = UnitOutputs(unit, config, verb, dimension)
     progress, watch = UnitProgress(unit, config), Stopwatch()
-    batches = progress.noting(read_unit(unit, config, verb, worker.runtime.spec.dimension, attempt))
+    batches = progress.noting(read_unit(unit, config, verb, dimension, attempt))
 
     def compute(batch: RawBatch) -> BatchResult:
         with watch.time("decode"):  # what is not counted as the model's or as writing

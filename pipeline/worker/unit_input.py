@@ -60,14 +60,14 @@ def _columns(config: JobConfig, *, salvage: bool, format: str | None = None) -> 
 def merges_rejects(unit: Unit, config: JobConfig) -> bool:
     """Whether a run processes only the rejected records of a unit.
 
-    A job that writes images processes all of them again: a shard of images holds its records one after another, so none
-    can be inserted.
+    A job that writes images, or latents in another format than tables, processes all of them again: such a shard holds
+    its records one after another, so none can be inserted.
 
     Args:
       unit: the unit.
       config: the job.
     """
-    return unit.retry_rejects and config.images is None
+    return unit.retry_rejects and config.images is None and config.writes_tables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

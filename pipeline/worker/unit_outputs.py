@@ -21,6 +21,7 @@ from pipeline.config import JobConfig, fingerprint, options_digest
 from pipeline.output.heartbeat import guard_of
 from pipeline.output.layout import (
     IMAGES,
+    LATENTS,
     MAPS,
     Layout,
     rejects_name,
@@ -29,6 +30,7 @@ from pipeline.output.layout import (
 from pipeline.output.receipts import Receipt, write_receipt
 from pipeline.output.tables import REJECT_SCHEMA, reject_rows
 from pipeline.worker.image_outputs import image_outputs_for
+from pipeline.worker.latent_writers import latent_writer
 from pipeline.worker.merge_rows import MergedTable
 from pipeline.worker.reject_limit import REJECT_LIMIT
 from pipeline.worker.unit_input import merges_rejects
@@ -49,10 +51,11 @@ class UnitOutputs:
       unit: the unit.
       config: the job.
       verb: gives the schema and directory of the table.
+      dimension: length D of the model's latents.
     """
 
-    def __init__(self, unit: Unit, config: JobConfig, verb: Verb) -> None:
-        self._unit, self._config, self._verb = unit, config, verb
+    def __init__(self, unit: Unit, config: JobConfig, verb: Verb, dimension: int) -> None:
+        self._unit, self._config, self._verb, self._dimension = unit, config, verb, dimension
         self._guard = guard_of(config.output, config.run)
         self._read = self._results = 0
         self._before = 0  # rows that the table had before a retry of its rejects
@@ -64,6 +67,7 @@ class UnitOutputs:
         self._table: TableWriter | None = None
         self._merged: MergedTable | None = None
         self._reject_table: TableWriter | None = None
+        self._latents: UnitWriter | None = None
         self._images: UnitWriter | None = None
         self._maps: UnitWriter | None = None
 
@@ -72,7 +76,12 @@ class UnitOutputs:
         unit, config = self._unit, self._config
         REJECT_LIMIT.forget(config, unit.id)  # an engine may run a finished unit once more
         schema, directory = self._verb.schema, self._verb.table
-        if schema is not None and directory is not None:
+        if schema is not None and not config.writes_tables:
+            create = partial(self._create, LATENTS)
+            self._latents = latent_writer(unit, config, schema, self._dimension, create)
+            if self._latents.publishes_early:
+                self._announce_replacement()
+        elif schema is not None and directory is not None:
             name = table_name(directory, unit.id)
             self._table = self._open(name, schema, self._verb.encoding)
             if merges_rejects(unit, config):
@@ -88,7 +97,7 @@ class UnitOutputs:
     def write(self, result: BatchResult) -> None:
         """Append the results of one batch; batches come in the order of the source."""
         self._first = self._first or time.time()
-        table = self._merged or self._table
+        table = self._merged or self._table or self._latents
         if table is not None and result.rows is not None:
             table.write(result.rows)
         for dataset, rendered in ((self._images, result.images), (self._maps, result.error_maps)):
@@ -127,16 +136,20 @@ class UnitOutputs:
     def _publish(self) -> list[OutputFile]:
         if self._merged is not None:
             self._merged.finish()
-        if self._unit.retry_rejects:
-            # While files are replaced one by one, the unit's receipt is not true. Should the process die meanwhile,
-            # this one makes the next run process the whole unit again.
-            write_receipt(Layout(self._config.output), self._receipt(error=_BEING_REPLACED), self._guard)
+        self._announce_replacement()
         outputs = [
             replace(output, name=f"{directory}/{output.name}")
             for directory, dataset in self._datasets()
             for output in dataset.publish()
         ]
         return outputs + [table.publish() for table in (self._table, self._reject_table) if table is not None]
+
+    def _announce_replacement(self) -> None:
+        """Say that the files of a finished unit are being replaced, if they are."""
+        if self._unit.retry_rejects:
+            # While files are replaced one by one, the unit's receipt is not true. Should the process die meanwhile,
+            # this one makes the next run process the whole unit again.
+            write_receipt(Layout(self._config.output), self._receipt(error=_BEING_REPLACED), self._guard)
 
     def _receipt(self, **fields: Any) -> Receipt:
         return Receipt(
@@ -150,7 +163,7 @@ class UnitOutputs:
 
     def abort(self) -> None:
         """Drop all files that are not published."""
-        for writer in (self._table, self._reject_table, self._images, self._maps):
+        for writer in (self._table, self._reject_table, self._latents, self._images, self._maps):
             if writer is not None:
                 writer.abort()
         if self._merged is not None:
@@ -177,7 +190,7 @@ class UnitOutputs:
             )
 
     def _datasets(self) -> Iterator[tuple[str, UnitWriter]]:
-        for directory, dataset in ((IMAGES, self._images), (MAPS, self._maps)):
+        for directory, dataset in ((LATENTS, self._latents), (IMAGES, self._images), (MAPS, self._maps)):
             if dataset is not None:
                 yield directory, dataset
 

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import struct
 import tarfile
 from collections.abc import Sequence
@@ -196,6 +197,15 @@ def csv(array: np.ndarray) -> bytes:
     return "".join(",".join(map(str, row)) + "\n" for row in [names, *rows]).encode()
 
 
+def mds(files: Sequence[bytes]) -> bytes:
+    """As MosaicML's MDSWriter."""
+    columns = {"column_names": ["image", "label"], "column_encodings": ["png", "int"], "column_sizes": [None, 8]}
+    text = json.dumps({**columns, "format": "mds", "version": 2}).encode()
+    samples = [struct.pack("<I", len(file)) + file + struct.pack("<q", at % 10) for at, file in enumerate(files)]
+    edges = np.cumsum([4 + 4 * (len(files) + 1) + len(text), *map(len, samples)]).tolist()
+    return struct.pack(f"<{len(edges) + 1}I", len(files), *edges) + text + b"".join(samples)
+
+
 def containers(digits: Any) -> dict[str, Container]:
     """One of each kind, by name."""
     files, pixels = images(digits), digits[:COUNT]
@@ -219,6 +229,7 @@ def containers(digits: Any) -> dict[str, Container]:
         "npy.gz": ("array", "a.npy.gz", gzip.compress(npy(pixels), mtime=0)),
         "idx.gz": ("array", "a.idx3-ubyte.gz", gzip.compress(idx(pixels), mtime=0)),
         "npy chw": ("array", "a.npy", npy(pixels[:, None])),
+        "mds": ("mds", "a.mds", mds(files)),
         "csv": ("csv", "a.csv", csv(pixels)),
         "csv.gz": ("csv", "a.csv.gz", gzip.compress(csv(pixels), mtime=0)),
     }

@@ -63,8 +63,12 @@ def test_again_and_again_over_shards_of_numbers(
     survive(nursery, undisturbed(nursery, work, tmp_path), tmp_path / "out", harms)
 
 
+@pytest.mark.parametrize(
+    ("format", "files"),
+    [("parquet", "latents/*/*.parquet"), ("webdataset", "latents/*/*.tar"), ("mds", "latents/*/*/index.json")],
+)
 @pytest.mark.slow
-def test_a_cache_of_latents_of_many_sizes(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_cache_of_latents_of_many_sizes(nursery: Nursery, tmp_path: Path, format: str, files: str) -> None:
     """A model of any size, in aspect buckets, killed again and again."""
     from lake.core.tensorflow import keras
     from model.export import export
@@ -77,7 +81,7 @@ def test_a_cache_of_latents_of_many_sizes(nursery: Nursery, tmp_path: Path) -> N
         sides = rng.integers(9, 70, (12, 2)).tolist()
         images = [png(rng.integers(0, 256, (*size, 3), np.uint8)) for size in sides]
         write_parquet(tmp_path / f"in/{'ab'[shard % 2]}/{shard}.parquet", images, range(len(images)))
-    options = ("--bucket", "16", "--max-area", "48x48")
+    options = ("--bucket", "16", "--max-area", "48x48", "--latent-format", format)
     work = Work(verb="encode", source=tmp_path / "in", bundle=tmp_path / "bundle", options=options)
-    harms = [Kill.on("latents/*/*.parquet"), Kill.on("_receipts/*/*.json"), Kill.on("_SUCCESS")]
+    harms = [Kill.on(files), Kill.on("_receipts/*/*.json"), Kill.on("_SUCCESS")]
     survive(nursery, undisturbed(nursery, work, tmp_path), tmp_path / "out", harms)

@@ -35,7 +35,7 @@ KINDS = (
     "arrow",
     "arrow file",
 )
-ANY = pytest.mark.parametrize("kind", [*KINDS, "csv", "csv.gz"])
+ANY = pytest.mark.parametrize("kind", [*KINDS, "csv", "csv.gz", "mds"])
 
 
 @ANY

@@ -11,7 +11,7 @@ from lake.images.types import ImageCodec, ImageError
 
 # Formats that an extension can name, by the extension that is written for them.
 _NAMED = {
-    **{name: name for name in ("png", "webp", "bmp", "gif", "npy", "avif", "jxl")},
+    **{name: name for name in ("png", "webp", "bmp", "gif", "npy", "safetensors", "avif", "jxl")},
     **dict.fromkeys(("heic", "heif", "hif"), "heic"),
     **dict.fromkeys(("jp2", "j2k", "j2c", "jpc", "jpx"), "jp2"),
     **dict.fromkeys(("jpg", "jpeg", "jpe", "jfif"), "jpg"),

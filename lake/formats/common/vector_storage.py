@@ -14,6 +14,7 @@ import pyarrow as pa
 from lake.core.records import Array
 
 METADATA_KEY = "latentlake.latent"
+UNSAID = (np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.uint16))  # numbers that mean nothing by themselves
 VECTOR_TYPES = ("float32", "float16", "bfloat16", "int8", "uint8", "binary")
 QUANTIZED = VECTOR_TYPES[3:]  # those that need a scale and an offset
 
@@ -200,6 +201,20 @@ def storage_of(metadata: Mapping[bytes, bytes] | None) -> VectorStorage | None:
     """
     text = (metadata or {}).get(METADATA_KEY.encode())
     return None if text is None else VectorStorage.from_json(json.loads(text))
+
+
+def irreversible(said: Mapping[str, Any]) -> str | None:
+    """What was done to latents that cannot be undone, in words; None for nothing.
+
+    Args:
+      said: what their file says of them.
+
+    >>> irreversible({"type": "float32", "pool": "mean"})
+    'pooled (--pool)'
+    """
+    if said.get("normalize"):
+        return "divided by their lengths (--normalize)"
+    return "pooled (--pool)" if said.get("pool") else None
 
 
 def _listed(value: Mapping[str, Any], name: str) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.core.records import Array
+from lake.formats.common.latent_arrays import check_reversible
 from lake.formats.common.vector_storage import FLOAT32, METADATA_KEY, VectorStorage, storage_of
 
 _COLUMNS = ("latent", "latent_flip")  # that the metadata speaks of
@@ -38,8 +39,7 @@ def stored_as(schema: pa.Schema, column: str, length: int | None) -> VectorStora
         raise ValueError(f"its column {column!r} is of {kind}, and its metadata says {storage.type}; it is damaged")
     if length is not None and not storage.fits(length):
         raise ValueError(f"its metadata has {len(storage.scale)} numbers of scale, and its latents have {length}")
-    if change := _change(schema):
-        raise ValueError(f"its latents are {change}, which cannot be undone; encode without that to decode them")
+    check_reversible(json.loads(schema.metadata[METADATA_KEY.encode()]))
     return storage
 
 
@@ -60,10 +60,3 @@ def floats_of(flat: pa.Array, storage: VectorStorage, length: int) -> Array:
     if flat.null_count:
         rows[flat.is_null().to_numpy(zero_copy_only=False).reshape(-1, width).any(axis=1)] = np.nan
     return rows.reshape(-1)
-
-
-def _change(schema: pa.Schema) -> str | None:
-    said = json.loads(schema.metadata[METADATA_KEY.encode()])
-    if said.get("normalize"):
-        return "divided by their lengths (--normalize)"
-    return "pooled (--pool)" if said.get("pool") else None

@@ -23,7 +23,7 @@ def vector(data: bytes) -> Array | str:
     Returns:
       float32 ``[d]``, or the reason why there is none.
     """
-    layout = _layout_of(data, (1,), "one dimension")
+    layout = npy_layout(data, (1,), "one dimension")
     if isinstance(layout, str):
         return layout
     with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and its record a reject
@@ -42,7 +42,7 @@ def image(data: bytes, layout: PixelLayout | None = None) -> bytes:
     """
     if not data.startswith(MAGIC):
         return data
-    rows = _layout_of(data, (2, 3), "two or three dimensions")
+    rows = npy_layout(data, (2, 3), "two or three dimensions")
     if isinstance(rows, str):
         raise ImageError(Reason.INVALID_RECORD, rows, Stage.READ)
     elements = np.frombuffer(data, rows.dtype, offset=rows.offset)
@@ -68,7 +68,14 @@ def images(files: Sequence[bytes | None], faults: dict[int, Fault], layout: Pixe
     return found
 
 
-def _layout_of(data: bytes, dimensions: Collection[int], words: str) -> RowLayout | str:
+def npy_layout(data: bytes, dimensions: Collection[int], words: str) -> RowLayout | str:
+    """How the array of a ``.npy`` file is laid out, or in words why it holds none that is wanted.
+
+    Args:
+      data: the whole file.
+      dimensions: how many sides it may have.
+      words: the same for people.
+    """
     if not data.startswith(MAGIC) or len(data) < 12:
         return "not a .npy file"
     width = 2 if data[6] == 1 else 4

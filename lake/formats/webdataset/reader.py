@@ -23,9 +23,21 @@ from lake.core.records import (
     Unit,
 )
 from lake.formats.common.byte_stream import decompressed
+from lake.formats.common.safetensors import SUFFIX
 from lake.formats.common.shard_errors import as_planned
 from lake.formats.common.text import text
+from lake.formats.common.vector_storage import VectorStorage
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
+from lake.formats.webdataset.latent_samples import (
+    IMAGE_SIZES,
+    JSON,
+    SampleLatents,
+    check_latents,
+    is_image_size,
+    key_of_record,
+    size_column,
+    storage_of_shard,
+)
 from lake.formats.webdataset.npy_vectors import images, vector, vectors
 from lake.formats.webdataset.samples import Sample, SampleGrouping, WholeSample, fault_of, shown
 from lake.formats.webdataset.tar_read import TAR_BLOCK, is_header
@@ -64,6 +76,7 @@ class WebDatasetReader(Reader):
 
     def settle(self, shard: Shard, selection: ColumnSelection) -> RecordSchema:
         looked_at = {b"cls", *(name.encode() for name in _extensions_of(selection))}
+        looked_at |= {JSON, SUFFIX.encode()} if selection.latents else set()
         grouping = SampleGrouping(shard, looked_at, selection.max_record_bytes, names=True)
         samples, damage = grouping.only(_SAMPLE)
         if damage is not None and not samples:
@@ -73,15 +86,18 @@ class WebDatasetReader(Reader):
         if selection.key is not None:
             raise NoColumnError("the key of a sample is its name in the archive; leave --key out", "key", selection.key)
         image = _image(shard, samples, selection)
+        if selection.latents:
+            check_latents(shard, samples, _chosen(samples, image), selection)
         return RecordSchema(
             image=image,
             key=None,
-            carry=pa.schema([(name, _type(name, samples)) for name in _carried(shard, samples, selection)]),
+            carry=pa.schema([(name, _type(name, samples, selection)) for name in _carried(shard, samples, selection)]),
             numeric=selection.numeric,
             max_record_bytes=selection.max_record_bytes,
-            length=_length(shard, samples, image, selection) if selection.numeric and not selection.shaped else None,
+            length=_length(shard, samples, image, selection) if selection.numeric else None,
             layout=selection.layout,
             shaped=selection.shaped,
+            latents=selection.latents,
             whole=selection.whole,
             salvage=selection.salvage,
         )
@@ -89,18 +105,19 @@ class WebDatasetReader(Reader):
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
         """Samples in order. With ``whole``, ``Records.source`` holds a ``WholeSample`` each."""
         wanted = {extension.encode() for extension in (*columns.image.split(";"), *columns.carry.names)}
+        wanted |= {JSON} if columns.latents else set()
         for shard in unit.shards:
             source = SampleGrouping(
                 shard, wanted, columns.max_record_bytes, whole=columns.whole, salvage=columns.salvage
             )
             with as_planned(shard), closing(source):
-                start = 0
+                start, storage = 0, storage_of_shard(shard, columns) if columns.latents else None
                 for samples in source.batches(size, room):
-                    yield SampleBatch(shard=shard.path, start=start, samples=samples, columns=columns)
+                    yield SampleBatch(shard.path, start, samples, columns, storage)
                     start += len(samples)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SampleBatch:
     """Consecutive samples of a shard.
 
@@ -109,12 +126,14 @@ class SampleBatch:
       start: position of the first sample in the shard.
       samples: the samples.
       columns: what is read of each sample.
+      storage: how the shard says that its latents are stored; None if it does not, or samples are no latents.
     """
 
     shard: str
     start: int
     samples: Sequence[Sample]
     columns: RecordSchema
+    storage: VectorStorage | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -126,7 +145,7 @@ class SampleBatch:
         return Records(
             shard=self.shard,
             index=np.arange(self.start, self.start + len(self.samples)),
-            key=text(pa.array([sample.key for sample in self.samples], pa.binary())),
+            key=text(pa.array([*map(key_of_record if self.columns.latents else _name, self.samples)], pa.binary())),
             payload=payload,
             carried=carried,
             faults=faults,
@@ -150,13 +169,17 @@ class SampleBatch:
         for position, fault in faults.items():
             faults[position] = replace(fault, data=found[position])
             found[position] = None
-        if self.columns.numeric and not self.columns.shaped:
+        if self.columns.latents:
+            return SampleLatents(self.samples, found, self.storage).payload(self.columns, faults)
+        if self.columns.numeric:
             return vectors(found, self.columns.length or 0, faults)
-        if _VECTORS in self.columns.image.split(";") and not self.columns.shaped:
+        if _VECTORS in self.columns.image.split(";"):
             return pa.array(images(found, faults, self.columns.layout), pa.binary())
         return pa.array(found, pa.binary())
 
     def _column(self, field: pa.Field, faults: dict[int, Fault]) -> pa.Array:
+        if self.columns.latents and field.name in IMAGE_SIZES:
+            return size_column(self.samples, field.name)
         extension = field.name.encode()
         values = [sample.members.get(extension) for sample in self.samples]
         if pa.types.is_string(field.type):
@@ -169,6 +192,10 @@ class SampleBatch:
                 detail = f"member {field.name!r} is no 64-bit integer: {value[:40]!r}"
                 faults.setdefault(position, fault_of(Reason.WRONG_TYPE, detail))
         return pa.array(numbers, pa.int64())
+
+
+def _name(sample: Sample) -> bytes:
+    return sample.key
 
 
 def _chosen(samples: Sequence[Sample], extensions: str) -> list[bytes | None]:
@@ -212,7 +239,8 @@ def _image(shard: Shard, samples: Sequence[Sample], selection: ColumnSelection) 
     ):
         return _ALL_IMAGES
     # Arrays are images too, where a sample has no image file.
-    for extensions in (wanted, _VECTORS) if wanted == _IMAGES else (wanted,):
+    others = [_VECTORS] if wanted == _IMAGES else [SUFFIX] if selection.latents and selection.image is None else []
+    for extensions in (wanted, *others):
         if any(data is not None for data in _chosen(samples, extensions)):
             return extensions
     raise NoColumnError(
@@ -229,7 +257,7 @@ def _carried(shard: Shard, samples: Sequence[Sample], selection: ColumnSelection
         return [name for name in _SIDECARS if name.encode() in there]
     names = {asked: asked.lstrip(".").lower() for asked in selection.carry}
     for asked, name in names.items():
-        if name.encode() not in there:
+        if name.encode() not in there and not is_image_size(name, samples, selection):
             raise NoColumnError(
                 f"{shard.path}: no member {name!r} among the first {_SAMPLE} samples, there are {_extensions(samples)};"
                 " set --carry to some of them",
@@ -239,7 +267,9 @@ def _carried(shard: Shard, samples: Sequence[Sample], selection: ColumnSelection
     return list(dict.fromkeys(names.values()))
 
 
-def _type(name: str, samples: Sequence[Sample]) -> pa.DataType:
+def _type(name: str, samples: Sequence[Sample], selection: ColumnSelection) -> pa.DataType:
+    if is_image_size(name, samples, selection):
+        return pa.int32()
     if name in _TEXTS:
         return pa.string()
     if name != "cls":
@@ -248,7 +278,9 @@ def _type(name: str, samples: Sequence[Sample]) -> pa.DataType:
     return pa.int64() if any(_integer(value) is not None for value in classes) else pa.string()
 
 
-def _length(shard: Shard, samples: Sequence[Sample], image: str, selection: ColumnSelection) -> int:
+def _length(shard: Shard, samples: Sequence[Sample], image: str, selection: ColumnSelection) -> int | None:
+    if selection.latents:
+        return selection.length
     found = [vector(data) for data in _chosen(samples, image) if data is not None]
     lengths = [len(numbers) for numbers in found if not isinstance(numbers, str)]
     if not lengths:

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from lake.core.records import Array, Records, pick
 from lake.formats.common.identity_columns import carried_fields
-from lake.formats.webdataset.json_values import json_values
+from lake.formats.common.json_values import json_values
 
 _CLASSES = ("label", "cls")
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -25,8 +25,7 @@ class Sidecars:
 
     def __init__(self, carry: pa.Schema) -> None:
         self._names = ["key", *(field.name for field in carried_fields(carry, ()))]
-        found = [field.name for field in carry if field.name in _CLASSES and pa.types.is_integer(field.type)]
-        self._class = found[0] if len(found) == 1 else None
+        self._class = class_column(carry)
 
     def json(self, records: Records, positions: Array) -> list[bytes]:
         """The JSON of the records at some positions, ``[m]``.
@@ -49,3 +48,13 @@ class Sidecars:
             return [None] * len(positions)
         numbers = records.carried[self._class].take(pa.array(positions)).to_pylist()
         return [None if number is None else b"%d" % number for number in numbers]
+
+
+def class_column(carry: pa.Schema) -> str | None:
+    """The column of classes: the only one of integers that is called ``label`` or ``cls``; None if there is none.
+
+    Args:
+      carry: the carried columns.
+    """
+    found = [field.name for field in carry if field.name in _CLASSES and pa.types.is_integer(field.type)]
+    return found[0] if len(found) == 1 else None

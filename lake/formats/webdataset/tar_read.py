@@ -15,6 +15,7 @@ TAR_BLOCK = 512
 _ZEROS = bytes(TAR_BLOCK)
 _MODULUS = 65521  # modulus of adler32
 _EXTENSION_LIMIT = 1 << 20  # most bytes of a pax or long-name header; real ones have some hundred
+_COMMENT_LIMIT = 64 << 20  # most bytes of a global one: its comment may have a scale for each number of a latent
 _NUMBER = re.compile(rb" *([0-7]+)[ \0]*")
 _TIMES = re.compile(rb"(?:[0-9]+ [acm]time=[0-9.]+\n)+")
 _FILE, _PAX = ord("0"), ord("x")
@@ -81,7 +82,8 @@ def _member(
     """The member of a header that was read; None for a directory or an extension header."""
     kind, size = header[156:157], _size(window, header[124:136])
     if kind in _EXTENSIONS:
-        _apply_extension(window, kind, _extension(window, size), next_fields, global_fields)
+        limit = _COMMENT_LIMIT if kind == b"g" else _EXTENSION_LIMIT
+        _apply_extension(window, kind, _extension(window, size, limit), next_fields, global_fields)
         return None
     fields = global_fields | next_fields
     next_fields.clear()
@@ -217,26 +219,51 @@ def _pass_over(window: Window, header: bytes, kind: bytes, size: int) -> None:
     _skip(window, 0 if kind in _EMPTY else size)
 
 
-def _extension(window: Window, size: int) -> bytes:
+def _extension(window: Window, size: int, limit: int) -> bytes:
     start = window.offset
-    data = _data(window, size, _EXTENSION_LIMIT)
+    data = _data(window, size, limit)
     if data is None:
         raise window.damage(f"a pax or long-name header of {size} bytes", start)
     return data
 
 
+def archive_comment(window: Window) -> bytes | None:
+    """The comment of the archive's first header, if that is a global pax header; else None.
+
+    Args:
+      window: over the archive, at its start.
+
+    Raises:
+      ShardError: the header is damaged.
+      UnreadableError: the store failed.
+    """
+    header = _header(window)
+    if header is None or header[156:157] != b"g":
+        return None
+    window.pos += TAR_BLOCK
+    data = _extension(window, _size(window, header[124:136]), _COMMENT_LIMIT)
+    return dict(_records(window, data)).get(b"comment")
+
+
 def _pax(window: Window, data: bytes) -> dict[bytes, bytes]:
-    """The records "length key=value" of a pax header that affect a member's name, size or kind."""
-    found, pos = dict[bytes, bytes](), 0
+    """The records of a pax header that affect a member's name, size or kind."""
+    found = dict[bytes, bytes]()
+    for key, value in _records(window, data):
+        if key in (b"path", b"size", _SPARSE_NAME):
+            found[key] = value
+        if key.startswith(_SPARSE):
+            found[_SPARSE] = b""
+    return found
+
+
+def _records(window: Window, data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The records "length key=value" of a pax header."""
+    pos = 0
     while pos < len(data):
         digits = data[pos : pos + 20].partition(b" ")[0]
         end = pos + int(digits) if digits.isdigit() else 0
         key, equals, value = data[pos + len(digits) + 1 : end].partition(b"=")
         if not equals or end > len(data) or data[end - 1] != ord("\n"):
             raise window.damage("a pax header is malformed")
-        if key in (b"path", b"size", _SPARSE_NAME):
-            found[key] = value[:-1]
-        if key.startswith(_SPARSE):
-            found[_SPARSE] = b""
+        yield key, value[:-1]
         pos = end
-    return found

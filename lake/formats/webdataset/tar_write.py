@@ -31,6 +31,19 @@ def member(name: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
     return tar_header(name, size), data, _PADDING[size % _BLOCK]
 
 
+def comment(text: bytes) -> bytes:
+    """A global pax header with a comment on the whole archive: no member, so readers of samples do not meet it.
+
+    Args:
+      text: in UTF-8. Python has it as ``tarfile.open(path).pax_headers["comment"]``.
+
+    >>> len(comment(b"made on Monday"))
+    1024
+    """
+    record = _record(b"comment", text)
+    return _block(b"././@PaxHeader", len(record), b"g") + record + _PADDING[len(record) % _BLOCK]
+
+
 def tar_header(name: bytes, size: int) -> bytes:
     """The header of a regular file, after a pax header if one is needed.
 

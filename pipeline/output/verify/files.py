@@ -1,22 +1,38 @@
 """Compare the files of one unit with its receipt."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 import pyarrow as pa
 
+from lake.core.errors import LatentlakeError
 from lake.core.records import OutputFile
 from lake.formats.common.parquet_file import parse_footer, read_footer
 from lake.storage import store_for
 from pipeline.output.companions import is_copy
 from pipeline.output.layout import LATENTS, METRICS, REJECTS, Layout
 from pipeline.output.receipts import Receipt
+from pipeline.output.verify.latents import is_latents, latent_batches, said_in
 from pipeline.output.verify.report import Problem
 from pipeline.output.verify.rows import batches, overlap, table_problem
 from pipeline.output.verify.state import Origin, checksum
 
 _PARQUET = (".parquet", ".pq")
+_NO_LATENTS = (LatentlakeError, OSError, ValueError, EOFError, LookupError, TypeError)
 _UNREADABLE = (pa.ArrowException, OSError, ValueError)  # what PyArrow raises for a damaged file
+
+
+class _Counted:
+    """Batches, and how many rows there were in those that were taken."""
+
+    def __init__(self, found: Iterable[pa.RecordBatch]) -> None:
+        self._found, self.rows = found, 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._found:
+            self.rows += batch.num_rows
+            yield batch
 
 
 class UnitCheck:
@@ -74,6 +90,8 @@ class UnitCheck:
         # The copy of a table that describes images is as others made it.
         if output.name.endswith(_PARQUET) and not is_copy(output, receipt.unit):
             yield from self._footer(output, receipt, intact=intact)
+        elif output.name.startswith(f"{LATENTS}/") and is_latents(output.name):
+            yield from self._latents(output, size, receipt, intact=intact)
 
     def _bytes(self, output: OutputFile, size: int) -> Iterator[str]:
         if size != output.size:
@@ -101,6 +119,25 @@ class UnitCheck:
         yield from differing
         if intact and self.deep and not differing:
             yield from self._rows(output, receipt)
+
+    def _latents(self, output: OutputFile, size: int, receipt: Receipt, *, intact: bool) -> Iterator[str]:
+        """Compare what a file of latents in a format of trainers says about itself, and its records."""
+        uri = self._layout.at(output.name)
+        try:
+            said = {name: str(value).encode() for name, value in said_in(uri, size).items()}
+            yield from (differing := list(self._metadata_problems(said, receipt)))
+            if intact and self.deep and not differing:
+                yield from self._records(output, receipt)
+        except _NO_LATENTS as error:
+            if intact:
+                yield f"its latents cannot be read ({error})"
+
+    def _records(self, output: OutputFile, receipt: Receipt) -> Iterator[str]:
+        found = _Counted(latent_batches(self._layout.at(output.name), output.size))
+        if text := table_problem(found, LATENTS, receipt):
+            yield text
+        elif found.rows != output.rows:
+            yield f"{found.rows} records, but the manifest says {output.rows}"
 
     def _metadata_problems(self, stated_values: Mapping[str, bytes], receipt: Receipt) -> Iterator[str]:
         wanted = [("unit", receipt.unit, "the manifest"), ("fingerprint", receipt.fingerprint, "the manifest")]
@@ -132,11 +169,18 @@ class UnitCheck:
 
     def _in_both_tables(self, receipt: Receipt) -> str:
         """Return a problem if a record is both a result and a reject, else ""."""
-        by_directory = {output.name.partition("/")[0]: self._layout.at(output.name) for output in receipt.outputs}
-        results = by_directory.get(LATENTS) or by_directory.get(METRICS)
-        rejects = by_directory.get(REJECTS)
-        if results is None or rejects is None:
-            return ""
-        with store_for(results).open(results) as one, store_for(rejects).open(rejects) as other:
-            columns = ["shard", "index"]
-            return overlap(batches(one, columns), batches(other, columns)) or ""
+        rejects = self._rows_of(receipt, REJECTS)
+        results = self._rows_of(receipt, LATENTS) or self._rows_of(receipt, METRICS)
+        return overlap(chain.from_iterable(results), chain.from_iterable(rejects)) or ""
+
+    def _rows_of(self, receipt: Receipt, directory: str) -> list[Iterator[pa.RecordBatch]]:
+        """Shard and index of the records in each of a unit's files of one directory."""
+        files = [output for output in receipt.outputs if output.name.startswith(f"{directory}/")]
+        tables = [self._table(output) for output in files if output.name.endswith(_PARQUET)]
+        others = (output for output in files if is_latents(output.name))
+        return tables + [latent_batches(self._layout.at(output.name), output.size) for output in others]
+
+    def _table(self, output: OutputFile) -> Iterator[pa.RecordBatch]:
+        uri = self._layout.at(output.name)
+        with store_for(uri).open(uri) as file:
+            yield from batches(file, ["shard", "index"])

@@ -19,7 +19,7 @@ from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
 from pipeline.options.flags import BUCKETS, CONDITION_COLUMN, ERROR_MAP, HASH, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
-from pipeline.options.latent_flags import MADE, STORED
+from pipeline.options.latent_flags import LATENT_FORMAT, MADE, STORED
 from pipeline.options.latent_form import LatentForm
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS
@@ -64,6 +64,7 @@ class Encode(Verb):
         *BUCKETS,
         CONDITION_COLUMN,
         VARIANCE,
+        LATENT_FORMAT,
         *STORED,
         *MADE,
         HASH,
@@ -168,7 +169,20 @@ class Reconstruct(Encode):
     name = "reconstruct"
     help = "reconstructions and latent vectors of every image, with the errors (mse, psnr)"
     example = "latentlake reconstruct --input images/ --model bundle --output scored"
-    flags = (*MODEL, *INPUT, *BUCKETS, CONDITION_COLUMN, *IMAGES, NO_IMAGES, ERROR_MAP, *STORED, HASH, *RUN, *STORES)
+    flags = (
+        *MODEL,
+        *INPUT,
+        *BUCKETS,
+        CONDITION_COLUMN,
+        *IMAGES,
+        NO_IMAGES,
+        ERROR_MAP,
+        LATENT_FORMAT,
+        *STORED,
+        HASH,
+        *RUN,
+        *STORES,
+    )
     function = "reconstruct"
     makes_images = True
     works_without_images = True

@@ -88,7 +88,7 @@ def test_a_shard_that_breaks_its_reader_does_not_stop_the_others(
 
 def test_a_unit_may_have_so_many_rejects_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unit_outputs, "MOST_REJECTS", 5)
-    outputs = UnitOutputs(make_unit("x"), make_config(tmp_path), _NoTable())
+    outputs = UnitOutputs(make_unit("x"), make_config(tmp_path), _NoTable(), 0)
     outputs.write(_rejects(0, 5))
     with pytest.raises(RejectsError, match=r"x\.tfrecord: more than 5 records are rejected, the last one for missing_"):
         outputs.write(_rejects(5, 1))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from lake.core.records import Records
-from lake.formats.webdataset.json_values import json_values
+from lake.formats.common.json_values import json_values
 from lake.formats.webdataset.sidecars import Sidecars
 
 PAIRS = pa.map_(pa.string(), pa.int64())

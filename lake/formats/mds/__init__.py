@@ -1,0 +1,1 @@
+"""MosaicML's MDS: shards of samples with an index, for its ``StreamingDataset``."""
