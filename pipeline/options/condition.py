@@ -56,10 +56,10 @@ def class_of(value: object, condition: Condition) -> int:
         if text in condition.names:
             return condition.names.index(text)
         number = int(text) if _INTEGER.fullmatch(text) else None
-    elif isinstance(text, (int, float, np.integer, np.floating)):
+    elif isinstance(text, (float, np.floating)):
         number = int(text) if np.isfinite(text) and text == int(text) else None
     else:
-        number = None
+        number = int(text) if isinstance(text, (int, np.integer)) else None
     if number is None or not 0 <= number < condition.classes:
         names = f", {printable(', '.join(condition.names[:5]), 100)}" if condition.names else ""
         raise ValueError(f"{quoted(value)}, no class from 0 to {condition.classes - 1}{names}")
