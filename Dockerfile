@@ -11,11 +11,16 @@ FROM gcr.io/dataflow-templates-base/python311-template-launcher-base:20230622_RC
 FROM python:3.11-slim-bookworm AS packages
 ARG REQUIREMENTS=requirements.txt
 COPY deploy/image/${REQUIREMENTS} /tmp/requirements.txt
-# TensorFlow's C++ headers, a third of a gigabyte, are for those who compile against it
 RUN python -m venv /opt/latentlake \
     && /opt/latentlake/bin/pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt \
-    && /opt/latentlake/bin/pip check \
-    && rm -rf /opt/latentlake/lib/python3.11/site-packages/tensorflow/include
+    && /opt/latentlake/bin/pip check
+COPY deploy/image/shrink /tmp/shrink
+# any strip will do
+# hadolint ignore=DL3008
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends binutils \
+    && rm -rf /var/lib/apt/lists/* \
+    && /tmp/shrink /opt/latentlake/lib/python3.11/site-packages
 
 FROM python:3.11-slim-bookworm AS base
 COPY --from=beam /opt/apache/beam/boot /opt/apache/beam/boot
@@ -26,6 +31,8 @@ COPY lake /app/lake
 COPY latentlake /app/latentlake
 COPY model /app/model
 COPY pipeline /app/pipeline
+# who runs the image may not write there, and would compile the modules at every start
+RUN python -m compileall -q /app
 # the driver's libraries lie below /usr/local/nvidia where Dataflow and GKE mount them
 ENV PATH=/opt/latentlake/bin:$PATH \
     PYTHONPATH=/app \

@@ -107,3 +107,42 @@ def test_the_slim_image_has_the_same_packages_but_tensorflow_and_its_own() -> No
     missing = locked.keys() - slim.keys()
     assert {"tensorflow", "keras", "h5py", "onnx", "tf2onnx"} <= missing and not needed & missing
     assert not [package for package in slim if package.startswith(("tensorflow", "tensorboard", "keras"))]
+
+
+def test_shrinking_leaves_what_a_worker_loads(tmp_path: Path) -> None:
+    """And strips the two packages with debug information alone: others were edited after they were linked."""
+    kept = {
+        "apache_beam-1.dist-info/RECORD",
+        "apache_beam/coders/coder_impl.so",
+        "apache_beam/testing/util.py",
+        "botocore/data/endpoints.json",
+        "botocore/data/s3/2006-03-01/service-2.json.gz",
+        "botocore/data/sso-oidc/2019-06-10/service-2.json.gz",
+        "numpy/testing/__init__.py",
+        "numpy.libs/libopenblas.so",
+        "onnxruntime/capi/onnxruntime_pybind11_state.so",
+        "pyarrow/_dataset.so",
+        "zstandard/backend_c.so",
+    }
+    removed = {
+        "apache_beam/coders/coders_test.py",
+        "apache_beam/coders/__pycache__/coders_test.cpython-311.pyc",
+        "botocore/data/ec2/2016-11-15/service-2.json.gz",
+        "numpy/linalg/tests/test_linalg.py",
+        "onnxruntime/capi/libonnxruntime.so.1.32.0",
+        "pyarrow/include/arrow/api.h",
+        "pyarrow/libarrow_flight.so.2500",
+        "pyarrow/tests/test_array.py",
+        "tensorflow/include/api.h",
+    }
+    site, tools, said = tmp_path / "site", tmp_path / "tools", tmp_path / "said"
+    for name in kept | removed:
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).touch()
+    tools.mkdir()
+    (tools / "strip").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >>"{said}"\n')
+    (tools / "strip").chmod(0o755)
+    subprocess.run(["sh", ROOT / "deploy/image/shrink", site], env={"PATH": f"{tools}:/usr/bin:/bin"}, check=True)
+    assert {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()} == kept
+    stripped = {line for line in said.read_text().splitlines() if not line.startswith("-")}
+    assert stripped == {"apache_beam/coders/coder_impl.so", "zstandard/backend_c.so"}
