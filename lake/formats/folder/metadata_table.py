@@ -44,6 +44,8 @@ def _batches(data: bytes, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     parse_footer(footer)
     sizes = RowSizes(stream, footer)
     for group in range(file.num_row_groups):
+        if not file.metadata.row_group(group).num_rows:
+            continue
         longest = sizes.longest(group, None)
         sizes.check(group, file.metadata.row_group(group).num_rows, longest)
         yield from file.iter_batches(

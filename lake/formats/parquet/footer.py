@@ -66,8 +66,10 @@ class Opened:
         Args:
           size: the most rows in a batch.
           columns: paths of the columns to read; None for all.
-          groups: numbers of the row groups; None for all.
+          groups: numbers of the row groups; None for all. Those without rows are left out.
         """
+        every = range(self.file.num_row_groups) if groups is None else groups
+        groups = [group for group in every if self.file.metadata.row_group(group).num_rows]
         if columns is not None and LINE in columns and LINE not in self.schema.names:
             names = pixel_columns(self.schema)
             paths = [*(path for path in columns if path != LINE), *names]

@@ -16,7 +16,7 @@ import pyarrow as pa
 from lake.formats.common.thrift import Walk
 
 _SLACK = 1 << 30  # bytes by which pages may exceed a footer: some writers state 0, or compressed sizes
-_ROW_GROUPS, _COLUMNS, _TOTAL, _COLUMN = 4, 1, 2, 3  # field ids in FileMetaData, RowGroup and ColumnChunk
+_ROW_GROUPS, _COLUMNS, _TOTAL, _ROWS, _COLUMN = 4, 1, 2, 3, 3  # field ids in FileMetaData, RowGroup and ColumnChunk
 _PACKED, _DATA, _DICTIONARY = 7, 9, 11  # and in ColumnMetaData
 _UNPACKED_PAGE, _PACKED_PAGE = 2, 3  # and in PageHeader
 
@@ -144,15 +144,18 @@ def _chunks(footer: bytes) -> Iterator[_Chunk]:
 
 
 def _of_group(walk: Walk) -> list[_Chunk]:
-    group, found = _Group(0), list[_Chunk]()
+    group, found, rows = _Group(0), list[_Chunk](), 0
     for number, kind in walk.fields():
         if number == _COLUMNS:
             found = [chunk for _ in walk.items(kind) for chunk in _of_column(walk, group)]
         elif number == _TOTAL:
             group.stated = max(walk.integer(kind), 0)
+        elif number == _ROWS:
+            rows = walk.integer(kind)
         else:
             walk.value(kind, 2)
-    return found
+    # Of no rows there are no pages, and Arrow writes 0 for their places. Nobody reads such a group.
+    return found if rows else []
 
 
 def _of_column(walk: Walk, group: _Group) -> list[_Chunk]:

@@ -158,6 +158,8 @@ def _proof(
 
 def _batches(file: Opened, groups: list[int], columns: RecordSchema, most: _Most) -> Iterator[pa.RecordBatch]:
     for group in groups:
+        if not file.metadata.row_group(group).num_rows:
+            continue
         leaves = None if columns.whole else _leaves(file.columns, columns)
         yield from file.batches(most.of(file, group, leaves), columns=leaves, groups=[group])
 

@@ -216,3 +216,19 @@ def test_a_column_of_images_without_values_has_no_type(tmp_path: Path, whole: bo
     assert (records.payload.to_pylist(), records.key.to_pylist()) == ([None] * 3, ["0", "1", "2"])
     assert {fault.reason for fault in records.faults.values()} == {Reason.MISSING_IMAGE}
     assert len(records.faults) == 3
+
+
+def test_row_groups_without_rows(tmp_path: Path) -> None:
+    """As a writer leaves them that writes what it has gathered, at the end of a loop."""
+    table = pa.table({"image": [b"one", b"two", b"three"], "label": [1, 2, 3]})
+    for number, cuts in enumerate([(0, 0, 2, 2, 3, 3), (0, 3, 3), (0, 0, 0, 1, 3)]):
+        file = tmp_path / f"{number}.parquet"
+        with pq.ParquetWriter(file, table.schema) as writer:
+            for start, stop in pairwise(cuts):
+                writer.write_table(table.slice(start, stop - start))
+        assert 0 in [pq.read_metadata(file).row_group(at).num_rows for at in range(len(cuts) - 1)]
+        shard = shard_of(file)
+        columns = READER.settle(shard, ColumnSelection(carry=("label",)))
+        found = list(batches(shard, columns, 2))
+        assert [data for part in found for data in part.payload.to_pylist()] == [b"one", b"two", b"three"]
+        assert [label for part in found for label in part.carried["label"].to_pylist()] == [1, 2, 3]
