@@ -11,16 +11,15 @@ from pipeline.cli.terminal import line_of
 from pipeline.options.explore import COMPARE, DUPLICATES, OUTLIERS, REPORT, SIMILAR
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from pipeline.explore.output import Output
+    from pipeline.report.make_gallery import ExploreResult
 
 DRIFTED = 5  # exit status of ``compare`` where the data have drifted
 _SHOWN = 40  # most lines of a result
 _KEY = 60  # characters
 
-# As JSON, as a table, as lines of text, and the exit status.
-Answer = tuple[dict[str, Any], "pa.Table | None", list[str], int]
+# As JSON, as it was found, as lines of text, and the exit status.
+Answer = tuple[dict[str, Any], "ExploreResult | None", list[str], int]
 
 # Of each command: its positional arguments (name and help; one in brackets may be left out), and its options.
 EXPLORE: Mapping[str, tuple[Mapping[str, str], tuple[Option, ...]]] = {
@@ -50,10 +49,17 @@ def explore(options: Namespace) -> int:
     from pipeline.explore.output import Output
     from pipeline.explore.result_files import write_result
 
+    if hasattr(options, "gallery"):
+        from pipeline.report.page.document import check_installed
+
+        check_installed(figures=False)
     output = Output(options.a if options.command == "compare" else options.output, cache=_of(options, "cache"))
-    value, table, lines, status = _ANSWERS[options.command](output, options)
+    value, found, lines, status = _ANSWERS[options.command](output, options)
     if hasattr(options, "output_table"):
-        write_result(table, options.output_table)
+        write_result(getattr(found, "table", found), options.output_table)
+    if hasattr(options, "gallery"):
+        other = _of(options, "b" if options.command == "compare" else "against")
+        output.gallery(found, options.gallery, other=other, image=_of(options, "image"))
     if options.json:
         print(json.dumps(value, indent=2), flush=True)
         return status
@@ -78,7 +84,7 @@ def _outliers(output: "Output", options: Namespace) -> Answer:
     what = "error (mse)" if found.by == "error" else "mean distance to the nearest neighbours"
     lines = [f"the highest {what} of {len(output):,} records{'' if found.exact else ', among 10,000 candidates'}"]
     lines += [f"  {row['score']:.6g}  {_record(row)}" for row in rows]
-    return {"output": output.uri, "by": str(found.by), "exact": found.exact, "outliers": rows}, found.table, lines, 0
+    return {"output": output.uri, "by": str(found.by), "exact": found.exact, "outliers": rows}, found, lines, 0
 
 
 def _duplicates(output: "Output", options: Namespace) -> Answer:
@@ -99,7 +105,7 @@ def _duplicates(output: "Output", options: Namespace) -> Answer:
         lines = [f"{count:,} of {len(output):,} records are in {against}, too (by {how})"]
         lines += [f"  {_reason(row)}  {_record(row)}  is  {_record(row, 'against_')}" for row in rows]
     value = {"output": output.uri, "against": against, "threshold": found.threshold, "compared": [*found.compared]}
-    return {**value, "dropped": count, "duplicates": rows}, found.table, lines, 0
+    return {**value, "dropped": count, "duplicates": rows}, found, lines, 0
 
 
 def _report(output: "Output", options: Namespace) -> Answer:
@@ -125,7 +131,7 @@ def _compare(output: "Output", options: Namespace) -> Answer:
         "rows": [*drift.rows],
         "dimensions": rows,
     }
-    return value, drift.table, lines, DRIFTED if drift.drifted else 0
+    return value, drift, lines, DRIFTED if drift.drifted else 0
 
 
 _ANSWERS: Mapping[str, Callable[["Output", Namespace], Answer]] = {

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lake.core.records import OutputFile
     from pipeline.output.receipts import Receipt
     from pipeline.output.verify import VerifyReport
+    from pipeline.report.make_gallery import ExploreResult
     from pipeline.report.report import Report
 
 _SHOWN = 12  # images of a strip
@@ -289,6 +290,35 @@ class Output:
         with self._reached():
             other = None if against is None else self._other(against)
             return make_report(self._committed, fspath(file), other, ReportChoices(**checked))
+
+    def gallery(
+        self,
+        found: "ExploreResult",
+        file: Name,
+        *,
+        other: "Output | Name | None" = None,
+        image: Name | bytes | None = None,
+    ) -> None:
+        """Write an answer about this output as one page of HTML, with the images that it names.
+
+        Needs the packages of ``pip install 'latentlake[report]'``.
+
+        Args:
+          found: what ``similar``, ``outliers``, ``duplicates`` or ``compare`` returned.
+          file: where to write the page: path, or URI in a store.
+          other: the other output, where the answer is about two.
+          image: the image that was the query of ``similar``, where it was one.
+
+        Raises:
+          UsageError: a package is missing, or an answer about two outputs is given without the other one.
+          OSError: the page cannot be written.
+        """
+        from pipeline.report.make_gallery import write_gallery
+
+        with self._reached():
+            against = None if other is None else self._other(other)
+            query = None if image is None else image_bytes(image)
+            write_gallery(self._committed, found, fspath(file), other=against, image=query, cache=self._cache)
 
     def verify(self, *, deep: bool = False) -> "VerifyReport":
         """Compare the output, as it is now, with its manifest.

@@ -44,6 +44,7 @@ _K = _option("--k", "how many neighbours (default {default})", positive, metavar
 _METRIC = _option("--metric", "distance of latents (default {default})", choices=("cosine", "l2"))
 _WRITTEN = (
     _option("--output-table", "also write the result as a Parquet table", metavar="FILE"),
+    _option("--gallery", "also write the result as a page of HTML, with the images", metavar="FILE"),
     _option(
         "--cache",
         "local directory that keeps the latents (default: _cache/ in the output, if that is on a disk)",

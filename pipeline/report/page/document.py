@@ -63,13 +63,18 @@ def as_json(value: Mapping[str, Any]) -> str:
     return _trusted(text.encode("utf-8", "replace").decode().replace("<", "\\u003c"))
 
 
-def check_installed() -> None:
+def check_installed(*, figures: bool = True) -> None:
     """Check that pages can be made, before a long computation of what they show.
+
+    Args:
+      figures: whether they have figures.
 
     Raises:
       UsageError: jinja2 or plotly is not installed.
     """
     _environment()
+    if not figures:
+        return
     try:
         files("plotly")
     except ModuleNotFoundError as error:

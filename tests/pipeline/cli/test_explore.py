@@ -1,6 +1,7 @@
 """The commands that look at outputs."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli.command import main
+from pipeline.report.page import document
 from tests.pipeline.explore.values import clustered, make_output
 
 
@@ -97,3 +99,33 @@ def test_hashes_are_compared_where_there_are_some(tmp_path: Path, capsys: pytest
     output = make_output(tmp_path / "o", clustered(40, 4), more={"sha256": digests})
     _, text = answer(capsys, "duplicates", output, "--threshold", "1e-9")
     assert text.splitlines()[0] == "10 of 40 records are duplicates; groups: 10 (by sha256, latent within 1e-09)"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("similar", "{o}", "--key", "a/\x1b[2J3", "--k", "2"), "What is most like a/\\x1b[2J3, of 400 records"),
+        (("outliers", "{o}", "--top", "3"), "The 3 of 400 records with the farthest nearest neighbours"),
+        (("duplicates", "{o}", "--threshold", "0.001"), "1 of 400 records are there more than once"),
+        (("duplicates", "{o}", "{o}", "--threshold", "0.001"), "400 of 400 records are in {o}, too"),
+        (("compare", "{o}", "{o}"), "No drift against {o}"),
+    ],
+)
+def test_each_answer_has_a_gallery(
+    planted: str, words: tuple[str, ...], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gallery.html"
+    assert answer(capsys, *(word.replace("{o}", planted) for word in words), "--gallery", str(file))[0] == 0
+    html = file.read_text()
+    assert f"<h1>{sentence.replace('{o}', planted)}</h1>" in html
+    assert "\x1b" not in html
+
+
+def test_what_a_gallery_needs_is_asked_for_first(
+    planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    document._environment.cache_clear()
+    assert main(["similar", planted, "--key", "a/\x1b[2J3", "--gallery", str(tmp_path / "g.html")]) == 2
+    assert "pip install 'latentlake[report]'" in capsys.readouterr().err
+    assert not (Path(planted) / "_cache").exists()
