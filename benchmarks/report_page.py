@@ -2,10 +2,10 @@
 
     python -m benchmarks.report_page --data DIR [--records 1000000] [--photographs 20000] [--work DIR]
 
-Latents are those of ``benchmarks.explore``, with 50 equal copies and 20 outliers among them, and a unit that has drifted.
+Latents are those of ``benchmarks.explore``, with 50 equal copies, 20 outliers, and a unit that has drifted.
 ``--data`` holds the folder ``bsd400`` of ``benchmarks.data``: its photographs are denoised once, and the tars of input
-and output are copied as often as is needed. Each report is a command of its own; its first sentence is written down, and
-so are seconds, peak memory and the size of the page. Writes ``benchmarks/results/report.md``.
+and output are copied as often as is needed. Each report is a command of its own. Its first sentence is written down,
+and so are seconds, peak memory and the size of the page. Writes ``benchmarks/results/report.md``.
 """
 
 import argparse
