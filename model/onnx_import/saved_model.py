@@ -21,6 +21,8 @@ _DEFAULT = "serving_default"
 def convert_saved_model(path: Path, signature: str | None) -> bytes:
     """Audit a SavedModel, load it, and convert one of its signatures. Its inputs and outputs keep their names.
 
+    An input that is called as an output is becomes NAME_input.
+
     Args:
       path: the directory, on this machine.
       signature: name of the signature; None for ``serving_default``, or the only one.
@@ -105,7 +107,11 @@ def _converted(signatures: Any, asked: str | None, where: str) -> bytes:
         return {output: tf.identity(made[output], name=output) for output in outputs}
 
     with quiet_converter():
-        specs = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()]
+        specs = [
+            # In a graph, an input and an output have different names.
+            tf.TensorSpec(spec.shape, spec.dtype, f"{name}_input" if name in outputs else name)
+            for name, spec in inputs.items()
+        ]
         model, _ = tf2onnx.convert.from_function(call, input_signature=specs, opset=OPSET)
     data: bytes = model.SerializeToString()
     return data

@@ -99,11 +99,11 @@ def train_model(input: "Name | Sequence[Name]", *, output: "Name", **options: An
     return fspath(output).rstrip("/")
 
 
-def export_model(file: "Name", *, output: "Name", **options: Any) -> str:
-    """Make a bundle of a trained Keras model; ``latentlake.export``.
+def export_model(file: "Name | None" = None, *, output: "Name", **options: Any) -> str:
+    """Make a bundle of a trained model; ``latentlake.export``.
 
     Args:
-      file: what ``model.save()`` wrote.
+      file: what ``model.save()`` wrote, or an ONNX file; None where ``encoder`` and ``decoder`` name the parts.
       output: directory of the bundle.
       options: of the command ``export``, with underscores: ``latent="bottleneck"``, ``value_range=(-1, 1)``.
 
@@ -113,7 +113,7 @@ def export_model(file: "Name", *, output: "Name", **options: Any) -> str:
     Raises:
       LatentlakeError: as of ``encode``.
     """
-    words = command_words("export", {**options, "output": output}, fspath(file))
+    words = command_words("export", {**options, "output": output}, *([] if file is None else [fspath(file)]))
     run_child(ModelRequest(words=words))
     return fspath(output).rstrip("/")
 

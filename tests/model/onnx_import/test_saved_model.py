@@ -46,6 +46,19 @@ def test_a_saved_model_gives_what_keras_predicts(model, saved, tmp_path, by_tens
     np.testing.assert_allclose(made.output, want["y"], atol=1e-6)
 
 
+def test_an_output_that_has_the_name_of_the_input(layers, tmp_path):
+    image = layers.Input((8, 8, 1), name="image")
+    code = layers.Dense(4)(layers.Flatten()(image))
+    network = keras().Model(image, {"image": layers.Reshape((8, 8, 1))(layers.Dense(64)(code)), "code": code})
+    network.export(str(tmp_path / "saved"), verbose=False)
+    bundle = export(tmp_path / "saved", "code", str(tmp_path / "b"), allow_graph=True)
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
+    want = network.predict(images / np.float32(255), verbose=0)
+    made = Runtime.load(bundle).reconstruct(images)
+    np.testing.assert_allclose(made.latents, want["code"], atol=1e-6)
+    np.testing.assert_allclose(made.output, want["image"], atol=1e-6)
+
+
 def test_it_is_loaded_only_where_that_is_allowed(saved, tmp_path, capsys):
     output = str(tmp_path / "b")
     assert main(["export", str(saved), "--latent", "z", "--output", output]) == 2
