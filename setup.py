@@ -99,6 +99,6 @@ setup(
             "webdataset>=0.2.100",
         ],
         "bench": ["matplotlib>=3.9", "psutil>=6"],
-        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
+        "docs": ["mkdocs-jupyter>=0.25", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
     },
 )

@@ -28,6 +28,7 @@ _CARDS = "model/zoo/*/README.md"  # each appears as zoo/NAME.md
 
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+_HREF = re.compile(r'href="(?P<target>[\w/]+\.md)"')
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"(?:tests|scripts|benchmarks|harness|docs|deploy|examples|lake|model|pipeline)/[\w./-]+")
 _PLACEHOLDER = "NAME"  # in a path: stands for what the reader adds
@@ -58,6 +59,19 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
         end = fence.end()
     parts.append(_linked(markdown[end:], source, name, files))
     return "".join(parts)
+
+
+def on_page_content(html: str, page: Any, files: Files, **_: Any) -> str:
+    """Turn the links of a notebook, which MkDocs does not know, into links between pages."""
+
+    def replaced(link: re.Match[str]) -> str:
+        target = files.get_file_from_path(link["target"])
+        if target is None:
+            _LOG.warning("Doc file '%s' links to '%s', which does not exist.", page.file.src_uri, link["target"])
+            return link[0]
+        return f'href="{posixpath.relpath(target.url, page.file.url)}/"'
+
+    return _HREF.sub(replaced, html) if page.file.src_uri.endswith(".ipynb") else html
 
 
 def _linked(text: str, source: str, name: str, files: Files) -> str:
