@@ -4,6 +4,7 @@ Data is in directories. The job's own state has names that begin with ``_``, whi
 
 ```
 <output>/latents/<unit>.parquet      encode, reconstruct: one table per unit; mirrors the directories of the input
+<output>/latents/<unit>.tar          the same with --latent-format webdataset; mds: <unit>/shard.00000.mds, index.json
 <output>/metrics/<unit>.parquet      denoise: one table per unit
 <output>/images/<shard>              images, named after the input's shards, or after the unit
 <output>/error_maps/<shard>          error maps, on request

@@ -146,9 +146,16 @@ def column_type(encoding: str, values: Sequence[bytes]) -> pa.DataType:
         return pa.string()
     if encoding != "json":
         return pa.binary()
-    found = [json.loads(value) for value in values]
-    integers = [value for value in found if value is not None]
+    integers = [value for value in map(_looked_at, values) if value is not None]
     return pa.int64() if integers and all(type(value) is int for value in integers) else pa.string()
+
+
+def _looked_at(data: bytes) -> Any:
+    """The value of some JSON; None for what is damaged, which will be a reject."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _decoder(encoding: str, kind: pa.DataType) -> Callable[[bytes], Any]:

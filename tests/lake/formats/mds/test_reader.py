@@ -68,6 +68,19 @@ def test_latents_of_many_shapes_come_back(tmp_path: Path) -> None:
     assert records.carried["height"].to_pylist() == [8, 16, 8, 2400]
 
 
+def test_a_bad_value_among_the_first_is_one_reject(tmp_path: Path) -> None:
+    encodings = {"latent": "ndarray:float32:4", "label": "json"}
+    samples = [[bytes(16), label] for label in (b"{", b"7", b"null", b"nu\xec", b"8.5", b"[" * 9999)]
+    (tmp_path / "a.mds").write_bytes(forged(encodings, samples[0], samples[1], samples[2], fixed_sizes=(16, None)))
+    (records,) = read(tmp_path / "a.mds", LATENTS)
+    assert records.carried["label"].to_pylist() == [None, 7, None]
+    assert {at: str(fault.reason) for at, fault in records.faults.items()} == {0: "wrong_type"}
+    (tmp_path / "a.mds").write_bytes(forged(encodings, *samples, fixed_sizes=(16, None)))
+    (records,) = read(tmp_path / "a.mds", LATENTS, 9)
+    assert records.carried["label"].to_pylist() == [None, "7", None, None, "8.5", None]
+    assert sorted(records.faults) == [0, 3, 5]
+
+
 def test_images_of_others(tmp_path: Path) -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     data = forged(
