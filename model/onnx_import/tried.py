@@ -212,7 +212,8 @@ def try_decoder(
     if output is None:
         given_shapes = ", ".join(format_shape(values.shape[1:]) for values in made.values())
         raise BundleError(
-            f"the decoder gives {given_shapes}, not images of channels, height and width, which jobs write"
+            f"the decoder gives {given_shapes}, not images of channels, height and width; reshape them within "
+            "the network, y.view(-1, C, H, W), and export it again"
         )
     layout, image = layouts[output] or ("", ())
     spec = decoder_spec(

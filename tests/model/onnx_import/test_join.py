@@ -140,7 +140,7 @@ def _bomb():
         (encoder(), _two_inputs(), "mean", r"the decoder takes 2 inputs \(z, label\); only one of one input"),
         (encoder(), _bomb(), "mean", "not opened: it has the operation Resize, which puts out .* numbers"),
         (None, _bomb(), None, "not opened: it has the operation Resize, which puts out .* numbers"),
-        (None, _vectors(), None, "the decoder gives 9, not images of channels, height and width"),
+        (None, _vectors(), None, r"the decoder gives 9, not images of channels, .*; reshape them within the network"),
         (None, _two_inputs(), None, "the decoder takes 2 inputs"),
         (None, decoder(), "mean", "a decoder alone takes its latent as input; leave out --latent"),
         (None, decoder(("n", "h", 2, 2)), None, r"input \? 2 2 is open; give --input-shape"),
