@@ -95,7 +95,7 @@ COMPARE = (
 )
 REPORT = (
     _option(
-        "--against", "an output to compare with (default: what this one held before its latest run)", metavar="URI"
+        "--against", "an output to compare with (default: the state of this one before its latest run)", metavar="URI"
     ),
     _option("--output-file", "where to write the page (default {default})", metavar="FILE"),
     _option(

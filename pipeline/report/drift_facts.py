@@ -96,7 +96,7 @@ def against_before(survey: Survey, summary: Mapping[str, Any]) -> AgainstFacts |
     rows, numbers, names = number_matrix(survey)
     errors, _ = errors_of(survey)
     sides = ComparedSides(
-        name="what it held before its latest run",
+        name="the state before the latest run",
         reference=numbers[kept[rows]],
         here=numbers[written[rows]],
         names=names,

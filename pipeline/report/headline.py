@@ -54,7 +54,10 @@ def make_headline(
         *_of_noise(noise),
     ]
     findings.sort(key=lambda finding: _ORDER.index(finding.severity))
-    parts = [f"{count_text(count)} {what}", f"{_share(rejects.share) if rejects else 'none'} rejected"]
+    parts = [
+        f"{count_text(count)} {what.removesuffix('s') if count == 1 else what}",
+        f"{_share(rejects.share) if rejects else 'none'} rejected",
+    ]
     parts += [*_short(against, partitions, duplicates, outliers)]
     unfinished = "not complete: " if summary is not None and not summary["complete"] else ""
     ending = f": look at these {len(look)}" if len(look) > 1 else ""
@@ -91,7 +94,7 @@ def _short(
     """What the sentence says beside counts."""
     if against is not None and not against.why_not:
         if against.error_change is not None:
-            yield f"error {_change(against.error_change)} {_name(against)}"
+            yield f"error {_change(against.error_change)} {against.name}"
         if against.drifted:
             yield f"drifted from {against.name}"
     if duplicates is not None and duplicates.count:
@@ -100,7 +103,8 @@ def _short(
         yield _counted(outliers.count, "outlier")
     drifted = _drifted(partitions)
     if partitions is not None and drifted:
-        yield f"{drifted[0]} differs" if len(drifted) == 1 else f"{len(drifted)} {partitions.by}s differ"
+        many = f"{len(drifted)} of {partitions.count:,} by {partitions.by} differ"
+        yield f"{drifted[0]} differs" if len(drifted) == 1 else many
 
 
 def _drifted(groups: GroupFacts | None) -> list[str]:
@@ -109,10 +113,6 @@ def _drifted(groups: GroupFacts | None) -> list[str]:
 
 def _change(change: float) -> str:
     return f"{abs(change):.0%} {'above' if change >= 0 else 'below'}"
-
-
-def _name(against: AgainstFacts) -> str:
-    return "that of " + against.name
 
 
 def _counted(count: int, what: str) -> str:
@@ -154,7 +154,7 @@ def _of_against(against: AgainstFacts | None) -> Iterator[Finding]:
     text = f"{'Drift from' if against.drifted else 'No drift from'} {against.name}: {verdict}."
     yield Finding(severity=severity, text=text, section=Section.AGAINST)
     if against.error_change is not None and abs(against.error_change) > _CHANGE:
-        text = f"The mean error is {_change(against.error_change)} {_name(against)}."
+        text = f"The mean error is {_change(against.error_change)} that of {against.name}."
         yield Finding(severity=Severity.LOOK, text=text, section=Section.AGAINST)
 
 
@@ -171,7 +171,10 @@ def _of_partitions(partitions: GroupFacts | None) -> Iterator[Finding]:
     if len(drifted) == 1:
         text = f"{drifted[0]} differs from the others (AUC {most.auc:.3f}{where})."
     else:
-        text = f"{len(drifted)} {partitions.by}s differ from the others, most of all {drifted[0]} (AUC {most.auc:.3f})."
+        text = (
+            f"{len(drifted)} of {partitions.count:,} parts (by {partitions.by}) differ from the others, most of all "
+            f"{drifted[0]} (AUC {most.auc:.3f})."
+        )
     yield Finding(severity=Severity.LOOK, text=text, section=Section.PARTITIONS)
 
 

@@ -154,7 +154,11 @@ def _zoo(name: str) -> list[Fact]:
 
     if not in_zoo(name):
         return []
-    bullets = {title: " ".join(text.split()) for title, text in _BULLET.findall(read_card(name))}
+    try:
+        card = read_card(name)
+    except (LatentlakeError, OSError):  # of another version's zoo
+        return []
+    bullets = {title: " ".join(text.split()) for title, text in _BULLET.findall(card)}
     return [Fact(name=title.lower(), value=_plain(bullets[title])) for title in _CARD if title in bullets]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import ks_2samp
 
 from pipeline.explore.committed import Committed
 from pipeline.report.facts import Section, Severity
@@ -98,7 +99,7 @@ def test_against_another_output(tmp_path: Path) -> None:
     assert against.error is not None
     assert against.error.reference is not None
     assert against.error.reference.sum() == pytest.approx(1)
-    assert f"error 4% above that of {reference}, drifted from {reference}" in facts.headline.sentence
+    assert f"error 4% above {reference}, drifted from {reference}" in facts.headline.sentence
     assert facts.headline.severity == Severity.BAD
     same = make_facts(Committed.read(reference), Committed.read(make_output(tmp_path / "c", lake()[:700])))
     assert same.against is not None
@@ -127,6 +128,28 @@ def test_what_was_kept_is_the_reference_of_what_a_run_wrote(tmp_path: Path) -> N
     assert (found.dimensions[0].name, found.rows) == ("latent[2]", (5 * DAY, DAY))
     assert against_before(survey(committed), {"run": {"units": 6, "sample": DAYS}}) is None
     assert against_before(survey(committed), {"run": {}}) is None
+    assert against_before(survey(committed), {"run": {**summary["run"], "retry": True}}) is None
+
+
+def test_a_sample_of_what_a_run_wrote_tells_what_it_kept(tmp_path: Path) -> None:
+    """Of units beyond the last one that the summary names it is not known; they are on neither side."""
+    from pipeline.output.run_timing import unit_order
+    from pipeline.report.drift_facts import against_before
+    from pipeline.report.survey import survey
+
+    values = lake()
+    order = sorted(DAYS, key=unit_order)
+    for day in (order[1], order[3], order[5]):  # which the run wrote, and the summary names the first two
+        values[DAYS.index(day) * DAY :][:DAY, 2] -= 5
+    committed = Committed.read(make_output(tmp_path / "o", values, sizes=[DAY] * 6, units=DAYS))
+    found = against_before(survey(committed), {"run": {"units": 3, "sample": [order[1], order[3]]}})
+    assert found is not None
+    assert found.rows == (2 * DAY, 2 * DAY)
+    assert found.dimensions[0].name == "latent[2]"
+    sides = [
+        np.concatenate([values[DAYS.index(order[at]) * DAY :][:DAY, 2] for at in some]) for some in ((0, 2), (1, 3))
+    ]
+    assert found.dimensions[0].ks == pytest.approx(ks_2samp(*sides).statistic, abs=1e-9)
 
 
 def test_texts_of_data_are_cut(tmp_path: Path) -> None:
@@ -143,5 +166,5 @@ def test_texts_of_data_are_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [0, 1, 2, 19])
 def test_small_outputs(tmp_path: Path, rows: int) -> None:
     facts = make_facts(Committed.read(make_output(tmp_path / "o", clustered(40, 3)[:rows], sizes=[rows])))
-    assert facts.headline.sentence.startswith(f"{rows} records, none rejected")
+    assert facts.headline.sentence.startswith(f"{rows} record{'' if rows == 1 else 's'}, none rejected")
     assert len(facts.headline.look) == min(rows, 12)

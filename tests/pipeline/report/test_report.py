@@ -120,7 +120,7 @@ def test_everything_was_rejected(folder: Path, tmp_path: Path, model: Model) -> 
             name.unlink()
     run_job("encode", folder, model.bundle, tmp_path / "o", gate={"max_reject_fraction": 1.0})
     report = Output(tmp_path / "o").report(tmp_path / "r.html")
-    assert report.headline.sentence == "1 images, 100.0% rejected"
+    assert report.headline.sentence == "1 image, 100.0% rejected"
     assert "latentlake retry" in (tmp_path / "r.html").read_text()
 
 
