@@ -15,9 +15,9 @@ import pytest
 
 from pipeline.report.facts import Headline, ModelFacts, ReportFacts, RunFacts, Severity
 from pipeline.report.page import render
-from pipeline.report.shown import Fact, RecordName, Strip
+from pipeline.report.shown import Fact, Picture, RecordName, Strip
 from tests.pipeline.report.page.parsed import Page, parse
-from tests.pipeline.report.page.values import SENTENCE, digits, make_facts, photograph, picture
+from tests.pipeline.report.page.values import SENTENCE, digits, make_facts, photograph
 
 HOSTILE = (
     "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}<!--\x00\x1b[2J\u202e\ud800&amp;"
@@ -187,8 +187,8 @@ def test_a_page_has_at_most_10_mb() -> None:
     """10,000 points with the longest names, 12 columns, 1,000 thumbnails, and pictures that do not compress."""
     generator = np.random.default_rng(0)
 
-    def noise(side: int) -> Any:
-        return picture(generator.integers(0, 256, (side, side, 3), np.uint8))
+    def noise(side: int) -> Picture:
+        return Picture(data=generator.bytes(3 * side * side), media_type="image/png", width=side, height=side)
 
     facts = make_facts(points=10_000)
     assert facts.latents is not None and facts.latents.map is not None
@@ -223,7 +223,7 @@ def test_a_page_has_at_most_10_mb() -> None:
 
 def test_pictures_without_room_are_told() -> None:
     facts = make_facts(points=20)
-    large = [picture(np.random.default_rng(seed).integers(0, 256, (900, 900, 3), np.uint8)) for seed in range(4)]
+    large = [Picture(data=bytes([n]) * 2_000_000, media_type="image/png", width=900, height=900) for n in range(4)]
     look = [replace(photograph(n), picture=one) for n, one in enumerate(large)]
     page = parse(render(replace(facts, headline=replace(facts.headline, look=look))))
     assert "picture left out, to keep the page small" in page.text

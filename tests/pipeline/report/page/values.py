@@ -66,6 +66,12 @@ def digits() -> np.ndarray:
     return (load_digits().images * 15.9375).astype(np.uint8)
 
 
+@cache
+def labels() -> np.ndarray:
+    """Which digit each is."""
+    return np.asarray(load_digits().target)
+
+
 def name(number: int) -> RecordName:
     """The name of a record."""
     return RecordName(key=f"digits/{number:06d}.png", shard=f"train-{number % 40:05d}.tar", index=number)
@@ -73,7 +79,7 @@ def name(number: int) -> RecordName:
 
 def digit(number: int, why: str = "") -> ImageFacts:
     """A digit."""
-    values = (Fact(name="label", value=str(load_digits().target[number])), Fact(name="size", value="8 x 8"))
+    values = (Fact(name="label", value=str(labels()[number])), Fact(name="size", value="8 x 8"))
     return ImageFacts(
         record=name(number), picture=picture(digits()[number]), why=why, error=0.001 * number, values=values
     )
