@@ -2,20 +2,18 @@
 
 import json
 import sys
-import traceback
 from argparse import Namespace
 from collections.abc import Sequence
 
 from lake.cli.interrupt import INTERRUPTED, hearing_interrupts
+from lake.cli.lines import line_of, log_in_lines, print_error
 from lake.cli.options import store_options
 from lake.core.errors import LatentlakeError
 from lake.core.line_warnings import warnings_in_lines
-from lake.core.printable import printable
 from lake.storage import configure
 from model.cli import check, export, train
 from model.cli.parser import parse
 
-_MOST = 2000  # characters of a line
 _COMMANDS = {"train": train.run, "export": export.run, "check": check.run}
 
 
@@ -35,10 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             configure(store_options(options))
             return run(options)
         except (LatentlakeError, OSError) as error:
-            if "--verbose" in arguments:
-                trace = "".join(traceback.format_exception(error)).rstrip("\n")
-                print("\n".join(printable(line, _MOST) for line in trace.split("\n")), file=sys.stderr)
-            print(f"error: {printable(str(error), _MOST)}", file=sys.stderr)
+            print_error(error, trace="--verbose" in arguments)
             return error.exit_status if isinstance(error, LatentlakeError) else 1
         except KeyboardInterrupt:
             return INTERRUPTED
@@ -53,7 +48,8 @@ def run(options: Namespace) -> int:
     Returns:
       The exit status.
     """
+    log_in_lines()
     value, text = _COMMANDS[options.command](options)
-    lines = "\n".join(printable(line, _MOST) for line in text.split("\n"))
+    lines = "\n".join(map(line_of, text.split("\n")))
     print(json.dumps(value, indent=2) if options.json else lines)
     return INTERRUPTED if value.get("interrupted") else 0

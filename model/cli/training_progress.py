@@ -1,26 +1,28 @@
 """The progress of a training on stderr: a bar on a terminal, otherwise a line for every epoch and every 30 seconds."""
 
-import os
 import sys
 import time
+
+from lake.cli.screen import bar, blocks_of_terminal, columns_of, moves_cursor
+from lake.core.printable import printable
 
 _BAR = 24  # characters
 _FRAME = 0.1  # seconds between two updates of the bar; a terminal shows no more
 _LINE = 30.0  # seconds between two lines of a log
-_DUMB = ("", "dumb", "unknown")  # terminals that know no escapes, by $TERM
+_MOST = 2000  # characters of a line
 
 
 class TrainingProgress:
     """Shows lines, and between them how far the steps are."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty() and os.environ.get("TERM", "") not in _DUMB
-        self._blocks = "█░" if _prints("█░") else "#."
+        self._live = moves_cursor(sys.stderr)
         self._shown = time.monotonic()
 
     def line(self, text: str) -> None:
         """Show a line that stays."""
         self._shown = time.monotonic()
+        text = printable(text, _MOST)
         print(f"\r{text}\x1b[K" if self._live else text, file=sys.stderr, flush=True)
 
     def steps(self, name: str, done: int, of: int) -> None:
@@ -33,18 +35,12 @@ class TrainingProgress:
         """
         if time.monotonic() - self._shown < (_FRAME if self._live else _LINE):
             return
-        text = f"{name}  {done:,} of {of:,}"
         if not self._live:
-            self.line(text)
+            self.line(f"{name}: {done:,} of {of:,} done")
             return
-        self._shown, filled = time.monotonic(), _BAR * done // of
-        bar = self._blocks[0] * filled + self._blocks[1] * (_BAR - filled)
-        print(f"\r{bar} {text}\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _prints(text: str) -> bool:
-    try:
-        text.encode(sys.stderr.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True
+        self._shown = time.monotonic()
+        text = f"{name}  {done:,} of {of:,}"
+        # One column stays free: a terminal may wrap when its last one is written.
+        room = columns_of(sys.stderr.fileno()) - 1
+        shown = f"{bar(done / of, _BAR, blocks_of_terminal())} {text}" if _BAR + 1 + len(text) <= room else text[:room]
+        print(f"\r{shown}\x1b[K", end="", file=sys.stderr, flush=True)

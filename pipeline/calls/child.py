@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lake.cli.interrupt import INTERRUPTED, hearing_interrupts
+from lake.cli.lines import line_of
+from lake.cli.screen import BLOCKS
 from lake.core.errors import LatentlakeError
 from lake.core.line_warnings import warnings_in_lines
 
@@ -91,6 +93,7 @@ def main() -> int:
     """
     from pipeline.cli.command import quiet_logs
     from pipeline.cli.progress_bar import Progress
+    from pipeline.cli.summary import headline
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the caller may ignore it
     descriptor, with_bar = int(sys.argv[1]), sys.argv[2] == "bar"
@@ -103,7 +106,10 @@ def main() -> int:
             threading.Thread(target=_end_with_caller, name="caller", daemon=True).start()
             quiet_logs(verbose=False)
             with warnings_in_lines():
-                send({"value": request.run(_frames(send) if with_bar else Progress)})
+                value = request.run(_frames(send) if with_bar else Progress)
+            if with_bar and value and "total" in value:
+                send({"bar": headline(value)})
+            send({"value": value})
         except KeyboardInterrupt:
             return INTERRUPTED
         except Exception as error:
@@ -152,8 +158,8 @@ def _frames(send: Send) -> Callable[..., AbstractContextManager[object]]:
             progress.count_records()
             while not ended.wait(_FRAME):
                 for text in [news for one in source for news in one.news()]:
-                    print(text, file=sys.stderr, flush=True)
-                send({"bar": progress.line(time.monotonic(), _WIDTH)})
+                    print(line_of(text), file=sys.stderr, flush=True)
+                send({"bar": progress.line(time.monotonic(), _WIDTH, BLOCKS)})
 
         thread = threading.Thread(target=show, name="bar", daemon=True)
         thread.start()
@@ -162,6 +168,6 @@ def _frames(send: Send) -> Callable[..., AbstractContextManager[object]]:
         finally:
             ended.set()
             thread.join()
-            send({"bar": progress.line(time.monotonic(), _WIDTH)})
+            send({"bar": progress.line(time.monotonic(), _WIDTH, BLOCKS)})
 
     return frames

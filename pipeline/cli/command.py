@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lake.cli.interrupt import INTERRUPTED, hearing_interrupts
+from lake.cli.lines import log_in_lines, print_error
 from lake.cli.options import given, store_options
 from lake.core.errors import LatentlakeError, UsageError
 from lake.core.line_warnings import warnings_in_lines
@@ -18,7 +19,6 @@ from model.cli.main import run as run_model
 from model.cli.parser import MODEL_COMMANDS
 from pipeline.cli.explore import EXPLORE, explore
 from pipeline.cli.parser import check_beam_arguments, parse
-from pipeline.cli.terminal import LineFormatter, print_error
 from pipeline.config import Gate
 from pipeline.options.job_options import JobOptions, Scope, make_options
 
@@ -175,8 +175,7 @@ def quiet_logs(verbose: bool) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # At the root Beam logs what an engine said of an error: a trace of a hundred lines, which also is in the error.
     logging.getLogger().setLevel(logging.INFO if verbose else logging.CRITICAL)
-    if logging.lastResort is not None:  # it writes the records of a process that has set up no logging
-        logging.lastResort.setFormatter(LineFormatter())
+    log_in_lines()
     for package in ("lake", "model", "pipeline"):
         logging.getLogger(package).setLevel(logging.INFO if verbose else logging.WARNING)
     if not verbose:  # Beam logs the trace of every error that it passes on

@@ -5,9 +5,9 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lake.cli.lines import line_of
 from lake.cli.option import Option
 from lake.core.printable import printable
-from pipeline.cli.terminal import line_of
 from pipeline.options.explore import COMPARE, DUPLICATES, OUTLIERS, REPORT, SIMILAR
 
 if TYPE_CHECKING:

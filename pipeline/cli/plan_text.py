@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lake.cli.lines import line_of
 from pipeline.cli.progress_text import in_words
 from pipeline.cli.summary import describe_passed_over
-from pipeline.cli.terminal import counted, line_of, size_text
+from pipeline.cli.terminal import counted, size_text
 
 if TYPE_CHECKING:
     from pipeline.options.job_options import JobOptions

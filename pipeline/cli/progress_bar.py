@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from lake.cli.lines import line_of
+from lake.cli.screen import blocks_of_terminal, columns_of, moves_cursor
 from lake.core.counters import TALLY, Counts
 from lake.inputs.units import OWN_BYTES
-from pipeline.cli.progress_text import Shown, bar_line, blocks_of_terminal, fitting, words_line
-from pipeline.cli.terminal import line_of
+from pipeline.cli.progress_text import Shown, bar_line, fitting, words_line
 from pipeline.job.record_counts import total_records
 from pipeline.output.remaining import Remaining
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 _FRAME = 0.2  # seconds between two updates of the bar
 _LINE = 30.0  # seconds between two log lines
-_COLUMNS = 80  # of a terminal that does not say how many it has
-_DUMB = ("", "dumb", "unknown")  # terminals that know no escapes, by $TERM
 _SURE = 1.0  # seconds before which a rate says nothing
 _MOST = 0.99  # share of a job of which a unit has yet to end
 
@@ -85,7 +84,7 @@ class Progress:
         self._started = time.monotonic()
         # When the first record came out, and what was done by then: records, and the share of all work.
         self._first: tuple[float, int, float] | None = None
-        self._live = sys.stderr.isatty() and os.environ.get("TERM", "") not in _DUMB
+        self._live = moves_cursor(sys.stderr)
         # A duplicate of stderr's descriptor. While TensorFlow is imported, stderr itself is redirected to hide the
         # messages of native code.
         self._out = os.fdopen(os.dup(sys.stderr.fileno()), "w", errors="replace") if self._live else sys.stderr
@@ -111,7 +110,7 @@ class Progress:
             if self._live:
                 # One column stays free: a terminal may wrap when its last one is written. The width is asked for each
                 # time, for it changes.
-                line = self.line(time.monotonic(), _width(self._out.fileno()) - 1)
+                line = self.line(time.monotonic(), columns_of(self._out.fileno()) - 1)
                 print(f"\r{line}\x1b[K", end="", file=self._out, flush=True)
             elif time.monotonic() - shown >= _LINE:
                 shown = time.monotonic()
@@ -137,7 +136,7 @@ class Progress:
         """
         if (shown := self.shown(now)) is None:
             seconds = f"{now - self._started:.0f} s"
-            return fitting([f"{self._source.waiting}, {seconds}", f"loading, {seconds}"], width)
+            return fitting([f"{line_of(self._source.waiting)}, {seconds}", f"loading, {seconds}"], width)
         return words_line(shown) if width is None else bar_line(shown, width, blocks or blocks_of_terminal())
 
     def shown(self, now: float) -> Shown | None:
@@ -182,10 +181,3 @@ class Progress:
         gained = share - share_then or share
         left = elapsed * (1 - share) / gained if 0 < share < 1 and gained > 0 else None
         return (read - read_then or read) / elapsed, left
-
-
-def _width(descriptor: int) -> int:
-    try:
-        return os.get_terminal_size(descriptor).columns or _COLUMNS
-    except OSError:
-        return _COLUMNS

@@ -1,16 +1,13 @@
 """How far a job is, as a line of text: with a bar for a terminal, in plain words for a log."""
 
-import locale
 import math
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lake.cli.screen import bar
 from pipeline.cli.terminal import clock
 
 _BARS = (24, 10)  # characters of the bar, where there is room
-BLOCKS, ASCII = "█░", "#-"
-_OLD = ("vt", "ansi", "cons", "sun")  # beginnings of $TERM of terminals that show ASCII only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,20 +99,6 @@ def fitting(forms: Iterable[str], width: int | None) -> str:
     return form[: max(0, width or 0)]
 
 
-def blocks_of_terminal() -> str:
-    """What a bar is made of: blocks, or ASCII where the encoding or ``$TERM`` asks for it."""
-    # Not the encoding of stderr: Python writes UTF-8 also where the terminal is told to show ASCII only (LC_ALL=C).
-    unicode = locale.getencoding().lower().replace("-", "") == "utf8" and _told() not in ("", "C", "POSIX")
-    return BLOCKS if unicode and not os.environ.get("TERM", "").startswith(_OLD) else ASCII
-
-
-def _told() -> str:
-    """The locale that the environment names. Python itself sets LC_CTYPE where that is C (PEP 538)."""
-    names = {name: os.environ.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG")}
-    set_by_python = names["LC_CTYPE"] in ("C.UTF-8", "C.utf8", "UTF-8")
-    return names["LC_ALL"] or ("" if set_by_python else names["LC_CTYPE"]) or names["LANG"]
-
-
 def _forms(shown: Shown, blocks: str) -> Iterator[str]:
     """Yield the line in all its forms, from the longest to the shortest."""
     percent = f"{math.floor(shown.share * 100):3d}%"
@@ -125,7 +108,7 @@ def _forms(shown: Shown, blocks: str) -> Iterator[str]:
     units = f"{shown.units}/{shown.all_units} units"
     rate = "" if shown.rate is None else _rate(shown.rate, "/s", "/min")
     for size in _BARS:
-        yield _joined(f"{_bar(shown.share, size, blocks)} {percent}", records, rate, rejects, units, left)
+        yield _joined(f"{bar(shown.share, size, blocks)} {percent}", records, rate, rejects, units, left)
     yield _joined(percent, records, rate, rejects, units, left)
     yield _joined(percent, records, rate, rejects, left)
     yield _joined(percent, records, rate, left)
@@ -136,11 +119,6 @@ def _forms(shown: Shown, blocks: str) -> Iterator[str]:
 
 def _joined(*parts: str) -> str:
     return "  ".join(part for part in parts if part)
-
-
-def _bar(share: float, size: int, blocks: str) -> str:
-    filled = int(share * size)
-    return blocks[0] * filled + blocks[1] * (size - filled)
 
 
 def _rate(rate: float, second: str, minute: str) -> str:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lake.cli.lines import line_of
 from lake.core.printable import printable
 from lake.formats import MIXED
 from lake.inputs.passed_over import listed
-from pipeline.cli.terminal import counted, line_of, size_text
+from pipeline.cli.terminal import counted, size_text
 from pipeline.options.latent_form import PARQUET
 from pipeline.worker.verbs import VERBS
 
@@ -22,7 +23,7 @@ def describe(summary: Mapping[str, Any]) -> str:
     if "submitted" in summary:
         return _submitted(summary)
     run = summary["run"]
-    lines = [_run_line(run), _total_line(summary), *_reasons(summary), *_failed(summary)]
+    lines = [headline(summary), _run_line(run), _total_line(summary), *_reasons(summary), *_failed(summary)]
     lines += describe_passed_over(run["passed_over"])
     if several := run.get("several_pages"):
         what = "a file" if several == 1 else "files"
@@ -32,6 +33,33 @@ def describe(summary: Mapping[str, Any]) -> str:
     if run["store_retries"]:
         lines.append(f"  made again, since they failed: {counted(run['store_retries'], 'request')} to the stores")
     return "\n".join(map(line_of, lines + _open(summary)))
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """Say in one sentence what an output is, after a run.
+
+    Args:
+      summary: what ``pipeline.beam.launch.launch`` returned, unless its launcher was detached.
+
+    >>> total = {"read": 1_234_567, "rejects": 3704}
+    >>> headline({"complete": True, "total": total, "run": {"failed_units": 0}})
+    '1.2 M records, 0.3% rejected: complete'
+    """
+    total, failed = summary["total"], summary["run"]["failed_units"]
+    rejected = f"{_share(total['rejects'] / total['read'])} rejected" if total["rejects"] else "none rejected"
+    parts = [f"{_about(total['read'])} record{'' if total['read'] == 1 else 's'}", rejected]
+    parts += [f"{counted(failed, 'unit')} failed"] if failed else []
+    return f"{', '.join(parts)}: {'complete' if summary['complete'] else 'NOT complete'}"
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
+
+
+def _about(count: int) -> str:
+    """A number as people say it."""
+    unit, name = next(((unit, name) for unit, name in ((10**9, " G"), (10**6, " M")) if count >= unit), (1, ""))
+    return f"{count / unit:.1f}{name}" if name else f"{count:,}"
 
 
 _PASSED_OVER = {

@@ -79,6 +79,13 @@ def test_how_far_a_cluster_is_the_source_says(tally: Tally) -> None:
     assert shown.line(120.0, 50) == "100%  20 records  1.0/s  0 rejects  2/2 units"
 
 
+def test_what_an_engine_says_has_no_escapes(tally: Tally) -> None:
+    source = SimpleNamespace(counts=tally.counts, first=None, remaining=lambda: None, waiting="Flink: \x1b[2J\nRUNNING")
+    plan = SimpleNamespace(todo_bytes=1000, todo=[make_unit("a")])
+    shown = Progress(SimpleNamespace(plan=plan), source)  # type: ignore[arg-type]
+    assert shown.line(shown._started + 3, 70) == r"Flink: \x1b[2J\nRUNNING, 3 s"
+
+
 def test_it_never_says_more_than_all(tally: Tally) -> None:
     shown = progress(1000, 1)
     tally.add(read=1, running_bytes=5000 * MB)

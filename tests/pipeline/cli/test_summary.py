@@ -41,16 +41,16 @@ def lines(*, total: dict[str, Any] | None = None, **run: Any) -> list[str]:
     ],
 )
 def test_one_is_no_plural(run: dict[str, Any], says: str) -> None:
-    assert lines(**run)[0] == says
+    assert lines(**run)[1] == says
 
 
 def test_a_retry_does_not_claim_the_records_that_it_did_not_do() -> None:
     run = {"units": 2, "read": 600, "results": 600, "first_result": 5.0, "started": 0.0, "ended": 10.0}
     assert (
-        lines(**run)[0]
+        lines(**run)[1]
         == "600 records in 2 units: 600 results, 0 rejects, in 2.0 s (120 records/s after 5.0 s of start-up)"
     )
-    assert lines(**run, retry=True)[0] == "tried again: 2 units of 600 records: 600 results, 0 rejects, in 2.0 s"
+    assert lines(**run, retry=True)[1] == "tried again: 2 units of 600 records: 600 results, 0 rejects, in 2.0 s"
 
 
 @pytest.mark.parametrize(
@@ -69,16 +69,31 @@ def test_a_retry_does_not_claim_the_records_that_it_did_not_do() -> None:
     ],
 )
 def test_the_size_of_the_output_has_a_unit_that_fits(size: int, says: str) -> None:
-    assert lines(total={"output_bytes": size})[1] == f"out: complete, 1 unit, 1 result, {says}"
+    assert lines(total={"output_bytes": size})[2] == f"out: complete, 1 unit, 1 result, {says}"
 
 
 def test_what_else_is_counted() -> None:
     met = {"unknown_format": {"count": 1, "examples": ["a\x1b.txt"]}, "hidden": {"count": 9, "examples": ["_a/", ".b"]}}
     few = lines(passed_over=met, store_retries=1, failed_units=1)
-    assert few[2:6] == [
+    assert few[3:7] == [
         "  and 1 more failed unit",
         "  passed over, since they are of no known format: 1, a\\x1b.txt",
         "  passed over, since their names begin with '.' or '_': 9, _a/, .b and 7 more",
         "  made again, since they failed: 1 request to the stores",
     ]
-    assert lines(failed_units=2)[2] == "  and 2 more failed units"
+    assert lines(failed_units=2)[3] == "  and 2 more failed units"
+
+
+@pytest.mark.parametrize(
+    ("total", "run", "says"),
+    [
+        ({}, {}, "1 record, none rejected: complete"),
+        ({"read": 0, "results": 0}, {}, "0 records, none rejected: complete"),
+        ({"read": 999_999, "rejects": 1}, {}, "999,999 records, less than 0.1% rejected: complete"),
+        ({"read": 2_500_000_000, "rejects": 500_000_000}, {}, "2.5 G records, 20.0% rejected: complete"),
+        ({"read": 1000}, {"failed_units": 1}, "1,000 records, none rejected, 1 unit failed: complete"),
+    ],
+)
+def test_the_first_line_says_it_all(total: dict[str, Any], run: dict[str, Any], says: str) -> None:
+    assert lines(total=total, **run)[0] == says
+    assert describe({**summary(total=total, **run), "complete": False}).startswith(says.replace("comp", "NOT comp"))

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from lake.cli.lines import LineFormatter, print_error
 from pipeline.cli.command import main
 from pipeline.cli.summary import describe
-from pipeline.cli.terminal import LineFormatter, print_error
 from pipeline.output.verify.report import Problem, VerifyReport
 from tests.conftest import Model, png
 
