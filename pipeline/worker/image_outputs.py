@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from lake.core.records import Array, Fault, Records
-from lake.core.stopwatch import spent_on
 from lake.formats import FORMATS
 from lake.formats.writer import DatasetWriter, Image, Results
 from lake.images.codecs.tiff_split import split
@@ -97,13 +96,12 @@ class BatchImages:
           None, or the fault that says why the image cannot be written.
         """
         original = _file(self._records.payload, position)
-        with spent_on("write"):
-            try:
-                self._images[position] = self._image_outputs.image(output, original)
-                if self._image_outputs.error_map and pixels is not None:
-                    self._maps[position] = self._image_outputs.image(difference(output, pixels), original)
-            except ImageError as error:
-                return error.fault()
+        try:
+            self._images[position] = self._image_outputs.image(output, original)
+            if self._image_outputs.error_map and pixels is not None:
+                self._maps[position] = self._image_outputs.image(difference(output, pixels), original)
+        except ImageError as error:
+            return error.fault()
         return None
 
     def add_pages(self, position: int, outputs: Sequence[Array], inputs: Sequence[Array]) -> Fault | None:

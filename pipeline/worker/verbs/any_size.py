@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from lake.core.records import NON_FINITE, Array, Fault, RawBatch, Records
+from lake.core.stopwatch import spent_on
 from lake.formats.common.identity_columns import table_rows
 from lake.images.buckets import crop_offset
 from lake.images.fallback_decoder import group_decoder
@@ -144,7 +145,8 @@ class EncodeAnySize(Encode):
         if batch.batch_images is None or made.output is None:
             return None
         image = to_pixels(made.output[at], self.worker.runtime.spec.output_range, group.pixels.dtype)
-        return batch.batch_images.add(position, image, group.pixels[at])
+        with spent_on("write"):
+            return batch.batch_images.add(position, image, group.pixels[at])
 
     def _arrays(self, rows: Sequence[_Row]) -> tuple[list[pa.Array], int]:
         latents = [[row.latents[column] for row in rows] for column in range(len(self._columns.names))]

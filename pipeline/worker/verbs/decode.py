@@ -6,6 +6,7 @@ import numpy as np
 
 from lake.cli.options import STORES
 from lake.core.records import NON_FINITE, Array, Fault, RawBatch
+from lake.core.stopwatch import spent_on
 from lake.images.turns import in_turn
 from lake.images.types import Group
 from model.pixels import to_pixels
@@ -54,7 +55,7 @@ class Decode(Verb):
         images = to_pixels(output[finite], self._worker.runtime.spec.output_range, np.dtype(np.uint8))
         faults.update(dict.fromkeys(group.positions[~finite].tolist(), NON_FINITE))
         faults.update(model_faults(group.positions, failed))
-        with in_turn(prod(images.shape[1:])):
+        with in_turn(prod(images.shape[1:])), spent_on("write"):
             for position, image in zip(group.positions[finite].tolist(), images, strict=True):
                 if fault := batch_images.add(position, image):
                     faults[position] = fault

@@ -18,6 +18,7 @@ from lake.core.records import (
     Records,
     Stage,
 )
+from lake.core.stopwatch import spent_on
 from lake.formats.common.identity_columns import table_rows
 from lake.formats.reader import BATCH_BYTES
 from lake.images.fallback_decoder import group_decoder
@@ -145,7 +146,9 @@ class Denoise(Verb):
                     batch.stacks[position] = []
                 self._add_page(position, page, fault, group.page + 1 == group.pages, batch)
                 continue
-            if fault := fault or batch.batch_images.add(position, denoised.pixels[at], pixels[at]):
+            with spent_on("write"):
+                fault = fault or batch.batch_images.add(position, denoised.pixels[at], pixels[at])
+            if fault:
                 batch.faults[position] = fault
                 continue
             against = None if clean is None else _compare(batch.records, position, denoised.pixels[at], clean[position])

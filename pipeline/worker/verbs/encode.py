@@ -11,6 +11,7 @@ import pyarrow as pa
 from lake.cli.option import Option
 from lake.cli.options import INPUT, STORES
 from lake.core.records import NON_FINITE, Array, Fault, RawBatch, Records
+from lake.core.stopwatch import spent_on
 from lake.formats.common.identity_columns import table_rows
 from lake.images.quality import psnr
 from lake.images.turns import in_turn
@@ -130,7 +131,7 @@ class Encode(Verb):
             assert part.output is not None
             output = to_pixels(part.output, value_range, group.pixels.dtype)
             images = zip(group.positions.tolist(), output, group.pixels, strict=True)
-            with in_turn(prod(output.shape[1:])):
+            with in_turn(prod(output.shape[1:])), spent_on("write"):
                 for position, image, pixels in images:
                     if position not in faults and (fault := batch_images.add(position, image, pixels)):
                         faults[position] = fault
