@@ -26,6 +26,8 @@ _FIRST, _SECOND, _THIRD = 0x0A, 0x12, 0x1A  # tags of fields 1 to 3 that have a 
 _KINDS = {_FIRST: BYTES, _SECOND: FLOAT, _THIRD: INT64}
 _PADDING = bytes(32)  # so that what is read before its bounds are checked is there
 _MOST_NAMES = 256  # features of a batch; each costs a pass over all records
+_LONGEST_NAME = 1 << 10  # bytes of the name of a feature; comparing takes a place for each byte of all records' names
+_MOST_INTEGER_BYTES = 1 << 22  # of a feature of a batch; taking them apart takes 40 times as many
 
 
 class _OddError(Exception):
@@ -131,6 +133,8 @@ def _text(name: Array) -> str:
 
 def _equal(data: Array, start: Array, stop: Array, name: Array) -> Array:
     """Which of these bytes are those of a name, bool ``[m]``."""
+    if len(name) > _LONGEST_NAME:
+        raise _OddError
     same: Array = stop - start == len(name)
     if len(name):
         where = np.where(same, start, 0)[:, None] + np.arange(len(name))
@@ -143,34 +147,33 @@ def _decoded(raw: bytes, data: Array, lists: _Lists) -> Ragged:
     start, stop = _field(data, lists.start[rows], lists.stop[rows], _FIRST)
     _same(stop, lists.stop[rows])
     decode = {BYTES: _bytes, FLOAT: _floats, INT64: _integers}[lists.kind]
-    values, counts = decode(raw, data, start, stop)
+    values, counts = decode(raw, start, stop)
     every = np.zeros(len(lists.start) + 1, np.int64)
     every[rows + 1] = counts
     return Ragged(values, np.cumsum(every).astype(np.int32))
 
 
-def _bytes(raw: bytes, data: Array, start: Array, stop: Array) -> tuple[Array, Array]:  # noqa: ARG001
+def _bytes(raw: bytes, start: Array, stop: Array) -> tuple[Array, Array]:
     values = np.empty(len(start), object)
     values[:] = [raw[first:last] for first, last in zip(start.tolist(), stop.tolist(), strict=True)]
     return values, np.ones(len(start), np.int64)
 
 
-def _floats(raw: bytes, data: Array, start: Array, stop: Array) -> tuple[Array, Array]:  # noqa: ARG001
+def _floats(raw: bytes, start: Array, stop: Array) -> tuple[Array, Array]:
     sizes = stop - start
     if (sizes % 4).any() or not sizes.all():
         raise _OddError
-    values: Array = data[_ranges(start, sizes)].view("<f4").astype(np.float32, copy=False)
-    return values, sizes // 4
+    return np.frombuffer(_joined(raw, start, stop), "<f4").astype(np.float32, copy=False), sizes // 4
 
 
-def _integers(raw: bytes, data: Array, start: Array, stop: Array) -> tuple[Array, Array]:  # noqa: ARG001
+def _integers(raw: bytes, start: Array, stop: Array) -> tuple[Array, Array]:
     """Numbers of seven bits a byte, the lowest first; all but the last byte of a number have the highest bit set."""
     sizes = stop - start
-    if not sizes.all():
+    if not sizes.all() or sizes.sum() > _MOST_INTEGER_BYTES:
         raise _OddError
     if not len(sizes):
         return np.empty(0, np.int64), sizes
-    part = data[_ranges(start, sizes)]
+    part = np.frombuffer(_joined(raw, start, stop), np.uint8)
     is_last = part < 0x80
     bounds = np.cumsum(sizes)
     if not is_last[bounds - 1].all():
@@ -187,11 +190,9 @@ def _integers(raw: bytes, data: Array, start: Array, stop: Array) -> tuple[Array
     return np.add.reduceat(bits, first).view(np.int64), counts
 
 
-def _ranges(start: Array, sizes: Array) -> Array:
-    """The positions of all bytes of some ranges, one after another."""
-    before = np.cumsum(sizes) - sizes
-    positions: Array = np.repeat(start - before, sizes) + np.arange(sizes.sum())
-    return positions
+def _joined(raw: bytes, start: Array, stop: Array) -> bytes:
+    """Some ranges of bytes, one after another."""
+    return b"".join([raw[first:last] for first, last in zip(start.tolist(), stop.tolist(), strict=True)])
 
 
 def _field(data: Array, at: Array, end: Array, tag: int | Array) -> tuple[Array, Array]:

@@ -1,5 +1,6 @@
 """Examples that are parsed together, against protobuf, which parses each by itself."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,36 @@ def test_many_names_are_left_to_protobuf(monkeypatch: pytest.MonkeyPatch) -> Non
     rng = np.random.default_rng(0)
     assert plain_columns([made(["weight1", "weight2", "weight3"], rng)], KINDS) is not None
     assert plain_columns([made(["weight1", "weight2", "weight3", "weight4"], rng)], KINDS) is None
+
+
+def peak_of(records: list[bytes]) -> int:
+    """Bytes of memory that parsing takes at its height."""
+    tracemalloc.start()
+    try:
+        plain_columns(records, KINDS)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_long_name_takes_no_memory_for_every_other_record() -> None:
+    rng = np.random.default_rng(0)
+    records = [made(["label" + "x" * 20_000], rng), *(made(["label"], rng) for _ in range(500))]
+    assert plain_columns(records, KINDS) is None
+    assert peak_of(records) < 1 << 20
+
+
+def test_numbers_take_little_more_memory_than_their_bytes() -> None:
+    one = example_class()()
+    one.features.feature["weight"].float_list.value.extend([0.5] * 2000)
+    records = [one.SerializeToString()] * 100
+    assert plain_columns(records, {"weight": "float"}) is not None
+    assert peak_of(records) < 5 * sum(map(len, records))
+
+
+def test_many_integers_are_left_to_protobuf(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = example_class()()
+    one.features.feature["label"].int64_list.value.extend([7] * 20)
+    monkeypatch.setattr(columnar, "_MOST_INTEGER_BYTES", 20)
+    assert plain_columns([one.SerializeToString()], KINDS) is not None
+    assert plain_columns([one.SerializeToString()] * 2, KINDS) is None
