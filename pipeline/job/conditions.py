@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from model.spec import Spec
     from pipeline.options.job_options import JobOptions
 
+_TAR, _JSON = "webdataset", "json"
+
 
 def condition_name(options: "JobOptions", spec: "Spec") -> str | None:
     """The column of what the model is told, as the user or else the bundle names it; None for nothing.
@@ -53,7 +55,9 @@ def with_condition_column(
         return columns
     asked = tuple(columns.carry.names)
     problem: NoColumnError | None = None
-    for column in dict.fromkeys((name, name.partition(".")[0])):  # of "json.label", the label in the column json
+    # Of "json.label", the label in the column json; there a tar of latents has all columns of its records.
+    of_tar = (_JSON,) if selection.latents and found.format == _TAR else ()
+    for column in dict.fromkeys((name, name.partition(".")[0], *of_tar)):
         if column in asked:
             return columns
         try:
@@ -75,10 +79,10 @@ def condition_source(columns: RecordSchema, name: str | None, spec: "Spec") -> C
     if name is None or spec.input.condition is None:
         return None
     head, _, field = name.partition(".")
-    whole = name in columns.carry.names or not field
-    return ConditionSource(
-        condition=spec.input.condition, column=name if whole else head, field=None if whole else field
-    )
+    column, inner = (name, None) if name in columns.carry.names or not field else (head, field)
+    if column not in columns.carry.names and _JSON in columns.carry.names:
+        column, inner = _JSON, name
+    return ConditionSource(condition=spec.input.condition, column=column, field=inner)
 
 
 def sampled_condition(options: "JobOptions", spec: "Spec") -> SampledCondition | None:

@@ -111,17 +111,26 @@ def _integers(column: pa.Array, condition: Condition) -> tuple[Array, dict[int, 
 
 def _values(column: pa.Array, source: ConditionSource) -> list[Any]:
     values: list[Any] = column.to_pylist()
-    return values if source.field is None else [_field_of(value, source.field) for value in values]
+    return values if source.field is None else [_field_of(value, source.field, source.column) for value in values]
 
 
-def _field_of(value: object, name: str) -> object:
-    """A field of an object of JSON, or of a struct."""
-    if isinstance(value, (str, bytes)):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
-    return value.get(name) if isinstance(value, dict) else None
+def _field_of(value: object, name: str, column: str) -> object:
+    """A field of an object, or of the one in it that has the column's name: there a job has written the column."""
+    while isinstance(found := _object_of(value), dict):
+        if name in found:
+            return found[name]
+        value = found.get(column)
+    return None
+
+
+def _object_of(value: object) -> object:
+    """An object of JSON, or a struct."""
+    if not isinstance(value, (str, bytes)):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _condition_of(value: Any, condition: Condition) -> Any:

@@ -223,6 +223,21 @@ def test_several_formats_in_one_job(trained: Trained, pixels: Pixels, classes: P
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("format", ["webdataset", "webdataset-safetensors", "mds"])
+@pytest.mark.parametrize("write", [parquet, names_in_parquet, json_in_tars])
+def test_latents_for_trainers_are_decoded_without_another_word(
+    write: Any, format: str, trained: Trained, pixels: Pixels, classes: Pixels, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    told = {"condition_column": write(tmp_path / "in", pixels, classes)}
+    run_job("encode", tmp_path / "in", trained.bundle, tmp_path / "out", latent_format=format, **told)
+    run_job("decode", tmp_path / "out/latents", trained.bundle, tmp_path / "back", output_format="array", **told)
+    images = images_of(tmp_path / "back")
+    wanted = trained.decode(trained.encode(pixels, classes), classes)
+    assert len(images) == COUNT and np.abs(images.astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.slow
 def test_by_the_functions_of_the_package(trained: Trained, pixels: Pixels, classes: Pixels, tmp_path: Path) -> None:
     import latentlake as ll
 

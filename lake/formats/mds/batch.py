@@ -125,7 +125,15 @@ class MdsBatch:
         return payload
 
     def _length(self, found: Sequence[bytes | None], encoding: str) -> int:
-        return self.columns.length or next((decode_array(data, encoding).size for data in found if data), 1)
+        return self.columns.length or next(filter(None, (_size(data, encoding) for data in found if data)), 1)
+
+
+def _size(data: bytes, encoding: str) -> int:
+    """Numbers of an array; 0 of one that is damaged, which will be its own reject."""
+    try:
+        return decode_array(data, encoding).size
+    except ValueError:
+        return 0
 
 
 def column_type(encoding: str, values: Sequence[bytes]) -> pa.DataType:
@@ -162,7 +170,8 @@ def _decoder(encoding: str, kind: pa.DataType) -> Callable[[bytes], Any]:
     if encoding == "json":
         return _json_integer if pa.types.is_integer(kind) else _json_text
     if pa.types.is_integer(kind):
-        return int if encoding == "str_int" else lambda data: int(_number(data, _NUMBERS.get(encoding, encoding)))
+        plain = int if encoding == "str_int" else lambda data: int(_number(data, _NUMBERS.get(encoding, encoding)))
+        return lambda data: _of_64_bits(plain(data))
     if pa.types.is_floating(kind):
         return float if encoding == "str_float" else lambda data: float(_number(data, encoding))
     return bytes
@@ -174,7 +183,11 @@ def _number(data: bytes, kind: str) -> Any:
 
 def _json_integer(data: bytes) -> int | None:
     value = json.loads(data)
-    if value is not None and (type(value) is not int or abs(value) >= 1 << 63):
+    return None if value is None else _of_64_bits(value)
+
+
+def _of_64_bits(value: object) -> int:
+    if type(value) is not int or not -(1 << 63) <= value < 1 << 63:
         raise ValueError("no integer of 64 bits")
     return value
 

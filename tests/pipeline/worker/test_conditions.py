@@ -116,3 +116,20 @@ def test_as_a_user_types_it() -> None:
     for text in ("1", "1:2:3", "1:x", "1:inf"):
         with pytest.raises(ValueError, match="numbers"):
             condition_of_text(text, NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"label": 2, "json": {"label": 1}},
+        json.dumps({"label": 2}),
+        json.dumps({"key": "a", "json": json.dumps({"key": "a", "json": json.dumps({"label": 2})})}),
+        {"json": {"label": 2}},
+    ],
+)
+def test_a_field_of_json_also_where_a_job_has_written_the_json(value: Any) -> None:
+    source = ConditionSource(condition=CLASS, column="json", field="label")
+    column = pa.array([value, value])
+    found = dict[int, Fault]()
+    told = read_conditions(records(json=column), source, found)
+    assert told is not None and (told.tolist(), found) == ([2, 2], {})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lake.core.errors import InputError, ShardError
-from lake.core.records import Records, Unit
+from lake.core.records import Reason, Records, Unit
 from lake.formats import FORMATS
 from lake.formats.common.vector_storage import METADATA_KEY
 from lake.formats.mds.latents import MdsWriter
@@ -150,3 +150,28 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=problem):
             read(tmp_path / "a.mds", selection)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "good", "bad"),
+    [
+        ("str_int", b"-9223372036854775808", b"9223372036854775808"),
+        ("uint64", b"\xff" * 7 + b"\x7f", b"\xff" * 8),
+        ("json", b'"text"', b"{"),
+        ("json", b'"text"', b"[" * 200_000),
+        ("json", b'"text"', b"9" * 5000),
+    ],
+)
+def test_a_value_that_is_none_is_one_reject(encoding: str, good: bytes, bad: bytes, tmp_path: Path) -> None:
+    path, image = tmp_path / "x.mds", png(np.zeros((2, 2), np.uint8))
+    path.write_bytes(forged({"image": "png", "label": encoding}, [image, bad], [image, good]))
+    (found,) = read(path, ColumnSelection())
+    assert [(at, fault.reason) for at, fault in found.faults.items()] == [(0, Reason.WRONG_TYPE)]
+    assert found.carried["label"].null_count == 1
+
+
+def test_a_first_vector_that_is_damaged_is_one_reject(tmp_path: Path) -> None:
+    path = tmp_path / "x.mds"
+    path.write_bytes(forged({"x": "ndarray"}, [b"zz"], [bytes([34, 4, 2]) + np.array([1, 2], "<f4").tobytes()]))
+    (found,) = read(path, ColumnSelection(numeric=True))
+    assert [*found.faults] == [0] and np.asarray(found.payload).tolist() == [[0, 0], [1, 2]]
