@@ -78,6 +78,7 @@ setup(
         "heif": ["pillow-heif>=0.22"],
         "gpu-onnx": ["onnxruntime-gpu>=1.20"],  # it takes the place of onnxruntime, which has to be uninstalled
         "report": ["jinja2>=3.1", "plotly>=6"],
+        "map": ["pacmap>=0.8"],  # another map of the latents in a report
         "onnx": ["onnx>=1.17"],  # to export ONNX files; to run bundles nothing more is needed
         "gpu": ["tensorflow[and-cuda]>=2.20", *_KERAS],
         "demo": ["duckdb>=1.1", "scikit-learn>=1.5"],
