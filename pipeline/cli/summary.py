@@ -9,7 +9,7 @@ from lake.formats import MIXED
 from lake.inputs.passed_over import listed
 from pipeline.cli.terminal import counted, size_text
 from pipeline.options.latent_form import PARQUET
-from pipeline.report.headline import count_text
+from pipeline.report.headline import count_text, share_text
 from pipeline.worker.verbs import VERBS
 
 _TEXT = 1000  # most characters of an example and of an error
@@ -47,14 +47,10 @@ def headline(summary: Mapping[str, Any]) -> str:
     '1.2 M records, 0.3% rejected: complete'
     """
     total, failed = summary["total"], summary["run"]["failed_units"]
-    rejected = f"{_share(total['rejects'] / total['read'])} rejected" if total["rejects"] else "none rejected"
+    rejected = f"{share_text(total['rejects'] / total['read'])} rejected" if total["rejects"] else "none rejected"
     parts = [f"{count_text(total['read'])} record{'' if total['read'] == 1 else 's'}", rejected]
     parts += [f"{counted(failed, 'unit')} failed"] if failed else []
     return f"{', '.join(parts)}: {'complete' if summary['complete'] else 'NOT complete'}"
-
-
-def _share(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
 
 
 _PASSED_OVER = {
@@ -158,4 +154,5 @@ def _open(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"  images  {output}/images ({format})")
     if summary["total"]["rejects"]:
         lines.append(f"  rejects SELECT shard, index, reason, detail FROM '{output}/rejects/**/*.parquet'")
-    return [*lines, f"look at it: latentlake report {output}", f"check it: latentlake verify {output}"]
+    report = [f"look at it: latentlake report {output}"] if latents == PARQUET else []  # which needs tables
+    return [*lines, *report, f"check it: latentlake verify {output}"]

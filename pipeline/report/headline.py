@@ -56,7 +56,7 @@ def make_headline(
     findings.sort(key=lambda finding: _ORDER.index(finding.severity))
     parts = [
         f"{count_text(count)} {what.removesuffix('s') if count == 1 else what}",
-        f"{_share(rejects.share) if rejects else 'none'} rejected",
+        f"{share_text(rejects.share) if rejects else 'none'} rejected",
     ]
     parts += [*_short(against, partitions, duplicates, outliers)]
     unfinished = "not complete: " if summary is not None and not summary["complete"] else ""
@@ -81,7 +81,12 @@ def count_text(count: int) -> str:
     return f"{count:,}"
 
 
-def _share(share: float) -> str:
+def share_text(share: float) -> str:
+    """A share as people say it. What is not zero is not said as zero.
+
+    >>> share_text(0.0), share_text(0.0001), share_text(0.25)
+    ('0.0%', 'less than 0.1%', '25.0%')
+    """
     return f"{share:.1%}" if share >= 0.001 or not share else "less than 0.1%"
 
 
@@ -138,7 +143,7 @@ def _of_rejects(rejects: RejectFacts | None, what: str) -> Iterator[Finding]:
         return
     severity = Severity.BAD if rejects.share > _MANY_REJECTS else Severity.LOOK
     first = rejects.reasons[0]
-    text = f"{rejects.total:,} {what} were rejected ({_share(rejects.share)}), most of them for {first.reason}."
+    text = f"{rejects.total:,} {what} were rejected ({share_text(rejects.share)}), most of them for {first.reason}."
     yield Finding(severity=severity, text=text, section=Section.REJECTS)
 
 

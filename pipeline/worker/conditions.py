@@ -38,7 +38,7 @@ def read_conditions(records: Records, source: ConditionSource | None, faults: di
     else:
         told, wrong = conditions_of(_values(column, source), source.condition)
     for position, what in wrong.items():
-        detail = f"column {source.name!r} has {what}; mend it, or name another with --condition-column"
+        detail = f"column {source.name!r} has {what}"
         faults.setdefault(position, condition_fault(detail))
     return told
 

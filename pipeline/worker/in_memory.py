@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -120,11 +121,14 @@ def _identity(key: Any) -> tuple[str, int]:
     Raises:
       ImageError: the key tells none.
     """
-    if isinstance(key, tuple) and [type(part) for part in key] == [str, int] and key[1] >= 0:
-        return key[0], key[1]
-    if isinstance(key, (str, int)):
-        return str(key), 0
-    detail = f"a key of type {type(key).__name__}; of a sample it is text, a number, or (shard, index)"
+    with suppress(ValueError):  # half a character has no UTF-8, and a number of thousands of digits no text
+        if isinstance(key, tuple) and [type(part) for part in key] == [str, int] and key[1] >= 0:
+            key[0].encode()
+            return key[0], key[1]
+        if isinstance(key, (str, int)):
+            str(key).encode()
+            return str(key), 0
+    detail = f"a key of type {type(key).__name__}; of a sample it is text in UTF-8, a number, or (shard, index)"
     raise ImageError(Reason.INVALID_RECORD, detail, Stage.READ)
 
 

@@ -13,7 +13,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from lake.core.errors import UsageError
 from lake.core.records import Reason
+from lake.images.types import ImageError
 from latentlake import EncodeImages
+from pipeline.worker.in_memory import _identity
 from tests.conftest import Model, Pixels, long_forms, write_parquet
 from tests.model.conditional import CLASSES, LATENT
 from tests.pipeline.conftest import run_job
@@ -113,6 +115,13 @@ def test_samples_of_conditional_images(trained: Trained, pixels: Pixels, tmp_pat
         ("bad", Reason.INVALID_CONDITION, f"the condition is {CLASSES}, no class from 0 to {CLASSES - 1}"),
         ("none", Reason.INVALID_CONDITION, "the condition is no value"),
     ]
+
+
+def test_a_key_that_tells_no_noise_is_named() -> None:
+    keys: list[Any] = ["\ud800", ("s\ud800", 1), 10**5000, ("s", -1), None]
+    for key in keys:
+        with pytest.raises(ImageError, match="of a sample it is text in UTF-8"):
+            _identity(key)
 
 
 @pytest.mark.parametrize(

@@ -97,3 +97,10 @@ def test_what_else_is_counted() -> None:
 def test_the_first_line_says_it_all(total: dict[str, Any], run: dict[str, Any], says: str) -> None:
     assert lines(total=total, **run)[0] == says
     assert describe({**summary(total=total, **run), "complete": False}).startswith(says.replace("comp", "NOT comp"))
+
+
+def test_a_report_is_named_where_one_can_be_made() -> None:
+    ran = {**summary(), "first_result": 1.0}
+    cache = {**ran, "options": {"latents": {"format": "mds"}}}
+    assert "latentlake report out" in describe(ran) and "latentlake report" not in describe(cache)
+    assert "latents out/latents (mds)" in describe(cache) and "latentlake verify out" in describe(cache)

@@ -85,7 +85,7 @@ def test_a_column(column: pa.Array) -> None:
     assert told is not None and told.tolist() == [3, 0, 0, 0]
     assert faults.pop(0) is earlier and sorted(faults) == [1, 2]
     assert {fault.reason for fault in faults.values()} == {Reason.INVALID_CONDITION}
-    assert faults[1].detail == "column 'label' has no value; mend it, or name another with --condition-column"
+    assert faults[1].detail == "column 'label' has no value"
 
 
 def test_a_field_of_json() -> None:
