@@ -59,7 +59,7 @@ def test_what_ran_when_its_process_ended_runs_apart(job: Job, monkeypatch: pytes
     found = run_unit(unit, replace(job.config, restarts=False))
     assert ran == [UNIT]
     assert not mark.exists()
-    assert replace(found, seconds=0.0, first=None) == replace(wanted, seconds=0.0, first=None)
+    assert replace(found, seconds=0.0, first=None, spent=wanted.spent) == replace(wanted, seconds=0.0, first=None)
     assert {name: Path(job.config.output, name).read_bytes() for name in clean} == clean
     run_unit(unit, replace(job.config, restarts=False))
     assert ran == [UNIT], "it is no suspect any more"
