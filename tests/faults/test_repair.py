@@ -58,7 +58,9 @@ class TestRetry:
         capsys.readouterr()
         assert main(["retry", str(output), "--resize", "stretch"]) == 0
         told = capsys.readouterr().out
-        assert told.startswith("tried again: 2 units of 600 records, 1 kept: 600 results, 0 rejects, in ")
+        assert told.startswith(
+            "640 records, none rejected: complete\ntried again: 2 units of 600 records, 1 kept: 600 results, "
+        )
         assert add_up(output) == (640, 640, 0)
         assert encode(mixed, model, clean, "--resize", "stretch") == 0
         assert rows(output) == rows(clean)
@@ -136,7 +138,7 @@ class TestRetry:
         encode(mixed, model, output)
         shutil.copytree(output, clean)
 
-        def no_receipt(*_: object) -> None:
+        def no_receipt(*_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         with monkeypatch.context() as patch:

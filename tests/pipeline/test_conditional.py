@@ -358,7 +358,7 @@ def test_records_without_a_condition_are_rejects(
         f"column 'label' has {CLASSES}, no class from 0 to {CLASSES - 1}",
         f"column 'label' has -1, no class from 0 to {CLASSES - 1}",
     ]
-    assert all("--condition-column" in row["detail"] and row["data"] for row in rejects)
+    assert all(row["data"] for row in rejects)
     np.testing.assert_allclose(latents_of(tmp_path / "out"), trained.encode(pixels, classes)[3:], rtol=1e-5, atol=1e-5)
     assert verify(str(tmp_path / "out"), deep=True).problems == ()
 
