@@ -9,7 +9,6 @@ and so are seconds, peak memory and the size of the page. Writes ``benchmarks/re
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -89,19 +88,25 @@ def _dictionary(shard: list[str], table: pa.Table) -> pa.Array:
     return pa.array(shard).dictionary_encode().cast(table.schema.field("shard").type)
 
 
+# A process has the peak of the one that it was forked from, so a small one starts it.
+_MEASURED = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+print(done.stdout, end="")
+"""
+
+
 def measured(output: str, page: Path) -> tuple[str, str]:
     """Seconds, memory and size of a report; and what it says first."""
     begun = time.perf_counter()
     line = [sys.executable, "-m", "latentlake", "report", output, "--output-file", str(page)]
-    with subprocess.Popen(line, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(said)
-    seconds, peak, size = time.perf_counter() - begun, usage.ru_maxrss / 1e6, page.stat().st_size / 1e6
-    return f"{seconds:.1f} s, {peak:.2f} GB, page of {size:.1f} MB", said.splitlines()[0]
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED, *line], cwd=_ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    kilobytes, said = done.stdout.splitlines()[:2]
+    seconds, peak, size = time.perf_counter() - begun, int(kilobytes) / 1e6, page.stat().st_size / 1e6
+    return f"{seconds:.1f} s, {peak:.2f} GB, page of {size:.1f} MB", said
 
 
 def reports(options: argparse.Namespace, work: Path) -> Iterator[tuple[str, str, str]]:
