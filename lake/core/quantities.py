@@ -1,4 +1,4 @@
-"""Sizes and shares as people write them: ``10MB``, ``1.5GiB``, ``5%``; read, and written back in the same form."""
+"""Sizes and shares as people write them, ``10MB``, ``1.5GiB``, ``5%``, read and written; and numbers of things."""
 
 import math
 import re
@@ -115,3 +115,12 @@ def _forms(count: int, units: dict[str, int], end: str) -> list[str]:
     """The count in each unit of which it is a whole number of tenths."""
     whole = ((name, unit) for name, unit in units.items() if count and count * 10 % unit == 0)
     return [f"{count / unit:.1f}".removesuffix(".0") + name + end for name, unit in whole]
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "shard"), counted(1200, "shard")
+    ('1 shard', '1,200 shards')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

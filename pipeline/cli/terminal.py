@@ -1,15 +1,8 @@
-"""Numbers as a person reads them."""
+"""Sizes and times as a person reads them."""
+
+from lake.core.quantities import counted
 
 _SIZES = ((10**3, "kB"), (10**6, "MB"), (10**9, "GB"))  # bytes
-
-
-def counted(count: int, what: str) -> str:
-    """Return a number of things.
-
-    >>> counted(1, "shard"), counted(1200, "shard")
-    ('1 shard', '1,200 shards')
-    """
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def size_text(count: int) -> str:

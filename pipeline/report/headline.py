@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lake.core.quantities import counted
 from pipeline.report.distributions import AgainstFacts, GroupFacts, LatentFacts, NoiseFacts
 from pipeline.report.facts import Finding, Headline, Section, Severity
 from pipeline.report.shown import DuplicateFacts, ImageFacts, OutlierFacts, RejectFacts
@@ -103,9 +104,9 @@ def _short(
         if against.drifted:
             yield f"drifted from {against.name}"
     if duplicates is not None and duplicates.count:
-        yield _counted(duplicates.count, "duplicate")
+        yield counted(duplicates.count, "duplicate")
     if outliers is not None and outliers.count:
-        yield _counted(outliers.count, "outlier")
+        yield counted(outliers.count, "outlier")
     drifted = _drifted(partitions)
     if partitions is not None and drifted:
         many = f"{len(drifted)} of {partitions.count:,} by {partitions.by} differ"
@@ -120,10 +121,6 @@ def _change(change: float) -> str:
     return f"{abs(change):.0%} {'above' if change >= 0 else 'below'}"
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 def _of_run(summary: Mapping[str, Any] | None) -> Iterator[Finding]:
     if summary is None:
         yield Finding(severity=Severity.LOOK, text="The summary of its run is lost.", section=Section.RUN)
@@ -133,7 +130,7 @@ def _of_run(summary: Mapping[str, Any] | None) -> Iterator[Finding]:
         yield Finding(severity=Severity.BAD, text=f"The output is not complete: {why}.", section=Section.RUN)
     failed = summary.get("run", {}).get("failed_units", 0)
     if failed:
-        text = f"{_counted(failed, 'unit')} failed in the latest run."
+        text = f"{counted(failed, 'unit')} failed in the latest run."
         yield Finding(severity=Severity.BAD, text=text, section=Section.RUN)
 
 
@@ -192,7 +189,7 @@ def _of_duplicates(duplicates: DuplicateFacts | None) -> Iterator[Finding]:
         yield Finding(severity=Severity.GOOD, text=text, section=None)
         return
     text = (
-        f"{_counted(duplicates.count, 'duplicate')}{among}, in {_counted(duplicates.groups, 'group')} "
+        f"{counted(duplicates.count, 'duplicate')}{among}, in {counted(duplicates.groups, 'group')} "
         f"(by {duplicates.by})."
     )
     yield Finding(severity=Severity.LOOK, text=text, section=Section.DUPLICATES)
@@ -205,7 +202,7 @@ def _of_outliers(outliers: OutlierFacts | None) -> Iterator[Finding]:
     if not outliers.count:
         yield Finding(severity=Severity.GOOD, text=f"No outliers{among} (by {outliers.by}).", section=None)
         return
-    text = f"{_counted(outliers.count, 'outlier')}{among} (by {outliers.by})."
+    text = f"{counted(outliers.count, 'outlier')}{among} (by {outliers.by})."
     yield Finding(severity=Severity.LOOK, text=text, section=Section.OUTLIERS)
 
 

@@ -1,16 +1,12 @@
 """The progress of a training as a terminal and a log get it."""
 
-import fcntl
-import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
-from pathlib import Path
 
 import pytest
+
+from tests.terminals import said_on_a_terminal, settings
 
 SCRIPT = """
 import time
@@ -24,25 +20,8 @@ for done in range(0, 1001, 250):
 """
 
 
-def settings(**changes: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
-    return kept | {"TERM": "xterm", "LC_ALL": "C.UTF-8", "PYTHONPATH": str(Path.cwd())} | changes
-
-
 def on_a_terminal(columns: int, **environment: str) -> str:
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    with subprocess.Popen([sys.executable, "-c", SCRIPT], stderr=theirs, env=settings(**environment)) as process:
-        os.close(theirs)
-        data = b""
-        try:
-            while chunk := os.read(ours, 4096):
-                data += chunk
-        except OSError:  # the other end is closed
-            pass
-        os.close(ours)
-    assert process.returncode == 0
-    return data.decode()
+    return said_on_a_terminal(SCRIPT, columns, **environment)
 
 
 @pytest.mark.parametrize(("columns", "bar"), [(40, False), (80, True)])

@@ -1,13 +1,8 @@
 """The progress line as a function of what has been done, and what a terminal gets to see of it."""
 
-import fcntl
-import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +19,7 @@ from pipeline.cli.progress_bar import Progress
 from pipeline.output.remaining import Remaining
 from tests.conftest import write_parquet
 from tests.pipeline.values import make_unit
+from tests.terminals import said_on_a_terminal, settings
 
 MB = 10**6
 
@@ -208,28 +204,9 @@ with Counted(SimpleNamespace(plan=plan)):
 """
 
 
-def settings(**changes: str) -> dict[str, str]:
-    """The environment of a terminal that shows UTF-8, but for what is given."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
-    return kept | {"TERM": "xterm", "LC_ALL": "C.UTF-8", "PYTHONPATH": str(Path.cwd())} | changes
-
-
 def on_a_terminal(columns: int, resized: int | None = None, **environment: str) -> str:
     """What a terminal of some columns is sent, which has others after half of the time."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    command = [sys.executable, "-c", SCRIPT, *([str(resized)] if resized else [])]
-    with subprocess.Popen(command, stderr=theirs, env=settings(**environment)) as process:
-        os.close(theirs)
-        data = b""
-        try:
-            while chunk := os.read(ours, 4096):
-                data += chunk
-        except OSError:  # the other end is closed
-            pass
-        os.close(ours)
-    assert process.returncode == 0
-    return data.decode()
+    return said_on_a_terminal(SCRIPT, columns, *([str(resized)] if resized else []), **environment)
 
 
 def frames_of(said: str) -> list[str]:
