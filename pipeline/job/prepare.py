@@ -28,6 +28,7 @@ from pipeline.options.flags import AUTO
 from pipeline.options.job_options import JobOptions
 from pipeline.output.commit import Run
 from pipeline.output.companions import lists_any
+from pipeline.output.describe.description import Description, plan_description
 from pipeline.output.job_file import (
     JobFile,
     check_job_file,
@@ -84,7 +85,8 @@ class Job:
         """Whether the output is complete as it stands."""
         # Even without a unit to run, a commit may be due: to drop units, to clean up, or to compare the record count.
         complete = self.success is not None and not self.run.tidy
-        return complete and not self.plan.todo and not self.plan.obsolete and self.run.expected is None
+        due = self.run.expected is not None or (self.run.description is not None and self.run.description.due)
+        return complete and not self.plan.todo and not self.plan.obsolete and not due
 
     @property
     def parts(self) -> list[str]:
@@ -122,6 +124,9 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, d
     # Taken before anything of the output is read: what changes from here on shows as a difference.
     state = output_state(layout)
     job_file = read_job_file(layout.output)
+    has_card = job_file is not None and job_file["settings"].get("card") is True
+    if has_card and not options.card:
+        options = replace(options, card=True)
     source = find_source(options, bundle, job_file)
     config = _config(options, bundle, source, _run_id(layout, state.left, run))
     check_decode(config.target if config.retry is None else config.retry.target)
@@ -154,6 +159,7 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, d
             expected=expected.total if expected else None,
             companions=layout.companions(config.run) if lists_any(plan.units) else "",
             recovered=layout.recovered(config.run) if recovered else "",
+            description=_description(options, first=not has_card),
             tidy=_needs_cleanup(options, config, job_file, state.left, has_receipts=bool(receipts)),
         ),
         plan=plan,
@@ -199,6 +205,10 @@ def _passed_over(source: JobSource, plan: Plan) -> dict[str, Any]:
     """What the input has and the job does not read, or copy."""
     copied = {companion.path for unit in plan.units for companion in unit.companions}
     return values(source.found.passed_over, (one.path for one in source.found.companions if one.path not in copied))
+
+
+def _description(options: JobOptions, *, first: bool) -> Description | None:
+    return plan_description(options.output.rstrip("/"), options.input, first=first) if options.card else None
 
 
 def _needs_cleanup(

@@ -61,7 +61,7 @@ _SETTINGS: Mapping[str, Rule] = {
     **dict.fromkeys(("count", "sample"), _natural_or_none),
     **dict.fromkeys(("latent_quantization", "pool", "normalize"), _text_or_none),
     **dict.fromkeys(("latent_type", "latent_format"), utf8),
-    **dict.fromkeys(("variance", "flip", "hash", "images", "error_map", "follow_links"), truth),
+    **dict.fromkeys(("variance", "flip", "hash", "images", "error_map", "follow_links", "card"), truth),
 }
 
 

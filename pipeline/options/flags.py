@@ -47,8 +47,17 @@ FOLLOW_LINKS = Option(
     switch=True,
     help="read what symbolic links in the input lead to outside of it (default: such links are passed over)",
 )
+CARD = Option(
+    flag="--card",
+    group="output",
+    field="card",
+    switch=True,
+    help="also write a dataset card for the Hugging Face Hub, README.md, by which datasets.load_dataset reads the "
+    "output; later runs keep it current",
+)
 RUN = (
     FOLLOW_LINKS,
+    CARD,
     Option(
         flag="--overwrite",
         group="output",

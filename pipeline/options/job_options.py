@@ -107,6 +107,7 @@ class JobOptions:
       condition: what a conditional model is told of generated images, in turn; see
         ``pipeline.options.condition.condition_of_text``.
       interpolate: two keys whose latents generated images lie between.
+      card: also write a dataset card; kept by the output, so that later runs write it, too.
       on_damage: 'fail' the unit of a damaged shard, or 'reject' only what cannot be read.
       expect_records: number of records of the whole input, or URI of JSON files with a count per shard.
       scope: which units to process again, for ``retry`` and ``verify --repair``.
@@ -172,6 +173,7 @@ class JobOptions:
     seed: int = 0
     condition: Sequence[str] | None = None
     interpolate: Sequence[str] | None = None
+    card: bool = False
     on_damage: str = "fail"
     expect_records: str | None = None
     scope: Scope = field(default_factory=Scope)

@@ -28,6 +28,7 @@ _LATER_FIELDS = (
     "condition",
     "condition_column",
     "latent_format",
+    "card",
 )  # left out where they have their default, as in outputs from before there were any
 _URI_FIELDS = ("input", "reference")
 

@@ -21,6 +21,7 @@ from lake.storage import Guard, configure, put, store_for
 from pipeline.config import Gate, JobConfig
 from pipeline.output.cleanup import clean_up, leftovers
 from pipeline.output.companions import copy_companions
+from pipeline.output.describe.description import Description, write_description
 from pipeline.output.heartbeat import HEARTBEAT, guard_of
 from pipeline.output.layout import Layout
 from pipeline.output.lease import hand_back, renew
@@ -53,6 +54,7 @@ class Run:
       companions: URI of the list of files that the commit copies beside the images; "" for none.
       recovered: URI of what the plan counts on, and what it does not, of runs that did not come to their end; "" if
         there were none.
+      description: what the commit says of the output beside the data; None for nothing.
     """
 
     units: int
@@ -64,6 +66,7 @@ class Run:
     tidy: bool = False
     companions: str = ""
     recovered: str = ""
+    description: Description | None = None
 
 
 def commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -> dict[str, Any]:
@@ -116,6 +119,8 @@ def _commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -
     leftover = leftovers(layout, superseded, output_names(state.values()), tidy=run.tidy)
     manifest = retry("the manifest", lambda _: write_manifest(layout, state.values(), guard))
     summary = _summary(config, run, state, new, manifest, refused)
+    if (description := run.description) is not None:
+        retry("the card", lambda _: write_description(layout, description, state.values(), summary, guard))
     _publish(layout, config, summary, guard)
     # Old files are removed last. Should this process die earlier, every file that a manifest names still exists.
     with _named_loss(config):

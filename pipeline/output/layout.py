@@ -16,6 +16,7 @@ Data is in directories. The job's own state has names that begin with ``_``, whi
 <output>/_plan/<run>/                units of a run and those that failed, while it lasts, and its summary
 <output>/_receipts/<unit>.json       receipts of units since the last commit
 <output>/_manifest.parquet           all units of the committed state
+<output>/README.md                   with --card, a dataset card; of a page that is the user's, one part
 <output>/_SUCCESS                    summary of the run that completed the output; written last
 ```
 """
@@ -76,6 +77,11 @@ class Layout:
     def manifest(self) -> str:
         """URI of the manifest."""
         return self.at("_manifest.parquet")
+
+    @property
+    def card(self) -> str:
+        """URI of the dataset card."""
+        return self.at("README.md")
 
     @property
     def success(self) -> str:
