@@ -120,15 +120,16 @@ def likeness(
     if spec.kind == "decoder":
         return _decoder_likeness(spec, golden["output"].astype(np.float32), layers, stated)
     output, given = np.asarray(golden["output"], np.float32), to_unit(golden["input"])
-    # The finest pattern, the first, is noise, of which a denoiser is right to leave nothing.
+    # The finest pattern, the first, is noise, of which a denoiser is right to leave nothing, or which it overshoots.
     unit = _to_unit(output, spec.output_range)
     error = float(np.mean(np.square(unit - given), dtype=np.float64))
+    judged = output if spec.latent else output[1:]
     doubts = [*_noise_doubts(spec, unit[1:], given[1:])]
     doubts = doubts or [
         *_input_doubts(spec, layers, stated),
         *_activation_doubts(spec, layers, stated),
         *_normalization_doubts(spec, layers),
-        *_range_doubts(spec, output, stated),
+        *_range_doubts(spec, judged, stated),
     ]
     return Likeness(
         low=float(output.min()),

@@ -133,6 +133,20 @@ def test_outputs_that_leave_the_range(layers, save, tmp_path, capsys):
         assert ("beyond 0 1, where images are cut off: give the range" in printed.out + printed.err) == (gain > 1.1)
 
 
+def test_a_denoiser_that_overshoots_noise_alone(layers, save, tmp_path, capsys):
+    """As FFDNet for colour does: told of little noise, it sharpens the finest golden pattern."""
+    image = layers.Input((None, None, 1))
+    finest = layers.Conv2D(1, 5, padding="same", use_bias=False)
+    model = keras().Model(image, layers.Add()([image, finest(image)]))
+    wave = np.array([1, -4, 6, -4, 1]) / 16
+    finest.set_weights([1.5 * np.outer(wave, wave)[..., None, None]])
+    assert main(["export", str(save(model)), "--output", str(tmp_path / "b")]) == 0
+    assert "warning" not in capsys.readouterr().out
+    arrays = unpack(Bundle.open(str(tmp_path / "b")).read(GOLDEN_FILE), Bundle.open(str(tmp_path / "b")).spec, "")
+    beyond = (arrays["output"] < -0.1).any(axis=(1, 2, 3))
+    assert beyond.tolist() == [True, False, False, False]
+
+
 @pytest.fixture(scope="module")
 def noise_predictor(layers, photos):
     """DnCNN as published: it puts out the noise."""
