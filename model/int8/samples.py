@@ -13,9 +13,10 @@ from lake.inputs.load import iter_pixels
 from model.graphs import DIVISOR
 from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit
 from model.spec import Spec
-from model.training.crops import LEVELS, SMALLEST, iter_images
+from model.training.crops import SMALLEST, iter_images
 
 MEASURED = (15.0, 25.0, 50.0)  # noise levels that a denoiser is measured at, where white is 255
+_CALIBRATED = (5.0, 55.0)  # noise levels of the samples to calibrate with
 _EACH = 48  # samples to calibrate with, and as many to measure with
 _FEWEST = 8  # images
 _MOST = 1024  # images that are read
@@ -77,7 +78,7 @@ def load_calibration(uri: str, spec: Spec) -> Calibration:
     sha256 = hashlib.sha256()
     for image in images[:half]:
         sha256.update(repr((image.shape, image.dtype.str)).encode() + image.tobytes())
-    levels = np.linspace(LEVELS[0], LEVELS[-1], half)
+    levels = np.linspace(*_CALIBRATED, half)
     given = [sample(image, level, n, spec) for n, (image, level) in enumerate(zip(images, levels, strict=False))]
     return Calibration(calibrating=given, held_out=images[half:], sha256=sha256.hexdigest())
 

@@ -20,7 +20,7 @@ from model.pixels import Pixels
 from model.training.samples import CACHE_BYTES, normalized
 
 _LOG = logging.getLogger(__name__)
-LEVELS = (5.0, 20.0, 55.0)  # lowest, most frequent and highest noise level, where white is 255
+LEVELS = (0.0, 20.0, 75.0)  # lowest, most frequent and highest noise level, where white is 255
 BATCH = 8  # crops in a step
 SMALLEST = 128  # pixels; the side of the largest crops, to which shorter sides are extended by reflection
 _MOST_HELD_OUT = 32  # images

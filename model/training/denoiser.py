@@ -27,17 +27,18 @@ from model.training.crops import (
     load_images,
     make_batch,
 )
+from model.training.denoiser_step import DECIBEL, compiled
 from model.training.flops import operations
 from model.training.loss_curve import write_curve
+from model.training.muon import muon
 from model.training.networks import build_denoiser
 from model.training.options import DenoiserOptions
 from model.training.samples import normalized
-from model.training.schedule import rate_at, side_at
+from model.training.schedule import averaged_at, rate_at, side_at
 
 _SHOWN_LEVELS = (15, 25, 50)  # noise levels of the held-out images, where white is 255
 _SHOWN_SIDE = 320  # pixels; of a held-out image at most this much of either side is used
 _REPORTED = 200  # steps between two reports
-_DECIBEL = 10 / math.log(10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +146,7 @@ def _iter_images(options: DenoiserOptions, channels: int) -> Any:
 
 
 class _Run:
-    """The state of a training: weights, optimizer, reports."""
+    """The state of a training: weights, their average, optimizer, reports."""
 
     def __init__(self, options: DenoiserOptions, channels: int, images: Images) -> None:
         tensorflow(training=True)
@@ -153,10 +154,12 @@ class _Run:
         self.precision = _precision(options.precision)
         keras().utils.set_random_seed(options.seed)
         self.model = build_denoiser(channels, self.precision)
-        self._optimizer = keras().optimizers.Adam(options.learning_rate, beta_2=0.99)
+        # A bundle computes in float32, whatever the training does: it runs on any processor.
+        self.average = build_denoiser(channels)
+        self._optimizer = muon(options.learning_rate)
         # Creates the optimizer's variables, which the checkpoint restores before the first step.
         self._optimizer.build(self.model.trainable_variables)
-        self._learn, self._clean = _functions(self.model, self._optimizer, images)
+        self._learn, self._clean = compiled(self.model, self.average, self._optimizer, images)
         self.checkpoint = Checkpoint(options.output, self._identity())
         self.reports: list[TrainingReport] = []
         self._losses: list[float] = []
@@ -196,7 +199,7 @@ class _Run:
 
     def _step(self, step: int, batch: Batch) -> None:
         self._optimizer.learning_rate.assign(rate_at(step, self.options.steps, self.options.learning_rate))
-        loss = float(self._learn(batch.clean, batch.level, batch.noise))
+        loss = float(self._learn(batch.clean, batch.level, batch.noise, np.float32(averaged_at(step))))
         if not math.isfinite(loss):
             raise UsageError(f"the loss is not finite in step {step}; give a smaller --learning-rate")
         self._losses.append(loss)
@@ -221,10 +224,10 @@ class _Run:
             clean = normalized(image[None, :height, :width])
             noise = np.random.default_rng([1, number]).standard_normal(clean.shape, np.float32)
             made = self._clean(clean + noise * np.float32(level), np.full((*clean.shape[:3], 1), level, np.float32))
-            yield -_DECIBEL * math.log(np.mean((np.clip(made.numpy(), 0, 1) - clean) ** 2))
+            yield -DECIBEL * math.log(np.mean((np.clip(made.numpy(), 0, 1) - clean) ** 2))
 
     def _variables(self) -> list[Any]:
-        return [*self.model.trainable_variables, *self._optimizer.variables]
+        return [*self.model.trainable_variables, *self.average.trainable_variables, *self._optimizer.variables]
 
     def _restore(self) -> int:
         saved = self.checkpoint.restore(self._variables())
@@ -255,35 +258,6 @@ class _Run:
         }
 
 
-def _functions(model: Any, optimizer: Any, images: Images) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Compile the training step, and the model in inference."""
-    tf = tensorflow()
-    shape = (None, None, None, images.training[0].shape[-1])
-    image, level = tf.TensorSpec(shape, tf.float32), tf.TensorSpec((None, 1, 1, 1), tf.float32)
-    white = 255 if images.dtype == np.uint8 else 1
-
-    def learn(pixels: Any, level: Any, noise: Any) -> Any:
-        clean = tf.cast(pixels, tf.float32) / white
-        noisy = clean + noise * level
-        levels = tf.broadcast_to(level, tf.shape(clean[..., :1]))
-        with tf.GradientTape() as tape:
-            error = tf.reduce_mean(tf.square(model([noisy, levels], training=True) - clean), axis=(1, 2, 3))
-            # In decibels, so that every crop counts alike: otherwise the noisiest crops would dominate the mean.
-            loss = tf.reduce_mean(tf.math.log(error + 1e-6)) * _DECIBEL
-        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-        return loss
-
-    levels = tf.TensorSpec((None, None, None, 1), tf.float32)
-    return (
-        tf.function(learn, input_signature=[tf.TensorSpec(shape, images.dtype), level, image], autograph=False),
-        tf.function(
-            lambda noisy, levels: model([noisy, levels], training=False),
-            input_signature=[image, levels],
-            autograph=False,
-        ),
-    )
-
-
 def _precision(asked: str) -> str:
     return ("bfloat16" if _has_bfloat16() else "float32") if asked == "auto" else asked
 
@@ -298,13 +272,10 @@ def _value(report: TrainingReport) -> Json:
 
 
 def _bundle(options: DenoiserOptions, run: _Run, cost: float) -> Bundle:
-    # The bundle computes in float32, whatever the training did: a bundle runs on any processor.
-    model = build_denoiser(run.model.inputs[0].shape[-1])
-    model.set_weights(run.model.get_weights())
     training = {**run.provenance(), "operations_per_pixel": cost}
     preprocessing = Preprocessing(value_range=(0.0, 1.0), noise_input="noise_level")
     bundle = export_trained(
-        model, options.output, kind="denoiser", latent=None, preprocessing=preprocessing, training=training
+        run.average, options.output, kind="denoiser", latent=None, preprocessing=preprocessing, training=training
     )
     _write_curve(options.output, run.reports)
     return bundle

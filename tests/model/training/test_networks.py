@@ -115,7 +115,10 @@ def test_a_denoiser_in_bfloat16_has_the_weights_of_one_in_float32(denoiser, nois
 
 def test_a_denoiser_of_colours(layers, noisy):
     image = noisy[0].repeat(3, axis=-1)
-    assert build_denoiser(3)([image, noisy[1]]).shape == (2, 24, 40, 3)
+    colored = build_denoiser(3)
+    assert colored([image, noisy[1]]).shape == (2, 24, 40, 3)
+    assert colored.count_params() == 2_000_544
+    assert operations(colored, (64, 64, 3), (64, 64, 1)) / 64**2 <= 350_000
 
 
 def test_every_pixel_of_an_odd_size_depends_on_the_latent(layers):
