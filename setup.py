@@ -86,6 +86,7 @@ setup(
             "datasets>=3",
             "duckdb>=1.1",
             "ipykernel>=6.29",
+            "jsonschema>=4.23",
             "mypy>=1.13",
             "nbclient>=0.10",
             "pillow-heif>=0.22",

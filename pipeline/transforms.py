@@ -35,6 +35,8 @@ from pipeline.job.prepare import Job
 from pipeline.job.source import decoded_shape
 from pipeline.job.stage import awaiting_workers
 from pipeline.job.stage import begin as begin_job
+from pipeline.lineage.events import Lineage
+from pipeline.lineage.tell import lineage_of, telling
 from pipeline.options.flags import ALLOW_CODE, MODEL
 from pipeline.options.job_options import make_options
 from pipeline.options.latent_flags import MADE, STORED
@@ -63,11 +65,12 @@ class RunJob(beam.PTransform):
     Args:
       job: a job that ``pipeline.job.stage.begin`` has planned and staged.
       workers: how many workers there are, if the engine gives them its elements in turn; else 1.
+      lineage: what the commit tells a lineage server of the run; None for nothing, as where somebody waits who does.
     """
 
-    def __init__(self, job: Job, workers: int = 1) -> None:
+    def __init__(self, job: Job, workers: int = 1, lineage: Lineage | None = None) -> None:
         super().__init__()
-        self._workers = workers
+        self._workers, self._lineage = workers, lineage
         # The job itself stays here. Only what the steps use is serialized into the pipeline's graph.
         self._parts, self._config, self._gate, self._run = job.parts, job.config, job.options.gate, job.run
 
@@ -81,7 +84,7 @@ class RunJob(beam.PTransform):
             | "Spread" >> beam.Reshuffle()
             | "Run units" >> beam.ParDo(RunUnits(self._config))
             | "Accumulate receipts" >> beam.CombineGlobally(AccumulateReceipts())
-            | "Commit" >> beam.Map(commit_receipts, self._config, self._gate, self._run)
+            | "Commit" >> beam.Map(commit_receipts, self._config, self._gate, self._run, self._lineage)
         )
 
 
@@ -108,8 +111,9 @@ class _PlanAndRun(beam.PTransform):
         job = begin_job(self._options, ends_with_process=False)
         if job.nothing_to_do:  # no lease was taken, which a commit could release
             return begin | "Nothing to do" >> beam.Create([nothing_done(job.config.output, job.run)])
-        with awaiting_workers(job):
-            return begin | "Run job" >> RunJob(job) | "Finish" >> FailUnlessComplete()
+        lineage = lineage_of(job)
+        with awaiting_workers(job), telling(lineage):
+            return begin | "Run job" >> RunJob(job, lineage=lineage) | "Finish" >> FailUnlessComplete()
 
 
 class EncodeShards(_PlanAndRun):

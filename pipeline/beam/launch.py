@@ -28,6 +28,7 @@ from pipeline.beam.worker_errors import parse_worker_error
 from pipeline.config import JobConfig
 from pipeline.job.prepare import Job
 from pipeline.job.stage import begin
+from pipeline.lineage.tell import lineage_of, telling
 from pipeline.options.job_options import JobOptions
 from pipeline.output.commit import commit, nothing_done
 from pipeline.output.heartbeat import renewing
@@ -125,19 +126,27 @@ def _finish(
 ) -> dict[str, Any]:
     if job.nothing_to_do:
         return nothing_done(job.config.output, job.run)
-    with renewing(job.config.output, job.config.run):
-        # With no unit to run, at most a commit is missing. Beam and the model need not be loaded for it.
-        if not job.plan.todo:
-            return commit(job.config, job.options.gate, job.run, [])
-        if pipeline is None:
-            with show(job):
-                _run(job, pipeline, beam_arguments)
-        else:
-            name = "" if cluster is None else name_job(pipeline, job, beam_arguments)
-            with RemoteJob(job, cluster, name) as remote, show(job, remote):
-                _run(job, pipeline, beam_arguments)
-        if job.config.restarts:
-            raise_if_stopped(job.config)
+    with renewing(job.config.output, job.config.run), telling(lineage_of(job)) as tell_end:
+        summary = _to_end(job, pipeline, beam_arguments, show, cluster)
+        tell_end(summary)
+    return summary
+
+
+def _to_end(
+    job: Job, pipeline: Any, beam_arguments: Sequence[str], show: Show, cluster: FlinkCluster | None
+) -> dict[str, Any]:
+    # With no unit to run, at most a commit is missing. Beam and the model need not be loaded for it.
+    if not job.plan.todo:
+        return commit(job.config, job.options.gate, job.run, [])
+    if pipeline is None:
+        with show(job):
+            _run(job, pipeline, beam_arguments)
+    else:
+        name = "" if cluster is None else name_job(pipeline, job, beam_arguments)
+        with RemoteJob(job, cluster, name) as remote, show(job, remote):
+            _run(job, pipeline, beam_arguments)
+    if job.config.restarts:
+        raise_if_stopped(job.config)
     return read_summary(Layout(job.config.output).summary(job.config.run))
 
 

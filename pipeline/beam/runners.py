@@ -12,6 +12,7 @@ from typing import Any
 from lake.core.errors import UsageError
 from pipeline.job.prepare import Job
 from pipeline.job.stage import awaiting_workers
+from pipeline.lineage.tell import lineage_of, telling
 
 _DATAFLOW = "DataflowRunner"
 
@@ -166,8 +167,9 @@ def submit(
     """
     from pipeline.transforms import FailUnlessComplete, RunJob
 
-    with awaiting_workers(job):
-        pipeline | "Job" >> RunJob(job, workers_in_turn(arguments)) | "Finish" >> FailUnlessComplete()
+    lineage = lineage_of(job)
+    with awaiting_workers(job), telling(lineage):
+        pipeline | "Job" >> RunJob(job, workers_in_turn(arguments), lineage) | "Finish" >> FailUnlessComplete()
         result = pipeline.run()
         print_job_id(result)
         job_of_runner = {"job": _job_id(result), **accepted(result)}

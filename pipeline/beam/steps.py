@@ -19,6 +19,8 @@ from lake.images.types import Target
 from lake.storage import StoreOptions, configure
 from pipeline.config import Gate, JobConfig
 from pipeline.job.dealing import in_turns, work_of
+from pipeline.lineage.events import Lineage
+from pipeline.lineage.tell import tell_end
 from pipeline.options.latent_form import LatentForm
 from pipeline.output.commit import Run, check_complete, commit
 from pipeline.output.plan_files import read_units, unpack_unit
@@ -142,12 +144,21 @@ class AccumulateReceipts(beam.CombineFn):
         return accumulator
 
 
-def commit_receipts(accumulator: ReceiptAccumulator, config: JobConfig, gate: Gate, run: Run) -> dict[str, Any]:
+def commit_receipts(
+    accumulator: ReceiptAccumulator, config: JobConfig, gate: Gate, run: Run, lineage: Lineage | None = None
+) -> dict[str, Any]:
     """Commit a run from its accumulated receipts and return the summary; see ``pipeline.output.commit``.
 
-    A run that has ended before is not committed.
+    A run that has ended before is not committed. Where nobody waits for the run, its end is told from here.
     """
     configure(config.stores)
+    summary = _committed(accumulator, config, gate, run)
+    if lineage is not None:
+        tell_end(lineage, summary)
+    return summary
+
+
+def _committed(accumulator: ReceiptAccumulator, config: JobConfig, gate: Gate, run: Run) -> dict[str, Any]:
     if accumulator.stop:
         return stopped_summary(config, Stop.from_line(accumulator.stop))
     try:

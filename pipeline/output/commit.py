@@ -27,7 +27,7 @@ from pipeline.output.layout import Layout
 from pipeline.output.lease import hand_back, renew
 from pipeline.output.manifest import read_manifest, write_manifest
 from pipeline.output.plan_files import read_obsolete
-from pipeline.output.receipts import Receipt, output_names, read_receipts_of, sum_counts
+from pipeline.output.receipts import Receipt, output_names, read_receipts_of, sum_counts, sum_files
 from pipeline.output.recovery import read_recovered
 from pipeline.output.reject_examples import examples
 from pipeline.output.run_timing import timing_of
@@ -223,6 +223,7 @@ def _summary(
     refused: Sequence[str],
 ) -> dict[str, Any]:
     failed = sorted((r for r in new.values() if r.error is not None), key=lambda r: r.unit)
+    done = [receipt for receipt in new.values() if receipt.error is None]
     total = sum_counts(state.values())
     return {
         "complete": not refused,
@@ -239,14 +240,15 @@ def _summary(
             "kept_units": run.units - run.todo,
             **_passed_over(run),
             "failed_units": len(failed),
-            **sum_counts(r for r in new.values() if r.error is None),
+            **sum_counts(done),
+            "written": sum_files(done),
             **_counted(new.values()),
             "store_retries": RETRIES.take() + sum(r.store_retries for r in new.values()),
             "started": run.started,
             "first_result": min((r.first for r in new.values() if r.first), default=None),
             "ended": time.time(),
             "seconds": round(time.time() - run.started, 3),
-            **timing_of([r for r in new.values() if r.error is None], run.started),
+            **timing_of(done, run.started),
         },
         # Limited: the summary is read by people and travels through the engine.
         "failed": [{"unit": r.unit, "error": r.error} for r in failed[:_NAMED]],

@@ -148,6 +148,24 @@ def sum_counts(receipts: Iterable[Receipt]) -> dict[str, Any]:
     }
 
 
+def sum_files(receipts: Iterable[Receipt]) -> dict[str, dict[str, int]]:
+    """Sum the files of some units by their directory.
+
+    Args:
+      receipts: receipts of the units.
+
+    Returns:
+      ``files``, ``rows`` and ``bytes`` of each directory of data that has any.
+    """
+    sums: dict[str, dict[str, int]] = {}
+    for output in (output for receipt in receipts for output in receipt.outputs):
+        counts = sums.setdefault(output.name.partition("/")[0], {"files": 0, "rows": 0, "bytes": 0})
+        counts["files"] += 1
+        counts["rows"] += output.rows
+        counts["bytes"] += output.size
+    return {directory: sums[directory] for directory in sorted(sums)}
+
+
 def output_names(receipts: Iterable[Receipt]) -> set[str]:
     """Return the names of all files of some units, relative to the output."""
     return {output.name for receipt in receipts for output in receipt.outputs}

@@ -82,7 +82,7 @@ def _public(uri: str) -> str:
     if "://" in uri:
         return uri
     parts = uri.rstrip("/").split("/")
-    named = next((at for at, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
+    named = next((at for at, part in enumerate(parts) if set(part) & set("*?[{")), len(parts))
     return "/".join(parts[max(named - 1, 0) :])
 
 

@@ -128,6 +128,7 @@ def test_the_summary_says_what_the_output_holds(output: Output, monkeypatch: pyt
             "rejects": 1,
             "reasons": {"corrupt_image": 1},
             "output_bytes": 200,
+            "written": {"latents": {"files": 2, "rows": 299, "bytes": 200}},
             "store_retries": 6,
             "started": 100.0,
             "first_result": 200.0,

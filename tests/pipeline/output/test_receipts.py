@@ -8,7 +8,15 @@ import pytest
 
 from lake.core import sealed_json
 from pipeline.output.layout import Layout
-from pipeline.output.receipts import Receipt, output_names, read_receipts, read_receipts_of, sum_counts, write_receipt
+from pipeline.output.receipts import (
+    Receipt,
+    output_names,
+    read_receipts,
+    read_receipts_of,
+    sum_counts,
+    sum_files,
+    write_receipt,
+)
 from tests.pipeline.values import make_file, make_receipt
 
 FULL = make_receipt(
@@ -74,6 +82,19 @@ def test_sums() -> None:
     assert list(total["reasons"]) == ["y", "x"], "the most first"
     assert one.rejected == 3
     assert sum_counts([]) == {"read": 0, "results": 0, "rejects": 0, "reasons": {}, "output_bytes": 0}
+
+
+def test_files_are_summed_by_directory() -> None:
+    images = (make_file("images/b/1.png", size=7, rows=1), make_file("images/b/2.png", size=5, rows=1))
+    receipts = [
+        make_receipt("b", outputs=(*images, make_file("latents/b.parquet", size=90, rows=2))),
+        make_receipt("a"),
+    ]
+    assert sum_files(receipts) == {
+        "images": {"files": 2, "rows": 2, "bytes": 12},
+        "latents": {"files": 2, "rows": 5, "bytes": 190},
+    }
+    assert sum_files([]) == {}
 
 
 def test_names_of_files() -> None:
