@@ -1,14 +1,17 @@
 """Denoising of images as they are: of any size, channels and depth, small ones in batches, large ones in tiles."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from lake.core.idle_threads import IdleThreads
 from model.golden import golden_inputs, golden_levels
 from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit
-from model.runtime.batching import Failed, in_parts
+from model.runtime.batching import Failed, Mapped, in_parts
 from model.runtime.runtime import Runtime
+from model.symmetries import ensemble_for
 from model.tiles import CALL_PIXELS, TILE, Stretch, blend, padded, stretches
 
 WHOLE_PIXELS = 1 << 19  # of the largest image that the model sees as a whole
@@ -35,14 +38,26 @@ class Denoiser:
     A grey model sees each colour channel, or each of more than four bands, as an image. A colour model sees a grey
     image as three equal channels, and the mean of its three is the result. Alpha passes untouched; a model of four
     channels is shown it (opaque where there is none). The same image gives the same bits, whatever other images it
-    comes with.
+    comes with, and however many threads help.
+
+    Args:
+      runtime: of a model that can denoise.
+      ensemble: how often an image is shown to the model, 1, 4 or 8: as it is, turned and mirrored. The result is the
+        mean of what the model gives.
+      threads: may help with an image of several tiles, and with images of several calls; None for no help.
+
+    Raises:
+      BundleError: the model cannot denoise.
+      ValueError: there is no ensemble of this size, or none for a model of fixed size that is not square.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, ensemble: int = 1, threads: IdleThreads | None = None) -> None:
         self._runtime = runtime
+        self._mapped: Mapped = map if threads is None else threads.map
         self._takes = runtime.spec.input
         self._colored = self._takes.shape[2] in (1, 3, 4)
         runtime.spec.require("denoise")
+        self._symmetries = ensemble_for(ensemble, self._takes)
         self._alone = self._takes.any_size and not (runtime.any_rows and self._batches_freely())
 
     def denoise(self, images: Pixels, levels: Floats | None = None, failed: Failed | None = None) -> Denoised:
@@ -75,7 +90,7 @@ class Denoiser:
 
             errors = np.array(in_parts(tiled, len(images), 1, failed))
         else:
-            errors = self._settle(self._restored(images, levels, failed), given, written)
+            errors = self._settle(self._restored(images, levels, failed, self._mapped), given, written)
         return Denoised(pixels=pixels, mse=(errors / given[:1].size).astype(np.float32))
 
     def _check(self, images: Pixels) -> None:
@@ -96,12 +111,20 @@ class Denoiser:
         multiple, margin = self._takes.multiple, self._takes.reach
         rows, columns = (stretches(side, TILE, margin, multiple) for side in written.shape[1:3])
 
-        def run(row: Stretch, column: Stretch) -> Floats:
+        def run(place: tuple[Stretch, Stretch]) -> tuple[Floats, Failed]:
+            (row, column), found = place, Failed()
             tile = image[:, row.start : row.stop, column.start : column.stop]
-            return self._restored(tile, level, failed)[0, row.inside, column.inside]
+            result = self._restored(tile, level, None if failed is None else found)
+            return result[0, row.inside, column.inside], found
+
+        def run_all(places: Iterable[tuple[Stretch, Stretch]]) -> Iterator[Floats]:
+            for values, found in self._mapped(run, places):
+                if failed is not None and found:  # by the first tile of the image, whatever thread was first
+                    failed.setdefault(0, found[0])
+                yield values
 
         error = 0.0
-        for part in blend(rows, columns, run):
+        for part in blend(rows, columns, run_all):
             height, width, colors = part.values.shape
             place = slice(part.row, part.row + height), slice(part.column, part.column + width)
             error += float(self._settle(part.values[None], image[:, *place, :colors], written[:, *place])[0])
@@ -116,7 +139,7 @@ class Denoiser:
         finite = np.isfinite(values).all(axis=(1, 2, 3))
         return np.where(finite, squares.reshape(len(values), -1).sum(axis=1), np.nan)
 
-    def _restored(self, images: Pixels, levels: Floats | None, failed: Failed | None) -> Floats:
+    def _restored(self, images: Pixels, levels: Floats | None, failed: Failed | None, mapped: Mapped = map) -> Floats:
         """What the model gives for the colours of images, float32 [m, H, W, colours] in its value range."""
         m, height, width, channels = images.shape
         colors = self._colors(channels)
@@ -124,7 +147,7 @@ class Denoiser:
         shown = len(entries) // m  # times that the model sees an image
         told = None if levels is None else np.repeat(levels, shown)
         found: Failed | None = None if failed is None else {}
-        output = self._run(padded(entries, self._takes.multiple), told, found)[:, :height, :width]
+        output = self._run(padded(entries, self._takes.multiple), told, found, mapped)[:, :height, :width]
         for entry, why in (found or {}).items():
             assert failed is not None
             failed.setdefault(entry // shown, why)
@@ -149,16 +172,26 @@ class Denoiser:
             alpha = np.full((*images.shape[:3], 1), FULL[images.dtype.name], images.dtype)
         return np.concatenate([shown, alpha], axis=3)
 
-    def _run(self, entries: Pixels, levels: Floats | None, failed: Failed | None) -> Floats:
+    def _run(self, entries: Pixels, levels: Floats | None, failed: Failed | None, mapped: Mapped) -> Floats:
         size = self._runtime.batch_size
         if self._takes.any_size:
             size = 1 if self._alone else max(1, CALL_PIXELS // (entries.shape[1] * entries.shape[2]))
 
         def restored(part: slice, found: Failed | None) -> Floats:
-            return self._runtime.restore(entries[part], None if levels is None else levels[part], found)
+            return self._mean(entries[part], None if levels is None else levels[part], found)
 
-        results = in_parts(restored, len(entries), size, failed)
+        results = in_parts(restored, len(entries), size, failed, mapped if len(entries) > size else map)
         return results[0] if len(results) == 1 else np.concatenate(results)
+
+    def _mean(self, entries: Pixels, levels: Floats | None, failed: Failed | None) -> Floats:
+        """The mean of what the model gives for the entries of one call, over the symmetries."""
+        total: Floats | None = None
+        for symmetry in self._symmetries:
+            shown = np.ascontiguousarray(symmetry.shown(entries))
+            result = symmetry.turned_back(self._runtime.restore(shown, levels, failed))
+            total = result if total is None else total + result
+        assert total is not None
+        return total if len(self._symmetries) == 1 else total / np.float32(len(self._symmetries))
 
     def _batches_freely(self) -> bool:
         """Whether images get the same bits in one batch as alone: nearly all layers give that, but not all."""

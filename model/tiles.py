@@ -4,9 +4,11 @@ A tile is larger than the part of its result that is used, by the model's reach,
 image would give. Neighbouring parts overlap by ``FADE`` pixels, where their results are faded into each other.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
+from typing import TypeAlias
 
 import numpy as np
 
@@ -114,39 +116,48 @@ class Part:
     values: Floats
 
 
-def blend(
-    rows: tuple[Stretch, ...], columns: tuple[Stretch, ...], run: Callable[[Stretch, Stretch], Floats]
-) -> Iterator[Part]:
+RunTiles: TypeAlias = Callable[[Iterable[tuple[Stretch, Stretch]]], Iterable[Floats]]
+
+
+def blend(rows: tuple[Stretch, ...], columns: tuple[Stretch, ...], run: RunTiles) -> Iterator[Part]:
     """Run every tile and yield the blended result in bands across the shorter side.
 
     Args:
       rows: the tiles along the image's height, from ``stretches``.
       columns: the tiles along its width.
-      run: returns the used part of one tile's result, float32 ``[row.length, column.length, channels]``.
+      run: gives the used parts of the results of some tiles (row, column), in their order, each float32
+        ``[row.length, column.length, channels]``. It may run tiles ahead, which are in memory then.
 
     >>> one = stretches(100, inner=64, margin=0, multiple=1)
-    >>> parts = list(blend(one, one, lambda row, column: np.ones((row.length, column.length, 1), np.float32)))
+    >>> def ones(tiles):
+    ...     return (np.ones((row.length, column.length, 1), np.float32) for row, column in tiles)
+    >>> parts = list(blend(one, one, ones))
     >>> sum(part.values.size for part in parts), all(np.allclose(part.values, 1) for part in parts)
     (10000, True)
     """
     # One band of tiles is in memory at a time. Bands across the shorter side are the smaller ones.
     if rows[-1].last < columns[-1].last:
-        transposed = blend(columns, rows, lambda column, row: run(row, column).swapaxes(0, 1))
+        transposed = blend(columns, rows, partial(_transposed, run))
         yield from (Part(row=p.column, column=p.row, values=p.values.swapaxes(0, 1)) for p in transposed)
         return
+    results = iter(run(product(rows, columns)))
     fading: Floats | None = None  # lower edge of the last band, which overlaps the next one
     for row in rows:
-        band = _band(row, columns, run)
+        band = _band(row, columns, results)
         if fading is not None:
             band[:FADE] += fading
         yield Part(row=row.first, column=0, values=band[: row.done - row.first])
         fading = band[row.done - row.first :].copy()  # a copy, so that the band itself is freed
 
 
-def _band(row: Stretch, columns: tuple[Stretch, ...], run: Callable[[Stretch, Stretch], Floats]) -> Floats:
+def _transposed(run: RunTiles, tiles: Iterable[tuple[Stretch, Stretch]]) -> Iterator[Floats]:
+    return (values.swapaxes(0, 1) for values in run((row, column) for column, row in tiles))
+
+
+def _band(row: Stretch, columns: tuple[Stretch, ...], results: Iterator[Floats]) -> Floats:
     band: Floats | None = None
     for column in columns:
-        values = run(row, column)
+        values = next(results)
         if band is None:
             band = np.zeros((row.length, columns[-1].last, values.shape[2]), np.float32)
         # The weights are separable: along columns here, along rows once for the whole band.

@@ -86,6 +86,7 @@ class JobConfig:
       threads: threads of a worker process; None for one per core. Does not change output bytes.
       images: how images are written; None for a job that writes none.
       noise: what a denoiser is told about the noise; None for a model that is not told.
+      ensemble: how often an image to denoise is shown to the model, turned and mirrored.
       condition: where a conditional model's condition is read; None for a model that is told nothing.
       sampling: how latents are sampled; None for a job that reads its records.
       reference: the clean images that denoised ones are compared with; None for no comparison.
@@ -119,6 +120,7 @@ class JobConfig:
     threads: int | None
     images: ImagesOut | None = None
     noise: NoiseLevel | None = None
+    ensemble: int = 1
     condition: ConditionSource | None = None
     sampling: LatentSampling | None = None
     reference: "Reference | None" = None
@@ -176,6 +178,7 @@ class JobConfig:
             **({} if self.images is None else {"images": self.images.options()}),
             **({} if self.condition is None else {"condition": self.condition.name}),
             **({} if self.noise is None else {"noise": _json(asdict(self.noise))}),
+            **({} if self.ensemble == 1 else {"ensemble": self.ensemble}),
         }
 
     def metadata(self, unit: Unit) -> Mapping[str, str]:
@@ -186,6 +189,7 @@ class JobConfig:
             "latentlake.model_digest": self.model_digest,
             "latentlake.latent_layer": self.latent_layer,
             **({} if self.executor == FIRST_EXECUTOR else {"latentlake.executor": self.executor}),
+            **({} if self.ensemble == 1 else {"latentlake.ensemble": str(self.ensemble)}),
             "latentlake.preprocessing": _preprocessing(self.target),
             **({"latentlake.normalization": self.normalization} if self.normalization else {}),
             **({} if self.latents is None else {METADATA_KEY: self.latents.metadata()}),

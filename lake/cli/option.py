@@ -213,6 +213,20 @@ def percent(value: Any) -> int:
     return _within(_whole(value), 1, 100)
 
 
+def ensemble(value: Any) -> int:
+    """Parse 1, 4 or 8: how many symmetries of a square an image is shown by.
+
+    Raises:
+      ValueError: the value is none of these.
+
+    >>> ensemble("4"), ensemble(8)
+    (4, 8)
+    """
+    if (number := _whole(value)) not in (1, 4, 8):
+        raise ValueError(value)
+    return number
+
+
 def word(value: Any) -> str:
     """Parse a name, a URI or a path, which may be an ``os.PathLike``.
 
@@ -270,6 +284,7 @@ _TAKES: Mapping[Callable[[Any], Any], str] = {
     count: "a whole number of at least 0",
     positive: "a whole number above 0",
     percent: "a whole number from 1 to 100",
+    ensemble: "1, 4 or 8",
     word: "some text",
     number_or_word: "a number or some text",
     switch: "true or false",

@@ -85,3 +85,33 @@ def spent_on(part: str) -> Iterator[None]:
         return
     with _CURRENT.watch.time(part):
         yield
+
+
+def current_watch() -> Stopwatch | None:
+    """The stopwatch of what this thread works for; None where that is not measured."""
+    return _CURRENT.watch
+
+
+@contextmanager
+def working_for(watch: Stopwatch | None) -> Iterator[None]:
+    """Let this thread work for another one's piece of work during the block, whose parts are counted there.
+
+    Args:
+      watch: of that piece of work, by ``current_watch`` on its thread.
+    """
+    before = _CURRENT.watch, _CURRENT.inner
+    _CURRENT.watch = watch
+    try:
+        yield
+    finally:
+        _CURRENT.watch, _CURRENT.inner = before
+
+
+@contextmanager
+def not_counted() -> Iterator[None]:
+    """Count the time of a block for no part: the thread waits for others, whose own time is counted."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        _CURRENT.inner += time.perf_counter() - started

@@ -51,8 +51,8 @@ class NativeDecoder:
         """Decode a batch. Each group is decoded when the iterator reaches it.
 
         A group holds at most about 4 million samples, or one image. At the iterator's end every position of the batch
-        was in one group or is in ``faults``. A bad record never raises. With ``Pages.ALL`` each page of a TIFF is a
-        group, and those before a page that cannot be decoded were in vain.
+        was in one group or is in ``faults``. A bad record never raises. With ``Pages.ALL`` pages
+        of a TIFF in a row that are alike are a group, and those before a page that cannot be decoded were in vain.
 
         Args:
           records: encoded images, pixels ``[n, H, W, K]`` or vectors ``[n, d]``.
@@ -194,21 +194,27 @@ class NativeDecoder:
                 yield np.array([position], np.int64), pixels[None]
 
     def _pages(self, position: int, count: int, data: bytes, faults: dict[int, Fault]) -> Iterator[Group]:
-        """The pages of a TIFF, each as a group. Where one cannot be decoded, the record has a fault."""
-        room, found = self._target.max_pixels, 0
+        """The pages of a TIFF, those that are alike as groups. Where one cannot be decoded, the record has a fault."""
+        found = 0
         try:
-            for page in tiff_split.split(data):
-                header = read_header(page, room)
-                room -= header.width * header.height
-                if not self._target.any_size:
-                    geometry.fits(_shape(header, self._target)[:2], self._target.size, self._target.resize)
-                at, pixels = np.array([position], np.int64), self._decode(page, header)[None]
+            for pages in _alike(self._decoded_pages(data)):
+                at = np.full(len(pages), position, np.int64)
+                pixels = np.stack(pages) if len(pages) > 1 else pages[0][None]  # no copy of a large one
                 yield Group(positions=at, pixels=pixels, pages=count, page=found)
-                found += 1
+                found += len(pages)
             if found < count:
                 raise ImageError(Reason.SEVERAL_PAGES, f"TIFF of {count} pages with directories of {found}")
         except ImageError as error:
             faults[position] = error.fault()
+
+    def _decoded_pages(self, data: bytes) -> Iterator[Array]:
+        room = self._target.max_pixels
+        for page in tiff_split.split(data):
+            header = read_header(page, room)
+            room -= header.width * header.height
+            if not self._target.any_size:
+                geometry.fits(_shape(header, self._target)[:2], self._target.size, self._target.resize)
+            yield self._decode(page, header)
 
     def _decode(self, data: bytes, header: Header) -> Array:
         times, extent = decode_one.reduced(header, self._target)
@@ -216,6 +222,20 @@ class NativeDecoder:
         stored = white.white_at_one(found, white.white_of(header, self._target))
         pixels = geometry.turned(stored, decode_one.turn_of(header, self._target))
         return decode_arrays.resize_arrays(pixels, self._target, extent) if self._resizes(pixels.shape) else pixels
+
+
+def _alike(pages: Iterable[Array]) -> Iterator[list[Array]]:
+    """Pages in a row of one shape and dtype, as many as a group holds."""
+    group = list[Array]()
+    for page in pages:
+        other = group and (group[0].shape, group[0].dtype) != (page.shape, page.dtype)
+        if other or (len(group) + 1) * page.size > _MOST:
+            if group:
+                yield group
+            group = []
+        group.append(page)
+    if group:
+        yield group
 
 
 def _shape(header: Header, target: Target) -> tuple[int, int, int]:

@@ -146,12 +146,12 @@ class Group:
     """Records of one batch whose pixels have one dtype and shape.
 
     Attributes:
-      positions: positions in the batch, ascending, int64 ``[m]``.
+      positions: positions in the batch, ascending, int64 ``[m]``; of pages of one file equal ones.
       pixels: ``[m, H, W, C]`` of uint8 (0..255), uint16 (0..65535) or float32 (white at 1); or vectors ``[m, d]`` of
         float32.
-      pages: images in the file of each record; more than 1 where the first of them was taken, or where this is one of
-        them.
-      page: which one of them this is; 0 is the first one.
+      pages: images in the file of each record; more than 1 where the first of them was taken, or where these are some
+        of them.
+      page: which one of them the first of these is; 0 is the first one.
       original: (height, width) of each upright image before it was resized, int32 ``[m, 2]``; None where images keep
         their size, or all get one.
     """

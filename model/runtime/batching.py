@@ -17,6 +17,7 @@ from model.spec import Spec
 
 _T = TypeVar("_T")
 Failed: TypeAlias = dict[int, str]  # row -> why the model fails for it
+Mapped: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # map, or what does the same
 
 _LOG = logging.getLogger(__name__)
 _MAX_COMPILED = 32  # functions that are kept
@@ -214,13 +215,27 @@ class BatchedCalls:
         return function
 
 
-def in_parts(run: Callable[[slice, Failed | None], _T], n: int, step: int, failed: Failed | None) -> list[_T]:
-    """What ``run`` gives for each slice of ``step`` of n rows; it counts failed rows from the slice's start."""
-    results = []
-    for start in range(0, n, step):
-        found: Failed | None = None if failed is None else {}
-        results.append(run(slice(start, start + step), found))
-        if failed is not None and found:
+def in_parts(
+    run: Callable[[slice, Failed | None], _T], n: int, step: int, failed: Failed | None, mapped: Mapped = map
+) -> list[_T]:
+    """What ``run`` gives for each slice of ``step`` of n rows; it counts failed rows from the slice's start.
+
+    Args:
+      run: function of a slice and of what receives the rows that it fails for.
+      n: number of rows.
+      step: rows of a slice.
+      failed: receives the failed rows; None to raise what ``run`` raises.
+      mapped: like ``map``, perhaps on several threads.
+    """
+
+    def part(start: int) -> tuple[_T, Failed]:
+        found: Failed = {}
+        return run(slice(start, start + step), None if failed is None else found), found
+
+    results, starts = [], range(0, n, step)
+    for start, (result, found) in zip(starts, mapped(part, starts), strict=True):
+        results.append(result)
+        if failed is not None:
             failed.update({start + row: why for row, why in found.items()})
     return results
 

@@ -13,6 +13,7 @@ from lake.cli.option import (
     Option,
     area,
     count,
+    ensemble,
     finite_number,
     fraction,
     level,
@@ -33,6 +34,7 @@ _NUMBERS: Mapping[Callable[[str], Any], str] = {
     level: r"[0-9.eE+-]+",
     finite_number: r"[0-9.eE+-]+",
     positive: r"[1-9][0-9]*",
+    ensemble: r"[148]",
     percent: r"([1-9][0-9]?|100)",
 }
 _URI = r"(gs|s3)://[^,]+"  # workers cannot reach the files of another machine

@@ -151,6 +151,22 @@ def noise_level(options: "JobOptions", spec: "Spec") -> NoiseLevel | None:
     return NoiseLevel(level=level)
 
 
+def check_ensemble(options: "JobOptions", spec: "Spec") -> None:
+    """Check that the model takes images as an ensemble turns them.
+
+    Raises:
+      UsageError: it does not.
+    """
+    from model.symmetries import ensemble_for
+
+    if VERBS[options.verb].function != "denoise":
+        return
+    try:
+        ensemble_for(options.ensemble, spec.input)
+    except ValueError as error:
+        raise UsageError(f"--ensemble {options.ensemble}: {error}; leave it out") from error
+
+
 def with_noise_column(selection: ColumnSelection, schema: RecordSchema, noise: NoiseLevel | None) -> ColumnSelection:
     """Add the column of noise levels to the columns to carry, if it is not among them.
 

@@ -28,6 +28,7 @@ _RUN: Mapping[str, Rule] = {
 _SUMMARY: Mapping[str, Rule] = {
     "model_digest": utf8,
     "run": lambda value: check_fields(value, _RUN, whole=True),
+    "options": lambda value: check_fields(value, {"ensemble": natural}),
 }
 
 
@@ -180,7 +181,8 @@ def _estimate(job: "Job", records: int | None, receipts: Mapping[str, Receipt]) 
         return None
     written = sum(output.size for receipt in receipts.values() for output in receipt.outputs)
     startup, seconds = last["first_result"] - last["started"], last["ended"] - last["first_result"]
-    rate = last["read"] / max(seconds, 1e-3)
+    # The model is nearly all that a denoising takes.
+    rate = last["read"] / max(seconds, 1e-3) * last["ensemble"] / job.config.ensemble
     return Estimate(
         run=last["id"],
         ended=last["ended"],
@@ -200,5 +202,5 @@ def _last_run(job: "Job") -> Mapping[str, Any] | None:
             same = (summary["verb"], summary["model_digest"]) == (job.config.verb, job.config.model_digest)
             did: Mapping[str, Any] = summary["run"]
             if same and did["read"] and did["first_result"] is not None and not did.get("retry"):
-                return did
+                return {**did, "ensemble": max(1, summary["options"].get("ensemble", 1))}
     return None

@@ -265,6 +265,7 @@ def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) 
         threads=options.threads,
         images=source.images,
         noise=source.noise,
+        ensemble=options.ensemble,
         condition=source.condition,
         sampling=source.sampling,
         reference=source.reference,

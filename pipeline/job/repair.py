@@ -57,7 +57,9 @@ _SETTINGS: Mapping[str, Rule] = {
         ("image", "key", "layout", "image_dtype", "resize", "pages", "output_format", "noise_level"), _text_or_none
     ),
     **dict.fromkeys(("decode", "orientation", "color", "image_format"), utf8),
-    **dict.fromkeys(("max_pixels", "max_record_bytes", "reject_bytes", "reject_budget", "quality", "seed"), natural),
+    **dict.fromkeys(
+        ("max_pixels", "max_record_bytes", "reject_bytes", "reject_budget", "quality", "seed", "ensemble"), natural
+    ),
     **dict.fromkeys(("count", "sample"), _natural_or_none),
     **dict.fromkeys(("latent_quantization", "pool", "normalize"), _text_or_none),
     **dict.fromkeys(("latent_type", "latent_format"), utf8),

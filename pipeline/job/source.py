@@ -15,7 +15,14 @@ from lake.inputs.reference import CleanShards, Reference, find_reference
 from lake.inputs.sampled import LatentSampling
 from pipeline.config import ImagesOut, NoiseLevel
 from pipeline.job.any_size import buckets_for, check_latent_formats, with_sizes
-from pipeline.job.checks import check_noise_column, images_out, latent_sampling, noise_level, with_noise_column
+from pipeline.job.checks import (
+    check_ensemble,
+    check_noise_column,
+    images_out,
+    latent_sampling,
+    noise_level,
+    with_noise_column,
+)
 from pipeline.job.conditions import (
     condition_name,
     condition_source,
@@ -75,6 +82,7 @@ def find_source(options: JobOptions, bundle: "Bundle", job_file: JobFile | None)
     found = Found(root="", format=sampled.FORMAT, shards=()) if sampling else _find_shards(options, bundle)
     check_latent_formats(options, bundle.spec, found)
     images = images_out(options, bundle.spec, None if sampling else found)
+    check_ensemble(options, bundle.spec)
     noise, told = noise_level(options, bundle.spec), condition_name(options, bundle.spec)
     selection = _selection(options, bundle, whole=images is not None and images.rewrite)
     reference, clean = find_reference(options.reference, found, selection) if options.reference else (None, None)

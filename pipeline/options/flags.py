@@ -10,6 +10,7 @@ from lake.cli.option import (
     Option,
     area,
     count,
+    ensemble,
     fraction,
     number_or_word,
     percent,
@@ -237,6 +238,15 @@ DENOISE = (
         type=number_or_word,
         metavar="SIGMA",
         help="noise level given to the model: a standard deviation where white is 255, a column, or 'estimate'",
+    ),
+    Option(
+        flag="--ensemble",
+        group="images",
+        field="ensemble",
+        type=ensemble,
+        metavar="N",
+        help="show each image to the model N times, turned (4) and mirrored (8) too, and take the mean of what it "
+        "gives (default {default}): a little better, and it takes N times as long",
     ),
     Option(
         flag="--reference",

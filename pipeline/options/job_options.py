@@ -101,6 +101,7 @@ class JobOptions:
       quality: quality of JPEG and lossy WebP, 1 to 100.
       error_map: also write error maps.
       noise_level: standard deviation where white is 255, name of a column, or 'estimate'.
+      ensemble: how often an image to denoise is shown to the model, turned and mirrored: 1, 4 or 8.
       reference: URIs of clean images to compare denoised ones with.
       count: number of images to generate.
       seed: seed of generated images.
@@ -168,6 +169,7 @@ class JobOptions:
     quality: int = 90
     error_map: bool = False
     noise_level: str | None = None
+    ensemble: int = 1
     reference: Sequence[str] | None = None
     count: int | None = None
     seed: int = 0

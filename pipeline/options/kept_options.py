@@ -29,6 +29,7 @@ _LATER_FIELDS = (
     "condition_column",
     "latent_format",
     "card",
+    "ensemble",
 )  # left out where they have their default, as in outputs from before there were any
 _URI_FIELDS = ("input", "reference")
 

@@ -9,6 +9,7 @@ from functools import cache
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
 
+from lake.core.idle_threads import IdleThreads
 from lake.core.line_warnings import is_worker, warnings_in_lines
 from lake.images.types import Target
 from lake.storage import configure
@@ -35,6 +36,7 @@ class Worker:
       target: what images are decoded to.
       retry: how images that the target's policies reject are decoded once more; None to reject them.
       pool: threads that process batches.
+      idle_threads: of the pool, for batches of several parts.
       ahead: batches of one unit that may be in flight at once.
     """
 
@@ -42,6 +44,7 @@ class Worker:
     target: Target
     retry: "RejectRetry | None"
     pool: ThreadPoolExecutor
+    idle_threads: IdleThreads
     ahead: int  # batches of one unit in flight
 
     @property
@@ -155,7 +158,8 @@ def _worker(
         runtime = runtime_for(model, digest, executor, allow_code=allow_code)
     share = own_share(threads, UNITS_AT_ONCE)
     pool = ThreadPoolExecutor(share.threads + SPARE, thread_name_prefix="batch")
-    return Worker(runtime=runtime, target=target, retry=retry, pool=pool, ahead=share.ahead)
+    idle = IdleThreads(pool, share.threads)
+    return Worker(runtime=runtime, target=target, retry=retry, pool=pool, idle_threads=idle, ahead=share.ahead)
 
 
 @cache

@@ -30,8 +30,9 @@ class RecordHashes:
           group: decoded records of the batch.
         """
         if group.pixels.ndim == 4 and not group.page:
-            self._phash[group.positions] = perceptual_hashes(group.pixels)
-            self._known[group.positions] = True
+            positions, first = np.unique(group.positions, return_index=True)
+            self._phash[positions] = perceptual_hashes(group.pixels[first])
+            self._known[positions] = True
 
     def add_all(self, groups: Iterable[Group]) -> "RecordHashes":
         """Add several groups."""

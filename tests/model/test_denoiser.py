@@ -1,9 +1,13 @@
+import threading
+import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from lake.core.errors import BundleError
+from lake.core.idle_threads import IdleThreads
 from lake.core.tensorflow import keras
 from model import denoiser as denoising
 from model.denoiser import Denoiser
@@ -206,6 +210,126 @@ def test_many_callers_at_once(made):
         assert np.array_equal(one.pixels, denoiser.denoise(given).pixels)
 
 
+@pytest.fixture(scope="module")
+def threads():
+    """Three threads of a pool, of which the fourth would be the caller's."""
+    with ThreadPoolExecutor(4) as pool:
+        yield IdleThreads(pool, 3)
+
+
+def _helped(denoiser, threads, **given):
+    """The same denoiser with the help of threads."""
+    return Denoiser(denoiser._runtime, threads=threads, **given)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1300, 900, 1), (1, 700, 1200, 3), (9, 400, 420, 1), (300, 33, 40, 2), (2, 900, 800, 1)]
+)
+def test_threads_that_help_change_no_bit(made, threads, shape):
+    denoiser, _ = made(nets.unet, noise_input="noise_level")
+    images = _images(*shape, dtype=np.float32)
+    levels = np.linspace(0.01, 0.3, len(images), dtype=np.float32)
+    alone, helped = denoiser.denoise(images, levels), _helped(denoiser, threads).denoise(images, levels)
+    assert np.array_equal(helped.pixels, alone.pixels)
+    assert np.array_equal(helped.mse, alone.mse)
+
+
+def test_tiles_are_shared_by_threads(made, threads, monkeypatch):
+    denoiser, _ = made(nets.plain, 1)
+    seen, real = set(), denoiser._runtime.restore
+
+    def restore(*arguments):
+        seen.add(threading.current_thread().name)
+        return real(*arguments)
+
+    helped = _helped(denoiser, threads)
+    monkeypatch.setattr(denoiser._runtime, "restore", restore)
+    helped.denoise(_images(1, 2000, 2000, 1))
+    assert len(seen) > 1
+
+
+def test_threads_that_help_hold_a_band_and_their_tiles(made, threads, monkeypatch):
+    denoiser, _ = made(nets.plain, 1)
+    image, helped = np.zeros((1, 30_000, 600, 1), np.uint8), _helped(denoiser, threads)
+    monkeypatch.setattr(denoiser._runtime, "restore", lambda tile, *_: tile.astype(np.float32) / 255)
+    tracemalloc.start()
+    found = helped.denoise(image)
+    peak = tracemalloc.get_traced_memory()[1] - found.pixels.nbytes
+    tracemalloc.stop()
+    assert np.array_equal(found.pixels, image)
+    assert peak < 20_000_000, "of 72 MB that the result has in float32"
+
+
+@pytest.mark.parametrize("threads_help", [False, True])
+def test_a_large_image_that_fails_says_why_and_ends(made, threads, monkeypatch, threads_help):
+    """By its first tile in order, whichever thread is the fastest."""
+    denoiser, _ = made(nets.plain, 1)
+    calls, real = [], denoiser._runtime.restore
+
+    def restore(tile, levels, failed):
+        calls.append(tile)
+        if tile.max() == 255:
+            time.sleep(0.05 * (tile.min() == 0))
+            failed[0] = f"sees {tile.min()}"
+            return np.full(tile.shape, np.nan, np.float32)
+        return real(tile, levels, failed)
+
+    image = np.full((1, 4000, 1200, 1), 100, np.uint8)
+    image[0, :450, :380], image[0, 0, 0], image[0, 100, 700] = 255, 0, 255
+    helped = _helped(denoiser, threads if threads_help else None)
+    monkeypatch.setattr(denoiser._runtime, "restore", restore)
+    failed = {}
+    found = helped.denoise(image, failed=failed)
+    assert failed == {0: "sees 0"}
+    assert np.isnan(found.mse).all()
+    assert len(calls) <= 3 + 3, "a band of three tiles, and as many ahead"
+
+
+def _by_hand(model, image, levels, count):
+    """The mean over symmetries, by NumPy's own functions and Keras."""
+    made = []
+    for mirrored in (False, True)[: 1 + (count == 8)]:
+        for turns in range(4):
+            shown = np.rot90(image[0, ..., 0], turns)
+            shown = np.flipud(shown) if mirrored else shown
+            result = model([shown[None, ..., None], np.full((1, *shown.shape, 1), levels[0], np.float32)]).numpy()
+            result = result[0, ..., 0]
+            made.append(np.rot90(np.flipud(result) if mirrored else result, -turns))
+    return np.mean(np.array(made, np.float64), axis=0)
+
+
+@pytest.mark.parametrize("count", [4, 8])
+@pytest.mark.parametrize("size", [(32, 32), (24, 56)])
+def test_an_ensemble_is_the_mean_over_symmetries(made, threads, count, size):
+    denoiser, model = made(nets.unet, noise_input="noise_level")
+    images, levels = _images(3, *size, 1, dtype=np.float32), np.array([0.05, 0.1, 0.2], np.float32)
+    found = _helped(denoiser, threads, ensemble=count).denoise(images, levels).pixels
+    for n in range(3):
+        want = _by_hand(model, images[n : n + 1], levels[n:], count)
+        np.testing.assert_allclose(found[n, ..., 0], want, rtol=1e-5, atol=1e-5)
+    assert not np.allclose(found, denoiser.denoise(images, levels).pixels, atol=1e-3), "the members differ"
+
+
+def test_an_ensemble_of_tiles_and_of_colours(made, threads, monkeypatch):
+    denoiser, _ = made(nets.plain, 1)
+    image, ensemble = _photograph(700, 1000, 3), _helped(denoiser, threads, ensemble=4)
+    tiled = ensemble.denoise(image).pixels
+    monkeypatch.setattr(denoising, "WHOLE_PIXELS", 1 << 30)
+    turned = [np.rot90(image, turns, (1, 2)) for turns in range(4)]
+    members = [np.rot90(denoiser.denoise(one / np.float32(255)).pixels, -n, (1, 2)) for n, one in enumerate(turned)]
+    assert np.abs(np.rint(255 * np.mean(members, axis=0).clip(0, 1)) - tiled).max() <= 1
+
+
+def test_padding_is_turned_with_the_image(made):
+    """So that an image of odd sides meets the same grid of strided layers at each turn."""
+    denoiser, model = made(nets.unet, noise_input="noise_level")
+    image, levels = _images(1, 13, 22, 1, dtype=np.float32), np.array([0.1], np.float32)
+    padded = np.pad(image, [(0, 0), (0, 3), (0, 2), (0, 0)], "reflect")
+    want = _by_hand(model, padded, levels, 8)[:13, :22]
+    found = Denoiser(denoiser._runtime, 8).denoise(image, levels).pixels[0, ..., 0]
+    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
+
+
 def _photograph(height, width, channels=1):
     """Edges, gradients and noise."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -273,6 +397,17 @@ def test_a_model_of_fixed_size_with_a_latent(network, saved, tmp_path):
     assert np.array_equal(denoiser.denoise(images[5:7]).pixels, found.pixels[5:7])
     with pytest.raises(ValueError, match="takes 12 x 10 pixels of 1 to 4 channels"):
         denoiser.denoise(_images(1, 10, 12, 3))
+
+
+def test_an_ensemble_that_a_model_does_not_take(network, saved, tmp_path):
+    runtime = Runtime.load(export(saved, "encoded", str(tmp_path / "b")))
+    for count in (4, 8):
+        with pytest.raises(
+            ValueError, match=f"an ensemble of {count} turns images, and the model takes 12 x 10 pixels"
+        ):
+            Denoiser(runtime, count)
+    with pytest.raises(ValueError, match="an ensemble of 3; there are those of 1, 4, 8"):
+        Denoiser(runtime, 3)
 
 
 def test_channels_that_are_no_colours(made):

@@ -1,4 +1,5 @@
 import tracemalloc
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_weights_add_up_to_exactly_one(side):
 
 
 def _run(image):
-    return lambda row, column: image[row.first : row.last, column.first : column.last]
+    return lambda tiles: (image[row.first : row.last, column.first : column.last] for row, column in tiles)
 
 
 @pytest.mark.parametrize("size", [(1, 300), (300, 1), (130, 400), (400, 130), (200, 200), (64, 64)])
@@ -56,8 +57,8 @@ def test_blending_tiles_of_an_image_gives_the_image(size):
 def test_tiles_that_disagree_meet_in_a_ramp():
     rows, columns = stretches(128, 64, 8, 8), stretches(64, 64, 8, 8)
 
-    def run(row: Stretch, column: Stretch) -> np.ndarray:
-        return np.full((row.length, column.length, 1), float(row.rises), np.float32)
+    def run(tiles: Iterable[tuple[Stretch, Stretch]]) -> Iterator[np.ndarray]:
+        return (np.full((row.length, column.length, 1), float(row.rises), np.float32) for row, column in tiles)
 
     found = np.concatenate([part.values for part in blend(rows, columns, run)])[:, 0, 0]
     ramp = (np.arange(FADE) + 0.5) / FADE
@@ -66,8 +67,8 @@ def test_tiles_that_disagree_meet_in_a_ramp():
 
 @pytest.mark.parametrize("size", [(40_000, 100), (100, 40_000)])
 def test_only_a_band_is_held(size):
-    def run(row: Stretch, column: Stretch) -> np.ndarray:
-        return np.ones((row.length, column.length, 1), np.float32)
+    def run(tiles: Iterable[tuple[Stretch, Stretch]]) -> Iterator[np.ndarray]:
+        return (np.ones((row.length, column.length, 1), np.float32) for row, column in tiles)
 
     tracemalloc.start()
     pixels = sum(part.values.size for part in blend(stretches(size[0], 64, 8, 8), stretches(size[1], 64, 8, 8), run))

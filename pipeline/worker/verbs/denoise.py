@@ -91,7 +91,7 @@ class Denoise(Verb):
 
     def __init__(self, config: JobConfig, worker: Worker) -> None:
         self._config, self._worker = config, worker
-        self._denoiser = Denoiser(worker.runtime)
+        self._denoiser = Denoiser(worker.runtime, config.ensemble, worker.idle_threads)
         self._decoder = group_decoder(NativeDecoder, worker.target, worker.retry.target if worker.retry else None)
         self._image_outputs = image_outputs_for(config)
         self._stacks = worker.target.pages == Pages.ALL or (worker.retry and worker.retry.target.pages == Pages.ALL)
@@ -142,9 +142,10 @@ class Denoise(Verb):
             if self._stacks and group.pages > 1:
                 measured = Measured(height, width, level, float(denoised.mse[at]), None)
                 page = _Page(denoised.pixels[at], pixels[at], measured)
-                if not group.page:  # a retry begins again
+                number = group.page + at
+                if not number:  # a retry begins again
                     batch.stacks[position] = []
-                self._add_page(position, page, fault, group.page + 1 == group.pages, batch)
+                self._add_page(position, page, fault, number + 1 == group.pages, batch)
                 continue
             with spent_on("write"):
                 fault = fault or batch.batch_images.add(position, denoised.pixels[at], pixels[at])

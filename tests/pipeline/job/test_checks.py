@@ -16,6 +16,7 @@ from model.spec import Spec
 from pipeline.config import ImagesOut, NoiseLevel
 from pipeline.job.checks import (
     check_directories,
+    check_ensemble,
     check_noise_column,
     check_variance,
     images_out,
@@ -136,6 +137,16 @@ def test_a_model_is_told_the_noise_or_it_is_not() -> None:
         noise_level(asked("denoise"), TOLD)
     assert noise_level(asked("encode", noise_level="25"), TOLD) is None, "of no other verb"
     assert noise_level(asked("encode"), TOLD) is None
+
+
+def test_an_ensemble_turns_images() -> None:
+    square, wide = make_spec(), make_spec(input=replace(IMAGES, shape=(28, 30, 1)))
+    for verb in ("denoise", "encode"):
+        check_ensemble(asked(verb, ensemble=4), square)
+    check_ensemble(asked("denoise"), wide)
+    check_ensemble(asked("denoise", ensemble=8), make_spec(input=replace(IMAGES, shape=(28, 30, 1), any_size=True)))
+    with pytest.raises(UsageError, match=r"--ensemble 4: an ensemble of 4 turns images, and .* 28 x 30 pixels; leave"):
+        check_ensemble(asked("denoise", ensemble=4), wide)
 
 
 def test_a_column_of_noise_levels_is_carried() -> None:

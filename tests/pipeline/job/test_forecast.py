@@ -54,7 +54,7 @@ def commit(config: JobConfig, **run: Any) -> None:
         "model_digest": config.model_digest,
         "total": total,
         "examples": {},
-        "options": {},
+        "options": config.options(),
         "run": ran | run,
     }
     put(Layout(config.output).summary(RUN), sealed_json.dumps(summary))
@@ -119,6 +119,18 @@ def test_time_and_size_are_those_of_the_last_run(tmp_path: Path) -> None:
     assert found.seconds == pytest.approx(6 + 100 / 25)
     assert found.output_bytes == 4000
     assert told(config, receipts, "a.tfrecord").estimate is None, "nothing is to be done"
+
+
+def test_an_ensemble_takes_as_many_times_as_long(tmp_path: Path) -> None:
+    plain, config = make_config(tmp_path), make_config(tmp_path, ensemble=8)
+    receipts = done(config, make_unit("a"), read=50)
+    rates = []
+    for last in (plain, make_config(tmp_path, ensemble=4), config):
+        commit(last)
+        found = told(config, receipts, "a.tfrecord", "b.tfrecord").estimate
+        assert found is not None
+        rates.append(found.rate)
+    assert rates == [25 / 8, 25 / 2, 25]
 
 
 @pytest.mark.parametrize(
