@@ -15,7 +15,7 @@ from model.bundle import GOLDEN_FILE, Bundle
 from model.code import CODE_FILE
 from model.condition import Condition, golden_conditions
 from model.golden import golden_levels, unpack
-from model.input_spec import Input, Noise
+from model.input_spec import Input, Noise, NoiseRange
 from model.keras.bundled import load_bundled
 from model.keras.preprocessing import outer_layers
 from model.likeness import Likeness, OuterLayers, likeness
@@ -91,7 +91,7 @@ class BundleReport:
             "files": files,
             "safety": _safety(spec, allow_code=self.bundle.allow_code),
             "gives" if spec.kind == "decoder" else "input": describe_input(spec.input),
-            **({"noise": describe_noise(spec.input.noise)} if spec.input.noise else {}),
+            **({"noise": describe_noise(spec.input.noise, spec.noise_range)} if spec.input.noise else {}),
             **({"told": describe_condition(spec.input.condition)} if spec.input.condition else {}),
             **({"latent": _describe_latent(spec, spec.latent, source)} if spec.latent else {}),
             **({"int8": "; ".join(describe_quantization(spec.quantization))} if spec.quantization else {}),
@@ -148,14 +148,21 @@ def _listed(numbers: Sequence[float]) -> str:
     return " ".join(f"{number:g}" for number in (numbers[:1] if len(set(numbers)) == 1 else numbers))
 
 
-def describe_noise(noise: Noise) -> str:
+def describe_noise(noise: Noise, known: NoiseRange | None = None) -> str:
     """Describe how a model is told the noise level, for a person.
+
+    Args:
+      noise: how it is told.
+      known: the least and the greatest level that it learned; None where nobody says it.
 
     >>> describe_noise(Noise(form="map", input="noise_level", scale=1.0))
     "level told by input 'noise_level' (map), 1 for a deviation of all of white"
+    >>> describe_noise(Noise(form="channel", input=None, scale=1.0), (5.0, 55.0))
+    'level told by the last channel, 1 for a deviation of all of white; learned from 5 to 55, where white is 255'
     """
     where = "the last channel" if noise.input is None else f"input {noise.input!r} ({noise.form})"
-    return f"level told by {where}, {noise.scale:g} for a deviation of all of white"
+    learned = f"; learned from {known[0]:g} to {known[1]:g}, where white is 255" if known else ""
+    return f"level told by {where}, {noise.scale:g} for a deviation of all of white{learned}"
 
 
 def describe_condition(condition: Condition) -> str:

@@ -1,5 +1,7 @@
 """What exports of all kinds of models share: the file, the description of the input, and the golden outputs."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from lake.core.errors import BundleError, UsageError
@@ -36,7 +38,7 @@ def input_of(signature: InputSignature, given: Preprocessing) -> Input:
         dtype="uint8" if len(signature.shape) == 3 else "float32",
         value_range=given.value_range or PIXEL_RANGE,
         color=_color(signature.shape, given.color),
-        noise=signature.noise,
+        noise=signature.noise and replace(signature.noise, range=given.noise_range),
         condition=signature.condition,
         any_size=signature.any_size,
         resize=resizing(given.resize, given.crop, given.interpolation, _size(signature)),

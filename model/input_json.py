@@ -7,7 +7,7 @@ from typing import Any
 from lake.images.center_crop import CenterCrop, Interpolation
 from lake.images.types import Resize
 from model.condition import MAX_CLASSES, MAX_NUMBERS, Condition
-from model.input_spec import CHANNELS, LARGEST, Input, Noise, Shape
+from model.input_spec import CHANNELS, LARGEST, Input, Noise, NoiseRange, Shape, is_noise_range
 from model.json_fields import MAX_NAME, MAX_SIDE, Fields
 from model.normalization import Normalization
 from model.spec import MAX_LATENT_REACH, MAX_MULTIPLE, MAX_REACH, Json, Spec
@@ -45,7 +45,9 @@ def _normalization_json(given: Normalization) -> Json:
 
 
 def _noise_json(noise: Noise) -> Json:
-    return {"form": noise.form, "input": noise.input, "scale": noise.scale}
+    # Left out where it is not known, so that bundles of earlier versions keep their digest.
+    known = {} if noise.range is None else {"range": list(noise.range)}
+    return {"form": noise.form, "input": noise.input, "scale": noise.scale, **known}
 
 
 def _condition_json(given: Condition) -> Json:
@@ -145,7 +147,16 @@ def _noise(takes: Fields, kind: str) -> Noise | None:
         form=form,
         input=fields.name("input") if form != "channel" else None,
         scale=fields.get("scale", float, lambda scale: 0 < scale < float("inf")),
+        range=_noise_range(fields) if fields.has("range") else None,
     )
+
+
+def _noise_range(fields: Fields) -> NoiseRange:
+    def valid(ends: list[Json]) -> bool:
+        return len(ends) == 2 and all(type(end) in (int, float) for end in ends) and is_noise_range(*ends)
+
+    low, high = fields.get("range", list, valid)
+    return float(low), float(high)
 
 
 def _condition(takes: Fields, kind: str) -> Condition:

@@ -9,9 +9,11 @@ from model.condition import Condition
 from model.normalization import Normalization
 
 Shape: TypeAlias = tuple[int, ...]
+NoiseRange: TypeAlias = tuple[float, float]  # where white is 255
 
 CHANNELS = {"gray": 1, "rgb": 3, "rgba": 4}  # color -> number of channels
 PIXEL_RANGE = (0.0, 1.0)  # values of black and white where nothing else is stated
+NOISE_WHITE = 255.0  # what noise levels are stated against
 LARGEST = 1e38  # of the values of black and white: their distance must be a float32, too
 
 
@@ -25,11 +27,14 @@ class Noise:
       input: Keras name of the second input; None for a channel.
       scale: number that stands for a standard deviation of all of white: 1 if levels are fractions of white, 255 if
         they count 8-bit steps.
+      range: the least and the greatest noise level that the model learned, where white is 255 as in --noise-level,
+        whatever the scale; None where nobody says it.
     """
 
     form: str
     input: str | None
     scale: float
+    range: NoiseRange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +79,12 @@ def is_range(low: float, high: float) -> bool:
     (True, False, False)
     """
     return -LARGEST < low < high < LARGEST
+
+
+def is_noise_range(low: float, high: float) -> bool:
+    """Whether two numbers can be the least and the greatest noise level that a model learned, where white is 255.
+
+    >>> is_noise_range(0, 75), is_noise_range(55, 5), is_noise_range(5, 5), is_noise_range(5, 256)
+    (True, False, True, False)
+    """
+    return 0 <= low <= high <= NOISE_WHITE and high > 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lake.core.errors import UsageError
 from lake.core.printable import printable
 from model.condition import ConditionRequest
-from model.input_spec import PIXEL_RANGE, Shape, is_range
+from model.input_spec import PIXEL_RANGE, NoiseRange, Shape, is_noise_range, is_range
 from model.normalization import Normalization, check_normalization, normalization, preset_fields
 
 
@@ -29,13 +29,15 @@ class Preprocessing:
       input_shape: (H, W, C) or (d,), to take one size where the model leaves sides open.
       noise_input: name of the second input, which takes the noise level; 'channel' if the last channel does.
       noise_scale: number that stood for a standard deviation of all of white: 1 for fractions, 255 for 8-bit steps.
+      noise_range: the least and the greatest noise level of the training, where white is 255 whatever the scale; None
+        where nobody says it.
       condition: name of the second input of a conditional model, and after a ``=`` that of the column of the records
         that it is read from, where that has another name.
       condition_classes: the number of classes that it takes, or their names in order; None where it takes numbers.
 
     Raises:
-      UsageError: a range is empty or not finite, the scale is not positive, a mean or deviation does not fit, or the
-        condition is none.
+      UsageError: a range is empty or not finite, the scale is not positive, a mean or deviation does not fit, the
+        condition is none, or a range of noise levels is none or of a model that is not told them.
 
     >>> Preprocessing(value_range=(-1.0, 1.0)).noise_scale
     1.0
@@ -56,6 +58,7 @@ class Preprocessing:
     input_shape: Shape | None = None
     noise_input: str | None = None
     noise_scale: float = 1.0
+    noise_range: NoiseRange | None = None
     condition: str | None = None
     condition_classes: tuple[str, ...] | None = None
 
@@ -70,6 +73,7 @@ class Preprocessing:
                 raise UsageError(f"{flag} {shown}: the first must be below the second, and both finite")
         if not 0 < self.noise_scale < float("inf"):
             raise UsageError(f"--noise-scale {self.noise_scale:g}: must be above 0 and finite")
+        self._check_noise_range()
         check_normalization(self.mean, self.std, self.value_range or PIXEL_RANGE)
         if self.condition_classes is not None and self.condition is None:
             raise UsageError("--condition-classes goes with --condition, which names the input that takes the class")
@@ -77,6 +81,15 @@ class Preprocessing:
             raise UsageError("--condition and --noise-input: a model has one second input; leave out one of them")
         if self.condition is not None:
             ConditionRequest.parse(self.condition, self.condition_classes)
+
+    def _check_noise_range(self) -> None:
+        if self.noise_range is None:
+            return
+        shown = " ".join(printable(str(value), 40) for value in self.noise_range)
+        if len(self.noise_range) != 2 or not is_noise_range(*self.noise_range):
+            raise UsageError(f"--noise-range {shown}: from 0 to 255, where white is 255, the least level first")
+        if self.noise_input is None:
+            raise UsageError(f"--noise-range {shown} is for a model that is told the noise level: add --noise-input")
 
     @property
     def condition_request(self) -> ConditionRequest | None:

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any, TypeAlias
 
 from lake.core.errors import BundleError
-from model.input_spec import Input, Shape
+from model.input_spec import Input, NoiseRange, Shape, is_noise_range
 
 Json: TypeAlias = Any
 
@@ -161,6 +161,20 @@ class Spec:
     def output_range(self) -> tuple[float, float]:
         """The values of black and white that the model puts out; for vectors as of the input."""
         return self.own_output_range or self.input.value_range
+
+    @property
+    def noise_range(self) -> NoiseRange | None:
+        """The least and the greatest noise level that the model learned, where white is 255; None if it is not known.
+
+        Bundles of earlier versions say it only among the facts of their training.
+        """
+        if (noise := self.input.noise) is None or noise.range is not None:
+            return None if noise is None else noise.range
+        levels = self.training.get("noise_levels")
+        if not isinstance(levels, list) or not levels or not all(type(level) in (int, float) for level in levels):
+            return None
+        low, high = float(min(levels)), float(max(levels))
+        return (low, high) if is_noise_range(low, high) else None
 
     @property
     def numeric(self) -> bool:

@@ -1,6 +1,6 @@
 """The flags of ``latentlake export``, as a table."""
 
-from lake.cli.option import Option, number_or_word, positive
+from lake.cli.option import Option, finite_number, number_or_word, positive
 from lake.cli.options import STORES
 from lake.images.center_crop import Interpolation
 from lake.images.types import Resize
@@ -176,6 +176,15 @@ EXPORT = (
         type=rate,
         metavar="S",
         help="value of that input in training for a standard deviation of all of white: 1 (default) or 255",
+    ),
+    Option(
+        flag="--noise-range",
+        field="noise_range",
+        type=finite_number,
+        arity=2,
+        metavar="SIGMA",
+        help="least and greatest noise level of the training, where white is 255: jobs warn of images outside of it, "
+        "and keep those below it from becoming worse",
     ),
     Option(
         flag="--condition",

@@ -273,7 +273,8 @@ def _value(report: TrainingReport) -> Json:
 
 def _bundle(options: DenoiserOptions, run: _Run, cost: float) -> Bundle:
     training = {**run.provenance(), "operations_per_pixel": cost}
-    preprocessing = Preprocessing(value_range=(0.0, 1.0), noise_input="noise_level")
+    learned = min(LEVELS), max(LEVELS)
+    preprocessing = Preprocessing(value_range=(0.0, 1.0), noise_input="noise_level", noise_range=learned)
     bundle = export_trained(
         run.average, options.output, kind="denoiser", latent=None, preprocessing=preprocessing, training=training
     )

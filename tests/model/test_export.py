@@ -210,6 +210,27 @@ def test_a_noise_scale_must_be_a_positive_number(scale):
         Preprocessing(noise_scale=scale)
 
 
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        ((55.0, 5.0), r"--noise-range 55\.0 5\.0: from 0 to 255, where white is 255, the least level first"),
+        ((-1.0, 5.0), r"--noise-range -1\.0 5\.0: from 0"),
+        ((0.0, 256.0), r"--noise-range 0\.0 256\.0: from 0"),
+        ((0.0, 0.0), r"--noise-range 0\.0 0\.0: from 0"),
+        ((float("nan"), 5.0), r"--noise-range nan 5\.0: from 0"),
+        ((1.0, 2.0, 3.0), r"--noise-range 1\.0 2\.0 3\.0: from 0"),
+    ],
+)
+def test_a_range_of_noise_levels_that_is_none(limits, error):
+    with pytest.raises(UsageError, match=error):
+        Preprocessing(noise_input="sigma", noise_range=limits)
+
+
+def test_a_range_of_noise_levels_is_of_a_model_that_is_told_them():
+    with pytest.raises(UsageError, match=r"--noise-range 5\.0 55\.0 is for a model that is told .*: add --noise-input"):
+        Preprocessing(noise_range=(5.0, 55.0))
+
+
 def test_a_random_layer_that_rests_at_inference(layers, save, tmp_path):
     image = layers.Input((4, 4, 3))
     noisy = layers.RandomBrightness(0.5, value_range=(0, 1), seed=1)(image)

@@ -70,6 +70,31 @@ def test_what_is_as_usual_is_not_written(bundle, denoiser_bundle):
     assert "functions" not in to_json(denoiser_bundle.spec)
 
 
+def test_the_learned_range_of_noise_levels(denoiser_bundle):
+    """It is written where it is known, and of earlier bundles it is the extent of the levels of their training."""
+    spec = denoiser_bundle.spec
+    assert spec.noise_range is None and "range" not in to_json(spec)["input"]["noise"]
+    known = replace(spec, input=replace(spec.input, noise=replace(spec.input.noise, range=(0.0, 75.0))))
+    assert to_json(known)["input"]["noise"]["range"] == [0.0, 75.0]
+    assert from_json(to_json(known), "here") == known
+    earlier = replace(spec, training={"noise_levels": [5.0, 20.0, 55.0]})
+    assert (earlier.noise_range, replace(known, training=earlier.training).noise_range) == ((5.0, 55.0), (0.0, 75.0))
+    assert to_json(earlier)["input"] == to_json(spec)["input"]
+
+
+@pytest.mark.parametrize("levels", [None, [], "5 to 55", [5.0, "55"], [True, 55], [55.0, 300.0], [0, 0]])
+def test_levels_of_a_training_that_say_no_range(denoiser_bundle, levels):
+    assert replace(denoiser_bundle.spec, training={"noise_levels": levels}).noise_range is None
+
+
+@pytest.mark.parametrize("limits", [[5.0], [5.0, "55"], [55.0, 5.0], [-1, 5], [0, 256], [0, 0], "5 55", [False, 5]])
+def test_a_wrong_range_of_noise_levels(denoiser_bundle, limits):
+    document = to_json(denoiser_bundle.spec)
+    document["input"]["noise"]["range"] = limits
+    with pytest.raises(BundleError, match=r"here: input\.noise\.range is "):
+        from_json(document, "here")
+
+
 def test_a_bundle_of_an_earlier_version(copy, tmp_path):
     document = description(copy)
     del document["functions"]

@@ -122,7 +122,8 @@ def test_text_of_a_model_is_one_printable_line(layers, save, tmp_path, capsys, n
 @pytest.mark.slow
 def test_a_denoiser_is_exported_and_checked(layers, save, tmp_path, capsys):
     path, bundle = str(save(nets.unet())), str(tmp_path / "bundle")
-    told = ["--noise-input", "noise_level", "--noise-scale", "255"]  # untrained, so its outputs are anything
+    # Untrained, so its outputs are anything.
+    told = ["--noise-input", "noise_level", "--noise-scale", "255", "--noise-range", "5", "55"]
     assert main(["export", path, "--output", bundle, *told, "--any-output"]) == 0
     printed = capsys.readouterr().out
     reach = Bundle.open(bundle).spec.input.reach
@@ -133,7 +134,8 @@ def test_a_denoiser_is_exported_and_checked(layers, save, tmp_path, capsys):
     assert main(["check", bundle]) == 0
     printed = capsys.readouterr().out
     assert f"input   {takes}\n" in printed
-    assert "noise   level told by input 'noise_level' (map), 255 for a deviation of all of white" in printed
+    learned = "255 for a deviation of all of white; learned from 5 to 55, where white is 255"
+    assert f"noise   level told by input 'noise_level' (map), {learned}\n" in printed
     assert "latent" not in printed
     assert main(["check", bundle, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

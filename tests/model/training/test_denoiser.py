@@ -12,7 +12,7 @@ from lake.formats.reader import ColumnSelection
 from model.bundle import Bundle
 from model.keras.load import load_model
 from model.training.checkpoint import FILE
-from model.training.crops import make_batch
+from model.training.crops import LEVELS, make_batch
 from model.training.denoiser import train_denoiser
 from model.training.options import DenoiserOptions
 from model.training.schedule import STEPS, averaged_at, rate_at, share_done, side_at
@@ -185,6 +185,7 @@ def test_the_curve_and_the_provenance(trained):
     assert (training["steps"], training["training_images"], training["precision"]) == (_STEPS, 4, "float32")
     assert training["validation_psnr"] == trained.reports[-1].psnr
     assert training["operations_per_pixel"] == trained.operations == 244_538
+    assert list(trained.bundle.spec.input.noise.range) == [min(LEVELS), max(LEVELS)]
 
 
 def test_the_bundle_takes_any_size_and_a_noise_level(trained):
