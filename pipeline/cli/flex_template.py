@@ -26,10 +26,12 @@ from pipeline.worker.verbs import VERBS
 
 _FLAGS = {name: verb.flags for name, verb in VERBS.items()}
 
+_ABOVE_0 = r"([1-9][0-9]*(\.[0-9]*)?|0?\.[0-9]*[1-9][0-9]*)([eE][+-]?[0-9]+)?"
+_BELOW_1 = r"0?\.[0-9]+|[1-9](\.[0-9]*)?[eE]-[0-9]*[1-9][0-9]*"
 _NUMBERS: Mapping[Callable[[str], Any], str] = {
-    size: r"([1-9][0-9]*[Bb]?|[1-9][0-9]*(\.[0-9]+)?[KMGTkmgt]([Ii]?[Bb])?)",
-    area: r"[1-9][0-9]*(x[1-9][0-9]*|[KMGTkmgt])?",
-    fraction: r"(0(\.[0-9]+)?|1(\.0+)?|(100|[0-9]{1,2}(\.[0-9]+)?)%)",
+    size: rf" *([1-9][0-9]* *[Bb]?|{_ABOVE_0} *[KMGTkmgt]([Ii]?[Bb])?) *",
+    area: rf" *([1-9][0-9]*( *x *[1-9][0-9]*)?|{_ABOVE_0} *[KMGTkmgt]) *",
+    fraction: rf" *(0|{_BELOW_1}|1(\.0*)?|(100|[0-9]{{1,2}}(\.[0-9]*)?|\.[0-9]+) *%) *",
     count: r"[0-9]+",
     level: r"[0-9.eE+-]+",
     finite_number: r"[0-9.eE+-]+",

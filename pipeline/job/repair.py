@@ -72,8 +72,8 @@ def retry_options(output: str, given: Mapping[str, Any]) -> JobOptions:
 
     Args:
       output: URI of the output.
-      given: options that the user gave, by field, of those in ``RETRIED``. Decoding policies that are not given stay
-        as they were.
+      given: options that the user gave, by field, of those in ``RETRIED``. Decoding policies and limits of the gate
+        that are not given stay as they were.
 
     Raises:
       OutputError: there is no output, or its record of its options is damaged.
@@ -84,7 +84,8 @@ def retry_options(output: str, given: Mapping[str, Any]) -> JobOptions:
     options = _options_of(output.rstrip("/"))
     policies = {name: given[name] for name in _POLICIES if given.get(name) is not None}
     run = {name: given[name] for name in _RUN_FIELDS if name in given}
-    gate = Gate(**{field.name: given[field.name] for field in fields(Gate) if field.name in given})
+    # Limits that are not given are those that the job ran with: by others the output would be refused anew.
+    gate = replace(options.gate, **{field.name: given[field.name] for field in fields(Gate) if field.name in given})
     return replace(options, **run, gate=gate, scope=Scope(retry_rejects=True), retry_policies=policies)
 
 

@@ -1,5 +1,7 @@
 """The flags of the commands that go on with an output: ``retry``, ``verify`` and ``status``."""
 
+from dataclasses import replace
+
 from lake.cli.option import Option
 from lake.cli.options import INPUT, STORES
 from model.cli.export_options import ALLOW_CODE
@@ -10,17 +12,16 @@ from pipeline.options.flags import RUN
 _RETRY_POLICIES = (
     *("--resize", "--decode", "--color", "--exif-orientation", "--max-pixels", "--pages", "--max-record-bytes"),
 )
-_RETRY_RUN = (
-    "--follow-links",
-    "--on-damage",
-    "--max-reject-fraction",
-    "--max-failed-units",
-    "--threads",
-    "--allow-code",
-)
+_RETRY_RUN = ("--follow-links", "--on-damage", "--threads", "--allow-code")
+_RETRY_GATE = ("--max-reject-fraction", "--max-failed-units")  # which the output keeps
 RETRY = (
     *(option for option in INPUT if option.flag in _RETRY_POLICIES),
     *(option for option in RUN if option.flag in _RETRY_RUN),
+    *(
+        replace(option, help=option.help.replace("default {default}", "default: that of the job"))
+        for option in RUN
+        if option.flag in _RETRY_GATE
+    ),
     Option(
         flag="--input",
         group="input",

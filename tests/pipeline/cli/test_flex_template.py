@@ -24,9 +24,18 @@ VALUES = {  # of each option's kind: what a template must let through, and what 
     ),
     "input": (["gs://lake/in/*.tar", "gs://lake/a,s3://lake/b"], ["in", "gs://lake/a,", "gs://lake/a,/b", ""]),
     "format": (["auto", "tfrecord"], ["tar", "auto,tfrecord", "webdatasets"]),
-    "max_pixels": (["1", "128M", "2g", "1T", "640x480"], ["0", "-1", "M", "1MB", "many"]),
-    "max_reject_fraction": (["0", "1", "0.25", "1.0", "1%", "100%"], ["1.1", "-0.1", "2", "%", "101%"]),
-    "reject_bytes": (["1", "10MB", "1.5GiB", "64k", "9B"], ["0", "1.5", "2Ki", "1E", "5%"]),
+    "max_pixels": (
+        ["1", "128M", "2g", "1T", "640x480", "64 M", " 1.5K ", "0.5M", "1e-1M", "640 x 480"],
+        ["0", "-1", "M", "1MB", "many", "0M", "1e3", "640x0"],
+    ),
+    "max_reject_fraction": (
+        ["0", "1", "0.25", "1.0", "1%", "100%", "1e-3", "2.5E-02", ".5", "0.7 %", " 5% "],
+        ["1.1", "-0.1", "2", "%", "101%", "1e1", "e-3", "1e-3%"],
+    ),
+    "reject_bytes": (
+        ["1", "10MB", "1.5GiB", "64k", "9B", "64 MB", " 64 MiB ", "0.5K", "1e3K", "9 B"],
+        ["0", "1.5", "2Ki", "1E", "5%", "0.0K", "1e3"],
+    ),
     "max_failed_units": (["0", "12"], ["-1", "1.5", ""]),
     "threads": (["1", "16"], ["0", "-1", "all"]),
     "quality": (["1", "90", "100"], ["0", "101", "90%"]),
@@ -103,6 +112,19 @@ def test_values_are_let_through_as_the_command_line_takes_them(name: str) -> Non
     good, bad = VALUES[name]
     assert [value for value in good if not re.fullmatch(pattern, value)] == []
     assert [value for value in bad if re.fullmatch(pattern, value)] == []
+
+
+@pytest.mark.parametrize("name", ["max_pixels", "max_reject_fraction", "reject_bytes", "max_failed_units", "threads"])
+def test_numbers_are_let_through_if_the_command_takes_them(name: str) -> None:
+    (option,) = {option.field: option for option in FLAGS["encode"] if option.field == name}.values()
+    (pattern,) = parameters()[name]["regexes"]
+    for value in [value for values in VALUES[name] for value in values]:
+        try:
+            option.parse(value)
+        except ValueError:
+            assert not re.fullmatch(pattern, value), value
+        else:
+            assert re.fullmatch(pattern, value), value
 
 
 def test_the_launcher_takes_every_kind_of_parameter(monkeypatch: pytest.MonkeyPatch) -> None:

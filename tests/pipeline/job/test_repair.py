@@ -62,9 +62,7 @@ def report(place: Place, *damaged: str, lost: tuple[str, ...] = ()) -> VerifyRep
 
 def test_a_retry_is_by_the_options_of_the_output(place: Place, made: JobOptions) -> None:
     configure(StoreOptions(anonymous=True))
-    wanted = replace(
-        made, scope=Scope(retry_rejects=True), retry_policies={}, stores=StoreOptions(anonymous=True), gate=Gate()
-    )
+    wanted = replace(made, scope=Scope(retry_rejects=True), retry_policies={}, stores=StoreOptions(anonymous=True))
     assert retry_options(str(place.output), {}) == wanted
     assert retry_options(f"{place.output}//", {}) == wanted
 
@@ -88,7 +86,7 @@ def test_a_retry_has_policies_of_its_own(place: Place, made: JobOptions) -> None
         "max_record_bytes": 6,
     }
     assert all(type(value) is not str for value in options.retry_policies.values())
-    rest = replace(made, scope=Scope(retry_rejects=True), retry_policies=options.retry_policies, gate=Gate())
+    rest = replace(made, scope=Scope(retry_rejects=True), retry_policies=options.retry_policies)
     assert options == rest, "the rest is as it was"
     assert retry_options(str(place.output), {"resize": None, "max_pixels": 5}).retry_policies == {"max_pixels": 5}
 
@@ -120,8 +118,11 @@ def test_what_is_of_the_run_may_be_another(place: Place, made: JobOptions) -> No
     assert options.retry_policies == {}
 
 
-def test_the_gate_of_a_retry_is_not_the_outputs(place: Place, made: JobOptions) -> None:
-    assert retry_options(str(place.output), {"max_failed_units": 2}).gate == Gate(max_failed_units=2)
+def test_a_retry_keeps_the_limits_that_it_is_not_given(place: Place, made: JobOptions) -> None:
+    """Another share than the job's would refuse the output for rejects that the job allowed."""
+    assert retry_options(str(place.output), {}).gate == Gate(max_reject_fraction=0.5, max_failed_units=7)
+    mended = retry_options(str(place.output), {"max_failed_units": 2}).gate
+    assert mended == Gate(max_reject_fraction=0.5, max_failed_units=2)
 
 
 def test_what_is_damaged_is_done_again(place: Place, made: JobOptions) -> None:
