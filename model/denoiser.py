@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from lake.core.idle_threads import IdleThreads
 from model.golden import golden_inputs, golden_levels
-from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit
+from model.noise_range import kept_shares, least_level
+from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit, to_values
 from model.runtime.batching import Failed, Mapped, in_parts
 from model.runtime.runtime import Runtime
 from model.symmetries import ensemble_for
@@ -38,7 +39,8 @@ class Denoiser:
     A grey model sees each colour channel, or each of more than four bands, as an image. A colour model sees a grey
     image as three equal channels, and the mean of its three is the result. Alpha passes untouched; a model of four
     channels is shown it (opaque where there is none). The same image gives the same bits, whatever other images it
-    comes with, and however many threads help.
+    comes with, and however many threads help. With noise below what the model learned a part of the change is kept
+    (``model.noise_range``).
 
     Args:
       runtime: of a model that can denoise.
@@ -58,9 +60,17 @@ class Denoiser:
         self._colored = self._takes.shape[2] in (1, 3, 4)
         runtime.spec.require("denoise")
         self._symmetries = ensemble_for(ensemble, self._takes)
+        self._low = least_level(runtime.spec)
         self._alone = self._takes.any_size and not (runtime.any_rows and self._batches_freely())
 
-    def denoise(self, images: Pixels, levels: Floats | None = None, failed: Failed | None = None) -> Denoised:
+    def denoise(
+        self,
+        images: Pixels,
+        levels: Floats | None = None,
+        failed: Failed | None = None,
+        *,
+        estimated: bool = False,
+    ) -> Denoised:
         """Denoise images of one shape.
 
         Memory above images and result is that of one call of the model, and for a large image that of a band of tiles.
@@ -72,12 +82,39 @@ class Denoiser:
           levels: float32 [m], standard deviation of the noise as a fraction of white (sigma / 255); None for a model
             that is not told.
           failed: receives the images for which the model raises an error, and the error; their ``mse`` is NaN.
+          estimated: whether the levels were estimated, so that part of them is in doubt (``model.noise_range``).
 
         Raises:
           ValueError: the model does not take images of this shape, or takes a noise level and is given none.
           ModelError: the model fails, and ``failed`` is None.
         """
         self._check(images)
+        if levels is None or self._low is None:
+            return self._denoise(images, levels, failed)
+        shares, told = kept_shares(levels, self._low, estimated=estimated), np.maximum(levels, self._low)
+        if (shares == 1).all():
+            return self._denoise(images, levels, failed)
+        if shares.all():
+            return self._denoise(images, told, failed, shares)
+        return self._denoise_some(images, told, failed, shares)
+
+    def _denoise_some(self, images: Pixels, told: Floats, failed: Failed | None, shares: Floats) -> Denoised:
+        """Denoise the images of which something is to be changed, and copy the others."""
+        pixels, errors = images.copy(), np.zeros(len(images), np.float32)
+        some = np.flatnonzero(shares)
+        if len(some):
+            found: Failed | None = None if failed is None else {}
+            made = self._denoise(images[some], told[some], found, shares[some])
+            pixels[some], errors[some] = made.pixels, made.mse
+            for at, why in (found or {}).items():
+                assert failed is not None
+                failed.setdefault(int(some[at]), why)
+        return Denoised(pixels=pixels, mse=errors)
+
+    def _denoise(
+        self, images: Pixels, levels: Floats | None, failed: Failed | None, shares: Floats | None = None
+    ) -> Denoised:
+        """Denoise images with levels that the model knows, and keep these shares of the change; None for all of it."""
         colors = self._colors(images.shape[3])
         pixels = np.empty_like(images)
         pixels[..., colors:] = images[..., colors:]
@@ -86,11 +123,13 @@ class Denoiser:
             told = [None] * len(images) if levels is None else [levels[i : i + 1] for i in range(len(images))]
 
             def tiled(one: slice, found: Failed | None) -> float:
-                return self._tiled(images[one], told[one.start], written[one], found)
+                part = None if shares is None else shares[one]
+                return self._tiled(images[one], told[one.start], written[one], found, part)
 
             errors = np.array(in_parts(tiled, len(images), 1, failed))
         else:
-            errors = self._settle(self._restored(images, levels, failed, self._mapped), given, written)
+            values = self._restored(images, levels, failed, self._mapped)
+            errors = self._settle(values, given, written, shares)
         return Denoised(pixels=pixels, mse=(errors / given[:1].size).astype(np.float32))
 
     def _check(self, images: Pixels) -> None:
@@ -106,7 +145,9 @@ class Denoiser:
         """How many of an image's channels, the first ones, the model changes."""
         return channels - (self._colored and channels in (2, 4))
 
-    def _tiled(self, image: Pixels, level: Floats | None, written: Pixels, failed: Failed | None) -> float:
+    def _tiled(
+        self, image: Pixels, level: Floats | None, written: Pixels, failed: Failed | None, share: Floats | None
+    ) -> float:
         """Denoise one image [1, H, W, K], write its colours, and give its squared error."""
         multiple, margin = self._takes.multiple, self._takes.reach
         rows, columns = (stretches(side, TILE, margin, multiple) for side in written.shape[1:3])
@@ -127,13 +168,16 @@ class Denoiser:
         for part in blend(rows, columns, run_all):
             height, width, colors = part.values.shape
             place = slice(part.row, part.row + height), slice(part.column, part.column + width)
-            error += float(self._settle(part.values[None], image[:, *place, :colors], written[:, *place])[0])
+            error += float(self._settle(part.values[None], image[:, *place, :colors], written[:, *place], share)[0])
             if failed:  # the rest is not needed
                 break
         return error
 
-    def _settle(self, values: Floats, given: Pixels, written: Pixels) -> npt.NDArray[np.float64]:
+    def _settle(self, values: Floats, given: Pixels, written: Pixels, shares: Floats | None) -> npt.NDArray[np.float64]:
         """Write the pixels of values [m, h, w, colours], and give their squared errors, float64 [m]."""
+        if shares is not None:
+            before = to_values(given, self._runtime.spec.output_range)
+            values = before + shares[:, None, None, None] * (values - before)
         written[...] = to_pixels(values, self._runtime.spec.output_range, written.dtype)
         squares = np.square((to_unit(written) - to_unit(given)).astype(np.float64))
         finite = np.isfinite(values).all(axis=(1, 2, 3))

@@ -52,3 +52,18 @@ def to_unit(pixels: Pixels) -> Floats:
         return np.asarray(pixels, np.float32)  # no copy
     scaled: Floats = np.divide(pixels, np.float32(FULL[pixels.dtype.name]), dtype=np.float32)
     return scaled
+
+
+def to_values(pixels: Pixels, value_range: tuple[float, float]) -> Floats:
+    """Convert pixels to numbers of a value range, the inverse of ``to_pixels``.
+
+    Args:
+      pixels: uint8, uint16, or float32 in 0..1.
+      value_range: the values of black and white.
+
+    >>> to_values(np.array([0, 255], np.uint8), (-1.0, 1.0)).tolist()
+    [-1.0, 1.0]
+    """
+    low, high = value_range
+    unit = to_unit(pixels)
+    return unit if (low, high) == (0.0, 1.0) else unit * np.float32(high - low) + np.float32(low)

@@ -42,6 +42,8 @@ __all__ = [
 
 # Version of the output's format. It is part of every fingerprint: a change makes all finished units out of date.
 OUTPUT_VERSION = 1
+# Of verbs that have changed more: denoise blends images below the levels that its model learned, and writes psnr_input.
+_VERSIONS = {"denoise": 2}
 
 FIRST_EXECUTOR = "tensorflow"  # what made every output before executors could be chosen
 
@@ -152,7 +154,7 @@ class JobConfig:
     def options(self) -> dict[str, Any]:
         """Return everything that changes output bytes, besides a unit's input, as JSON values."""
         return {
-            "output_version": OUTPUT_VERSION,
+            "output_version": _VERSIONS.get(self.verb, OUTPUT_VERSION),
             "verb": self.verb,
             "model_digest": self.model_digest,
             "target": _policies(self.target),

@@ -183,8 +183,8 @@ EXPORT = (
         type=finite_number,
         arity=2,
         metavar="SIGMA",
-        help="least and greatest noise level of the training, where white is 255: jobs warn of images outside of it, "
-        "and keep those below it from becoming worse",
+        help="least and greatest noise level of the training, where white is 255: jobs keep images below it from "
+        "becoming worse, and show which are outside of it",
     ),
     Option(
         flag="--condition",

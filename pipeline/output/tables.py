@@ -62,11 +62,14 @@ def _names(always: Iterable[str], fields: Iterable[pa.Field]) -> set[str]:
     return {*always, *(field.name for field in fields)}
 
 
-_METRIC_COLUMNS = ("height", "width", "noise_level", "mse", "psnr", "psnr_reference", "ssim_reference")
+# "psnr" is what earlier versions called psnr_input.
+_METRIC_COLUMNS = ("height", "width", "noise_level", "mse", "psnr", "psnr_input", "psnr_reference", "ssim_reference")
 
 
 def metrics_schema(carry: pa.Schema, reference: bool, hashes: bool = False) -> pa.Schema:
     """Return the schema of the metrics table of denoised images.
+
+    ``mse`` and ``psnr_input`` (in dB) are of the output against the input: how much was changed, not how good it is.
 
     Args:
       carry: carried columns. One whose name the table itself uses is carried as ``source_<name>``.
@@ -79,7 +82,7 @@ def metrics_schema(carry: pa.Schema, reference: bool, hashes: bool = False) -> p
         pa.field("width", pa.int32(), nullable=False),
         pa.field("noise_level", pa.float32()),  # null if the model is not told
         pa.field("mse", pa.float32(), nullable=False),
-        pa.field("psnr", pa.float32(), nullable=False),
+        pa.field("psnr_input", pa.float32(), nullable=False),
     ]
     if reference:
         columns += [pa.field(name, pa.float32(), nullable=False) for name in ("psnr_reference", "ssim_reference")]

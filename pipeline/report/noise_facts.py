@@ -42,13 +42,10 @@ def _is_number(text: str) -> bool:
 
 
 def _trained(committed: Committed) -> tuple[float, float] | None:
-    """The range of noise levels that the model was trained with, by its card."""
+    """The range of noise levels that the model was trained with, by its bundle."""
     from model.bundle import Bundle
 
     try:
-        spec = Bundle.open(committed.layout.model(committed.job["options"]["model_digest"])).spec
+        return Bundle.open(committed.layout.model(committed.job["options"]["model_digest"])).spec.noise_range
     except (LatentlakeError, OSError, KeyError):
         return None
-    levels = spec.training.get("noise_levels")
-    known = isinstance(levels, list) and len(levels) > 1 and all(isinstance(level, (int, float)) for level in levels)
-    return (float(min(levels)), float(max(levels))) if known and isinstance(levels, list) else None

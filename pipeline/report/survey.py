@@ -20,7 +20,7 @@ MOST_ROWS = 1 << 20  # rows that are read
 _MOST_TABLES = 4096  # tables that are read on a disk; each of a store takes several requests
 _MOST_OBJECTS = 256
 _IDENTITY_BYTES = 256 << 20  # of keys and shards: of longer ones fewer rows are read
-_NUMBERS = ("mse", "psnr", "noise_level", "psnr_reference", "ssim_reference", "height", "width")
+_NUMBERS = ("mse", "psnr", "psnr_input", "noise_level", "psnr_reference", "ssim_reference", "height", "width")
 _HASHES = ("sha256", "phash")
 _COLOURS = 12  # carried columns that are kept of the sampled rows
 
@@ -222,7 +222,7 @@ class _Tally:
             table=np.concatenate([np.empty(0, np.int32), *self._tables]),
             row=np.concatenate([np.empty(0, np.int64), *self._rows]),
             identity=pa.table({name: self._column(name) for name in self._names["identity"]}).unify_dictionaries(),
-            numbers={name: _numbers(self._column(name)) for name in self._names["numbers"]},
+            numbers={_named(name, committed.verb): _numbers(self._column(name)) for name in self._names["numbers"]},
             hashes={name: self._column(name) for name in self._names["hashes"]},
             sampled=sampled,
             carried=pa.table({name: self._column(f"carried {name}") for name in self._names["carried"]}),
@@ -236,6 +236,11 @@ class _Tally:
 
 def _type(schema: pa.Schema) -> pa.DataType:
     return schema.field("latent").type
+
+
+def _named(number: str, verb: str) -> str:
+    """A number by its name of today: denoised images had their PSNR against the input as psnr in earlier versions."""
+    return "psnr_input" if (number, verb) == ("psnr", "denoise") else number
 
 
 def _is_number(kind: pa.DataType) -> bool:

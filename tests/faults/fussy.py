@@ -5,6 +5,7 @@ from typing import Any
 
 from lake.core.tensorflow import keras
 from model.export import export
+from model.preprocessing import Preprocessing
 
 WHITE = (  # for an image all white, on either executor
     r"InvalidArgumentError at \S+/GatherV2: indices\[0(,0)*\] = 255 is not in \[0, 255\)"
@@ -41,15 +42,22 @@ def autoencoder(place: Path) -> str:
     return str(place / "fussy")
 
 
-def denoiser(place: Path) -> str:
-    """The bundle of a denoiser of grey images of any size, which fails for one that is white."""
+def denoiser(place: Path, noise_range: tuple[float, float] | None = None) -> str:
+    """The bundle of a denoiser of grey images of any size, which fails for one that is white.
+
+    With a range it is told the noise level, and half the level is added to every pixel.
+    """
     layers = keras().layers
     keras().utils.set_random_seed(3)
     image = layers.Input((None, None, 1))
     x = layers.Add()([layers.Conv2D(1, 3, padding="same")(image), _brightness(image)[..., None]])
-    keras().Model(image, x).save(place / "any.keras")
-    export(place / "any.keras", None, str(place / "any"))
-    return str(place / "any")
+    if noise_range is None:
+        keras().Model(image, x).save(place / "any.keras")
+        return export(place / "any.keras", None, str(place / "any")).uri
+    level = layers.Input((None, None, 1), name="sigma")
+    keras().Model([image, level], layers.Add()([x, layers.Rescaling(0.5)(level)])).save(place / "told.keras")
+    given = Preprocessing(noise_input="sigma", noise_range=noise_range)
+    return export(place / "told.keras", None, str(place / "told"), given).uri
 
 
 def overflowing(place: Path, where: str) -> str:

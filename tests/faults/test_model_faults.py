@@ -158,6 +158,21 @@ def test_images_of_several_calls(denoiser: str) -> None:
         assert np.array_equal(made.mse[others], wanted.mse[others])
 
 
+def test_images_with_noise_below_what_the_model_learned(tmp_path: Path) -> None:
+    """One that stays as it is costs no call, so the model cannot fail for it."""
+    model = Denoiser(Runtime.load(Bundle.open(fussy.denoiser(tmp_path, (5.0, 55.0)))))
+    images = np.random.default_rng(1).integers(0, 200, (6, 16, 16, 1), np.uint8)
+    images[[0, 2, 5]] = 255
+    levels = np.array([0, 2, 2, 10, 0, 10], np.float32) / np.float32(255)
+    failed: dict[int, str] = {}
+    made = model.denoise(images, levels, failed)
+    assert sorted(failed) == [2, 5] and all(re.fullmatch(fussy.WHITE, why) for why in failed.values())
+    assert np.flatnonzero(np.isnan(made.mse)).tolist() == [2, 5]
+    assert np.array_equal(made.pixels[[0, 4]], images[[0, 4]]) and not made.mse[[0, 4]].any()
+    alone = [model.denoise(images[[at]], levels[[at]]) for at in (1, 3)]
+    assert np.array_equal(made.pixels[[1, 3]], np.concatenate([one.pixels for one in alone]))
+
+
 def test_decode(bundle: str, tmp_path: Path) -> None:
     latents = np.random.default_rng(0).standard_normal((SIZE, 3)).astype(np.float32) / 4
     culprits = [0, 64, 1023, 1024]

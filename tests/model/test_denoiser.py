@@ -143,6 +143,59 @@ def test_every_channel_of_an_image_is_told_its_level(made):
         assert np.array_equal(found[..., i : i + 1], denoiser.denoise(images[..., i : i + 1], levels).pixels)
 
 
+LEARNED = {"noise_input": "noise_level", "noise_range": (5.0, 55.0)}
+
+
+def _fractions(*levels):
+    return np.array(levels, np.float32) / np.float32(255)
+
+
+@pytest.mark.parametrize("size", [(33, 40), (720, 740)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("estimated", [False, True])
+def test_an_image_without_noise_stays_as_it_is(made, dtype, size, estimated):
+    denoiser, _ = made(nets.unet, **LEARNED)
+    images = _images(2, *size, 4, dtype=dtype)
+    found = denoiser.denoise(images, _fractions(0, 1 if estimated else 0), estimated=estimated)
+    assert found.pixels.tobytes() == images.tobytes() and found.pixels.dtype == dtype
+    assert found.mse.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("estimated", "doubt"), [(False, 0), (True, 1)])
+def test_of_the_change_below_the_learned_levels_a_share_is_kept(made, estimated, doubt):
+    """Told its least level, of whose change James' and Stein's share is kept: level^2 / least^2."""
+    denoiser, model = made(nets.unet, **LEARNED)
+    images, levels = _images(4, 16, 24, 1, dtype=np.float32), [2, 4, 5, 30]
+    told = np.broadcast_to(_fractions(5, 5, 5, 30)[:, None, None, None], images.shape)
+    change = model([images, told]).numpy().astype(np.float64) - images
+    shares = [(level**2 - doubt) / max(level, 5) ** 2 for level in levels]
+    found = denoiser.denoise(images, _fractions(*levels), estimated=estimated)
+    want = images + np.reshape(shares, (4, 1, 1, 1)) * change
+    np.testing.assert_allclose(found.pixels, want, rtol=1e-5, atol=1e-5)
+    error = np.square(want - images).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(found.mse, error, rtol=1e-3)
+    for n in range(4):
+        alone = denoiser.denoise(images[n : n + 1], _fractions(levels[n]), estimated=estimated)
+        assert np.array_equal(alone.pixels[0], found.pixels[n]), "whatever other images it comes with"
+
+
+def test_the_share_in_another_value_range(made):
+    given = {"noise_input": "channel", "value_range": (-1.0, 1.0)}
+    denoiser, _ = made(nets.told_by_channel, **given, noise_range=(10.0, 10.0))
+    images = _images(1, 11, 12, 3)
+    whole = denoiser.denoise(images.astype(np.float32) / np.float32(255), _fractions(10)).pixels
+    want = images / 255 + 0.09 * (whole - images / 255)
+    assert _close(denoiser.denoise(images, _fractions(3)).pixels, want)
+
+
+@pytest.mark.parametrize("given", [{}, {"noise_range": (5.0, 55.0)}])
+def test_the_learned_levels_and_unknown_ones_are_told_as_they_are(made, given):
+    denoiser, model = made(nets.unet, noise_input="noise_level", **given)
+    images, levels = _images(2, 16, 16, 1), _fractions(*((5, 70) if given else (0, 3)))
+    told = np.broadcast_to(levels[:, None, None, None], images.shape)
+    assert _close(denoiser.denoise(images, levels).pixels, model([images / np.float32(255), told]).numpy())
+
+
 def test_grey_by_a_colour_model_is_the_mean_of_three(made):
     denoiser, model = made(nets.plain, 3)
     images = _images(2, 10, 12, 2)
@@ -173,6 +226,15 @@ def test_bits_do_not_depend_on_the_neighbours(made, build, size):
         some = denoiser.denoise(images[n], None if levels is None else levels[n])
         assert np.array_equal(some.pixels, together.pixels[n])
         assert np.array_equal(some.mse, together.mse[n])
+
+
+def test_bits_below_the_learned_levels_do_not_depend_on_the_neighbours(made):
+    denoiser, _ = made(nets.unet, **LEARNED)
+    images, levels = _images(20, 28, 28, 1), np.tile(_fractions(0, 0.5, 2, 4.9, 30), 4)
+    together = denoiser.denoise(images, levels)
+    for n in range(20):
+        some = denoiser.denoise(images[n : n + 1], levels[n : n + 1])
+        assert np.array_equal(some.pixels[0], together.pixels[n]) and some.mse[0] == together.mse[n]
 
 
 def test_a_layer_whose_bits_depend_on_the_batch(made, layers):
@@ -344,6 +406,7 @@ def _photograph(height, width, channels=1):
     [
         (nets.plain, {}),
         (nets.unet, {"noise_input": "noise_level"}),
+        (nets.unet, {"noise_input": "noise_level", "noise_range": (50.0, 60.0)}),
         (nets.told_by_channel, {"noise_input": "channel", "value_range": (-1.0, 1.0)}),
     ],
 )

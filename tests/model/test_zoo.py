@@ -78,6 +78,17 @@ def test_a_bundle_gives_its_golden_outputs(name: str, executor: str) -> None:
     assert differences and max(differences.values()) < 1e-5
 
 
+@pytest.mark.parametrize("level", [0.0, 1.0, *long_forms(0.5, 2.0, 3.0)])
+def test_the_denoiser_leaves_no_image_worse(level: float) -> None:
+    """Texture of a deviation of 10 from pixel to pixel, which is noise to a network that is told 5."""
+    rng, denoiser = np.random.default_rng(8), Denoiser(Runtime.load(Bundle.open(str(ZOO / "denoiser-gray"))))
+    clean = (0.5 + rng.normal(0, 10 / 255, (1, 96, 128, 1))).astype(np.float32)
+    noisy = clean + rng.normal(0, level / 255, clean.shape).astype(np.float32)
+    made = denoiser.denoise(noisy, np.array([level / 255], np.float32)).pixels
+    before, after = (float(np.mean((image - clean) ** 2)) for image in (noisy, made))
+    assert after <= before * 10**0.005, "at most 0.05 dB"
+
+
 @pytest.mark.parametrize(("level", "gain"), [(25, 10.0), *long_forms((15, 8.0), (50, 12.0))])
 @pytest.mark.slow
 def test_the_denoiser_takes_noise_out(level: int, gain: float) -> None:

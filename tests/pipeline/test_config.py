@@ -14,6 +14,7 @@ from lake.inputs.reference import Reference
 from lake.inputs.sampled import LatentSampling
 from lake.storage import StoreOptions
 from pipeline.config import Gate, ImagesOut, NoiseLevel, RejectRetry, fingerprint, options_digest
+from pipeline.worker.verbs import VERBS
 from tests.pipeline.values import COLUMNS, make_config, make_shard, make_unit
 
 UNIT = make_unit("a", stop=None)
@@ -55,6 +56,11 @@ def test_what_a_fingerprint_is_never_changes() -> None:
     }
     assert fingerprint(UNIT, make_config()) == "6534169a3c64732baaacc8292ad5e1780b0ed02bef58f100190cbf3bf3ea4741"
     assert options_digest(make_config()) == "f0142eaaeb76157220abb85bafa54401be1a771badaed28022ee435bd838b58d"
+
+
+def test_only_denoise_has_changed_what_it_writes() -> None:
+    versions = {verb: make_config(verb=verb).options()["output_version"] for verb in VERBS}
+    assert versions == dict.fromkeys(VERBS, 1) | {"denoise": 2}
 
 
 def test_where_latents_come_from() -> None:

@@ -95,6 +95,7 @@ class Denoise(Verb):
         self._decoder = group_decoder(NativeDecoder, worker.target, worker.retry.target if worker.retry else None)
         self._image_outputs = image_outputs_for(config)
         self._stacks = worker.target.pages == Pages.ALL or (worker.retry and worker.retry.target.pages == Pages.ALL)
+        self._estimates = config.noise is not None and config.noise.estimate
         any_size = worker.runtime.spec.input.any_size
         self.size = FEW if any_size else worker.runtime.batch_size
         self.room = ROOM if any_size else BATCH_BYTES
@@ -132,7 +133,7 @@ class Denoise(Verb):
             return
         failed: Failed = {}
         fractions = None if levels is None else levels[has_level] / np.float32(_WHITE)
-        denoised = self._denoiser.denoise(pixels, fractions, failed)
+        denoised = self._denoiser.denoise(pixels, fractions, failed, estimated=self._estimates)
         faults = dict.fromkeys(positions[~np.isfinite(denoised.mse)].tolist(), NON_FINITE)
         faults |= model_faults(positions, failed)
         for at, position in enumerate(positions.tolist()):

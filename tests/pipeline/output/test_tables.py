@@ -54,9 +54,9 @@ def test_latents_of_images_of_any_size(buckets: Buckets | None) -> None:
 @pytest.mark.parametrize("reference", [False, True])
 def test_metrics(reference: bool) -> None:
     wanted = ["height: int32 not null", "width: int32 not null", "noise_level: float"]
-    wanted += ["mse: float not null", "psnr: float not null"]
+    wanted += ["mse: float not null", "psnr_input: float not null"]
     wanted += ["psnr_reference: float not null", "ssim_reference: float not null"] if reference else []
-    names = ["height", "width", "noise_level", "mse", "psnr", "psnr_reference", "ssim_reference", "label"]
+    names = ["height", "width", "noise_level", "mse", "psnr", "psnr_input", "psnr_reference", "ssim_reference", "label"]
     carry = pa.schema([(name, pa.int64()) for name in names])
     carried = [f"{'' if name == 'label' else 'source_'}{name}: int64" for name in names]
     assert described(metrics_schema(carry, reference)) == [*IDENTITY, "index: int64 not null", *wanted, *carried]

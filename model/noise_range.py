@@ -1,0 +1,51 @@
+"""Noise below what a denoiser learned: how much is kept of what it changes, so that no image becomes worse.
+
+A network that learned the levels from ``low`` on cannot be told less: it takes away texture that is stronger than the
+noise. So it is told ``low``, and of its change ``d`` a share ``w`` is kept. With noise of deviation ``s`` of which it
+finds a share ``r``, the mean squared error is ``s^2 - 2 w r s^2 + w^2 |d|^2``, least for ``w = r s^2 / |d|^2``, the
+shrinkage of James and Stein. A network that is told ``low`` changes about ``low^2`` or less, so ``w = s^2 / low^2`` is
+no worse than no change as long as it finds half of the noise. It needs nothing but the level, so a pixel of a tile is
+that of the whole image. Of an estimated level ``DOUBT^2`` may be texture, and is left out of ``s^2``.
+"""
+
+import numpy as np
+
+from model.input_spec import NOISE_WHITE
+from model.pixels import Floats
+from model.spec import Spec
+
+DOUBT = 1.0  # where white is 255; estimates for photographs without noise are up to this
+
+
+def least_level(spec: Spec) -> np.float32 | None:
+    """The least noise level that a model is told, as a fraction of white; None for one whose range is not known.
+
+    Args:
+      spec: of the model.
+    """
+    limits = spec.noise_range
+    return None if limits is None else np.float32(limits[0]) / np.float32(NOISE_WHITE)
+
+
+def kept_shares(levels: Floats, low: np.float32, *, estimated: bool = False) -> Floats:
+    """How much is kept of what the model changes, float32 [m] in 0..1.
+
+    Of levels that are given it is 1 from ``low`` on, and ``(level / low)^2`` below; of estimated ones
+    ``(level^2 - DOUBT^2) / max(level, low)^2``. Where it is 0 the image stays as it is.
+
+    Args:
+      levels: float32 [m], standard deviations of the noise as fractions of white.
+      low: the least level that the model learned, likewise.
+      estimated: whether the levels were estimated.
+
+    >>> levels = np.array([0, 1, 2.5, 5, 50], np.float32) / np.float32(255)
+    >>> [round(float(share), 4) for share in kept_shares(levels, levels[3])]
+    [0.0, 0.04, 0.25, 1.0, 1.0]
+    >>> [round(float(share), 4) for share in kept_shares(levels, levels[3], estimated=True)]
+    [0.0, 0.0, 0.21, 0.96, 0.9996]
+    """
+    doubt = np.float32(DOUBT if estimated else 0) / np.float32(NOISE_WHITE)
+    certain = np.maximum(np.square(levels) - np.square(doubt), np.float32(0))
+    told = np.square(np.maximum(levels, low))
+    shares: Floats = np.divide(certain, told, out=np.zeros_like(certain), where=told > 0)
+    return shares
