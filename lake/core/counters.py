@@ -1,7 +1,7 @@
 """Counters of this process: records and bytes for the progress bar, and repeated requests."""
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from threading import Lock
 
 
@@ -38,7 +38,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._counts = Counts()
+        self._sums = asdict(Counts())  # a unit adds a dozen times, and somebody looks once in a while
         self._here = threading.local()
 
     def add(self, **more: int) -> None:
@@ -50,12 +50,14 @@ class Tally:
         if read := more.get("bytes_read"):
             self._here.bytes_read = self.bytes_read_here + read
         with self._lock:
-            self._counts = replace(self._counts, **{k: getattr(self._counts, k) + v for k, v in more.items()})
+            for name, increment in more.items():
+                self._sums[name] += increment
 
     @property
     def counts(self) -> Counts:
         """The current counts."""
-        return self._counts  # a frozen value that is replaced as a whole, so reading needs no lock
+        with self._lock:
+            return Counts(**self._sums)
 
     @property
     def bytes_read_here(self) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from lake.core.printable import printable
@@ -78,6 +79,7 @@ def dump(lease: Lease) -> bytes:
     return (json.dumps(asdict(lease)) + "\n").encode()
 
 
+@lru_cache(maxsize=8)  # it is looked at before every write, and changes every few seconds
 def parse(data: bytes) -> Lease | None:
     """Parse a lease; None if its writer was killed half-way, or if it is not what a run writes."""
     try:

@@ -1,8 +1,8 @@
 """The bytes of a Parquet footer, looked at before Arrow parses them.
 
 A footer is one struct, ``FileMetaData`` of https://github.com/apache/parquet-format. Arrow descends into a schema by
-recursion, so one that is very deep would end the process. One pass over the bytes tells its depth, and which names the
-footer holds.
+recursion, so one that is very deep would end the process. One pass over the bytes tells its depth, which names the
+footer holds, and where it says that pages are.
 """
 
 from collections import Counter
@@ -14,7 +14,25 @@ import pyarrow as pa
 from lake.formats.common.thrift import LISTS, NUMBERS, Walk
 
 MOST_LEVELS = 100  # of nested groups; a list has two
-_SCHEMA, _CHILDREN = 2, 5  # field ids in FileMetaData and in SchemaElement
+_SCHEMA, _ROW_GROUPS, _CHILDREN = 2, 4, 5  # field ids in FileMetaData and in SchemaElement
+_COLUMNS, _TOTAL, _ROWS, _COLUMN = 1, 2, 3, 3  # in RowGroup and in ColumnChunk
+_PACKED, _DATA, _DICTIONARY = 7, 9, 11  # in ColumnMetaData
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """A row group, as the footer has it.
+
+    Attributes:
+      rows: number of rows.
+      size: bytes of its pages, unpacked.
+      chunks: first byte in the file of each column's pages, in the order of the schema's leaves, and the byte after the
+        last one.
+    """
+
+    rows: int
+    size: int
+    chunks: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +43,12 @@ class FooterScan:
       levels: of nested groups in the schema, without its root.
       strings: how often each string occurs: in the schema once for each column and group, and in each row group once
         for each column below it.
+      groups: the row groups.
     """
 
     levels: int
     strings: Counter[bytes]
+    groups: tuple[RowGroup, ...]
 
 
 # A file is opened several times, and its footer may have tens of thousands of columns.
@@ -44,27 +64,57 @@ def scan_footer(footer: bytes) -> FooterScan:
     """
     walk = _Walk(footer)
     try:
-        levels = walk.file()
+        levels, groups = walk.file()
     except IndexError as error:
         raise pa.ArrowInvalid("its footer is cut") from error
-    return FooterScan(levels=levels, strings=walk.strings)
+    return FooterScan(levels=levels, strings=walk.strings, groups=groups)
 
 
 class _Walk(Walk):
     """A position in a footer that moves on field by field."""
 
-    def file(self) -> int:
-        """Pass over the whole struct; the levels of its schema."""
-        levels, last = 0, 0
+    def file(self) -> tuple[int, tuple[RowGroup, ...]]:
+        """Pass over the whole struct; the levels of its schema, and its row groups."""
+        levels, groups, last = 0, tuple[RowGroup, ...](), 0
         for number, kind in self.fields():
             if number <= last:  # a second schema would replace the first one
                 raise pa.ArrowInvalid("its footer has fields that are not in order")
             last = number
             if number == _SCHEMA and kind in LISTS:
                 levels = self._schema()
+            elif number == _ROW_GROUPS:
+                groups = tuple(self._group() for _ in self.items(kind))
             else:
                 self.value(kind, 1)
-        return levels
+        return levels, groups
+
+    def _group(self) -> RowGroup:
+        chunks, size, rows = tuple[tuple[int, int], ...](), 0, 0
+        for number, kind in self.fields():
+            if number == _COLUMNS:
+                chunks = tuple(self._chunk() for _ in self.items(kind))
+            elif number == _TOTAL:
+                size = self.integer(kind)
+            elif number == _ROWS:
+                rows = self.integer(kind)
+            else:
+                self.value(kind, 2)
+        return RowGroup(rows, size, chunks)
+
+    def _chunk(self) -> tuple[int, int]:
+        known = {_PACKED: 0, _DATA: 0, _DICTIONARY: 0}
+        for number, kind in self.fields():
+            if number != _COLUMN:
+                self.value(kind, 3)
+                continue
+            for inner, kind_of_inner in self.fields():
+                if inner in known:
+                    known[inner] = self.integer(kind_of_inner)
+                else:
+                    self.value(kind_of_inner, 4)
+        # A place of 0 is none, and some writers state the dictionary's after that of the data.
+        start = min(known[_DATA], known[_DICTIONARY] or known[_DATA])
+        return start, start + known[_PACKED]
 
     def _schema(self) -> int:
         count, _ = self.list_header()

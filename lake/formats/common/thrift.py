@@ -37,9 +37,11 @@ class Walk:
     def fields(self) -> Iterator[tuple[int, int]]:
         """Number and type of each field up to the end of a struct; the caller passes over its value."""
         number = 0
-        while head := self._byte():
+        while head := self._data[self.at]:
+            self.at += 1
             number = number + (head >> 4) if head >> 4 else self.signed()
             yield number, head & 15
+        self.at += 1
 
     def items(self, kind: int) -> Iterator[None]:
         """Each item of a list of structs; the caller passes over it.
@@ -48,7 +50,7 @@ class Walk:
           kind: type of the field.
         """
         count, item = self.list_header() if kind in LISTS else (0, STRUCT)
-        if item != STRUCT:
+        if count and item != STRUCT:
             raise pa.ArrowInvalid("it has a list of other values than structs")
         for _ in range(count):
             yield
@@ -130,6 +132,9 @@ class Walk:
         return byte
 
     def _number(self) -> int:
+        if (byte := self._data[self.at]) < 128:  # as most are
+            self.at += 1
+            return byte
         if (found := _VARINT.match(self._data, self.at)) is None:
             raise IndexError
         value = 0

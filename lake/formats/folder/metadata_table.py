@@ -41,8 +41,7 @@ def _is_text(schema: pa.Schema, name: str) -> bool:
 def _batches(data: bytes, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     stream = BytesIO(data)
     footer = read_footer(stream)
-    parse_footer(footer)
-    sizes = RowSizes(stream, footer)
+    sizes = RowSizes(stream, footer, parse_footer(footer).schema)
     for group in range(file.num_row_groups):
         if not file.metadata.row_group(group).num_rows:
             continue

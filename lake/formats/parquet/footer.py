@@ -130,7 +130,7 @@ def opened(shard: Shard, *, names: bool = False, sparse: bool = False) -> Iterat
             _check_names(shard, file, footer)
         fixed = not sparse and _has_fixed_lists(file.schema_arrow)
         plain = open_parquet(stream, metadata=without_arrow_schema(footer)) if fixed else None
-        yield Opened(file=file, plain=plain, row_sizes=RowSizes(stream, footer))
+        yield Opened(file=file, plain=plain, row_sizes=RowSizes(stream, footer, file.schema))
 
 
 def _has_fixed_lists(schema: pa.Schema) -> bool:

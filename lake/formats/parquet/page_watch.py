@@ -8,17 +8,16 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import BinaryIO
 
 import pyarrow as pa
 
+from lake.formats.common.parquet_footer import RowGroup, scan_footer
 from lake.formats.common.thrift import Walk
 
 _SLACK = 1 << 30  # bytes by which pages may exceed a footer: some writers state 0, or compressed sizes
-_ROW_GROUPS, _COLUMNS, _TOTAL, _ROWS, _COLUMN = 4, 1, 2, 3, 3  # field ids in FileMetaData, RowGroup and ColumnChunk
-_PACKED, _DATA, _DICTIONARY = 7, 9, 11  # and in ColumnMetaData
-_UNPACKED_PAGE, _PACKED_PAGE = 2, 3  # and in PageHeader
+_UNPACKED_PAGE, _PACKED_PAGE = 2, 3  # field ids in PageHeader
 
 
 @dataclass(slots=True)
@@ -66,7 +65,7 @@ class PageWatch:
     @cached_property
     def _chunks(self) -> list[_Chunk]:
         """By their places. Nothing is looked for before something is read."""
-        chunks = (chunk for chunk in _chunks(self._footer) if chunk.end > chunk.start)
+        chunks = chain.from_iterable(map(_of_group, scan_footer(self._footer).groups))
         found = sorted(chunks, key=lambda chunk: chunk.start)
         if any(one.end > other.start for one, other in pairwise(found)):
             raise pa.ArrowInvalid("its columns overlap")
@@ -108,7 +107,7 @@ def _look(chunk: _Chunk, start: int, data: bytes) -> None:
     while start <= chunk.following + len(chunk.begun) < end:
         head = chunk.begun + data[chunk.following + len(chunk.begun) - start : end - start]
         try:
-            size, unpacked, packed = _header(head)
+            size, unpacked, packed = page_header(head)
         except IndexError:  # it goes on in the next read
             chunk.begun = head
             return
@@ -120,8 +119,16 @@ def _look(chunk: _Chunk, start: int, data: bytes) -> None:
             raise pa.ArrowInvalid(f"its pages unpack to {seen:,} bytes and more, and its footer says {stated:,}")
 
 
-def _header(data: bytes) -> tuple[int, int, int]:
-    """Bytes of a page's header, and those of the page unpacked and packed."""
+def page_header(data: bytes) -> tuple[int, int, int]:
+    """Bytes of a page's header, and those of the page unpacked and packed.
+
+    Args:
+      data: begins with the header.
+
+    Raises:
+      IndexError: the header goes on after these bytes.
+      pa.ArrowInvalid: it is none.
+    """
     walk, sizes = Walk(data), {_UNPACKED_PAGE: 0, _PACKED_PAGE: 0}
     for number, kind in walk.fields():
         if number in sizes:
@@ -133,42 +140,7 @@ def _header(data: bytes) -> tuple[int, int, int]:
     return walk.at, sizes[_UNPACKED_PAGE], sizes[_PACKED_PAGE]
 
 
-def _chunks(footer: bytes) -> Iterator[_Chunk]:
-    walk = Walk(footer)
-    for number, kind in walk.fields():
-        if number == _ROW_GROUPS:
-            for _ in walk.items(kind):
-                yield from _of_group(walk)
-        else:
-            walk.value(kind, 1)
-
-
-def _of_group(walk: Walk) -> list[_Chunk]:
-    group, found, rows = _Group(0), list[_Chunk](), 0
-    for number, kind in walk.fields():
-        if number == _COLUMNS:
-            found = [chunk for _ in walk.items(kind) for chunk in _of_column(walk, group)]
-        elif number == _TOTAL:
-            group.stated = max(walk.integer(kind), 0)
-        elif number == _ROWS:
-            rows = walk.integer(kind)
-        else:
-            walk.value(kind, 2)
+def _of_group(group: RowGroup) -> Iterator[_Chunk]:
     # Of no rows there are no pages, and Arrow writes 0 for their places. Nobody reads such a group.
-    return found if rows else []
-
-
-def _of_column(walk: Walk, group: _Group) -> list[_Chunk]:
-    known = {_PACKED: 0, _DATA: 0, _DICTIONARY: 0}
-    for number, kind in walk.fields():
-        if number != _COLUMN:
-            walk.value(kind, 3)
-            continue
-        for inner, kind_of_inner in walk.fields():
-            if inner in known:
-                known[inner] = walk.integer(kind_of_inner)
-            else:
-                walk.value(kind_of_inner, 4)
-    # A place of 0 is none, and some writers state the dictionary's after that of the data.
-    start = min(place for place in (known[_DATA], known[_DICTIONARY] or known[_DATA]))
-    return [_Chunk(group, start, start + known[_PACKED], start)]
+    pages = _Group(max(group.size, 0))
+    return (_Chunk(pages, start, end, start) for start, end in group.chunks if group.rows and end > start)

@@ -13,6 +13,7 @@ from lake.core.records import Fault, Records, Shard, Unit
 from lake.formats.common.shard_errors import as_planned, damage
 from lake.formats.parquet.columns import SHAPES, check_columns, has_path, path_of, widened
 from lake.formats.parquet.footer import Opened, chosen_groups, opened, row_counts
+from lake.formats.parquet.row_size import MOST
 from lake.formats.parquet.rows import flat_rows, in_blocks, storage_in, table_records
 from lake.formats.parquet.settle import settle_table
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
@@ -106,12 +107,14 @@ class _Most:
     def of(self, file: Opened, group: int, leaves: list[str] | None) -> int:
         """How many rows of a row group to read at once: ``rows``, or fewer if so many could exceed ``room`` bytes.
 
-        The size of the whole row group is used. PyArrow crashes if it is asked for the size of a column in a damaged
-        footer.
+        The row group has some. Its size as a whole is used. PyArrow crashes if it is asked for the size of a column in
+        a damaged footer.
         """
-        metadata, longest = file.metadata.row_group(group), file.row_sizes.longest(group, leaves)
-        file.row_sizes.check(group, metadata.num_rows, longest)
-        average = metadata.total_byte_size / metadata.num_rows if metadata.num_rows else 0
+        metadata = file.metadata.row_group(group)
+        rows = metadata.num_rows
+        longest = file.row_sizes.longest(group, leaves, min(self.room // min(self.rows, rows), MOST // rows))
+        file.row_sizes.check(group, rows, longest)
+        average = metadata.total_byte_size / rows
         return min(self.rows, max(1, int(self.room / max(average, longest, 1))))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -86,5 +87,35 @@ def test_dictionaries_of_a_row_group_are_read_once(tmp_path: Path, monkeypatch: 
         return longest(sizes, group, columns)
 
     monkeypatch.setattr(RowSizes, "_longest", noted)
-    assert len(rows_of(batches(shard, columns, 16))) == 60
+    assert len(rows_of(batches(shard, columns, 16, room=200))) == 60
     assert read == [0, 1, 2]
+
+
+@pytest.mark.parametrize("packing", ["none", "zstd"])
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_bound_is_no_less_than_the_longest_row(tmp_path: Path, packing: str, dictionary: bool) -> None:
+    """By the header of the first page, which has all values here, and not their sum where it is a dictionary."""
+    rng = np.random.default_rng(0)
+    names = ["a" * int(size) + str(at) for at, size in enumerate(rng.integers(1, 900, 40))]
+    table = pa.table({"x": names, "y": pa.array([b"abc"] * 40, pa.binary(3)), "z": range(40)})
+    shard = written(tmp_path / "a.parquet", table, compression=packing, use_dictionary=dictionary)
+    with opened(shard) as file:
+        exact = file.row_sizes.longest(0, None)
+        bound = file.row_sizes.longest(0, None, enough=1 << 20)
+        assert exact <= bound <= sum(map(len, names)) + 3 + 8 * 40  # bytes, their lengths, repetition levels
+        assert bound > exact  # so it was not the dictionary that told
+        assert file.row_sizes.longest(0, None, enough=bound - 1) == exact
+        assert file.row_sizes.longest(0, ["y", "z"], enough=1) == 3
+
+
+def test_lists_have_no_bound(tmp_path: Path) -> None:
+    """A row may have any number of the dictionary's values."""
+    with opened(written(tmp_path / "a.parquet", pa.table({"x": [["abc"] * 1_000] * 3}))) as file:
+        assert file.row_sizes.longest(0, None, enough=1 << 20) == 3_000
+
+
+def test_small_pages_are_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = written(tmp_path / "a.parquet", image_table(50), row_group_size=20)
+    columns = READER.settle(shard, ColumnSelection())
+    monkeypatch.delattr(RowSizes, "_longest")
+    assert [len(part) for part in batches(shard, columns, 16)] == [16, 16, 16, 2]
