@@ -155,6 +155,8 @@ class LocalSink(Sink):
         return (self._temporary or self._final).open("rb")
 
     def prove(self) -> None:
+        if not self._durable:
+            return  # a file that may be lost, or have other bytes, after it was published is checked by who reads it
         try:
             super().prove()
         except FileNotFoundError:

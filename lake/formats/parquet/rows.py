@@ -125,7 +125,7 @@ def _keys(batch: pa.RecordBatch, columns: RecordSchema, at: int) -> pa.Array:
 
 
 def _numbered(at: int, count: int) -> pa.Array:
-    return pa.array(np.arange(at, at + count)).cast(pa.string())
+    return pa.array([*map(str, range(at, at + count))], pa.string())
 
 
 def _carried(values: pa.Array, field: pa.Field, bad: dict[int, Fault]) -> pa.Array:
@@ -181,7 +181,8 @@ def _bytes(batch: pa.RecordBatch) -> Array:
     payload, others = batch.column(0), sum(column.nbytes for column in batch.columns[1:])
     if pa.types.is_fixed_size_list(payload.type):
         return np.full(batch.num_rows, (payload.nbytes + others) // max(batch.num_rows, 1))
-    files: Array = pc.fill_null(pc.binary_length(payload), 0).to_numpy().astype(np.int64)
+    lengths = pc.binary_length(payload)
+    files: Array = (pc.fill_null(lengths, 0) if lengths.null_count else lengths).to_numpy().astype(np.int64)
     files += others // max(batch.num_rows, 1)
     return files
 

@@ -227,6 +227,15 @@ def test_what_was_written_is_there_when_it_is_read_back(tmp_path: Path) -> None:
     assert (tmp_path / "x").read_bytes() == b"data and more"
 
 
+def test_what_may_be_lost_is_not_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(local.LocalSink, "written")
+    put(str(tmp_path / "x"), b"data", durable=False)
+    assert (tmp_path / "x").read_bytes() == b"data"
+    with pytest.raises(NotImplementedError):
+        put(str(tmp_path / "y"), b"data")
+    assert names(tmp_path) == ["x"]
+
+
 def test_publishing_twice_or_after_an_end_does_nothing(tmp_path: Path) -> None:
     store = store_for(str(tmp_path))
     sink = store.create(str(tmp_path / "x"))

@@ -2,7 +2,10 @@
 
 import errno
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import get_ident
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from lake.core.errors import BundleError, HeldError, RejectsError, ShardError
 from lake.core.printable import printable
 from lake.core.records import Fault, Reason, Reject, Stage
+from lake.inputs.units import OWN_BYTES
 from pipeline.output.verify import verify
 from pipeline.worker import run_unit as module
 from pipeline.worker import unit_outputs
@@ -19,7 +23,7 @@ from pipeline.worker.unit_outputs import UnitOutputs
 from pipeline.worker.verbs.verb import BatchResult
 from tests.conftest import Model
 from tests.pipeline.conftest import run_job
-from tests.pipeline.values import guard_for, make_config, make_unit
+from tests.pipeline.values import guard_for, make_config, make_shard, make_unit
 
 
 @pytest.fixture
@@ -84,6 +88,18 @@ def test_a_shard_that_breaks_its_reader_does_not_stop_the_others(
     summary = run_job("encode", shards, model.bundle, tmp_path / "out")
     assert summary["failed"] == [{"unit": "a/train-1", "error": "a/train-1: ZeroDivisionError: by zero"}]
     assert verify(str(tmp_path / "out")).results == 1797 - 300
+
+
+@pytest.mark.parametrize(("size", "here"), [(0, 0), (1, 1), (OWN_BYTES - 1, 1), (OWN_BYTES, 0)])
+def test_the_first_batch_of_a_small_unit_is_computed_where_it_is_read(size: int, here: int) -> None:
+    """Where a unit has no input, it is sampled, and may be of any size."""
+    unit = make_unit("x", shards=(make_shard("x", size=size),))
+    with ThreadPoolExecutor(2) as pool:
+        worker: Any = SimpleNamespace(pool=pool, ahead=2)
+        found: Any = module._computed(unit, worker, lambda batch: (batch, get_ident()), iter("abc"))  # type: ignore
+        batches, threads = zip(*found, strict=True)
+    assert batches == ("a", "b", "c")
+    assert [thread == get_ident() for thread in threads] == [True] * here + [False] * (3 - here)
 
 
 def test_a_unit_may_have_so_many_rejects_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
