@@ -45,10 +45,9 @@ def send(event: Mapping[str, Any]) -> None:
             _append(Path(_file()), json.dumps(event))
     except HTTPError as error:
         _warn(f"the server answered {error.code}")
-    except URLError as error:
-        _warn(clean(str(error.reason)))
     except OSError as error:
-        _warn(error.strerror or type(error).__name__)
+        reason = error.reason if isinstance(error, URLError) else error
+        _warn(clean(str(getattr(reason, "strerror", None) or reason)))
     except Exception as error:
         # Not its text: that of a bad header quotes the header, which has the key.
         _warn(type(error).__name__)

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tests.examples.pages import ROOT, run_page
 
@@ -30,3 +34,31 @@ def test_my_own_format(tmp_path: Path) -> None:
     _, job, beam = run_page(HOWTO / "my_own_format.md", tmp_path)
     assert "500 results, 0 rejects" in job
     assert beam.strip() == "(128, 500)"
+
+
+def test_read_an_output(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    for day in (1, 2):
+        folder = tmp_path / f"images/dt=2026-11-{27 + day}"
+        folder.mkdir(parents=True)
+        for number in range(20):
+            Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(folder / f"day{day}-{number:02d}.png")
+    (tmp_path / "images/dt=2026-11-29/again.png").write_bytes(
+        (tmp_path / "images/dt=2026-11-28/day1-00.png").read_bytes()
+    )
+    _, days, nearest, worst, sums, copies = run_page(HOWTO / "read_an_output.md", tmp_path)
+    table = pa.concat_tables(
+        [pq.read_table(path, partitioning=None) for path in (tmp_path / "latents/latents").rglob("*.parquet")]
+    )
+    keys, psnr = np.array(table["key"].to_pylist()), table["psnr"].to_numpy()
+    latents = np.array(table["latent"].to_pylist(), np.float32)
+    first = np.array(["dt=2026-11-28" in shard for shard in table["shard"].to_pylist()])
+    assert days.splitlines() == [
+        f"2026-11-28 20 {psnr[first].mean():.1f} dB",
+        f"2026-11-29 21 {psnr[~first].mean():.1f} dB",
+    ]
+    distance = np.linalg.norm(latents - latents[keys == "day2-03.png"], axis=1)
+    assert eval(nearest) == keys[np.lexsort((keys, distance))][:5].tolist()
+    assert worst.strip() == f"{keys[np.lexsort((keys, psnr))][:3].tolist()} (3, 128)"
+    np.testing.assert_allclose(eval(sums), latents[first].sum(axis=0, dtype=np.float64)[:4], atol=6e-4)
+    assert copies.split() == ["41", "1"]

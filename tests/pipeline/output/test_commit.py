@@ -22,6 +22,7 @@ from pipeline.config import Gate, JobConfig, RejectRetry
 from pipeline.output import commit as module
 from pipeline.output import lease, lease_record
 from pipeline.output.commit import Run, check_complete, commit
+from pipeline.output.describe.description import Description
 from pipeline.output.heartbeat import guard_of
 from pipeline.output.layout import Layout
 from pipeline.output.lease import acquire
@@ -81,6 +82,23 @@ def output(tmp_path: Path) -> Output:
 
 def failed(unit: str, **changes: Any) -> Receipt:
     return Receipt(unit=unit, fingerprint=f"print of {unit}", error=f"{unit} is damaged", **changes)
+
+
+def test_a_card_comes_before_success_and_again_the_same(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    description = Description(source=("in",), sources=1, due=True)
+
+    def killed(*_: object) -> None:
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
+        patch.setattr(module, "_publish", killed)
+        output.commit([make_receipt("a")], description=description)
+    card = output.path / "README.md"
+    before = card.read_bytes()
+    assert output.success is None
+    output.commit([make_receipt("a")], description=description)
+    assert card.read_bytes() == before
+    assert output.success is not None
 
 
 def test_the_summary_says_what_the_output_holds(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
