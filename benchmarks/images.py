@@ -90,7 +90,7 @@ def encoding(plan: Plan) -> dict[str, Any]:
 
 
 def large(plan: Plan) -> dict[str, Any]:
-    """Peak memory while one image of 100 megapixels is denoised, above that with an image of 64x64."""
+    """Peak memory and time of denoising one image of 100 megapixels, above those of an image of 64x64."""
     sides: dict[str, Side] = {
         str(side): partial(_denoise, plan.place, data.mosaic(plan.place.data, plan.place.work, side))
         for side in (64, plan.side)

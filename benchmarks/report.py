@@ -185,8 +185,11 @@ def _encoding(result: Result) -> list[list[str]]:
 def _large(result: Result) -> list[list[str]]:
     pixels, above = result["side"] ** 2, result["peak_mib_above"]
     peaks = ", ".join(f"{side}x{side}: {runs[0]['peak_mib']:,.0f} MiB" for side, runs in result["runs"].items())
-    what = f"peak memory, denoise one image of {pixels / 1e6:,.0f} megapixels, above one of 64x64"
-    return [[what, f"{above:,.0f} MiB", "<= 2,048 MiB", f"{peaks}; {result['seconds']:,.0f} s"]]
+    what = f"denoise one image of {pixels / 1e6:,.0f} megapixels, above one of 64x64"
+    return [
+        [f"peak memory, {what}", f"{above:,.0f} MiB", "<= 2,048 MiB", peaks],
+        [f"time, {what}", f"{result['seconds']:,.0f} s", "<= 150 s", ""],
+    ]
 
 
 _ROWS: dict[str, Callable[[Result], list[list[str]]]] = {
