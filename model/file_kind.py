@@ -70,6 +70,7 @@ FILE_KINDS = _kinds(
     ("torch-script", "a TorchScript file, which is a program", _TORCH),
     ("safetensors", "a safetensors file, which holds weights alone", _TORCH),
     ("pickle", "a pickle (also of joblib), which is read by running code", _SAVE),
+    ("matlab", "a MAT-file of MATLAB", "write the network whose weights it has as an ONNX file, and export that"),
     ("numpy", "an archive of NumPy arrays (.npz)", _ARCHITECTURE),
     ("json", "a JSON text, perhaps of model.to_json()", f"it has no weights: {_SAVE}"),
     ("html", "an HTML page", "download the file itself, not the page that shows it (on GitHub: 'Download raw file')"),
@@ -189,6 +190,7 @@ def _is_json(head: bytes) -> bool:
 # Whoever knows a file by its first bytes; the first that fits is believed.
 _SIGNATURES: Sequence[tuple[str, Callable[[bytes], bool]]] = (
     ("hdf5", _starts(b"\x89HDF\r\n\x1a\n")),
+    ("matlab", _starts(b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file")),  # the latter is HDF5 from byte 512 on
     ("tflite", lambda head: head[4:8] == b"TFL3"),
     ("lfs-pointer", _starts(b"version https://git-lfs", b"version https://hawser")),
     ("safetensors", _is_safetensors),

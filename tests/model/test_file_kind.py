@@ -75,6 +75,8 @@ FILES = [
     ("pickle", "a.h5", pickle.dumps({"w": [1]})),
     ("pickle", "a.joblib", zlib.compress(pickle.dumps({"w": [1]}))),
     ("numpy", "a.keras", _npz()),
+    ("matlab", "a.mat", b"MATLAB 7.3 MAT-file, Platform: PCWIN64".ljust(512) + _hdf5()),
+    ("matlab", "a.h5", b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\1IM"),
     ("json", "a.h5", b'{"class_name": "Functional"}'),
     ("gzip", "a.h5", gzip.compress(b"x")),
     ("tar", "a.keras", _tar()),
