@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from benchmarks.quality.networks import COLOR, GRAY
 from benchmarks.quality.peers import LEVEL
 from benchmarks.quality.place import RESULTS
 from benchmarks.quality.protocol import LEVELS
@@ -45,7 +46,7 @@ from.
 
 
 def _summary(name: str) -> str:
-    return " ".join((SECTIONS[name].__doc__ or "").split())
+    return " ".join((SECTIONS[name].__doc__ or "").replace("``", "`").split())
 
 
 def _table(head: list[str], rows: Iterator[list[str]]) -> _Lines:
@@ -58,7 +59,7 @@ def _of_set(name: str, found: Mapping[str, Any]) -> _Lines:
     if why := found.get("absent"):
         yield f"Not measured: {why}."
         return
-    methods = {key: one for key, one in found.items() if key != "images"}
+    methods = {name: found[name] for name in dict.fromkeys((*COLOR, *GRAY)) if name in found}
     noisy = next(
         ({level: one[level]["noisy"] for level in map(str, LEVELS)} for one in methods.values() if "15" in one), {}
     )
@@ -80,7 +81,7 @@ def _method(name: str, method: str, one: Mapping[str, Any]) -> list[str]:
         return [method, why, "", "", "", ""]
     paper = PUBLISHED[name].get(method, {})
     cells = [_beside(one.get(str(level), {}).get("psnr"), paper.get(level)) for level in LEVELS]
-    eight = ", ".join(f"{one[str(level)]['rounded']:.2f}" for level in LEVELS if str(level) in one)
+    eight = ", ".join(f"{one[str(level)]['rounded']:.2f}" for level in LEVELS if "rounded" in one.get(str(level), {}))
     cost = f"{one['mflop_per_pixel']:.2f}" if "mflop_per_pixel" in one else ""
     return [method, cost, *cells, eight]
 
