@@ -11,7 +11,7 @@ from lake.core.errors import OutputError
 from pipeline.beam.launch import launch
 from pipeline.job.repair import retry_options
 from pipeline.options.job_options import JobOptions
-from tests.conftest import Model, write_parquet
+from tests.conftest import Model, long_forms, write_parquet
 from tests.pipeline.conftest import run_job
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of datasets, while it is imported
@@ -53,7 +53,7 @@ def test_without_a_card_datasets_takes_rejects_for_latents(source: Path, model: 
         load(tmp_path / "out")
 
 
-@pytest.mark.parametrize("format", ["webdataset", "folder", "parquet"])
+@pytest.mark.parametrize("format", ["webdataset", "folder", *long_forms("parquet")])
 def test_datasets_reads_images(source: Path, model: Model, tmp_path: Path, format: str) -> None:
     settings: dict[str, Any] = {"output_format": format, "gate": {"max_reject_fraction": 1.0}, "card": True}
     run_job("reconstruct", source, model.bundle, tmp_path / "made", **settings)
