@@ -8,9 +8,11 @@ no worse than no change as long as it finds half of the noise. It needs nothing 
 that of the whole image. Of an estimated level ``DOUBT^2`` may be texture, and is left out of ``s^2``.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 
-from model.input_spec import NOISE_WHITE
+from model.input_spec import NOISE_WHITE, NoiseRange
 from model.pixels import Floats
 from model.spec import Spec
 
@@ -49,3 +51,16 @@ def kept_shares(levels: Floats, low: np.float32, *, estimated: bool = False) -> 
     told = np.square(np.maximum(levels, low))
     shares: Floats = np.divide(certain, told, out=np.zeros_like(certain), where=told > 0)
     return shares
+
+
+def count_outside(levels: Collection[float], learned: NoiseRange) -> tuple[int, int]:
+    """How many noise levels are below and how many above what a model learned.
+
+    Args:
+      levels: where white is 255.
+      learned: the least and the greatest, likewise.
+
+    >>> count_outside([0, 5, 55, 56, 70], (5.0, 55.0))
+    (1, 2)
+    """
+    return sum(level < learned[0] for level in levels), sum(level > learned[1] for level in levels)

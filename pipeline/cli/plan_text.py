@@ -39,11 +39,13 @@ def plan_value(options: "JobOptions") -> dict[str, Any]:
       LatentlakeError: as of ``pipeline.job.prepare.prepare``.
     """
     from pipeline.job.forecast import forecast
+    from pipeline.job.noise_sample import sample_noise
     from pipeline.job.prepare import prepare_knowing
     from pipeline.job.trial import try_records
 
     job, receipts = prepare_knowing(options)
     found = forecast(job, receipts)
+    noise = sample_noise(job.plan.units, job.config, job.bundle.spec.noise_range)
     return {
         "root": job.found.root,
         "format": job.found.format,
@@ -57,6 +59,7 @@ def plan_value(options: "JobOptions") -> dict[str, Any]:
         "first": [unit.id for unit in job.plan.todo[:_FIRST]],
         **found.to_value(),
         "probe": asdict(try_records(job.plan.units, job.config)),
+        **({} if noise is None else {"noise": noise.to_value()}),
         "options": job.config.options(),
     }
 
@@ -75,6 +78,7 @@ def describe_plan(value: Mapping[str, Any]) -> str:
         *_first(value),
         *_estimate(value),
         *_probe(value["probe"]),
+        *_noise(value.get("noise")),
         *describe_passed_over(value["passed_over"]),
     ]
     return "\n".join(map(line_of, lines))
@@ -137,3 +141,20 @@ def _probe(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"tried: {counted(found['records'], 'record')} of {counted(found['units'], 'unit')}, {what}"
     for reason, count in found["rejects"].items():
         yield f"  {count:,} {reason}, such as {found['examples'][reason]}"
+
+
+def _noise(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """The noise levels of a few images, and how many are outside of what the model learned."""
+    if found is None or not found["quartiles"]:
+        return
+    least, low, median, high, most = (f"{level:.3g}" for level in found["quartiles"])
+    given = found["how"] == "given"
+    of = f"noise of {counted(found['images'], 'image')}, {found['how']}, where white is 255"
+    yield f"noise: {median}" if given else f"{of}: {least} to {most}, half of them from {low} to {high}"
+    if found["learned"] is None or not (found["below"] or found["above"]):
+        return
+    learned = "{:g} to {:g}".format(*found["learned"])
+    if given:
+        yield f"  warning: {'less' if found['below'] else 'more'} than the model learned, {learned}"
+        return
+    yield f"  warning: the model learned {learned}; {found['below']:,} of them are below, {found['above']:,} above"

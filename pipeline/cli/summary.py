@@ -32,6 +32,10 @@ def describe(summary: Mapping[str, Any]) -> str:
         lines.append(f"  the first page of {what} with several (--pages): {counted(several, 'result')}")
     if clipped := run.get("clipped"):
         lines.append(f"  clipped to the range of their type (--latent-type): {counted(clipped, 'number')} of latents")
+    if below := run.get("noise_below"):
+        lines.append(f"  less noise than the model learned: {counted(below, 'image')}, changed the less for it")
+    if above := run.get("noise_above"):
+        lines.append(f"  more noise than the model learned: {counted(above, 'image')}; compare some by eye")
     if run["store_retries"]:
         lines.append(f"  made again, since they failed: {counted(run['store_retries'], 'request')} to the stores")
     return "\n".join(map(line_of, lines + _open(summary)))

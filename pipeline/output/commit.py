@@ -261,8 +261,9 @@ def _summary(
 
 
 def _counted(receipts: Collection[Receipt]) -> dict[str, int]:
-    """How many results are of files with several images, and how many numbers were clipped; without counts of none."""
-    counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in ("several_pages", "clipped")}
+    """Results of files with several images and of noise that was not learned, and clipped numbers; without zeros."""
+    names = ("several_pages", "clipped", "noise_below", "noise_above")
+    counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in names}
     return {name: count for name, count in counts.items() if count}
 
 

@@ -142,9 +142,10 @@ def check_job_file(job_file: JobFile | None, config: JobConfig, overwrite: bool)
     before, now = _flat(job_file["options"]), _flat(json.loads(json.dumps(config.options())))
     names = [name for name in {**now, **before} if before.get(name) != now.get(name)]
     differing = [f"{name} {_brief(before.get(name))} -> {_brief(now.get(name))}" for name in names]
+    by = "by another version of latentlake, and " if "output_version" in names else ""
     raise OutputError(
-        f"{config.output} was made with other options ({', '.join(differing)}); name another --output, or replace what "
-        "it holds with --overwrite"
+        f"{config.output} was made {by}with other options ({', '.join(differing)}); name another --output, or replace "
+        "what it holds with --overwrite"
     )
 
 

@@ -119,8 +119,6 @@ def _row(receipt: Receipt) -> dict[str, Any]:
 def _check(receipt: dict[str, Any]) -> str:
     # What is only said of the run is not in the manifest, so it cannot be part of the checksum.
     untimed = {**receipt, "seconds": 0.0, "first": None, "store_retries": 0}
-    untimed.pop("several_pages", None)
-    untimed.pop("clipped", None)
-    untimed.pop("spent", None)
-    untimed.pop("run", None)
+    for name in ("several_pages", "clipped", "noise_below", "noise_above", "spent", "run"):
+        untimed.pop(name, None)
     return f"{google_crc32c.value(json.dumps(untimed, sort_keys=True).encode()):08x}"

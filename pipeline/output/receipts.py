@@ -45,6 +45,8 @@ class Receipt:
       store_retries: requests to stores that the process repeated since its last receipt.
       several_pages: results of files with several images, of which the first was taken.
       clipped: numbers of latents that were clipped to the range of their type.
+      noise_below: results of images with less noise than the model learned.
+      noise_above: results of images with more noise than it learned.
       run: id of the run that wrote it; "" if it is not known.
       error: why the unit failed; None for a finished one.
       spent: seconds of threads by what they did: read, decode, model, write, publish.
@@ -69,6 +71,8 @@ class Receipt:
     store_retries: int = 0
     several_pages: int = 0
     clipped: int = 0
+    noise_below: int = 0
+    noise_above: int = 0
     run: str = ""
     error: str | None = None
     spent: Mapping[str, float] = field(default_factory=dict)
@@ -115,11 +119,13 @@ _RULES: dict[str, Rule] = {
     "store_retries": natural,
     "several_pages": natural,
     "clipped": natural,
+    "noise_below": natural,
+    "noise_above": natural,
     "run": utf8,
     "error": optional(utf8),
     "spent": mapping_of(number),
 }
-_RARE = ("clipped", "spent")  # fields that are left out where they say nothing
+_RARE = ("clipped", "noise_below", "noise_above", "spent")  # fields that are left out where they say nothing
 _FIELDS, _FILE_FIELDS = (tuple(field.name for field in fields(kind)) for kind in (Receipt, OutputFile))
 
 

@@ -35,12 +35,16 @@ class NoiseFacts:
       histogram: of them.
       trained: the lowest and the highest level that the model was trained with; None where its card does not say.
       outside: share of the records outside of that range.
+      below: how many are below it.
+      above: how many are above it.
       how: "estimated" for each image, "given" for all, or the column that they were read from.
     """
 
     histogram: Histogram
     trained: tuple[float, float] | None
     outside: float
+    below: int
+    above: int
     how: str
 
 

@@ -215,5 +215,8 @@ def _of_latents(latents: LatentFacts | None) -> Iterator[Finding]:
 def _of_noise(noise: NoiseFacts | None) -> Iterator[Finding]:
     if noise is not None and noise.trained is not None and noise.outside > _OUTSIDE:
         low, high = noise.trained
-        text = f"{noise.outside:.1%} of the noise levels are outside of {low:g} to {high:g}, which the model was "
-        yield Finding(severity=Severity.LOOK, text=f"{text}trained for.", section=Section.NOISE)
+        text = (
+            f"{noise.outside:.1%} of the noise levels are outside of {low:g} to {high:g}, which the model was trained "
+            f"for: {counted(noise.below, 'image')} below, {noise.above:,} above."
+        )
+        yield Finding(severity=Severity.LOOK, text=text, section=Section.NOISE)

@@ -26,11 +26,12 @@ def noise_facts(committed: Committed, found: Survey) -> NoiseFacts | None:
     trained = _trained(committed)
     low, high = min(levels.min(), *(trained or (levels.min(),))), max(levels.max(), *(trained or (levels.max(),)))
     counts, edges = np.histogram(levels, np.linspace(float(low), max(float(high), float(low) + 1), _BINS + 1))
-    outside = 0.0 if trained is None else float(((levels < trained[0]) | (levels > trained[1])).mean())
+    below, above = (0, 0) if trained is None else (int((levels < trained[0]).sum()), int((levels > trained[1]).sum()))
     given = str(committed.job["settings"].get("noise_level"))
     how = "estimated" if given == "estimate" else "given" if _is_number(given) else f"column {printable(given, _TEXT)}"
     histogram = Histogram(name="noise level (white is 255)", edges=edges, counts=counts)
-    return NoiseFacts(histogram=histogram, trained=trained, outside=outside, how=how)
+    outside = (below + above) / len(levels)
+    return NoiseFacts(histogram=histogram, trained=trained, outside=outside, below=below, above=above, how=how)
 
 
 def _is_number(text: str) -> bool:

@@ -61,7 +61,7 @@ class UnitOutputs:
         self._before = 0  # rows that the table had before a retry of its rejects
         self._first: float | None = None  # when the first batch came out, in seconds since the epoch
         self._rejects: Counter[str] = Counter()
-        self._several = self._clipped = 0
+        self._several = self._clipped = self._noise_below = self._noise_above = 0
         # Bytes of rejected records that may still be kept.
         self._reject_room = max(config.reject_budget, config.reject_bytes)
         self._table: TableWriter | None = None
@@ -109,6 +109,8 @@ class UnitOutputs:
         self._results += result.results
         self._several += result.several
         self._clipped += result.clipped
+        self._noise_below += result.noise_below
+        self._noise_above += result.noise_above
         TALLY.add(read=result.read, rejected=len(result.rejects))
 
     def publish(self, started: float, watch: Stopwatch) -> Receipt:
@@ -130,6 +132,8 @@ class UnitOutputs:
             store_retries=RETRIES.take(),
             several_pages=self._several,
             clipped=self._clipped,
+            noise_below=self._noise_below,
+            noise_above=self._noise_above,
             spent={part: round(seconds, 3) for part, seconds in sorted(watch.seconds.items())},
         )
 

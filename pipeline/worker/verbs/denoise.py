@@ -1,7 +1,7 @@
 """The verb ``denoise``: every image without its noise, at its own size, channels, depth and alpha."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from lake.images.quality import compare, psnr
 from lake.images.types import Group, Pages
 from lake.inputs.reference import Paired
 from model.denoiser import Denoiser
+from model.noise_range import count_outside
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
 from pipeline.options.flags import DENOISE, ERROR_MAP, HASH, IMAGES, MODEL, RUN
@@ -95,6 +96,7 @@ class Denoise(Verb):
         self._decoder = group_decoder(NativeDecoder, worker.target, worker.retry.target if worker.retry else None)
         self._image_outputs = image_outputs_for(config)
         self._stacks = worker.target.pages == Pages.ALL or (worker.retry and worker.retry.target.pages == Pages.ALL)
+        self._learned = worker.runtime.spec.noise_range
         self._estimates = config.noise is not None and config.noise.estimate
         any_size = worker.runtime.spec.input.any_size
         self.size = FEW if any_size else worker.runtime.batch_size
@@ -122,7 +124,15 @@ class Denoise(Verb):
         columns = self._columns([batch.measured[position] for position in positions.tolist()])
         columns += batch.hashes.arrays(positions) if batch.hashes else []
         rows = table_rows(records, positions, columns, self.schema)
-        return batch_result(records, positions, batch.faults, rows, batch.batch_images, batch.several)
+        below, above = self._outside([batch.measured[position].level for position in positions.tolist()])
+        result = batch_result(records, positions, batch.faults, rows, batch.batch_images, batch.several)
+        return replace(result, noise_below=below, noise_above=above)
+
+    def _outside(self, levels: Sequence[float | None]) -> tuple[int, int]:
+        """How many levels are below and above what the model learned."""
+        if self._learned is None:
+            return 0, 0
+        return count_outside([level for level in levels if level is not None], self._learned)
 
     def _denoise(self, group: Group, clean: Mapping[int, Array] | None, batch: "_Batch") -> None:
         levels, has_level = self._levels(batch.records, group, batch.faults)

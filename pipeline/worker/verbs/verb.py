@@ -43,6 +43,8 @@ class BatchResult:
       error_maps: the same for the error maps.
       several: results of files with several images, of which the first was taken.
       clipped: numbers of latents that were clipped to the range of their type.
+      noise_below: results of images with less noise than the model learned.
+      noise_above: results of images with more noise than it learned.
     """
 
     read: int
@@ -53,6 +55,8 @@ class BatchResult:
     error_maps: Any = None
     several: int = 0
     clipped: int = 0
+    noise_below: int = 0
+    noise_above: int = 0
 
 
 class Verb(ABC):

@@ -6,17 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tifffile
 import webdataset
 from PIL import Image
 
-from lake.core.errors import UsageError
+from lake.core.errors import OutputError, UsageError
+from pipeline import config
+from pipeline.cli.summary import describe
 from pipeline.config import Gate
+from pipeline.explore.committed import Committed
 from pipeline.job.prepare import prepare
 from pipeline.options.job_options import JobOptions
 from pipeline.output.verify import verify
+from pipeline.report.noise_facts import noise_facts
+from pipeline.report.survey import survey
+from pipeline.worker.verbs import denoise
 from tests.conftest import Model, Pixels, png
 from tests.pipeline.conftest import run_job
 
@@ -37,17 +44,22 @@ def blur(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return told_bundle(tmp_path_factory.mktemp("told"))
+
+
+def told_bundle(path: Path, noise_range: tuple[float, float] | None = None) -> str:
     """A grey model of any size that takes a noise level: half the level is added to every pixel."""
     from lake.core.tensorflow import keras
     from model.export import export
     from model.preprocessing import Preprocessing
 
-    layers, path = keras().layers, tmp_path_factory.mktemp("told")
+    layers = keras().layers
     image = layers.Input((None, None, 1), name="image")
     level = layers.Input((None, None, 1), name="noise_level")
     output = layers.Add()([image, layers.Rescaling(0.5)(level)])
     keras().Model([image, level], output).save(path / "told.keras")
-    export(path / "told.keras", None, str(path / "bundle"), Preprocessing(noise_input="noise_level"))
+    given = Preprocessing(noise_input="noise_level", noise_range=noise_range)
+    export(path / "told.keras", None, str(path / "bundle"), given)
     return str(path / "bundle")
 
 
@@ -182,6 +194,49 @@ def test_the_model_is_told_of_the_noise(given: str, told: str, tmp_path: Path) -
     np.testing.assert_allclose(stated, wanted, rtol=0.1 if given == "estimate" else 1e-6)
     added = np.load(tmp_path / "out/images/x.npz")["x"] - noisy
     np.testing.assert_allclose(added, np.broadcast_to(stated[:, None, None] / 510, added.shape), atol=1e-6)
+
+
+def test_noise_that_the_model_did_not_learn(tmp_path: Path) -> None:
+    """Below, the model is told the least level, and of the half of it that it adds a share is kept."""
+    bundle, levels = told_bundle(tmp_path, noise_range=(16.0, 32.0)), np.array([0.0, 8, 16, 40])
+    noisy = np.random.default_rng(2).normal(0.5, 0.1, (4, 24, 24)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=noisy, sigma=levels)
+    summary = run_job("denoise", tmp_path / "x.npz", bundle, tmp_path / "out", noise_level="sigma")
+    made = np.load(tmp_path / "out/images/x.npz")["x"]
+    assert made[0].tobytes() == noisy[0].tobytes()
+    added = np.array([0, 16 / 4, 16, 40])[:, None, None] / 510
+    np.testing.assert_allclose(made - noisy, np.broadcast_to(added, made.shape), atol=1e-6)
+    assert [row["noise_level"] for row in table(tmp_path / "out")] == levels.tolist()
+    assert (summary["run"]["noise_below"], summary["run"]["noise_above"]) == (2, 1)
+    text = describe(summary).splitlines()
+    assert "  less noise than the model learned: 2 images, changed the less for it" in text
+    assert "  more noise than the model learned: 1 image; compare some by eye" in text
+    assert verify(str(tmp_path / "out"), deep=True).problems == ()
+    committed = Committed.read(str(tmp_path / "out"))
+    facts = noise_facts(committed, survey(committed))
+    assert facts is not None and (facts.trained, facts.below, facts.above) == ((16.0, 32.0), 2, 1)
+
+
+def test_an_output_of_an_earlier_version(blur: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its psnr is the psnr_input of today. It is read and verified, and no run mixes it with images of another rule."""
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        Image.fromarray(image(number, 20, 31)).save(tmp_path / f"in/{number}.png")
+    with monkeypatch.context() as earlier:
+        schema = denoise.metrics_schema(pa.schema([]), False)
+        named = [field.with_name("psnr") if field.name == "psnr_input" else field for field in schema]
+        earlier.setattr(denoise, "metrics_schema", lambda *_: pa.schema(named))
+        earlier.setattr(config, "_VERSIONS", {})
+        run_job("denoise", tmp_path / "in", blur, tmp_path / "out")
+    rows = table(tmp_path / "out")
+    assert "psnr_input" not in rows[0]
+    found = survey(Committed.read(str(tmp_path / "out"))).numbers
+    assert found["psnr_input"].tolist() == [row["psnr"] for row in rows] and "psnr" not in found
+    assert verify(str(tmp_path / "out"), deep=True).problems == ()
+    with pytest.raises(OutputError, match=r"by another version of latentlake, .*output_version 1 -> 2.*--overwrite"):
+        run_job("denoise", tmp_path / "in", blur, tmp_path / "out")
+    run_job("denoise", tmp_path / "in", blur, tmp_path / "out", overwrite=True)
+    assert [row["psnr_input"] for row in table(tmp_path / "out")] == [row["psnr"] for row in rows]
 
 
 def test_a_noise_level_is_asked_for(told: str, blur: str, tmp_path: Path) -> None:
