@@ -102,7 +102,7 @@ class EncodeAnySize(Encode):
             records=records, batch_images=BatchImages(self.image_outputs, records) if self.image_outputs else None
         )
         hashes = RecordHashes(records) if self._config.hashes else None
-        with alone_if_large(records, self._config.target.max_pixels):
+        with alone_if_large(records, self._config.target.max_pixels, self.worker.idle_threads):
             for group in self._groups.groups(records, batch.faults):
                 batch.several.update(group.positions.tolist() if group.pages > 1 else ())
                 self._add(group, batch)

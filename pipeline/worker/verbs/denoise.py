@@ -113,7 +113,7 @@ class Denoise(Verb):
             batch_images=BatchImages(self._image_outputs, records),
             hashes=RecordHashes(records) if self._config.hashes else None,
         )
-        with alone_if_large(records, self._config.target.max_pixels):
+        with alone_if_large(records, self._config.target.max_pixels, self._worker.idle_threads):
             clean = self._clean(raw)
             for group in self._decoder.groups(records, batch.faults):
                 if batch.hashes:

@@ -6,6 +6,7 @@ from threading import BoundedSemaphore
 
 import numpy as np
 
+from lake.core.idle_threads import IdleThreads
 from lake.core.records import Fault, Reason, Records, Stage
 from lake.images.header import read_header
 from lake.images.types import ImageError
@@ -21,18 +22,22 @@ _one_large = BoundedSemaphore(1)
 
 
 @contextmanager
-def alone_if_large(records: Records, max_pixels: int) -> Iterator[None]:
+def alone_if_large(records: Records, max_pixels: int, threads: IdleThreads) -> Iterator[None]:
     """Wait for the process's one slot for large images if the batch has one, and hold it during the block.
 
     Args:
       records: the batch.
       max_pixels: an image of more, by its header, is a reject.
+      threads: of the pool that runs the batch, which helps who has the slot while it waits.
     """
     if not _has_large(records, max_pixels):
         yield
         return
-    with _one_large:
+    threads.acquire(_one_large)
+    try:
         yield
+    finally:
+        _one_large.release()
 
 
 def _has_large(records: Records, max_pixels: int) -> bool:

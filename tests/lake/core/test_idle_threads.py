@@ -71,6 +71,29 @@ def test_tasks_of_a_full_pool_do_their_parts_themselves() -> None:
     assert [[value for value, _ in one] for one in found] == [[0, 1, 2, 3, 4], [0, 2, 4, 6, 8]]
 
 
+@pytest.mark.timeout(20)
+def test_who_waits_for_a_slot_helps_who_has_it() -> None:
+    """All threads of the pool have tasks that wait for one slot, as batches of large images do."""
+    slot, names = threading.BoundedSemaphore(1), list[set[str]]()
+
+    def part(_: int) -> str:
+        time.sleep(0.05)
+        return threading.current_thread().name
+
+    with ThreadPoolExecutor(3) as pool:
+        idle = IdleThreads(pool, 2)
+
+        def task(_: int) -> None:
+            idle.acquire(slot)
+            try:
+                names.append(set(idle.map(part, range(8))))
+            finally:
+                slot.release()
+
+        list(pool.map(task, range(3)))
+    assert all(len(one) > 1 for one in names[:2]), "of the last task nobody waits"
+
+
 def test_the_first_error_in_order_is_raised_and_nothing_goes_on(pool: ThreadPoolExecutor) -> None:
     begun, ended = [], []
 
