@@ -202,7 +202,8 @@ def _describe_latent(spec: Spec, latent: Latent, source: str) -> str:
     numbers = f"{latent.dimension} numbers{shape}"
     if spec.input.any_size:
         numbers = f"{latent.shape[2]} numbers for each {spec.stride} x {spec.stride} pixels"
-    return f"{numbers} {source} {latent.layer!r}{logarithm}"
+    also = "".join(f"; {one.name}: {one.dimension} from {one.layer!r}" for one in spec.further)
+    return f"{numbers} {source} {latent.layer!r}{logarithm}{also}"
 
 
 def check_bundle(uri: str, *, allow_code: bool = False) -> BundleReport:

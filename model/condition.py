@@ -8,6 +8,7 @@ import numpy as np
 
 from lake.core.choices import quoted
 from lake.core.errors import UsageError
+from model.names import MAX_NAME, is_name
 from model.pixels import Floats, Pixels
 
 MAX_CLASSES = 1 << 20
@@ -119,6 +120,14 @@ class ConditionRequest:
         if not name or (equals and not column):
             raise UsageError(f"--condition {quoted(condition)}: give the name of the input, or INPUT=COLUMN")
         request = cls(input=name, column=column or name)
+        # The bundle is read back once it is written, and that would be late.
+        if wrong := next((text for text in (name, column or name) if not is_name(text)), None):
+            raise UsageError(
+                f"--condition: {quoted(wrong)} is no name that a bundle can have; give one of at most {MAX_NAME} "
+                "characters that can be printed"
+            )
+        if wrong := next((text for text in classes or () if len(text) > MAX_NAME), None):
+            raise UsageError(f"--condition-classes {quoted(wrong)}: at most {MAX_NAME} characters for a class")
         if classes is None:
             return request
         if len(classes) == 1 and classes[0].isdecimal():

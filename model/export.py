@@ -1,6 +1,6 @@
 """Export a trained Keras model to a bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from model.export_parts import (
     input_of,
     other_output_range,
     record_golden,
+    refuse_any_size,
     stated_ranges,
 )
 from model.golden import COUNT, golden_inputs, pack
@@ -37,6 +38,7 @@ from model.keras.signature import format_shape, read_signature
 from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
 from model.load_parts import code_needed, load_again, load_parts
+from model.names import LatentRequest, read_requests
 from model.onnx_import.export import export_onnx
 from model.onnx_import.source import check_options_of_graph, read_graphs
 from model.parts import Parts
@@ -51,7 +53,7 @@ from model.spec import FUNCTIONS, Golden, Json, Latent, Spec, default_functions
 
 def export(
     path: Path | Parts,
-    latent: str | None,
+    latent: str | Sequence[str] | None,
     output: str,
     preprocessing: Preprocessing | None = None,
     *,
@@ -82,7 +84,8 @@ def export(
         that has the shape of the input is kept, or else the latent. Or the files of an encoder and a decoder.
       latent: name or path (``encoder/bottleneck``) of the layer whose output is the latent. The name of a nested model
         stands for its output. Outputs with several dimensions are flattened. None for a model that only denoises. Of an
-        encoder in a file of its own, the name or position of an output; None for its only one.
+        encoder in a file of its own, the name or position of an output; None for its only one. Several for a bundle
+        that gives several in one pass: the first is the model's own, that it decodes; each may be ``NAME=LAYER``.
       output: URI of the bundle's directory.
       preprocessing: how the training data was preprocessed; None for the defaults.
       variance: likewise, what gives the logarithm of each latent's variance. It makes the model a
@@ -114,6 +117,7 @@ def export(
     refuse_existing(output)
     given = preprocessing or Preprocessing()
     where, own = str(path), None if code is None else read_code(code)
+    latent, requests, first_name = read_requests(latent)
     graphs = read_graphs(path, allow_graph=allow_graph, signature=serving_signature)
     if graphs is not None:
         check_options_of_graph(precision, kind=kind, code=code)
@@ -128,19 +132,22 @@ def export(
             judge=judge,
             normal_prior=isinstance(path, Parts) and path.normal_prior,
             calibrate=calibrate,
+            further=requests,
+            first_name=first_name,
         )
     require_tensorflow("export")
     loaded = load_parts(path, own, given.input_shape)
     try:
         request = given.condition_request
-        found = assemble(loaded.models, latent, variance, None if request is None else request.input)
+        second = None if request is None else request.input
+        found = assemble(loaded.models, latent, variance, second, [one.layer for one in requests])
         model, latent, variance, kind = found.model, found.latent, found.variance, found.kind or kind
         data = loaded.data if loaded.data and model is loaded.models.get("model") else serialize_model(model)
         if kind != "decoder" and (wrapped := wrap(model, given)) is not model:
             model = wrapped
             data = serialize_model(model)
         if precision == "bfloat16":
-            model = to_bfloat16(model, [name for name in (latent, variance) if name])
+            model = to_bfloat16(model, [name for name in (latent, variance, *found.further) if name])
             data = serialize_model(model)
         own_code, code_file = code_needed(own, data)
         if own_code:
@@ -152,7 +159,9 @@ def export(
                 generates = isinstance(path, Parts) and path.normal_prior
                 spec = describe_decoder(model, given, generates=generates, golden=golden_as, training=known)
             else:
-                spec = _describe(model, latent, given, variance, kind, known)
+                further = [replace(one, layer=layer) for one, layer in zip(requests, found.further, strict=True)]
+                spec = _describe(model, latent, given, variance, kind, known, several=bool(further))
+                spec = _with_further(model, spec, further, first_name)
             golden = record_golden(_runtime(model, spec))
             looks = likeness(spec, golden, outer_layers(model), stated_ranges(given))
         spec = replace(spec, code=own_code)
@@ -191,7 +200,14 @@ def _runtime(model: Any, spec: Spec) -> Runtime:
 
 
 def _describe(
-    model: Any, latent: str | None, given: Preprocessing, variance: str | None, kind: str | None, training: Json
+    model: Any,
+    latent: str | None,
+    given: Preprocessing,
+    variance: str | None,
+    kind: str | None,
+    training: Json,
+    *,
+    several: bool,
 ) -> Spec:
     _check_single_output(model)
     signature = read_signature(
@@ -212,6 +228,8 @@ def _describe(
         own_output_range=other_output_range(given),
         training=training,
     )
+    if several:
+        refuse_any_size(spec)  # before it is tried at many sizes
     return _probed(model, spec if latent is None else _with_latent(model, spec, latent, variance, kind))
 
 
@@ -245,6 +263,16 @@ def _with_latent(model: Any, spec: Spec, latent: str, variance: str | None, kind
         variance=_variance(shapes, variance, latent_shape) if variance else None,
     )
     return replace(spec, functions=_functions(model, spec, layer))
+
+
+def _with_further(model: Any, spec: Spec, further: Sequence[LatentRequest], first_name: str | None) -> Spec:
+    """The description with latents that the same pass gives besides."""
+    if not further or spec.latent is None:
+        return spec
+    shapes = layer_shapes(model, spec.input.shape, spec.input.condition)
+    found = [(one.name, *find_latent(shapes, one.layer)) for one in further]
+    latents = tuple(Latent(layer=layer, shape=shape, own_name=name) for name, layer, shape in found)
+    return replace(spec, latent=replace(spec.latent, own_name=first_name), further=latents)
 
 
 def _variance(shapes: Mapping[str, list[Shape | None]], name: str, latent: Shape) -> str:

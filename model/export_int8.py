@@ -8,7 +8,7 @@ import numpy as np
 from lake.core.errors import BundleError, UsageError
 from model.bundle import GOLDEN_FILE, Bundle, write_bundle
 from model.golden import pack
-from model.graphs import OUTPUTS, graph_file, graph_functions
+from model.graphs import graph_file, graph_functions, graph_outputs
 from model.int8.layers import GraphCall, layers_to_keep
 from model.int8.measure import cost
 from model.int8.quantizer import Quantizer
@@ -74,6 +74,8 @@ def export_int8(
         raise UsageError(f"{where}: --precision int8 is made of float32, and this model is in 16 bits; leave it out")
     if spec.input.any_size and spec.latent:
         raise UsageError(f"{where}: --precision int8 with --latent needs images of one size; add --input-shape H W C")
+    if spec.further:
+        raise UsageError(f"{where}: --precision int8 gives one latent; leave all but one --latent out")
     spec = _reduced(spec)
     spec, graphs = _quantized(spec, make(spec), calibrate, where)
     runtime = Runtime(OnnxExecutor(graphs.__getitem__, spec), spec)
@@ -94,7 +96,7 @@ def _quantized(spec: Spec, graphs: Mapping[str, bytes], calibrate: str, where: s
     (function,) = graph_functions(spec)
     samples = load_calibration(calibrate, spec)
     feeds = [one.feed() for one in samples.calibrating]
-    quantizer = Quantizer(graphs[graph_file(function)], OUTPUTS[function], feeds)
+    quantizer = Quantizer(graphs[graph_file(function)], graph_outputs(function, spec), feeds)
 
     def load(graph: bytes) -> GraphCall:
         return _run({graph_file(function): graph}, function, spec)

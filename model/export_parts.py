@@ -14,6 +14,7 @@ from model.pixels import Pixels
 from model.preprocessing import Preprocessing
 from model.resizing import resizing
 from model.runtime.runtime import Runtime
+from model.spec import Spec
 
 SEED = 0  # of golden inputs
 # Processors round differently: by about 1e-6 in float32, by about 1e-2 if a layer computes in half precision.
@@ -88,6 +89,18 @@ def _color(shape: Shape, given: str | None) -> str | None:
     if color is not None and (len(shape) != 3 or CHANNELS.get(color) != shape[-1]):
         raise UsageError(f"--color {color} does not fit the model's input {format_shape(shape)}")
     return color
+
+
+def refuse_any_size(spec: Spec) -> None:
+    """Refuse several latents of a model of any size.
+
+    Raises:
+      UsageError: it is one.
+    """
+    if spec.input.any_size:
+        raise UsageError(
+            "several --latent need images of one size: give --input-shape H W C, or export a bundle for each latent"
+        )
 
 
 def check_grid(name: str, latent: Shape, image: Shape) -> None:

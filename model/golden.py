@@ -92,7 +92,7 @@ def pack(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
 def unpack(data: bytes, spec: Spec, where: str) -> dict[str, npt.NDArray[np.generic]]:
     """Unpack golden outputs: ``input``, and as far as it has any ``condition``, ``latent``, ``output``, ``variance``.
 
-    The input of a decoder alone is latents.
+    Further latents are ``latent_NAME``. The input of a decoder alone is latents.
 
     Args:
       data: bytes of an ``.npz`` file that ``pack`` wrote.
@@ -123,6 +123,7 @@ def _forms(spec: Spec) -> dict[str, tuple[Shape, str]]:
         forms["output"] = ((count, *spec.input.shape), "float32")
     if spec.variance:
         forms["variance"] = (latent, "float32")
+    forms |= {f"latent_{one.name}": ((count, one.dimension), "float32") for one in spec.further}
     return forms
 
 

@@ -6,6 +6,7 @@ from model.spec import Spec
 INPUTS = {
     "encode": ("pixels",),
     "encode_variance": ("pixels",),
+    "encode_all": ("pixels",),
     "reconstruct": ("pixels",),
     "decode": ("latents",),
     "restore": ("pixels", "levels"),
@@ -13,6 +14,7 @@ INPUTS = {
 OUTPUTS = {
     "encode": ("latents",),
     "encode_variance": ("latents", "variance"),
+    "encode_all": ("latents",),  # and those of further latents
     "reconstruct": ("latents", "output", "mse"),
     "decode": ("output",),
     "restore": ("output",),
@@ -28,6 +30,17 @@ def graph_inputs(function: str, spec: Spec) -> tuple[str, ...]:
       spec: what the model's bundle says of it.
     """
     return INPUTS[function] if spec.input.condition is None else (*INPUTS[function], CONDITION)
+
+
+def graph_outputs(function: str, spec: Spec) -> tuple[str, ...]:
+    """What the graph of a function gives, by name.
+
+    Args:
+      function: a key of ``OUTPUTS``.
+      spec: what the model's bundle says of it.
+    """
+    further = range(1, 1 + len(spec.further)) if function == "encode_all" else ()
+    return (*OUTPUTS[function], *(f"latents_{number}" for number in further))
 
 
 def graph_file(function: str) -> str:
@@ -53,6 +66,7 @@ def graph_functions(spec: Spec) -> tuple[str, ...]:
     has = {
         "encode": "encode" in spec.functions,
         "encode_variance": spec.variance is not None,
+        "encode_all": bool(spec.further),
         "reconstruct": "reconstruct" in spec.functions,
         "decode": "decode" in spec.functions,
     }

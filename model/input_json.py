@@ -8,7 +8,8 @@ from lake.images.center_crop import CenterCrop, Interpolation
 from lake.images.types import Resize
 from model.condition import MAX_CLASSES, MAX_NUMBERS, Condition
 from model.input_spec import CHANNELS, LARGEST, Input, Noise, NoiseRange, Shape, is_noise_range
-from model.json_fields import MAX_NAME, MAX_SIDE, Fields
+from model.json_fields import MAX_SIDE, Fields
+from model.names import MAX_NAME
 from model.normalization import Normalization
 from model.spec import MAX_LATENT_REACH, MAX_MULTIPLE, MAX_REACH, Json, Spec
 

@@ -7,11 +7,11 @@ from typing import Any, NoReturn, TypeVar
 from lake.core.errors import BundleError
 from lake.core.printable import printable
 from model.input_spec import Shape, is_range
+from model.names import is_name
 from model.spec import Json
 
 _T = TypeVar("_T")
 # These limits bound the memory that it can ask for.
-MAX_NAME = 1000  # characters of a layer's path
 MAX_SIDE = 1 << 24
 _MAX_ELEMENTS = 1 << 28  # of one input, latent or output
 
@@ -41,9 +41,13 @@ class Fields:
         """A field that is an object itself."""
         return Fields(self.value.get(name), self.where, f"{self.path}{name}.")
 
+    def item(self, name: str, number: int) -> "Fields":
+        """An object of a field that is a list."""
+        return Fields(self.value[name][number], self.where, f"{self.path}{name}[{number}].")
+
     def name(self, name: str) -> str:
         """A field with a name that can be printed."""
-        return self.get(name, str, lambda text: 0 < len(text) <= MAX_NAME and text.isprintable())
+        return self.get(name, str, is_name)
 
     def shape(self, name: str) -> Shape:
         """A field with up to four sides."""

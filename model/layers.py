@@ -3,6 +3,6 @@
 The layers themselves are defined in ``model.keras.layers``.
 """
 
-from model.keras.layers import LegacyHardSigmoid, Sampling
+from model.keras.layers import First, LegacyHardSigmoid, Sampling
 
-__all__ = ["LegacyHardSigmoid", "Sampling"]
+__all__ = ["First", "LegacyHardSigmoid", "Sampling"]

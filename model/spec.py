@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from lake.core.errors import BundleError
 from model.input_spec import Input, NoiseRange, Shape, is_noise_range
+from model.names import latent_name
 
 Json: TypeAlias = Any
 
@@ -25,6 +26,7 @@ class Latent:
       layer: path of the layer, such as ``encoder/bottleneck``; of a decoder alone, its input.
       shape: shape of its output for one record; it is flattened to a vector. For a model of any size, (h, w, c) for an
         image of ``Input.shape``, and latents keep their shape.
+      own_name: that it was given; None where it is called after its layer.
 
     >>> Latent(layer="encoded", shape=(4, 4, 8)).dimension
     128
@@ -32,11 +34,17 @@ class Latent:
 
     layer: str
     shape: Shape
+    own_name: str | None = None
 
     @property
     def dimension(self) -> int:
         """Length D of a latent vector."""
         return prod(self.shape)
+
+    @property
+    def name(self) -> str:
+        """What it is called among several."""
+        return self.own_name or latent_name(self.layer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +121,7 @@ class Spec:
       golden: how the golden outputs were recorded.
       files: entries of ``golden.npz``, and of ``model.keras``, of the graphs of ``model.graphs``, or of both.
       variance: path of the layer that gives the logarithm of each latent's variance; None except for a VAE.
+      further: latents that the same pass gives besides; only of a model of one size.
       own_output_range: the values of black and white that the model puts out, where they are not those of the input.
       quantization: how its graphs compute in integers; None where they compute in floating point, as Keras does.
       code: the code of the model's own layers; None for Keras' layers alone.
@@ -137,6 +146,7 @@ class Spec:
     golden: Golden
     files: Mapping[str, FileEntry]
     variance: str | None = None
+    further: tuple[Latent, ...] = ()
     own_output_range: tuple[float, float] | None = None
     quantization: Quantization | None = None
     code: OwnCode | None = None
@@ -146,6 +156,11 @@ class Spec:
     def dimension(self) -> int:
         """Length D of a latent vector; 0 for a model without a latent."""
         return self.latent.dimension if self.latent else 0
+
+    @property
+    def latents(self) -> Mapping[str, Latent]:
+        """All latents by name, the model's own first."""
+        return {one.name: one for one in (self.latent, *self.further) if one is not None}
 
     @property
     def stride(self) -> int:

@@ -9,7 +9,8 @@ from model.code import CODE_FILE
 from model.graphs import GRAPH_FILES, has_graphs
 from model.input_json import input_from_json, input_to_json
 from model.input_spec import Input, Shape
-from model.json_fields import MAX_NAME, Fields
+from model.json_fields import Fields
+from model.names import MAX_LATENTS, MAX_NAME, is_latent_name
 from model.spec import (
     FUNCTIONS,
     KINDS,
@@ -35,6 +36,7 @@ def to_json(spec: Spec) -> Json:
         **({} if spec.functions == default_functions(spec.kind) else {"functions": list(spec.functions)}),
         "input": input_to_json(spec.input),
         "latent": None if spec.latent is None else _latent_json(spec.latent),
+        **({"further_latents": [_latent_json(one) for one in spec.further]} if spec.further else {}),
         **({} if spec.variance is None else {"variance": spec.variance}),
         **({} if spec.own_output_range is None else {"output_range": list(spec.own_output_range)}),
         **({} if spec.quantization is None else {"quantization": _quantization_json(spec.quantization)}),
@@ -55,7 +57,8 @@ def _quantization_json(quantization: Quantization) -> Json:
 
 
 def _latent_json(latent: Latent) -> Json:
-    return {"layer": latent.layer, "shape": list(latent.shape), "dimension": latent.dimension}
+    name = {} if latent.own_name is None else {"name": latent.own_name}
+    return {**name, "layer": latent.layer, "shape": list(latent.shape), "dimension": latent.dimension}
 
 
 def digest(document: Json) -> str:
@@ -97,6 +100,7 @@ def from_json(document: Json, where: str) -> Spec:
         golden=_golden(top.fields("golden")),
         files=_files(top.fields("files")),
         variance=_variance(top, kind),
+        further=_further(top, latent, takes),
         own_output_range=top.limits("output_range") if top.has("output_range") else None,
         quantization=_quantization(top.fields("quantization")) if top.has("quantization") else None,
         code=_code(top) if top.has("code") else None,
@@ -131,11 +135,30 @@ def _latent(top: Fields, kind: str, takes: Input) -> Latent | None:
     if kind == "denoiser":
         return top.refuse("latent") if top.has("latent") else None
     fields = top.fields("latent")
-    latent = Latent(layer=fields.name("layer"), shape=fields.shape("shape"))
-    fields.get("dimension", int, lambda value: value == latent.dimension)
+    latent = _one_latent(fields)
     if takes.any_size and not _is_grid(latent.shape, takes):
         raise fields.wrong("shape", list(latent.shape))
     return latent
+
+
+def _one_latent(fields: Fields) -> Latent:
+    own = fields.get("name", str, is_latent_name) if fields.has("name") else None
+    latent = Latent(layer=fields.name("layer"), shape=fields.shape("shape"), own_name=own)
+    fields.get("dimension", int, lambda value: value == latent.dimension)
+    return latent
+
+
+def _further(top: Fields, first: Latent | None, takes: Input) -> tuple[Latent, ...]:
+    if not top.has("further_latents"):
+        return ()
+    values = top.get("further_latents", list, lambda values: 0 < len(values) < MAX_LATENTS)
+    if first is None or first.own_name is None or takes.any_size:
+        raise top.wrong("further_latents", values)
+    found = tuple(_one_latent(top.item("further_latents", number)) for number in range(len(values)))
+    names = [(one.own_name or "").lower() for one in (first, *found)]
+    if "" in names or len({*names}) < len(names):
+        raise top.wrong("further_latents", values)
+    return found
 
 
 def _is_grid(latent: Shape, takes: Input) -> bool:

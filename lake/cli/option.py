@@ -26,6 +26,7 @@ class Option:
       metavar: name of the value in the help.
       required: the command cannot run without it.
       many: takes any number of values and may be given several times.
+      repeated: takes one value and may be given several times.
       switch: takes no value and sets the field to the opposite of its default.
       arity: takes exactly this number of values.
       group: heading below which the help lists it, one of ``lake.cli.parser.GROUPS``.
@@ -39,6 +40,7 @@ class Option:
     metavar: str | None = None
     required: bool = False
     many: bool = False
+    repeated: bool = False
     switch: bool = False
     arity: int | None = None
     group: str = "options"
@@ -65,6 +67,11 @@ class Option:
         """
         return value if value is None or self.type not in _PLAIN else _PLAIN[self.type](value)
 
+    @property
+    def several(self) -> bool:
+        """Whether the field has several values."""
+        return self.many or self.repeated or bool(self.arity)
+
     def parse(self, value: Any) -> Any:
         """The field's value, from what a user gives: text, or a value of Python. A parsed value stays as it is.
 
@@ -77,7 +84,7 @@ class Option:
         >>> Option(flag="--input", field="input", many=True, help="shards").parse("shards/")
         ('shards/',)
         """
-        if not (self.many or self.arity):
+        if not self.several:
             return self.parse_one(value)
         alone = isinstance(value, (str, bytes, os.PathLike)) or not isinstance(value, Iterable)
         items = [value] if alone else list(value)

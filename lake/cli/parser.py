@@ -134,7 +134,7 @@ def _add(group: Any, options: Iterable[Option], defaults: Mapping[str, Any]) -> 
             metavar=f"{{{','.join(option.choices)}}}" if option.choices else option.metavar,
             required=option.required,
             nargs="+" if option.many else option.arity,
-            action="extend" if option.many else "store",
+            action="extend" if option.many else "append" if option.repeated else "store",
             help=text,
         )
 

@@ -98,8 +98,9 @@ def _text(bundle: "Bundle", found: "Sequence[Likeness]") -> str:
     from model.check import describe_condition, describe_input, describe_quantization
 
     spec = bundle.spec
+    also = f", with {' and '.join(one.name for one in spec.further)}" if spec.further else ""
     latent = f", latent {spec.latent.layer!r} of {' x '.join(map(str, spec.latent.shape))}" if spec.latent else ""
-    lines = [f"bundle {bundle.uri} ({bundle.digest[:16]}): {spec.kind}{latent}: {', '.join(spec.functions)}"]
+    lines = [f"bundle {bundle.uri} ({bundle.digest[:16]}): {spec.kind}{latent}{also}: {', '.join(spec.functions)}"]
     if spec.quantization:
         lines += describe_quantization(spec.quantization)
     if spec.quantization and spec.latent:
@@ -112,6 +113,8 @@ def _text(bundle: "Bundle", found: "Sequence[Likeness]") -> str:
         lines.append("its output does not have the input's shape, so it can encode, but not reconstruct")
     elif spec.latent and not spec.numeric and "decode" not in spec.functions:
         lines.append("its output depends on more than the latent, so it cannot decode")
+    if spec.further:
+        lines.append(f"latents in one pass: latentlake encode {' '.join(f'--latent {name}' for name in spec.latents)}")
     if spec.code:
         lines.append(f"code of its own, in the bundle: {', '.join(spec.code.classes)}; {_code_needed(spec)}")
     if spec.input.any_size or spec.input.normalization or spec.input.resize:

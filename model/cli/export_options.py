@@ -29,10 +29,11 @@ EXPORT = (
     Option(
         flag="--latent",
         field="latent",
-        metavar="LAYER",
+        repeated=True,
+        metavar="[NAME=]LAYER",
         help="layer whose output is the latent; encoder/LAYER within a nested model, or the nested model's own name; "
         "without it the bundle only denoises, images of any size where the model takes them; of several outputs, the "
-        "name or position of one",
+        "name or position of one; given several times, encode can write several in one pass",
     ),
     Option(
         flag="--log-variance",

@@ -63,9 +63,10 @@ _CLASSES: dict[str, set[str] | None] = {
     # Weights of one dimension, multiplied; and one that in training alone drops a branch.
     "keras.src.applications.convnext": {"LayerScale", "StochasticDepth"},
     "keras.src.applications.inception_resnet_v2": {"CustomScaleLayer"},  # a sum, one side of it scaled
-    "model.layers": {"LegacyHardSigmoid", "Sampling"},
+    "model.layers": {"First", "LegacyHardSigmoid", "Sampling"},
 }
 _REGISTERED = {  # this project's own layers
+    ("model.layers", "First"): "latentlake>First",
     ("model.layers", "LegacyHardSigmoid"): "latentlake>LegacyHardSigmoid",
     ("model.layers", "Sampling"): "latentlake>Sampling",
 }

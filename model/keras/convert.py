@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lake.core.native_stderr import without_native_logs
-from model.graphs import OUTPUTS, graph_functions
+from model.graphs import graph_functions, graph_outputs
 from model.keras.canonical import canonical
 from model.keras.functions import Compute
 from model.keras.known_sides import with_known_sides
@@ -20,8 +20,9 @@ OPSET = 18  # of ONNX; every ONNX Runtime from 1.14 on runs it
 def to_onnx(model: Any, spec: Spec) -> dict[str, bytes]:
     """Convert the functions of a model. Equal models give equal bytes.
 
-    The graphs take what ``model.graphs.INPUTS`` says, float32 of any number of rows, and a divisor of pixels, since
-    dividing by a constant would be turned into a multiplication; and give its ``OUTPUTS``. All have their names.
+    The graphs take what ``model.graphs.graph_inputs`` says, float32 of any number of rows, and a divisor of pixels,
+    since dividing by a constant would be turned into a multiplication; and give its ``graph_outputs``. All have their
+    names.
 
     Args:
       model: a Keras model.
@@ -38,7 +39,7 @@ def to_onnx(model: Any, spec: Spec) -> dict[str, bytes]:
         # What encodes is a part of what reconstructs, so that its bits are the same.
         whole = {name: "reconstruct" if name == "encode" and "reconstruct" in names else name for name in names}
         converted = {name: _converted(compute, name) for name in dict.fromkeys(whole.values())}
-        return {name: canonical(converted[whole[name]], OUTPUTS[name]) for name in names}
+        return {name: canonical(converted[whole[name]], graph_outputs(name, spec)) for name in names}
 
 
 def _converted(compute: Compute, name: str) -> Any:

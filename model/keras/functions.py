@@ -30,6 +30,7 @@ class Compute:
         self._model, self._spec = model, spec
         self._latent = _layer(model, spec.latent.layer) if spec.latent and spec.kind != "decoder" else None
         self._log_variance = _layer(model, spec.variance) if spec.variance else None
+        self._further = [_layer(model, one.layer) for one in spec.further]
         self._inputs = {tensor.name: tensor for tensor in model.inputs}
         told = spec.input.noise or spec.input.condition
         if told is not None and told.input is not None and told.input not in self._inputs:
@@ -40,7 +41,8 @@ class Compute:
         """Trace one function.
 
         Args:
-          name: ``encode``, ``encode_variance``, ``reconstruct``, ``decode`` or ``restore``, as in ``Runtime``.
+          name: ``encode``, ``encode_variance``, ``encode_all``, ``reconstruct``, ``decode`` or ``restore``, as in
+            ``Runtime``.
           dtype: dtype of the first array: uint8, uint16 or float32.
           rows: number of rows of every array; None for any number, which only a model of any size takes.
           size: (H, W) of the images, for ``decode`` (h, w) of the latents; () for any size.
@@ -83,6 +85,7 @@ class Compute:
         body, given = {
             "encode": (self._encode, [images]),
             "encode_variance": (self._encode_variance, [images]),
+            "encode_all": (self._encode_all, [images]),
             "reconstruct": (self._reconstruct, [images]),
             "decode": (self._decode, [latents]),
             "restore": (self._restore, [images, levels]),
@@ -102,6 +105,14 @@ class Compute:
             self._called(self._shown(self._to_range(self._unit(pixels, divisor)), condition))
         n = _rows(pixels)
         return [self._latents(outputs, self._latent, n), tf.exp(self._latents(outputs, self._log_variance, n))]
+
+    def _encode_all(self, divisor: Any, pixels: Any, condition: Any = None) -> Any:
+        tf, n = tensorflow(), _rows(pixels)
+        with record_outputs([self._latent, *self._further]) as outputs:
+            self._called(self._shown(self._to_range(self._unit(pixels, divisor)), condition))
+        further = zip(self._further, self._spec.further, strict=True)
+        flat = [tf.cast(tf.reshape(_single(outputs, layer), (n, one.dimension)), tf.float32) for layer, one in further]
+        return [self._latents(outputs, self._latent, n), *flat]
 
     def _reconstruct(self, divisor: Any, pixels: Any, condition: Any = None) -> Any:
         low, high = self._spec.input.value_range
@@ -191,7 +202,7 @@ class Compute:
 
     def _latents(self, outputs: dict[int, list[Any]], layer: Any, rows: int) -> Any:
         tf = tensorflow()
-        (output,) = outputs[id(layer)]
+        output = _single(outputs, layer)
         if self._spec.input.any_size:
             return tf.cast(output, tf.float32)
         return tf.cast(tf.reshape(output, (rows, self._spec.dimension)), tf.float32)
@@ -226,6 +237,12 @@ def _in_line(change: Callable[[Any], Any], values: Any) -> Any:
 def _rows(values: Any) -> int:
     """The number of rows of a tensor, as ``tf.reshape`` takes it."""
     return -1 if values.shape[0] is None else int(values.shape[0])
+
+
+def _single(outputs: dict[int, list[Any]], layer: Any) -> Any:
+    """What a layer gave that was called once."""
+    (output,) = outputs[id(layer)]
+    return output
 
 
 def _layer(model: Any, path: str) -> Any:

@@ -24,15 +24,23 @@ class Joined:
       latent: name of the layer whose output is the latent; of a decoder alone, of its input.
       variance: name of the layer that gives the logarithm of each latent's variance; None without one.
       kind: one of ``model.spec.KINDS``; None where it follows from the outputs.
+      further: names of the layers whose outputs are further latents.
     """
 
     model: Any
     latent: str | None
     variance: str | None = None
     kind: str | None = None
+    further: tuple[str, ...] = ()
 
 
-def assemble(parts: Mapping[str, Any], latent: str | None, variance: str | None, second: str | None = None) -> Joined:
+def assemble(
+    parts: Mapping[str, Any],
+    latent: str | None,
+    variance: str | None,
+    second: str | None = None,
+    further: Sequence[str] = (),
+) -> Joined:
     """Return an encoder and a decoder as one model, or what is bundled of one of them, or of a whole model.
 
     Args:
@@ -41,6 +49,7 @@ def assemble(parts: Mapping[str, Any], latent: str | None, variance: str | None,
         also the path of a layer, or None for none.
       variance: likewise, what is the logarithm of each latent's variance; None without one.
       second: name of the input that takes a condition; None for models of one input.
+      further: likewise, what the further latents are.
 
     Raises:
       BundleError: one of them cannot be bundled, or the decoder does not take the latent.
@@ -49,21 +58,26 @@ def assemble(parts: Mapping[str, Any], latent: str | None, variance: str | None,
     if "model" in parts:
         several = len(getattr(parts["model"], "outputs", None) or ()) > 1
         if several and latent is not None:
-            return single_output(parts["model"], latent, variance, second)
-        return Joined(model=parts["model"], latent=latent, variance=variance)
+            return single_output(parts["model"], latent, variance, second, further)
+        return Joined(model=parts["model"], latent=latent, variance=variance, further=tuple(further))
     if "encoder" not in parts:
         if latent or variance:
             raise UsageError("a decoder alone takes its latent as input; leave out --latent and --log-variance")
         return decoder_of(parts["decoder"], second)
     if "decoder" in parts:
-        return join_parts(parts["encoder"], parts["decoder"], latent, variance, second)
+        return join_parts(parts["encoder"], parts["decoder"], latent, variance, second, further)
     if variance:
         raise UsageError("--log-variance is for a whole variational autoencoder; add its decoder by --decoder")
-    return encoder_of(parts["encoder"], latent, second)
+    return encoder_of(parts["encoder"], latent, second, further)
 
 
 def join_parts(
-    encoder: Any, decoder: Any, latent: str | None, variance: str | None, second: str | None = None
+    encoder: Any,
+    decoder: Any,
+    latent: str | None,
+    variance: str | None,
+    second: str | None = None,
+    further: Sequence[str] = (),
 ) -> Joined:
     """Return the model that decodes what an encoder gives. Its layers keep their names, below 'encoder' and 'decoder'.
 
@@ -74,6 +88,7 @@ def join_parts(
       variance: its output that is the logarithm of each latent's variance; None without one. The latent is the mean
         then, and what is decoded is a sample in training, the mean in inference.
       second: name of the input that takes a condition, of one of them or of both; None without one.
+      further: outputs of the encoder that are further latents.
 
     Raises:
       BundleError: one of them takes or gives more than one tensor, or the decoder does not take the latent.
@@ -82,7 +97,7 @@ def join_parts(
     from model.keras.layers import Sampling
 
     layers = keras().layers
-    names = [latent, *([variance] if variance else [])]
+    names = [latent, *([variance] if variance else []), *further]
     one, other = _second_inputs(encoder, decoder, second)
     image = _single_input(encoder, "encoder", one)
     taken = image if one is None else encoder.inputs
@@ -101,11 +116,21 @@ def join_parts(
         sample = code
     decodes = _decoder_part(decoder, other)
     output = decodes(pack_inputs(decodes, _as_taken(sample, decoder, other), other, told))
+    others = [layers.Identity(name=f"latent_{n}")(one) for n, one in enumerate(found[len(names) - len(further) :], 1)]
+    output = _with_others(output, others)
     return Joined(
         model=keras().Model(given if told is None else [given, told], output, name="joined"),
         latent="latent",
         variance="log_variance" if variance else None,
+        further=tuple(f"latent_{n}" for n in range(1, 1 + len(further))),
     )
+
+
+def _with_others(output: Any, others: Sequence[Any]) -> Any:
+    """The output of a model that computes other tensors, too."""
+    from model.keras.layers import First
+
+    return First(name="first")([output, *others]) if others else output
 
 
 def _second_inputs(encoder: Any, decoder: Any, second: str | None) -> tuple[str | None, str | None]:
@@ -136,7 +161,9 @@ def _told(model: Any, name: str) -> Any:
     return keras().Input(tuple(tensor.shape[1:]), dtype=tensor.dtype, name=name)
 
 
-def single_output(model: Any, latent: str, variance: str | None, second: str | None = None) -> Joined:
+def single_output(
+    model: Any, latent: str, variance: str | None, second: str | None = None, further: Sequence[str] = ()
+) -> Joined:
     """Return a model of several outputs as one of one: the image if one output is an image, else the named latent.
 
     Args:
@@ -144,41 +171,52 @@ def single_output(model: Any, latent: str, variance: str | None, second: str | N
       latent: the output or layer that is the latent, as in ``output_named``.
       variance: likewise, that which is the logarithm of each latent's variance; None without one.
       second: name of the input that takes a condition; None without one.
+      further: likewise, those that are further latents.
 
     Raises:
       BundleError: it has several inputs.
       UsageError: it has no output or layer of these names.
     """
     image = _single_input(model, "model", second)
-    named = [output_named(model, name) for name in (latent, variance) if name is not None]
+    named = [output_named(model, name) for name in (latent, variance, *further) if name is not None]
     others = [tensor for tensor in model.outputs if not any(tensor is one for one in named)]
     images = [tensor for tensor in others if tuple(tensor.shape) == tuple(image.shape)]
     if len(images) != 1:
-        return encoder_of(model, latent, second)
-    layers = [tensor._keras_history.operation.name for tensor in named]
-    whole = keras().Model(model.input, images[0], name=model.name)
-    return Joined(model=whole, latent=layers[0], variance=layers[1] if variance else None)
+        return encoder_of(model, latent, second, further)
+    first, *layers = (tensor._keras_history.operation.name for tensor in named)
+    whole = keras().Model(model.input, _with_others(images[0], named[len(named) - len(further) :]), name=model.name)
+    logarithm = layers.pop(0) if variance else None
+    return Joined(model=whole, latent=first, variance=logarithm, further=tuple(layers))
 
 
-def encoder_of(model: Any, latent: str | None, second: str | None = None) -> Joined:
+def encoder_of(model: Any, latent: str | None, second: str | None = None, further: Sequence[str] = ()) -> Joined:
     """Return the part of a model that gives one of its outputs, as an encoder.
 
     Args:
       model: a Keras model with one input, besides that of a condition.
       latent: the output, as in ``output_named``; None for its only one.
       second: name of the input that takes a condition; None without one.
+      further: likewise, those that are further latents.
 
     Raises:
       BundleError: it has several other inputs.
       UsageError: it has several outputs, and none is named, or it has none of this name.
     """
-    image, code = _single_input(model, "encoder", second), output_named(model, latent)
+    image = _single_input(model, "encoder", second)
+    named = [output_named(model, latent), *(output_named(model, name) for name in further)]
+    codes = [_of_layer(model, code, "latent" if not n else f"latent_{n}") for n, code in enumerate(named)]
+    name, *others = (code._keras_history.operation.name for code in codes)
+    taken = image if second is None else model.inputs
+    whole = keras().Model(taken, _with_others(codes[0], codes[1:]), name=model.name)
+    return Joined(model=whole, latent=name, kind="encoder", further=tuple(others))
+
+
+def _of_layer(model: Any, code: Any, name: str) -> Any:
+    """The tensor, as a layer gives it that is called once; another layer of this name where none does."""
     source = code._keras_history.operation
     if not any(layer is source for layer in model.layers) or len(source._inbound_nodes) != 1:
-        code = keras().layers.Identity(name=_free("latent", model))(code)
-    name = code._keras_history.operation.name
-    taken = image if second is None else model.inputs
-    return Joined(model=keras().Model(taken, code, name=model.name), latent=name, kind="encoder")
+        return keras().layers.Identity(name=_free(name, model))(code)
+    return code
 
 
 def _free(name: str, model: Any) -> str:

@@ -41,6 +41,25 @@ class Sampling(_Layer):
 
 
 @_keras.saving.register_keras_serializable(package="latentlake")
+class First(_Layer):
+    """The first of its inputs. The others are computed, too, so that they can be had from the layers that give them."""
+
+    __module__ = "model.layers"
+
+    def call(self, inputs: Any) -> Any:
+        return inputs[0]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the layer's configuration, as of ``Sampling``."""
+        config = super().get_config()
+        return {name: config[name] for name in ("name", "trainable", "dtype")}
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the first one."""
+        return input_shape[0]
+
+
+@_keras.saving.register_keras_serializable(package="latentlake")
 class LegacyHardSigmoid:
     """The activation ``hard_sigmoid`` of Keras 2: ``clip(0.2 x + 0.5, 0, 1)``.
 

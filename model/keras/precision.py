@@ -45,6 +45,9 @@ def to_bfloat16(model: Any, kept: Collection[str] = ()) -> Any:
 
 def _output_layers(layer: Any) -> Iterator[Any]:
     """Yield the layers that give the output of a layer, which may itself be a model."""
+    if type(layer).__name__ == "First":
+        yield from _output_layers(layer._inbound_nodes[0].input_tensors[0]._keras_history.operation)
+        return
     if not getattr(layer, "outputs", None):
         yield layer
         return

@@ -47,10 +47,16 @@ def last_activation(model: Any) -> tuple[str, tuple[float, float]] | None:
     if not getattr(model, "outputs", None):  # a class of somebody's own, whose layers are not known
         return None
     operation, node = _producer(model.outputs[0])
-    while type(operation).__name__ in _PASSING and len(node.input_tensors) == 1:
+    while _passes(operation, node):
         operation, node = _producer(node.input_tensors[0])
     name = getattr(getattr(operation, "activation", None), "__name__", type(operation).__name__.lower())
     return (name, _ACTIVATIONS[name]) if name in _ACTIVATIONS else None
+
+
+def _passes(operation: Any, node: Any) -> bool:
+    """Whether an operation gives the values of its first input."""
+    kind = type(operation).__name__
+    return kind == "First" or (kind in _PASSING and len(node.input_tensors) == 1)
 
 
 def _producer(tensor: Any) -> tuple[Any, Any]:

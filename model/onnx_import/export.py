@@ -1,7 +1,7 @@
 """Export a network that comes as ONNX files: wrapped, compared with itself, and written as a bundle of graphs."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -12,6 +12,7 @@ from model.export_parts import record_golden, stated_ranges
 from model.golden import pack
 from model.graphs import graph_file, graph_functions
 from model.likeness import Judge, likeness
+from model.names import LatentRequest
 from model.onnx_import.functions import FunctionBuilder
 from model.onnx_import.network import Network, read_network
 from model.onnx_import.outer import outer_operations
@@ -19,7 +20,7 @@ from model.onnx_import.package import onnx
 from model.onnx_import.proof import check_golden, check_other_size, decodes, remedy, runtime_of
 from model.onnx_import.rows import free_rows
 from model.onnx_import.source import GraphFile
-from model.onnx_import.tried import Tried, try_decoder, try_network
+from model.onnx_import.tried import Named, Tried, try_decoder, try_network
 from model.preprocessing import Preprocessing
 from model.probe import Probe
 from model.runtime.executor import ModelError
@@ -41,6 +42,8 @@ def export_onnx(
     judge: Judge,
     normal_prior: bool = False,
     calibrate: str | None = None,
+    further: Sequence[LatentRequest] = (),
+    first_name: str | None = None,
 ) -> Bundle:
     """Write a bundle of ONNX files. It has no Keras model, and neither TensorFlow nor Keras is imported.
 
@@ -56,6 +59,8 @@ def export_onnx(
       judge: as in ``model.export.export``.
       normal_prior: the latents of a decoder alone have a standard normal prior.
       calibrate: URI of images to find the scales of a bundle in 8 bits with; None for one in the file's precision.
+      further: latents besides, by the names of tensors or nodes.
+      first_name: what the latent is called then.
 
     Raises:
       BundleError: a file is unsafe or damaged, or the network cannot be bundled.
@@ -68,7 +73,8 @@ def export_onnx(
         if network.sampled:
             _LOG.warning("%s: the random numbers that it draws are replaced by their mean, 0", files[role].where)
     with _named(where, next(iter(networks.values()))):
-        tried = _tried(networks, given, (latent, variance), training, where, normal_prior=normal_prior)
+        names = Named(latent=latent, variance=variance, further=tuple(further), first_name=first_name)
+        tried = _tried(networks, given, names, training, where, normal_prior=normal_prior)
         graphs, spec = _graphs(tried)
         golden = record_golden(runtime_of(graphs, spec))
         check_golden(golden, tried, spec)
@@ -97,7 +103,7 @@ def export_onnx(
 def _tried(
     networks: Mapping[str, Network],
     given: Preprocessing,
-    named: tuple[str | None, str | None],
+    named: Named,
     training: Mapping[str, Json],
     where: str,
     *,
@@ -106,7 +112,7 @@ def _tried(
     if "model" in networks:
         return try_network(networks["model"], None, given, named, training, where)
     if "encoder" not in networks:
-        if any(named):
+        if named.latent or named.variance:
             raise UsageError("a decoder alone takes its latent as input; leave out --latent and --log-variance")
         return try_decoder(networks["decoder"], given, training, where, generates=normal_prior)
     return try_network(networks["encoder"], networks.get("decoder"), given, named, training, where, part=True)

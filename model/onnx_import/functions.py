@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from model.graphs import CONDITION, DIVISOR, OUTPUTS
+from model.graphs import CONDITION, DIVISOR, graph_outputs
 from model.input_spec import Shape
 from model.onnx_import.builder import FunctionGraph
 from model.onnx_import.network import OURS, Network, Value
@@ -38,6 +38,7 @@ class Ends:
       variance: the logarithm of its variance, if it has one.
       output: the image or vector that it puts out, if it has one.
       layout: of the output.
+      further: latents besides, in the order of the description.
       grid: layout of the latent and its variance where images have any size; None where latents are vectors.
     """
 
@@ -46,6 +47,7 @@ class Ends:
     variance: Tensor | None
     output: Tensor | None
     layout: str
+    further: tuple[Tensor, ...] = ()
     grid: str | None = None
 
     @property
@@ -73,11 +75,12 @@ class FunctionBuilder:
         body = {
             "encode": self._encode,
             "encode_variance": self._encode_variance,
+            "encode_all": self._encode_all,
             "reconstruct": self._reconstruct,
             "decode": self._decode,
             "restore": self._restore,
         }[function]
-        return graph.finish(body(graph), OUTPUTS[function])
+        return graph.finish(body(graph), graph_outputs(function, self._spec))
 
     def _encode(self, graph: FunctionGraph) -> list[str]:
         self._pixels(graph)
@@ -85,6 +88,9 @@ class FunctionBuilder:
 
     def _encode_variance(self, graph: FunctionGraph) -> list[str]:
         return [*self._encode(graph), graph.node("Exp", self._latents(graph, self._ends.variance))]
+
+    def _encode_all(self, graph: FunctionGraph) -> list[str]:
+        return [*self._encode(graph), *(self._latents(graph, tensor) for tensor in self._ends.further)]
 
     def _reconstruct(self, graph: FunctionGraph) -> list[str]:
         spec, unit = self._spec, self._pixels(graph)

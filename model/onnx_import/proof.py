@@ -91,6 +91,8 @@ def _wanted(made: Mapping[str, Pixels], ends: Ends, spec: Spec) -> dict[str, Pix
     want: dict[str, Pixels] = {}
     if ends.latent is not None and spec.kind != "decoder":
         want["latent"] = _latents(made[ends.latent.name], ends)
+    for one, tensor in zip(spec.further, ends.further, strict=True):
+        want[f"latent_{one.name}"] = _latents(made[tensor.name], ends)
     if ends.variance is not None:
         want["variance"] = np.exp(_latents(made[ends.variance.name], ends))
     if ends.output is not None:

@@ -59,6 +59,7 @@ def find_ends(
     latent: str | None,
     variance: str | None,
     grid: str | None = None,
+    further: Sequence[str] = (),
 ) -> Ends:
     """Tell what the tensors of a network are.
 
@@ -69,6 +70,7 @@ def find_ends(
       latent: name of the tensor; None for a denoiser.
       variance: name of the tensor with the logarithm of the latent's variance, if there is one.
       grid: layout of both where images have any size.
+      further: names of latents besides.
 
     Raises:
       BundleError: a tensor is not a row for each image, or several could be the output.
@@ -81,7 +83,8 @@ def find_ends(
         raise UsageError(
             f"--log-variance {variance}: its shape is {format_shape(logarithm.shape)}, and the latent is {shown}"
         )
-    images = {name: _layout(made, name, takes) for name in network.outputs if name not in (latent, variance)}
+    named = (latent, variance, *further)
+    images = {name: _layout(made, name, takes) for name in network.outputs if name not in named}
     output = only_image([name for name, layout in images.items() if layout])
     return Ends(
         takes=takes,
@@ -89,6 +92,7 @@ def find_ends(
         variance=logarithm,
         output=_tensor(made, output) if output else None,
         layout=(images[output] if output else None) or takes.layout,
+        further=tuple(_tensor(made, name) for name in further),
         grid=grid,
     )
 

@@ -10,10 +10,19 @@ from lake.core.errors import BundleError, UsageError
 from lake.core.onnxruntime import onnxruntime
 from lake.core.printable import printable
 from model.decoder_spec import decoder_spec, latent_sides
-from model.export_parts import HALF_TOLERANCE, SEED, TOLERANCE, check_grid, input_of, other_output_range
+from model.export_parts import (
+    HALF_TOLERANCE,
+    SEED,
+    TOLERANCE,
+    check_grid,
+    input_of,
+    other_output_range,
+    refuse_any_size,
+)
 from model.golden import COUNT, golden_latents
 from model.input_spec import Input
 from model.keras.signature import InputSignature, format_shape
+from model.names import LatentRequest
 from model.onnx_import.bare import run_bare, run_rows, shown_condition
 from model.onnx_import.functions import Ends, Tensor
 from model.onnx_import.join import join_networks, latent_input, taken_shape
@@ -88,6 +97,23 @@ class Bare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """What a user says of a network's tensors.
+
+    Attributes:
+      latent: name of the latent; None for a denoiser, and for the only output of an encoder.
+      variance: name of the logarithm of its variance; None without one.
+      further: latents besides.
+      first_name: what the latent is called then.
+    """
+
+    latent: str | None
+    variance: str | None = None
+    further: tuple[LatentRequest, ...] = ()
+    first_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
     """A network that has been run.
 
@@ -110,7 +136,7 @@ def try_network(
     network: Network,
     decoder: Network | None,
     given: Preprocessing,
-    named: tuple[str | None, str | None],
+    named: Named,
     training: Mapping[str, Json],
     where: str,
     *,
@@ -122,7 +148,7 @@ def try_network(
       network: the whole network, or the encoder.
       decoder: the decoder; None without one.
       given: how the training data was preprocessed.
-      named: names of the latent and of the logarithm of its variance; None for a denoiser, without a variance.
+      named: which of its tensors are latents.
       training: provenance.
       where: name of the files, for messages.
       part: it is an encoder, whose only output is the latent where none is named.
@@ -131,15 +157,16 @@ def try_network(
       BundleError: it cannot be bundled, or would fill memory.
       UsageError: the preprocessing or the names do not fit it.
     """
-    has_latent = named[0] is not None or part
+    has_latent = named.latent is not None or part
     own, told = _split_condition(network, decoder, given)
     takes = read_network_signature(network, own, latent=has_latent)
     if takes.image.dtype == "uint8" and given.value_range is None:
         given = replace(given, value_range=_BYTES)
     check_sizes(network, takes, where, latent=has_latent)
-    latent = latent_of_encoder(network, named[0]) if has_latent else None
-    variance = find_tensor(network, named[1]) if named[1] else None
-    asked = [name for name in (latent, variance) if name]
+    latent = latent_of_encoder(network, named.latent) if has_latent else None
+    variance = find_tensor(network, named.variance) if named.variance else None
+    further = [find_tensor(network, request.layer) for request in named.further]
+    asked = [name for name in (latent, variance, *further) if name]
     bare = Bare(network, takes, [*asked, *(network.outputs if decoder is None else ())])
     if told is not None and takes.told is None and given.condition_request is not None:
         takes = replace(takes, record=replace(takes.record, condition=read_condition(told, given.condition_request)))
@@ -154,13 +181,14 @@ def try_network(
         bare.decoded_by(decoder, latent, prefix, told)
         made = bare.run(spec.input)
     grid = grid_layout(network, takes, latent) if latent and takes.record.any_size else None
-    ends = find_ends(network, takes, made, latent, variance, grid)
+    ends = find_ends(network, takes, made, latent, variance, grid, further)
     if decoder is not None and ends.output is None:
         shown = ", ".join(format_shape(made[name].shape[1:]) for name in network.outputs if name in made)
         raise BundleError(
             f"the decoder gives {shown}, not images {format_shape(takes.record.shape)}, as the encoder takes"
         )
-    return Tried(network=network, ends=ends, spec=_with_ends(spec, ends), made=made, bare=bare)
+    spec = _with_further(_with_ends(spec, ends), ends, named)
+    return Tried(network=network, ends=ends, spec=spec, made=made, bare=bare)
 
 
 def _split_condition(
@@ -286,6 +314,18 @@ def _with_ends(spec: Spec, ends: Ends) -> Spec:
         variance=ends.variance.name if ends.variance else None,
         functions=default_functions(kind),
     )
+
+
+def _with_further(spec: Spec, ends: Ends, named: Named) -> Spec:
+    """The description with latents that the same pass gives besides."""
+    if not named.further or spec.latent is None:
+        return spec
+    refuse_any_size(spec)
+    further = (
+        Latent(layer=tensor.name, shape=tensor.shape, own_name=request.name)
+        for tensor, request in zip(ends.further, named.further, strict=True)
+    )
+    return replace(spec, latent=replace(spec.latent, own_name=named.first_name), further=tuple(further))
 
 
 def _row(made: Mapping[str, Pixels], name: str) -> Pixels:

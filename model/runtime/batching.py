@@ -177,6 +177,7 @@ class BatchedCalls:
         shapes: dict[str, list[Shape]] = {
             "encode": [latent],
             "encode_variance": [latent, latent],
+            "encode_all": [latent, *((one.dimension,) for one in self._spec.further)],
             "reconstruct": [latent, image, ()],
             "decode": [image],
             "restore": [image],

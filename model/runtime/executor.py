@@ -59,8 +59,9 @@ class Executor(ABC):
         """One function of the model, compiled; calls raise ``ModelError`` where the model fails.
 
         Args:
-          function: ``encode``, ``encode_variance``, ``reconstruct``, ``decode`` or ``restore``, as in ``Runtime``. Of a
-            conditional model it takes the conditions as last array, float32 ``[n, Condition.length]``.
+          function: ``encode``, ``encode_variance``, ``encode_all``, ``reconstruct``, ``decode`` or ``restore``, as in
+            ``Runtime``. Of a conditional model it takes the conditions as last array, float32
+            ``[n, Condition.length]``.
           dtype: of the first array that the function takes: uint8, uint16, or float32.
           rows: of every array; None for any number, which only a model of any size takes. Functions that come compiled
             take any, whatever it is.

@@ -10,7 +10,7 @@ from lake.core.onnxruntime import onnxruntime
 from lake.core.printable import printable
 from model.bundle import Bundle
 from model.graph_audit import audit_graph
-from model.graphs import DIVISOR, OUTPUTS, graph_file, graph_inputs, has_graphs
+from model.graphs import DIVISOR, graph_file, graph_inputs, graph_outputs, has_graphs
 from model.pixels import FULL, Floats, Pixels
 from model.runtime.executor import Compiled, Executor, ModelError
 from model.spec import Spec
@@ -54,7 +54,7 @@ class OnnxExecutor(Executor):
         self._spec.check_dtype(function, dtype)
         session = self._session(function)
         # By name, and not by position: two inputs of one shape are easily mistaken for each other.
-        given, wanted = graph_inputs(function, self._spec), OUTPUTS[function]
+        given, wanted = graph_inputs(function, self._spec), graph_outputs(function, self._spec)
         takes = {value.name for value in session.get_inputs()}
         divisor = np.array(FULL[dtype], np.float32)
 

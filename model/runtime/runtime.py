@@ -1,7 +1,7 @@
 """The compiled functions of a model: once per process, for one batch size, called by any number of threads."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +119,16 @@ class Runtime:
         mean, variance = self._run("encode_variance", failed, pixels, condition)
         return mean, variance
 
+    def encode_all(self, pixels: Pixels, failed: Failed | None = None, condition: Pixels | None = None) -> list[Floats]:
+        """The latents of ``Spec.latents``, in one pass, as ``encode`` gives the first; each float32 [n, D] with its D.
+
+        Raises:
+          BundleError: the model has no latent.
+        """
+        if not self.spec.further:
+            return [self.encode(pixels, failed, condition)]
+        return self._run("encode_all", failed, pixels, condition)
+
     def reconstruct(
         self, pixels: Pixels, failed: Failed | None = None, condition: Pixels | None = None
     ) -> Reconstruction:
@@ -184,13 +194,13 @@ class Runtime:
           BundleError: the worst difference is above the tolerance.
         """
         condition = golden.get("condition")
-        self._compare(self.outputs(golden["input"], condition), golden, where)
+        self._compare(self.outputs(golden["input"], condition).items(), golden, where)
         if self._calls.compiled:
             self._compare(each_alone(self, golden), golden, where)
             self._calls.any_rows &= same_bits(self, golden["input"], condition)
 
-    def _compare(self, outputs: Mapping[str, Floats], golden: Mapping[str, Pixels], where: str) -> None:
-        for name, got in outputs.items():
+    def _compare(self, outputs: Iterable[tuple[str, Floats]], golden: Mapping[str, Pixels], where: str) -> None:
+        for name, got in outputs:
             want = golden[name].astype(np.float64)
             scale = max(float(np.abs(want).max()), 1e-6)
             worst = float(np.abs(got - want).max()) / scale if got.shape == want.shape else np.inf
@@ -204,7 +214,9 @@ class Runtime:
     def outputs(
         self, inputs: Pixels, condition: Pixels | None = None, levels: Floats | None = None
     ) -> dict[str, Floats]:
-        """What golden outputs consist of: ``latent``, ``output`` and ``variance``, as far as the model has them.
+        """What golden outputs consist of: latents, ``output`` and ``variance``, as far as the model has them.
+
+        The latents are ``latent``, and for each further one ``latent_NAME``.
 
         Args:
           inputs: as the model takes them, where that is any size of that size.
@@ -221,11 +233,18 @@ class Runtime:
             return {"output": self.restore(inputs, told if self.spec.input.noise else None)}
         if self.spec.kind == "decoder":
             return {"output": self.decode(inputs.astype(np.float32), condition=condition)}
+        further = self._further(inputs, condition)
         if "reconstruct" not in self.spec.functions:
-            return {"latent": self.encode(inputs, condition=condition)}
+            return {"latent": self.encode(inputs, condition=condition), **further}
         result = self.reconstruct(inputs, condition=condition)
         variance = {"variance": self.encode_variance(inputs, condition=condition)[1]} if self.spec.variance else {}
-        return {"latent": result.latents, "output": result.output, **variance}
+        return {"latent": result.latents, "output": result.output, **variance, **further}
+
+    def _further(self, inputs: Pixels, condition: Pixels | None) -> dict[str, Floats]:
+        if not self.spec.further:
+            return {}
+        _, *found = self.encode_all(inputs, condition=condition)
+        return {f"latent_{one.name}": latents for one, latents in zip(self.spec.further, found, strict=True)}
 
     def _run(self, name: str, failed: Failed | None, pixels: Pixels, condition: Pixels | None) -> list[Floats]:
         if self.spec.input.any_size:

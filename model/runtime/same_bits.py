@@ -1,6 +1,6 @@
 """Functions that come compiled each by itself: whether they agree, and whether bits depend on the number of rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,25 +16,27 @@ _TRIED = 64  # rows of a batch in which the first ones must have the bits that t
 _ODD = (5, 7)  # sides of images that are tried too, in multiples of what the model takes
 
 
-def each_alone(runtime: "Runtime", golden: Mapping[str, Pixels]) -> dict[str, Floats]:
-    """Golden outputs by the functions that ``Runtime.outputs`` does not call.
+def each_alone(runtime: "Runtime", golden: Mapping[str, Pixels]) -> Iterator[tuple[str, Floats]]:
+    """Golden outputs, with their names, by what ``Runtime.outputs`` does not call, or takes another one from.
 
     Args:
       runtime: the model.
       golden: its golden inputs and outputs.
     """
     functions, condition = runtime.spec.functions, golden.get("condition")
-    if runtime.spec.latent is None or "reconstruct" not in functions:
-        return {}
+    if runtime.spec.latent is None:
+        return
 
     def computed(function: Callable[..., Floats], rows: Pixels) -> Floats:
         parts = [slice(i, i + runtime.batch_size) for i in range(0, len(rows), runtime.batch_size)]
         return np.concatenate([function(rows[part], condition=cut(condition, part)) for part in parts])
 
-    latents = {"latent": computed(runtime.encode, golden["input"])}
-    if "decode" not in functions:
-        return latents
-    return {**latents, "output": computed(runtime.decode, golden["latent"].astype(np.float32))}
+    if runtime.spec.further:
+        yield "latent", computed(lambda rows, condition: runtime.encode_all(rows, None, condition)[0], golden["input"])
+    if "reconstruct" in functions:
+        yield "latent", computed(runtime.encode, golden["input"])
+    if "reconstruct" in functions and "decode" in functions:
+        yield "output", computed(runtime.decode, golden["latent"].astype(np.float32))
 
 
 def same_bits(runtime: "Runtime", inputs: Pixels, condition: Pixels | None) -> bool:

@@ -320,6 +320,9 @@ def test_models_of_any_size_and_int8_are_refused(layers, pixels, save, tmp_path)
         ({"condition": "y", "condition_classes": ("1",)}, "from 2 to"),
         ({"condition": "y", "condition_classes": ("a", "a")}, "the name of each"),
         ({"condition": "y", "noise_input": "z"}, "one second input"),
+        ({"condition": "y=la\nbel"}, "no name that a bundle can have"),
+        ({"condition": "y" * 1001}, "no name that a bundle can have"),
+        ({"condition": "y", "condition_classes": ("a", "b" * 1001)}, "at most 1000 characters for a class"),
     ],
 )
 def test_options_that_make_no_sense(options, text):

@@ -85,3 +85,13 @@ def test_a_known_command_is_none_to_correct() -> None:
     check_command("encode", ["encode", "decode"], "latentlake")
     with pytest.raises(UsageError, match=r"did you mean decode\?"):
         check_command("deocde", ["encode", "decode"], "latentlake")
+
+
+def test_a_repeated_option_leaves_the_next_word() -> None:
+    """``many`` would take the file, too."""
+    parser = Parser(prog="x", add_help=False)
+    parser.add_argument("file")
+    option = Option(flag="--latent", field="latent", repeated=True, help="")
+    add_options(parser, [option], {})
+    assert parser.parse_args(["--latent", "a", "--latent", "b", "net.onnx"]).latent == ["a", "b"]
+    assert (option.parse("a"), option.parse(["a", "b"])) == (("a",), ("a", "b"))
