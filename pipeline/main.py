@@ -53,7 +53,9 @@ def _words(argument: str) -> list[str]:
         return []
     if option.switch and value == "true":
         return [option.flag]
-    if option.many or option.arity:
+    if option.repeated:
+        return [f"{option.flag}={item}" for item in value.split(",")]
+    if option.several:
         return [option.flag, *value.split(",")]
     return [f"{option.flag}={value}"]
 

@@ -39,7 +39,7 @@ from pipeline.lineage.events import Lineage
 from pipeline.lineage.tell import lineage_of, telling
 from pipeline.options.flags import ALLOW_CODE, MODEL
 from pipeline.options.job_options import make_options
-from pipeline.options.latent_flags import MADE, STORED
+from pipeline.options.latent_flags import LATENT, MADE, STORED
 from pipeline.options.latent_form import LatentOptions
 from pipeline.output.commit import nothing_done
 from pipeline.worker.in_memory import RejectedItem
@@ -51,7 +51,7 @@ Uri: TypeAlias = "str | PathLike[str]"
 Uris: TypeAlias = "Uri | Iterable[Uri]"
 
 _POLICIES = tuple(option for option in INPUT if option.field in {field.name for field in fields(Target)})
-_LATENTS = (*STORED, *(option for option in MADE if option.field != "flip"))
+_LATENTS = (LATENT, *STORED, *(option for option in MADE if option.field != "flip"))
 _BATCH = Option(flag="--batch", field="batch", type=positive, help="the largest number of records per call")
 _RECONSTRUCT = Option(flag="--reconstruct", field="reconstruct", switch=True, help="write reconstructions too")
 
@@ -214,9 +214,9 @@ class EncodeImages(beam.PTransform):
       allow_code: run the code that the bundle holds for layers of its own, where no graphs do without it.
       options: ``resize``, ``decode``, ``orientation``, ``color`` and ``max_pixels`` of ``lake.images.types.Target``, as
         values or as text; without ``resize`` what the bundle says of it. And of latents as of ``EncodeShards``, with
-        the values that its table has: ``latent_type``, ``latent_scale``, ``latent_shift``, ``latent_quantization`` (a
-        file), ``pool``, ``normalize``, and ``sample``, whose noise follows from the key: of ``(shard, index)`` it is
-        that of the job.
+        the values that its table has: ``latent`` (one name), ``latent_type``, ``latent_scale``, ``latent_shift``,
+        ``latent_quantization`` (a file), ``pool``, ``normalize``, and ``sample``, whose noise follows from the key: of
+        ``(shard, index)`` it is that of the job.
 
     Raises:
       UsageError: an option is unknown, or has no such value; when applied: ``decode`` is fast, and none is resized.

@@ -118,19 +118,21 @@ def export_model(file: "Name | None" = None, *, output: "Name", **options: Any) 
     return fspath(output).rstrip("/")
 
 
-def open_output(output: "Name", *, cache: "Name | None" = None, **stores: Any) -> Output:
+def open_output(output: "Name", *, cache: "Name | None" = None, latent: str | None = None, **stores: Any) -> Output:
     """Open what a job wrote, anywhere; ``latentlake.open``.
 
     Args:
       output: URI or path of the output.
       cache: local directory that keeps latents of an output in a store.
+      latent: which of its latents to look at, where it has several; None for the first.
       stores: how to reach it: ``gcs_endpoint``, ``s3_endpoint``, ``requester_pays``, ``anonymous``.
 
     Raises:
       OutputError: there is no output there.
       VerifyError: its state is damaged.
+      UsageError: it has no latents of this name.
     """
-    return Output(output, cache=cache, **stores)
+    return Output(output, cache=cache, latent=latent, **stores)
 
 
 def _run(

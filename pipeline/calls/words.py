@@ -34,7 +34,7 @@ def command_words(command: str, values: Mapping[str, Any], *places: str) -> list
 def _words(option: Option, value: Any) -> list[str]:
     if option.switch:
         return [option.flag] if value else []
-    if option.many:  # each as one word, for a name may begin with a dash
+    if option.many or option.repeated:  # each as one word, for a name may begin with a dash
         return [f"{option.flag}={item}" for item in value]
     if option.arity:
         return [option.flag, *map(str, value)]

@@ -53,10 +53,12 @@ def explore(options: Namespace) -> int:
         from pipeline.report.page.document import check_installed
 
         check_installed(figures=False)
-    output = Output(options.a if options.command == "compare" else options.output, cache=_of(options, "cache"))
+    place = options.a if options.command == "compare" else options.output
+    output = Output(place, cache=_of(options, "cache"), latent=_of(options, "latent"))
     value, found, lines, status = _ANSWERS[options.command](output, options)
     if hasattr(options, "output_table"):
-        write_result(getattr(found, "table", found), options.output_table)
+        assert found is not None
+        write_result(found.table, options.output_table)
     if hasattr(options, "gallery"):
         other = _of(options, "b" if options.command == "compare" else "against")
         output.gallery(found, options.gallery, other=other, image=_of(options, "image"))
@@ -70,12 +72,12 @@ def explore(options: Namespace) -> int:
 
 
 def _similar(output: "Output", options: Namespace) -> Answer:
-    table = output.similar(**_given(options, "key", "image", "table", "k", "metric"))
-    rows = table.to_pylist()
+    found = output.similar(**_given(options, "key", "image", "table", "k", "metric"))
+    rows = found.to_pylist()
     queries = len({row["query"] for row in rows})
     lines = [f"the nearest of {len(output):,} records, for {queries:,} {'query' if queries == 1 else 'queries'}"]
     lines += [f"  {_short(row['query'])}  {row['rank']:>3}  {row['distance']:.6g}  {_record(row)}" for row in rows]
-    return {"output": output.uri, "neighbours": rows}, table, lines, 0
+    return {"output": output.uri, "neighbours": rows}, found, lines, 0
 
 
 def _outliers(output: "Output", options: Namespace) -> Answer:

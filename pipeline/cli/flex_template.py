@@ -115,7 +115,7 @@ def parameter(option: Option) -> str:
 
 
 def _help(option: Option) -> str:
-    several = "; several are separated by commas" if option.many or option.arity else ""
+    several = "; several are separated by commas" if option.several else ""
     text = option.described(JOB_DEFAULTS.get(option.field))
     return text[0].upper() + text[1:] + several + "."
 
@@ -132,7 +132,7 @@ def _pattern(option: Option) -> str:
         return "(true|false)"
     if option.field == "model":
         return _MODEL
-    several = option.many or option.arity
+    several = option.several
     one = _URI if option.field in _URIS else _NUMBERS.get(option.type, "[^,]+" if several else "")
     if not several:
         return one

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lake.core.choices import quoted
 from lake.core.errors import LatentlakeError, OutputError, UsageError
 from lake.core.records import Array, OutputFile
 from lake.formats.common.identity_columns import SHARD_TYPE
 from lake.formats.common.parquet_file import open_parquet, parse_footer, read_footer
-from lake.formats.common.vector_storage import FLOAT32, VectorStorage, storage_of
+from lake.formats.common.vector_storage import FIRST, FLOAT32, VectorStorage, further_column, storage_of
 from lake.storage import store_for
 from pipeline.options.latent_form import PARQUET
 from pipeline.output.job_file import read_job_file
@@ -35,30 +36,43 @@ class Committed:
       receipts: of its units, in the order of their ids.
       job: its ``_job.json``.
       digest: of its tables of results; another one as soon as one of them changes.
+      latent: column of the latents that are looked at.
     """
 
     layout: Layout
     receipts: Sequence[Receipt]
     job: Mapping[str, Any]
     digest: str
+    latent: str = FIRST
 
     @classmethod
-    def read(cls, output: str) -> "Committed":
+    def read(cls, output: str, latent: str | None = None) -> "Committed":
         """Read the manifest of an output.
 
         Args:
           output: URI of the output.
+          latent: name of the latents to look at, of those that it has; None for the first.
 
         Raises:
           OutputError: there is no output of this project, or none of its runs has come to a commit.
           VerifyError: its state is damaged.
+          UsageError: it has no latents of this name.
         """
         layout = Layout(output.rstrip("/"))
         job, manifest = read_job_file(layout.output), read_manifest(layout)
         if job is None or not manifest:
             raise OutputError(f"{layout.output}: no finished job; name the directory that one wrote")
         receipts = [manifest[unit] for unit in sorted(manifest)]
-        return cls(layout=layout, receipts=receipts, job=job, digest=_digest(receipts))
+        column = FIRST if latent is None else _latent_column(layout.output, job, latent)
+        return cls(layout=layout, receipts=receipts, job=job, digest=_digest(receipts), latent=column)
+
+    @property
+    def latent_name(self) -> str | None:
+        """Which latent of the model this is; None for its own."""
+        made = self.job["options"].get("latents") or {}
+        names = made.get("names", [])
+        name = next((one for one in names[1:] if further_column(one) == self.latent), next(iter(names), None))
+        return None if name == made.get("own") else name
 
     @property
     def tables(self) -> list[tuple[Receipt, OutputFile]]:
@@ -67,13 +81,17 @@ class Committed:
         Raises:
           UsageError: the job wrote its latents in another format.
         """
-        latents = self.job["options"].get("latents") or {}
-        if (format := latents.get("format", PARQUET)) != PARQUET:
+        if self.latent_format != PARQUET:
             raise UsageError(
-                f"{self.layout.output} has its latents in {format}, for trainers, and this needs tables: run encode "
-                "with --latent-format parquet, into an output of its own"
+                f"{self.layout.output} has its latents in {self.latent_format}, for trainers, and this needs tables: "
+                "run encode with --latent-format parquet, into an output of its own"
             )
         return _files(self.receipts, (LATENTS, METRICS))
+
+    @property
+    def latent_format(self) -> str:
+        """How its latents are written, one of ``pipeline.options.latent_form.LATENT_FORMATS``."""
+        return str((self.job["options"].get("latents") or {}).get("format", PARQUET))
 
     @property
     def reject_tables(self) -> list[tuple[Receipt, OutputFile]]:
@@ -161,6 +179,20 @@ class Committed:
             ) from error
 
 
+def check_same_latents(one: Committed, other: Committed) -> None:
+    """Check that two outputs are looked at by the same latent of their model.
+
+    Raises:
+      UsageError: they are not.
+    """
+    if one.latent_name != other.latent_name:
+        names = [committed.latent_name or "the model's own" for committed in (one, other)]
+        raise UsageError(
+            f"{one.layout.output} and {other.layout.output} have different latents ({names[0]} and {names[1]}), which "
+            "have nothing to do with each other; choose the same by --latent, or latent=NAME"
+        )
+
+
 def error_column(schema: pa.Schema) -> str | None:
     """The column of errors of an output's tables; None if there is none.
 
@@ -186,12 +218,13 @@ class LatentReader:
     storage: VectorStorage = FLOAT32
 
     @classmethod
-    def of(cls, schema: pa.Schema, output: str) -> "LatentReader":
+    def of(cls, schema: pa.Schema, output: str, column: str = FIRST) -> "LatentReader":
         """Look at the schema of an output's tables.
 
         Args:
           schema: with the metadata of the file.
           output: the output, for the text of an error.
+          column: of the latents.
 
         Raises:
           UsageError: it has no latents, or not all of one length.
@@ -199,11 +232,11 @@ class LatentReader:
         >>> LatentReader.of(pa.schema([("latent", pa.list_(pa.float32(), 8))]), "out").dimension
         8
         """
-        if "latent" not in schema.names:
+        if column not in schema.names:
             raise UsageError(f"{output} has no latents; name the output of encode or reconstruct")
-        kind = schema.field("latent").type
+        kind = schema.field(column).type
         try:
-            storage = storage_of(schema.metadata) or FLOAT32
+            storage = storage_of(schema.metadata, column) or FLOAT32
         except ValueError as error:
             raise UsageError(f"{output}: the metadata of its latents are damaged: {error}") from error
         if not pa.types.is_fixed_size_list(kind):
@@ -234,6 +267,19 @@ _EMPTY = {
     "sha256": pa.binary(32),
     "phash": pa.int64(),
 }
+
+
+def _latent_column(output: str, job: Mapping[str, Any], name: str) -> str:
+    names = (job["options"].get("latents") or {}).get("names", [])
+    if name not in names:
+        has = (
+            f"has the latents {', '.join(names)}" if names else "has the model's own latent alone, which needs no name"
+        )
+        raise UsageError(
+            f"--latent {quoted(name)}: {output} {has}; leave it out or name another, or run encode with --latent for "
+            "each, into an output of its own"
+        )
+    return FIRST if name == names[0] else further_column(name)
 
 
 def _files(receipts: Sequence[Receipt], directories: Sequence[str]) -> list[tuple[Receipt, OutputFile]]:

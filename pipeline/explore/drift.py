@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from lake.core.errors import UsageError
 from lake.core.records import Array
-from pipeline.explore.committed import Committed, error_column
+from pipeline.explore.answer import TableAnswer
+from pipeline.explore.committed import Committed, check_same_latents, error_column
 from pipeline.explore.latent_cache import load_latents
 
 THRESHOLD = 0.52  # AUC; 0.5 is what chance gives
@@ -22,7 +23,7 @@ FEWEST = 20  # rows of each output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
+class Drift(TableAnswer):
     """How the data of two outputs differ.
 
     Attributes:
@@ -67,6 +68,7 @@ def find_drift(a: Committed, b: Committed, threshold: float = THRESHOLD, cache: 
             f"{a.layout.output} and {b.layout.output} are of different models ({digest[:8]} and {_model(b)[:8]}), "
             "whose latents have nothing to do with each other; encode both with one"
         )
+    check_same_latents(a, b)
     one, other = _sample(a, cache), _sample(b, cache)
     if error_column(a.schema()) and error_column(b.schema()):
         names = [*_names(one.shape[1] - 1), "mse"]

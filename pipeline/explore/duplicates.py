@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from lake.core.errors import UsageError
 from lake.core.records import Array
-from pipeline.explore.committed import IDENTITY, Committed, take_rows
+from pipeline.explore.answer import TableAnswer
+from pipeline.explore.committed import IDENTITY, Committed, check_same_latents, take_rows
 from pipeline.explore.hashes import MOST_BITS, equal_pairs, similar_pairs
 from pipeline.explore.latent_cache import LatentMatrix, load_latents
 from pipeline.explore.nearest import Metric, exact_distances
@@ -43,7 +44,7 @@ class Sameness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicates:
+class Duplicates(TableAnswer):
     """Records that are the same as others.
 
     Attributes:
@@ -111,6 +112,7 @@ def find_copies(committed: Committed, against: Committed, sameness: Sameness, ca
     Raises:
       UsageError: the outputs share neither latents nor hashes, or too many pairs are within the threshold.
     """
+    check_same_latents(committed, against)
     side, other = _Side.of(committed, cache), _Side.of(against, cache)
     threshold = _threshold(side, sameness) if other.latents is not None else None
     found = list(_pairs(side, other, sameness, threshold))
@@ -172,7 +174,7 @@ class _Side:
         names = committed.schema().names
         hashes = [name for name in ("sha256", "phash") if name in names]
         rows = committed.column_table([*IDENTITY, *hashes])
-        return cls(rows=rows, latents=load_latents(committed, cache) if "latent" in names else None)
+        return cls(rows=rows, latents=load_latents(committed, cache) if committed.latent in names else None)
 
 
 def _threshold(side: _Side, sameness: Sameness) -> float | None:

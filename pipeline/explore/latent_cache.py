@@ -6,6 +6,8 @@
 <cache>/latents-<digest>/rows.arrow     key, shard and index of each
 ```
 
+Of a latent that is not the output's first, the directory is ``latents-<digest>_NAME``.
+
 The directory is made beside its final name and renamed, so a reader sees all of it or none. Another state of the output
 has another digest, so that a cache is never out of date.
 """
@@ -24,6 +26,7 @@ import pyarrow as pa
 
 from lake.core.errors import UsageError
 from lake.core.records import Array
+from lake.formats.common.vector_storage import FIRST
 from lake.storage.local import sync_path
 from lake.storage.location import is_local, local_path
 from pipeline.explore.committed import IDENTITY, Committed, LatentReader
@@ -66,9 +69,10 @@ def load_latents(committed: Committed, cache: str | None = None) -> LatentMatrix
       UsageError: the output has no latents that can be compared, or no place for the cache.
       LatentlakeError: the tables are not those of the manifest.
     """
-    reader = LatentReader.of(committed.schema(), committed.layout.output)
+    reader = LatentReader.of(committed.schema(), committed.layout.output, committed.latent)
     place = _place(committed, cache)
-    final = place / f"latents-{committed.digest}"
+    # Of further latents latents-<digest>_NAME.
+    final = place / f"latents-{committed.digest}{committed.latent.removeprefix(FIRST)}"
     if not final.is_dir():
         _fill(committed, place, final, reader)
     return _open(final)
@@ -101,7 +105,7 @@ def _fill(committed: Committed, place: Path, final: Path, reader: LatentReader) 
         except OSError:
             if not final.is_dir():  # else another process was faster, with the same
                 raise
-    _remove_old(place, final)
+    _remove_old(place, committed.digest)
 
 
 @contextmanager
@@ -130,8 +134,8 @@ def _write(committed: Committed, folder: Path, reader: LatentReader) -> None:
         values = np.lib.format.open_memmap(folder / "latents.npy", "w+", np.float32, (count, dimension))
         norms = np.lib.format.open_memmap(folder / "norms.npy", "w+", np.float32, (count,))
     keys, shards, indices = list[pa.Array](), list[pa.Array](), list[pa.Array]()
-    for batch in committed.batches([*IDENTITY, "latent"]):
-        part = reader.read(batch.column("latent"))
+    for batch in committed.batches([*IDENTITY, committed.latent]):
+        part = reader.read(batch.column(committed.latent))
         values[at : at + len(part)] = part
         norms[at : at + len(part)] = np.einsum("nd,nd->n", part, part, dtype=np.float64)
         at += len(part)
@@ -147,10 +151,10 @@ def _write_rows(file: Path, keys: list[pa.Array], shards: list[pa.Array], indice
         writer.write_table(rows)
 
 
-def _remove_old(place: Path, current: Path) -> None:
+def _remove_old(place: Path, digest: str) -> None:
     """Remove the latents of earlier states; who has them mapped keeps them."""
     for folder in place.glob("latents-*"):
-        if folder != current:
+        if not folder.name.startswith(f"latents-{digest}"):
             shutil.rmtree(folder, ignore_errors=True)
     for folder in place.glob(".building-*"):
         if time.time() - folder.stat().st_mtime > _UNFINISHED:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from lake.core.errors import UsageError
 from lake.core.records import Array
+from pipeline.explore.answer import TableAnswer
 from pipeline.explore.committed import IDENTITY, Committed, error_column, take_rows
 from pipeline.explore.latent_cache import LatentMatrix, load_latents
 from pipeline.explore.leaves import make_leaves, principal_axes
@@ -25,7 +26,7 @@ class Score(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outliers:
+class Outliers(TableAnswer):
     """The records with the highest scores.
 
     Attributes:

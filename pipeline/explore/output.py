@@ -22,7 +22,7 @@ from pipeline.explore.latent_cache import LatentMatrix, load_latents
 from pipeline.explore.nearest import Metric
 from pipeline.explore.outliers import Outliers, Score, find_outliers
 from pipeline.explore.query_image import Name, encode_image, image_bytes, image_name
-from pipeline.explore.similar import read_queries, similar_to, similar_to_keys
+from pipeline.explore.similar import Similar, read_queries, similar_to, similar_to_keys
 from pipeline.options.explore import COMPARE, DUPLICATES, EXPLORE_DEFAULTS, OUTLIERS, REPORT, SIMILAR
 from pipeline.output.state_file import read_summary
 from pipeline.output.tables import REJECT_SCHEMA
@@ -47,21 +47,23 @@ class Output:
     Args:
       output: URI or path of the output.
       cache: local directory that keeps the latents; None for ``_cache/`` in an output on a disk.
+      latent: which of its latents to look at, where it has several; None for the first.
       stores: how to reach it, by the fields of ``lake.storage.StoreOptions``.
 
     Raises:
       OutputError: there is no output there, or no run over it has come to its end.
       VerifyError: its state is damaged.
-      UsageError: an option of the stores is unknown.
+      UsageError: an option of the stores is unknown, or it has no latents of this name.
     """
 
-    def __init__(self, output: Name, *, cache: Name | None = None, **stores: Any) -> None:
+    def __init__(self, output: Name, *, cache: Name | None = None, latent: str | None = None, **stores: Any) -> None:
         check_names(stores, [option.field for option in STORES])
         checked = check_values(stores, STORES, optional=optional_fields(StoreOptions))
         self._stores = replace(configured(), **checked)
         self._cache = None if cache is None else fspath(cache)
         with self._reached():
-            self._committed = Committed.read(fspath(output))
+            self._committed = Committed.read(fspath(output), latent)
+        self._latent = latent
 
     @property
     def uri(self) -> str:
@@ -159,7 +161,7 @@ class Output:
         latents: Array | None = None,
         k: int = EXPLORE_DEFAULTS.k,
         metric: str = EXPLORE_DEFAULTS.metric,
-    ) -> pa.Table:
+    ) -> Similar:
         """Find the records whose latents are nearest: exact, over all of them.
 
         Args:
@@ -171,7 +173,8 @@ class Output:
           metric: ``l2`` or ``cosine``.
 
         Returns:
-          A row for each neighbour: ``query``, ``rank`` from 1, ``key``, ``shard``, ``index`` and ``distance``.
+          ``.table`` has a row for each neighbour: ``query``, ``rank`` from 1, ``key``, ``shard``, ``index`` and
+          ``distance``.
 
         Raises:
           UsageError: not exactly one query is given, or it does not go with this output.
@@ -349,7 +352,7 @@ class Output:
         return strip_of(f"{self.uri}: {self._committed.headline}", images)
 
     def _other(self, other: "Output | Name") -> Committed:
-        return other._committed if isinstance(other, Output) else Committed.read(fspath(other))
+        return other._committed if isinstance(other, Output) else Committed.read(fspath(other), self._latent)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from pipeline.explore.committed import Committed
 from pipeline.job.latents import latent_form
 from pipeline.job.source import decoding_target
 from pipeline.options.kept_options import options_from_json
-from pipeline.options.latent_form import LatentForm
+from pipeline.options.latent_form import LatentForm, LatentOptions
 
 if TYPE_CHECKING:
     from model.spec import Spec
@@ -58,7 +58,7 @@ def encode_image(committed: Committed, data: bytes, name: str) -> Array:
     executor = options.get("executor", FIRST_EXECUTOR)
     worker = worker_for(*of_worker, executor=executor)
     try:
-        (outcome,) = encode_items([(name, data)], worker, _form(settings, spec))
+        (outcome,) = encode_items([(name, data)], worker, _form(settings, spec, committed.latent_name))
     finally:
         close_worker(*of_worker, executor=executor)
     if isinstance(outcome, RejectedItem):
@@ -66,10 +66,12 @@ def encode_image(committed: Committed, data: bytes, name: str) -> Array:
     return np.asarray(outcome[1], np.float32)[None]
 
 
-def _form(settings: "JobOptions", spec: "Spec") -> LatentForm:
+def _form(settings: "JobOptions", spec: "Spec", name: str | None) -> LatentForm:
     """How the output's latents were made, as float32. What was sampled is compared with the mean."""
-    made = latent_form(settings, spec) or LatentForm()
-    return LatentForm(shape=made.shape, pool=made.pool, normalize=made.normalize)
+    latent = spec.latent if name is None else spec.latents[name]
+    pool = settings.pool if latent is not None and len(latent.shape) > 1 else None
+    one = LatentOptions(latent=None if name is None else [name], pool=pool, normalize=settings.normalize)
+    return latent_form(one, spec) or LatentForm()
 
 
 def image_name(image: Name | bytes) -> str:

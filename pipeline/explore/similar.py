@@ -1,6 +1,8 @@
 """The records that are most like some queries: records of the output, images, or rows of a table."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +13,38 @@ from lake.core.errors import InputError, UsageError
 from lake.core.records import Array
 from lake.formats.common.parquet_file import open_parquet
 from lake.storage import store_for
+from pipeline.explore.answer import TableAnswer
 from pipeline.explore.committed import LatentReader, take_rows
 from pipeline.explore.latent_cache import LatentMatrix
 from pipeline.explore.nearest import Metric, find_nearest
 
 
-def similar_to_keys(latents: LatentMatrix, keys: Sequence[str], k: int, metric: Metric) -> pa.Table:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Similar(TableAnswer):
+    """The records that are most like some queries.
+
+    Whatever else a table of PyArrow has is its table's: ``similar.column("distance")``.
+
+    Attributes:
+      table: a row for each neighbour: ``query`` (its name), ``rank`` from 1, ``key``, ``shard``, ``index`` and
+        ``distance``.
+      metric: of the distances.
+    """
+
+    table: pa.Table
+    metric: Metric
+
+    def __getattr__(self, name: str) -> Any:
+        # A copy asks for fields before there are any.
+        if name.startswith("_") or name == "table":
+            raise AttributeError(name)
+        return getattr(self.table, name)
+
+    def __getitem__(self, column: int | str) -> pa.ChunkedArray:
+        return self.table[column]
+
+
+def similar_to_keys(latents: LatentMatrix, keys: Sequence[str], k: int, metric: Metric) -> Similar:
     """Find what is nearest to some records of an output. They are not among their own neighbours.
 
     Args:
@@ -24,9 +52,6 @@ def similar_to_keys(latents: LatentMatrix, keys: Sequence[str], k: int, metric: 
       keys: of the records; of a key that several records have, the first is meant.
       k: how many for each.
       metric: of the distances.
-
-    Returns:
-      As ``similar_to``.
 
     Raises:
       InputError: no record has one of the keys.
@@ -37,10 +62,10 @@ def similar_to_keys(latents: LatentMatrix, keys: Sequence[str], k: int, metric: 
     # Where more than k records are equal to it, it may be missing itself.
     others[others.all(1), -1] = False
     shape = len(keys), positions.shape[1] - 1
-    return _table(latents, keys, positions[others].reshape(shape), distances[others].reshape(shape))
+    return _found(latents, keys, positions[others].reshape(shape), distances[others].reshape(shape), metric)
 
 
-def similar_to(latents: LatentMatrix, names: Sequence[str], queries: Array, k: int, metric: Metric) -> pa.Table:
+def similar_to(latents: LatentMatrix, names: Sequence[str], queries: Array, k: int, metric: Metric) -> Similar:
     """Find what is nearest to some latents.
 
     Args:
@@ -49,9 +74,6 @@ def similar_to(latents: LatentMatrix, names: Sequence[str], queries: Array, k: i
       queries: float32 ``[q, D]``.
       k: how many for each.
       metric: of the distances.
-
-    Returns:
-      A row for each neighbour: ``query`` (its name), ``rank`` from 1, ``key``, ``shard``, ``index`` and ``distance``.
 
     Raises:
       UsageError: the queries are of another length, or not finite.
@@ -63,7 +85,7 @@ def similar_to(latents: LatentMatrix, names: Sequence[str], queries: Array, k: i
         )
     if not np.isfinite(queries).all():
         raise UsageError("queries with NaN or infinity have no distance to anything; leave them out")
-    return _table(latents, names, *find_nearest(latents.values, latents.norms, queries, k, metric))
+    return _found(latents, names, *find_nearest(latents.values, latents.norms, queries, k, metric), metric)
 
 
 def first_rows(column: pa.ChunkedArray, keys: Sequence[str]) -> Array:
@@ -136,9 +158,9 @@ def _numbers(uri: str, table: pa.Table) -> Array:
     return LatentReader.of(schema, uri).read(lists)
 
 
-def _table(latents: LatentMatrix, names: Sequence[str], positions: Array, distances: Array) -> pa.Table:
+def _found(latents: LatentMatrix, names: Sequence[str], positions: Array, distances: Array, metric: Metric) -> Similar:
     found = take_rows(latents.rows, positions.ravel())
     count = positions.shape[1]
     found = found.add_column(0, "query", pa.array(np.repeat(np.array([*names], object), count), pa.string()))
     found = found.add_column(1, "rank", pa.array(np.tile(np.arange(1, count + 1, dtype=np.int32), len(names))))
-    return found.append_column("distance", pa.array(distances.ravel()))
+    return Similar(table=found.append_column("distance", pa.array(distances.ravel())), metric=metric)

@@ -242,6 +242,8 @@ def _run_id(layout: Layout, left: Leavings, run: str | None) -> str:
 def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) -> JobConfig:
     target = decoding_target(options, bundle.spec)
     target = replace(target, pages=_unusual(target.pages, source.images))
+    latents = latent_form(options, bundle.spec) if VERBS[options.verb].table == LATENTS else None
+    first = bundle.spec.latents[latents.name] if latents is not None and latents.name else bundle.spec.latent
     return JobConfig(
         verb=options.verb,
         output=options.output.rstrip("/"),
@@ -250,13 +252,13 @@ def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) 
         # run.
         model=Layout(options.output.rstrip("/")).model(bundle.digest),
         model_digest=bundle.digest,
-        latent_layer=bundle.spec.latent.layer if bundle.spec.latent else "",
+        latent_layer=first.layer if first else "",
         target=target,
         normalization=normalization_text(bundle.spec),
         columns=source.columns,
         variance=options.variance,
         hashes=options.hash,
-        latents=latent_form(options, bundle.spec) if VERBS[options.verb].table == LATENTS else None,
+        latents=latents,
         reject_bytes=options.reject_bytes,
         reject_budget=options.reject_budget,
         executor=choose_executor(bundle, None if options.executor == AUTO else options.executor),

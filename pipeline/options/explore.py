@@ -42,7 +42,11 @@ def _option(flag: str, help: str, type: Callable[[Any], Any] = str, **more: Any)
 
 _K = _option("--k", "how many neighbours (default {default})", positive, metavar="N")
 _METRIC = _option("--metric", "distance of latents (default {default})", choices=("cosine", "l2"))
+_LATENT = _option(
+    "--latent", "which latent to look at, of an output that has several (default: the first)", metavar="NAME"
+)
 _WRITTEN = (
+    _LATENT,
     _option("--output-table", "also write the result as a Parquet table", metavar="FILE"),
     _option("--gallery", "also write the result as a page of HTML, with the images", metavar="FILE"),
     _option(
@@ -103,6 +107,7 @@ REPORT = (
         "how latents become points in two dimensions; pacmap needs the extra 'map' (default {default})",
         choices=("pca", "pacmap"),
     ),
+    _LATENT,
     _option("--color-by", "column that the points are coloured by at first", metavar="COLUMN"),
     _option(
         "--sample",

@@ -85,6 +85,7 @@ class JobOptions:
       max_area: largest number of pixels of these; None for 1024 x 1024.
       hash: also write the SHA-256 of each record's bytes and a perceptual hash of its image.
       condition_column: column with what a conditional model is told of each record; None for that of its bundle.
+      latent: names of the bundle's latents to write, of ``model.spec.Spec.latents``; None for the model's own.
       latent_format: how latents are written, one of ``pipeline.options.latent_form.LATENT_FORMATS``.
       latent_type: type of the written latents, one of ``lake.formats.common.vector_storage.VECTOR_TYPES``.
       latent_quantization: where scale and offset of an integer type come from: 'dimension' or 'table' of a first
@@ -154,6 +155,7 @@ class JobOptions:
     max_area: int | None = None
     hash: bool = False
     condition_column: str | None = None
+    latent: Sequence[str] | None = None
     latent_format: str = PARQUET
     latent_type: str = VECTOR_TYPES[0]
     latent_quantization: str | None = None

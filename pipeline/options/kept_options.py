@@ -27,6 +27,7 @@ _LATER_FIELDS = (
     "hash",
     "condition",
     "condition_column",
+    "latent",
     "latent_format",
     "card",
     "ensemble",

@@ -6,6 +6,15 @@ from pipeline.options.latent_form import LATENT_FORMATS, NORMALIZE, POOL
 
 DIMENSION, TABLE = "dimension", "table"
 
+LATENT = Option(
+    flag="--latent",
+    group="output",
+    field="latent",
+    repeated=True,
+    metavar="NAME",
+    help="which latent of the bundle to write, or several of one pass: the first as the column latent, each other one "
+    "as latent_NAME (default: the model's own)",
+)
 LATENT_FORMAT = Option(
     flag="--latent-format",
     group="output",

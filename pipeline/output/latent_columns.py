@@ -1,7 +1,8 @@
 """How latents become columns of a table: the fields of its schema, and the arrays of a batch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ from lake.core.records import Array
 from lake.formats.common.parquet_table import TableEncoding
 from lake.formats.common.vector_storage import FLOAT32, VectorStorage
 from pipeline.config import JobConfig
-from pipeline.options.latent_form import LatentForm
+from pipeline.options.latent_form import FurtherLatent, LatentForm
 
 SHAPE, FLIP, VARIANCE = "latent_shape", "latent_flip", "latent_variance"
 
@@ -31,6 +32,7 @@ class LatentColumns:
       dimension: length D of every latent; None where latents have shapes of their own.
       names: of the columns with latents, the first one first.
       storage: the type of the stored numbers, and how the latents are converted to it.
+      further: the columns of further latents, which have lengths of their own, by the latent's name.
 
     >>> LatentColumns(dimension=3).fields()
     [pyarrow.Field<latent: fixed_size_list<element: float not null>[3] not null>]
@@ -45,6 +47,7 @@ class LatentColumns:
     dimension: int | None
     names: tuple[str, ...] = ("latent",)
     storage: VectorStorage = FLOAT32
+    further: Mapping[str, "LatentColumns"] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: JobConfig, dimension: int | None) -> "LatentColumns":
@@ -56,15 +59,38 @@ class LatentColumns:
         """
         form = config.latents or LatentForm()
         names = {"latent": True, FLIP: form.flip, VARIANCE: config.variance}
+        own = dimension if form.name is None else prod(form.shape)
         return cls(
-            dimension=None if dimension is None else form.length(dimension),
+            dimension=None if own is None else form.length(own),
             names=tuple(name for name, there in names.items() if there),
             storage=form.storage,
+            further={one.name: cls._of_further(form, one) for one in form.further},
         )
+
+    @classmethod
+    def _of_further(cls, form: LatentForm, latent: FurtherLatent) -> "LatentColumns":
+        names = (latent.column, *((f"{latent.column}_flip",) if form.flip else ()))
+        length = form.alone(latent).length(prod(latent.shape))
+        return cls(dimension=length, names=names, storage=latent.storage)
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The names of all columns with latents."""
+        return (*self.names, *(column for _, column in self.of_further()))
+
+    def of_further(self) -> Iterator[tuple[str, str]]:
+        """The names of further latents, each with a column that it has."""
+        return ((name, column) for name, columns in self.further.items() for column in columns.names)
+
+    def empty(self) -> list[Array]:
+        """What ``arrays`` takes of no records, where latents are of one length."""
+        own = [np.empty((0, self.dimension or 0), np.float32) for _ in self.names]
+        return [*own, *(array for columns in self.further.values() for array in columns.empty())]
 
     def fields(self) -> list[pa.Field]:
         """The fields of the schema, in the order of ``arrays``."""
         fields = [pa.field(name, self._type, nullable=False) for name in self.names]
+        fields += [field for columns in self.further.values() for field in columns.fields()]
         shape = pa.list_(pa.field("element", pa.int32(), nullable=False), 3)
         return fields if self.dimension is not None else [*fields, pa.field(SHAPE, shape, nullable=False)]
 
@@ -72,18 +98,22 @@ class LatentColumns:
         """The arrays of a batch of ``n`` records.
 
         Args:
-          columns: latents for each of ``names``, float32: ``[n, D]``, or where they have shapes of their own ``n``
+          columns: latents for each of ``all_names``, float32: ``[n, D]``, or where they have shapes of their own ``n``
             arrays ``[h, w, c]``, of the same shapes in every column.
 
         Returns:
           The columns, and how many numbers were clipped to the range of the type.
         """
         pack = self._open if self.dimension is None else self._fixed
-        packed = [pack(latents, self._storage(name)) for name, latents in zip(self.names, columns, strict=True)]
-        arrays = [column for column, _ in packed]
+        given = iter(columns)
+        packed = [pack(next(given), self._storage(name)) for name in self.names]
+        arrays, clipped = [column for column, _ in packed], sum(clipped for _, clipped in packed)
+        for further in self.further.values():
+            found, cut = further.arrays([next(given) for _ in further.names])
+            arrays, clipped = [*arrays, *found], clipped + cut
         if self.dimension is None:
             arrays.append(_shapes(columns[0]))
-        return arrays, sum(clipped for _, clipped in packed)
+        return arrays, clipped
 
     @property
     def encoding(self) -> TableEncoding:
@@ -93,7 +123,7 @@ class LatentColumns:
         """
         if self.storage.type == "float32":
             return TableEncoding()
-        leaves = [f"{name}.list.element" for name in self.names]
+        leaves = [f"{name}.list.element" for name in self.all_names]
         dictionary = leaves if self.storage.quantized else []
         split = leaves if self.storage.type == "bfloat16" else []
         return TableEncoding(

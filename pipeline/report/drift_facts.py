@@ -61,6 +61,8 @@ def against_output(survey: Survey, own: Committed, other: Survey, reference: Com
             why_not=f"it was made by another model ({_model(reference)[:8]}, this one by {digest[:8]}), whose latents "
             "have nothing to do with these",
         )
+    if own.latent_name != reference.latent_name:
+        return AgainstFacts(name=name, why_not="its latents are of another layer; choose one that both have: --latent")
     rows, here, names = number_matrix(survey)
     _, there, others = number_matrix(other)
     shared = [column for column in names if column in others]

@@ -16,6 +16,7 @@ from pipeline.explore.duplicates import Duplicates
 from pipeline.explore.latent_cache import load_latents
 from pipeline.explore.nearest import Metric, find_nearest
 from pipeline.explore.outliers import Outliers, Score
+from pipeline.explore.similar import Similar
 from pipeline.report.distributions import AgainstFacts, DimensionDrift
 from pipeline.report.gallery_images import GalleryImages, given_image
 from pipeline.report.page.gallery import GalleryFacts, GalleryGroup, render_gallery
@@ -29,7 +30,7 @@ _MEMBERS = 6  # images of a group of duplicates
 _NUMBERS = 12  # that differ most
 
 _Row = Mapping[str, Any]
-ExploreResult: TypeAlias = pa.Table | Outliers | Duplicates | Drift
+ExploreResult: TypeAlias = Similar | Outliers | Duplicates | Drift | pa.Table
 
 
 def write_gallery(
@@ -45,7 +46,7 @@ def write_gallery(
 
     Args:
       committed: the output.
-      found: the answer.
+      found: the answer; of ``similar`` also its table, or rows of it.
       file: local path, or URI in a store.
       other: the other output, where the answer is about two.
       image: the file of the image that was the query, where it was one.
@@ -66,7 +67,7 @@ def write_gallery(
     elif isinstance(found, Outliers):
         facts = outlier_gallery(committed, found)
     else:
-        facts = similar_gallery(committed, found, image)
+        facts = similar_gallery(committed, found.table if isinstance(found, Similar) else found, image)
     put(file, render_gallery(facts).encode())
 
 
@@ -75,7 +76,7 @@ def similar_gallery(committed: Committed, table: pa.Table, image: bytes | None =
 
     Args:
       committed: the output.
-      table: what ``Output.similar`` returned.
+      table: of what ``Output.similar`` returned.
       image: the file of the image that was the query; None where queries are records or latents.
     """
     rows = table.slice(0, _IMAGES).to_pylist()

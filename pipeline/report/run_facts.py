@@ -117,12 +117,13 @@ def _model(committed: Committed) -> ModelFacts:
         spec = Bundle.open(committed.layout.model(digest)).spec
     except (LatentlakeError, OSError, ValueError) as error:
         return ModelFacts(name=name, facts=_facts(digest=digest, not_readable=error), figures=())
+    latent = spec.latents.get(committed.latent_name) if committed.latent_name else spec.latent
     facts = _facts(
         kind=spec.kind,
         input=f"{' x '.join(map(str, spec.input.shape))}, {spec.input.color or 'vectors or bands'}"
         f"{', any size' if spec.input.any_size else ''}",
         values=f"{spec.input.value_range[0]:g} to {spec.input.value_range[1]:g}",
-        latent=f"{spec.latent.layer}: {' x '.join(map(str, spec.latent.shape))}" if spec.latent else None,
+        latent=f"{latent.layer}: {' x '.join(map(str, latent.shape))}" if latent else None,
         functions=", ".join(spec.functions),
         precision=spec.quantization.precision if spec.quantization else None,
         digest=digest,

@@ -95,20 +95,19 @@ def survey(
     """
     schema = committed.schema()
     if color_by is not None and color_by not in schema.names:
-        known = ", ".join(name for name in schema.names if name not in (*IDENTITY, "latent"))
+        known = ", ".join(name for name in schema.names if name not in (*IDENTITY, committed.latent))
         raise UsageError(f"--color-by: {committed.layout.output} has no column {color_by!r}; it has {known}")
     tables = _chosen(committed, most, frozenset(first))
     reader, why_not = _latents(schema, committed)
-    tally = _Tally.of(schema, tables, most, sample, color_by)
+    tally = _Tally.of(schema, tables, most, sample, color_by, committed.latent)
     if reader is not None:
-        tally.latents = LatentTally(reader=reader, sampled=tally.sampled)
+        tally.latents = LatentTally(reader=reader, column=committed.latent, sampled=tally.sampled)
         if distances:
             tally.latents.refer_to(_spread(committed, tables))
-    for number, (receipt, file) in enumerate(tables):
-        for batch in _first_rows(committed.table_batches(receipt, file, tally.columns), tally.quota):
-            tally.add(number, batch)
-            if tally.identity_bytes > _IDENTITY_BYTES:
-                break
+    for number, batch in _batches(committed, tables, tally):
+        tally.add(number, batch)
+        if tally.identity_bytes > _IDENTITY_BYTES:
+            break
     return tally.result(committed, tables, why_not)
 
 
@@ -127,12 +126,21 @@ _FEWEST_ROWS = 1024  # of a table that is not read as a whole
 
 
 def _latents(schema: pa.Schema, committed: Committed) -> tuple[LatentReader | None, str]:
-    if "latent" not in schema.names:
+    if committed.latent not in schema.names:
         return None, ""
     try:
-        return LatentReader.of(schema, committed.layout.output), ""
+        return LatentReader.of(schema, committed.layout.output, committed.latent), ""
     except UsageError as error:
         return None, str(error)
+
+
+def _batches(
+    committed: Committed, tables: Sequence[tuple[Receipt, OutputFile]], tally: "_Tally"
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows to read, each batch with the number of its table."""
+    for number, (receipt, file) in enumerate(tables):
+        for batch in _first_rows(committed.table_batches(receipt, file, tally.columns), tally.quota):
+            yield number, batch
 
 
 def _first_rows(batches: Iterator[pa.RecordBatch], quota: int) -> Iterator[pa.RecordBatch]:
@@ -150,7 +158,7 @@ def _spread(committed: Committed, tables: Sequence[tuple[Receipt, OutputFile]]) 
     """The first rows of some tables, in which nothing but latents is read."""
     step = max(1, len(tables) // _REFERRED)
     for receipt, file in tables[::step][:_REFERRED]:
-        yield from islice(committed.table_batches(receipt, file, ["latent"]), 1)
+        yield from islice(committed.table_batches(receipt, file, [committed.latent]), 1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -176,6 +184,7 @@ class _Tally:
         most: int,
         sample: int,
         color_by: str | None,
+        latent: str,
     ) -> "_Tally":
         names = {
             "identity": [name for name in IDENTITY if name in schema.names],
@@ -189,8 +198,8 @@ class _Tally:
         else:
             count = sum(min(file.rows, quota) for _, file in tables)
         drawn = np.random.default_rng(0).choice(count, min(count, sample), replace=False) if count else np.empty(0)
-        latent = ["latent"] if "latent" in schema.names and pa.types.is_fixed_size_list(_type(schema)) else []
-        columns = list(dict.fromkeys([*(name for some in names.values() for name in some), *latent]))
+        latents = [latent] if _is_vector(schema, latent) else []
+        columns = list(dict.fromkeys([*(name for some in names.values() for name in some), *latents]))
         return cls(columns=columns, quota=quota, sampled=np.sort(drawn).astype(np.int64), _names=names)
 
     def add(self, table: int, batch: pa.RecordBatch) -> None:
@@ -210,7 +219,7 @@ class _Tally:
             self._parts.setdefault(f"carried {name}", []).append(_short(batch.column(name).take(own)))
         self.identity_bytes += sum(self._parts[name][-1].nbytes for name in self._names["identity"])
         if self.latents is not None:
-            self.latents.add(batch.column("latent"))
+            self.latents.add(batch)
         self._count += count
 
     def result(self, committed: Committed, tables: Sequence[tuple[Receipt, OutputFile]], why_not: str) -> Survey:
@@ -234,8 +243,8 @@ class _Tally:
         return pa.chunked_array(self._parts.get(name, []), None if name in self._parts else pa.null())
 
 
-def _type(schema: pa.Schema) -> pa.DataType:
-    return schema.field("latent").type
+def _is_vector(schema: pa.Schema, column: str) -> bool:
+    return column in schema.names and pa.types.is_fixed_size_list(schema.field(column).type)
 
 
 def _named(number: str, verb: str) -> str:

@@ -49,6 +49,7 @@ class LatentTally:
     """
 
     reader: LatentReader
+    column: str
     sampled: Array
     _references: Array | None = None
     _hashes: list[Array] = field(default_factory=list)
@@ -69,18 +70,18 @@ class LatentTally:
         """Measure distances to some of these latents.
 
         Args:
-          batches: with a column ``latent``.
+          batches: with the column of latents.
         """
-        parts = [self.reader.read(batch.column("latent")) for batch in _thinned(batches)]
+        parts = [self.reader.read(batch.column(self.column)) for batch in _thinned(batches)]
         if not parts:
             return
         rows = np.concatenate(parts)
         most = max(16, min(_REFERENCES, _REFERENCE_BYTES // (4 * self.reader.dimension)))
         self._references = rows[np.random.default_rng(0).permutation(len(rows))[:most]]
 
-    def add(self, column: pa.Array) -> None:
+    def add(self, batch: pa.RecordBatch) -> None:
         """Add the latents of the next rows."""
-        values = self.reader.read(column)
+        values = self.reader.read(batch.column(self.column))
         if self._telling:
             self._hashes.append(latent_hashes(values))
         if self._references is not None:

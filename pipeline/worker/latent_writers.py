@@ -1,5 +1,7 @@
 """Writers of latents in the formats that trainers read."""
 
+from math import prod
+
 import pyarrow as pa
 
 from lake.core.records import Unit
@@ -39,4 +41,6 @@ def _rows(schema: pa.Schema, columns: LatentColumns, form: LatentForm, dimension
     # Lists of scales may be longer than the latents, so samples do not repeat what their shard says.
     said = {name: value for name, value in form.said().items() if name not in ("scale", "offset", "shape")}
     shape, bits = form.written_shape(dimension), form.storage.type == "binary"
-    return LatentRows(schema=schema, names=columns.names, shape=shape, said=said, bits=bits)
+    others = {one.name: form.alone(one).written_shape(prod(one.shape)) or () for one in form.further}
+    shapes = {column: others[name] for name, column in columns.of_further()}
+    return LatentRows(schema=schema, names=columns.all_names, shape=shape, said=said, bits=bits, shapes=shapes)

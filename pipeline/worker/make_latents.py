@@ -26,9 +26,12 @@ class LatentMaker:
 
     def __init__(self, runtime: Runtime | SpatialAutoencoder, form: LatentForm, *, variance: bool) -> None:
         self._runtime, self._form, self._variance = runtime, form, variance
+        self._forms = [form, *(form.alone(one) for one in form.further)]
 
     def columns(self, group: Group, records: Records, failed: Failed, told: Array | None = None) -> list[Array]:
         """The latents of some records, then those of the mirrored images, then the variances, as far as there are any.
+
+        Further latents follow, each with those of the mirrored images.
 
         Args:
           group: pixels of the records.
@@ -41,11 +44,14 @@ class LatentMaker:
         """
         given = told_of(told, group.positions)
         latents, variance = self._of(group.pixels, group, records, failed, given, flipped=False)
-        columns = [latents]
+        columns = [[one] for one in latents]
         if self._form.flip:
             mirrored = np.ascontiguousarray(group.pixels[:, :, ::-1])
-            columns.append(self._of(mirrored, group, records, failed, given, flipped=True)[0])
-        return [*columns, variance] if self._variance and variance is not None else columns
+            flipped, _ = self._of(mirrored, group, records, failed, given, flipped=True)
+            columns = [[*one, other] for one, other in zip(columns, flipped, strict=True)]
+        if self._variance and variance is not None:
+            columns[0].append(variance)
+        return [column for one in columns for column in one]
 
     def _of(
         self,
@@ -56,8 +62,11 @@ class LatentMaker:
         given: Mapping[str, Array],
         *,
         flipped: bool,
-    ) -> tuple[Array, Array | None]:
+    ) -> tuple[list[Array], Array | None]:
         form, variance = self._form, None
+        if form.names and isinstance(self._runtime, Runtime):
+            made = dict(zip(self._runtime.spec.latents, self._runtime.encode_all(pixels, failed, **given), strict=True))
+            return [_finished(made[one.name or ""], one) for one in self._forms], None
         if self._variance or form.seed is not None:
             latents, variance = self._runtime.encode_variance(pixels, failed, **given)
         else:
@@ -66,9 +75,14 @@ class LatentMaker:
             records_of = _identities(records, group.positions)
             noise = noise_of(form.seed, records_of, math.prod(latents.shape[1:]), flipped=flipped)
             latents = latents + np.sqrt(variance) * noise.reshape(latents.shape)
-        if form.pool:
-            latents = pooled(latents.reshape(len(latents), -1, form.shape[-1]), form.pool)
-        return (of_unit_length(latents) if form.normalize else latents), variance
+        return [_finished(latents, form)], variance
+
+
+def _finished(latents: Array, form: LatentForm) -> Array:
+    """Latents as they are written, float32 ``[n, D]``, of a model of any size ``[n, h, w, c]``."""
+    if form.pool and len(form.shape) > 1:
+        latents = pooled(latents.reshape(len(latents), -1, form.shape[-1]), form.pool)
+    return of_unit_length(latents) if form.normalize else latents
 
 
 def pooled(grids: Array, how: str) -> Array:

@@ -1,7 +1,7 @@
 """The rows of a table of latents, for the writers of the formats that trainers read."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -35,9 +35,10 @@ class LatentRows:
 
     Attributes:
       schema: of the table.
-      names: the columns of latents, the first one first; all of one type.
-      shape: of every latent; None where the column ``latent_shape`` says it row by row.
+      names: the columns of latents, the first one first; their numbers are of one type.
+      shape: of every latent, but for those of ``shapes``; None where the column ``latent_shape`` says it row by row.
       bits: latents are stored as bits, eight to a byte; those of one shape without their sides.
+      shapes: of columns whose latents have another shape, by name.
       said: how latents were made and are stored, as JSON values: ``LatentForm.metadata`` without lists of scales.
 
     >>> kind = pa.list_(pa.float32(), 4)
@@ -54,16 +55,25 @@ class LatentRows:
     shape: tuple[int, ...] | None
     said: Mapping[str, Any]
     bits: bool = False
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def shape_of(self, name: str) -> tuple[int, ...] | None:
+        """The shape of the latents of a column; None where ``latent_shape`` says it.
+
+        Args:
+          name: of the column.
+        """
+        return self.shapes.get(name, self.shape)
 
     @property
     def others(self) -> list[pa.Field]:
         """The fields of all other columns."""
-        return [field for field in self.schema if field.name not in (*self.names, SHAPE)]
+        return [one for one in self.schema if one.name not in (*self.names, SHAPE)]
 
     @property
     def caption(self) -> str | None:
         """The column of captions: text that is called ``txt``, ``caption`` or ``text``; None if there is none."""
-        texts = {field.name for field in self.others if pa.types.is_string(field.type)}
+        texts = {one.name for one in self.others if pa.types.is_string(one.type)}
         return next((name for name in _CAPTIONS if name in texts), None)
 
     def samples(self, rows: pa.RecordBatch) -> Iterator[LatentSample]:
@@ -73,17 +83,19 @@ class LatentRows:
           rows: of the table.
         """
         shapes = [self.shape] * rows.num_rows if self.shape is not None else rows.column(SHAPE).to_pylist()
-        latents = [self._arrays(rows.column(name), shapes) for name in self.names]
-        names = [field.name for field in self.others]
+        latents = [self._arrays(rows.column(name), shapes, self.shape_of(name)) for name in self.names]
+        names = [one.name for one in self.others]
         columns = [json_values(rows.column(name)) for name in names]
         for row, shape in enumerate(shapes):
             values = {name: column[row] for name, column in zip(names, columns, strict=True)}
             yield LatentSample([arrays[row] for arrays in latents], shape, values)
 
-    def _arrays(self, column: pa.Array, shapes: Sequence[Sequence[int]]) -> Sequence[Array]:
+    def _arrays(
+        self, column: pa.Array, shapes: Sequence[Sequence[int]], own: tuple[int, ...] | None
+    ) -> Sequence[Array]:
         flat: Array = column.flatten().to_numpy(zero_copy_only=False)
-        if self.shape is not None:
-            return [*flat.reshape(len(column), *((-1,) if self.bits else self.shape))]
+        if own is not None:
+            return [*flat.reshape(len(column), *((-1,) if self.bits else own))]
         edges = np.cumsum([0, *column.value_lengths().to_pylist()]).tolist()
         return [
             flat[start:stop].reshape(*shape[:2], -1)

@@ -14,6 +14,8 @@ import pyarrow as pa
 from lake.core.records import Array
 
 METADATA_KEY = "latentlake.latent"
+FIRST = "latent"  # the column that the metadata speak of; names of the other columns of latents begin with it
+FURTHER = "further"  # field of the metadata: what holds of other columns, by column
 UNSAID = (np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.uint16))  # numbers that mean nothing by themselves
 VECTOR_TYPES = ("float32", "float16", "bfloat16", "int8", "uint8", "binary")
 QUANTIZED = VECTOR_TYPES[3:]  # those that need a scale and an offset
@@ -190,17 +192,55 @@ class VectorStorage:
 FLOAT32 = VectorStorage()
 
 
-def storage_of(metadata: Mapping[bytes, bytes] | None) -> VectorStorage | None:
-    """How the vectors of a file are stored; None if its metadata does not say it.
+def further_column(name: str) -> str:
+    """The column of a latent that is written beside the first one.
+
+    Args:
+      name: of the latent.
+
+    >>> further_column("z_mean")
+    'latent_z_mean'
+    """
+    return f"{FIRST}_{name}"
+
+
+def said_of(metadata: Mapping[bytes, bytes] | None, column: str = FIRST) -> Any:
+    """What the metadata of a file say of a column of vectors, as JSON values; None if they do not speak of it.
 
     Args:
       metadata: of the file's schema.
+      column: of latents.
+
+    Raises:
+      ValueError: they are no JSON.
+
+    >>> said_of({b"latentlake.latent": b'{"type": "int8", "further": {"latent_b": {"type": "uint8"}}}'}, "latent_b")
+    {'type': 'uint8'}
+    """
+    text = (metadata or {}).get(METADATA_KEY.encode())
+    if text is None:
+        return None
+    said = json.loads(text)
+    further = said.get(FURTHER, {}) if isinstance(said, dict) else {}
+    if isinstance(further, dict) and column in further:
+        said = further[column]
+    elif column not in (FIRST, f"{FIRST}_flip"):
+        return None
+    return said
+
+
+def storage_of(metadata: Mapping[bytes, bytes] | None, column: str = FIRST) -> VectorStorage | None:
+    """How the vectors of a file are stored; None if its metadata do not say it.
+
+    Args:
+      metadata: of the file's schema.
+      column: of the vectors.
 
     Raises:
       ValueError: it says something that makes no sense.
     """
-    text = (metadata or {}).get(METADATA_KEY.encode())
-    return None if text is None else VectorStorage.from_json(json.loads(text))
+    said = said_of(metadata, column)
+    return None if said is None else VectorStorage.from_json(said)
 
 
 def irreversible(said: Mapping[str, Any]) -> str | None:
@@ -212,6 +252,8 @@ def irreversible(said: Mapping[str, Any]) -> str | None:
     >>> irreversible({"type": "float32", "pool": "mean"})
     'pooled (--pool)'
     """
+    if said.get("own") is False:
+        return "those of a layer that the model does not decode (--latent)"
     if said.get("normalize"):
         return "divided by their lengths (--normalize)"
     return "pooled (--pool)" if said.get("pool") else None

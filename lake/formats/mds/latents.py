@@ -117,7 +117,8 @@ def _encodings(table: LatentRows) -> dict[str, str]:
     found = {field.name: encoding_of(field) for field in table.others}
     for name in table.names:
         kind = table.schema.field(name).type
-        whole = (kind.list_size,) if table.bits and table.shape is not None else table.shape
+        shape = table.shape_of(name)
+        whole = (kind.list_size,) if table.bits and shape is not None else shape
         found[name] = array_encoding(np.dtype(kind.value_type.to_pandas_dtype()), whole)
     return dict(sorted(found.items()))
 

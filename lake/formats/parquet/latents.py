@@ -1,16 +1,13 @@
 """Columns of latents that are stored in other numbers than float32, as the metadata of their file says."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.core.records import Array
 from lake.formats.common.latent_arrays import check_reversible
-from lake.formats.common.vector_storage import FLOAT32, METADATA_KEY, VectorStorage, storage_of
+from lake.formats.common.vector_storage import FLOAT32, VectorStorage, said_of
 
-_COLUMNS = ("latent", "latent_flip")  # that the metadata speaks of
 _UNSAID = (pa.int8(), pa.uint8(), pa.uint16())  # types whose numbers mean nothing by themselves
 
 
@@ -27,19 +24,20 @@ def stored_as(schema: pa.Schema, column: str, length: int | None) -> VectorStora
         latents cannot be had back; the text says which.
     """
     kind = schema.field(column).type.value_type
-    storage = storage_of(schema.metadata) if column in _COLUMNS else None
-    if storage is None:
+    said = said_of(schema.metadata, column)
+    if said is None:
         if kind in _UNSAID:
             raise ValueError(
                 f"its column {column!r} is of {kind}, and its metadata does not say with what scale; give the table as "
                 "it was written, or one of floating numbers"
             )
         return FLOAT32
+    storage = VectorStorage.from_json(said)
     if kind != storage.element:
         raise ValueError(f"its column {column!r} is of {kind}, and its metadata says {storage.type}; it is damaged")
     if length is not None and not storage.fits(length):
         raise ValueError(f"its metadata has {len(storage.scale)} numbers of scale, and its latents have {length}")
-    check_reversible(json.loads(schema.metadata[METADATA_KEY.encode()]))
+    check_reversible(said)
     return storage
 
 

@@ -13,9 +13,9 @@ from lake.core.records import Array, Fault, Reason, Shard, Stage
 from lake.formats.common.latent_arrays import StoredLatent, check_reversible, latent_files, latent_rows, storage_said
 from lake.formats.common.npy import MAGIC
 from lake.formats.common.safetensors import BFLOAT16, tensor_of
-from lake.formats.common.vector_storage import FLOAT32, VectorStorage
+from lake.formats.common.vector_storage import FIRST, FLOAT32, VectorStorage
 from lake.formats.reader import ColumnSelection, RecordSchema
-from lake.formats.webdataset.latents import FIRST, said_by
+from lake.formats.webdataset.latents import said_by
 from lake.formats.webdataset.npy_vectors import npy_layout
 from lake.formats.webdataset.samples import Sample
 from lake.images.types import ImageError

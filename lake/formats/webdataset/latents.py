@@ -14,13 +14,13 @@ from lake.formats.common.byte_stream import Window
 from lake.formats.common.latent_rows import LatentRows, LatentSample
 from lake.formats.common.npy import npy_header
 from lake.formats.common.safetensors import SUFFIX, safetensors_file
+from lake.formats.common.vector_storage import FIRST
 from lake.formats.webdataset.sidecars import class_column
 from lake.formats.webdataset.tar_read import archive_comment
 from lake.formats.webdataset.tar_write import END, comment, member
 from lake.formats.writer import UnitWriter
 from lake.storage import Sink
 
-FIRST = "latent"  # names of the other columns of latents begin with it
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from lake.core.records import Array, Shard
 from lake.formats.common.array_rows import exactly
 from lake.formats.common.safetensors import SUFFIX, tensors_of
+from lake.formats.common.vector_storage import FIRST, FURTHER, METADATA_KEY
 from lake.formats.mds.encodings import NDARRAY, decode_array
 from lake.formats.mds.shard import read_head
 from lake.formats.reader import BATCH_BYTES
@@ -20,7 +21,7 @@ from lake.formats.webdataset.samples import Sample, SampleGrouping
 from lake.storage import store_for
 
 _TAR, _MDS = ".tar", ".mds"
-_MEMBERS = (b"npy", b"flip.npy", b"variance.npy", SUFFIX.encode(), b"json")
+_MEMBERS = ("npy", "flip.npy", "variance.npy", SUFFIX, "json")
 _ROWS = 1024  # in a batch
 _MOST = 1 << 40  # bytes of a member
 
@@ -67,7 +68,10 @@ def latent_batches(uri: str, size: int) -> Iterator[pa.RecordBatch]:
 
 
 def _of_tar(uri: str, size: int) -> Iterator[pa.RecordBatch]:
-    with closing(SampleGrouping(_shard(uri, size), set(_MEMBERS), _MOST)) as grouping:
+    shard = _shard(uri, size)
+    further = json.loads(said_by(shard).get(METADATA_KEY, "{}")).get(FURTHER, {})
+    names = {*_MEMBERS, *(f"{column.removeprefix(FIRST)[1:]}{end}.npy" for column in further for end in ("", "_flip"))}
+    with closing(SampleGrouping(shard, {name.encode() for name in names}, _MOST)) as grouping:
         for samples in grouping.batches(_ROWS, BATCH_BYTES):
             said = [json_of(sample) for sample in samples]
             finite = [_finite(_arrays(sample), of["latent"]["type"]) for sample, of in zip(samples, said, strict=True)]
@@ -85,7 +89,7 @@ def _arrays(sample: Sample) -> Iterator[Array]:
 def _of_mds(uri: str, size: int) -> Iterator[pa.RecordBatch]:
     with store_for(uri).open(uri) as stream:
         head = read_head(stream, size)
-        kind = json.loads(head.metadata["latentlake.latent"])["type"]
+        kind = json.loads(head.metadata[METADATA_KEY])["type"]
         latents = {name: encoding for name, encoding in head.encodings.items() if encoding.startswith(NDARRAY)}
         sizes = np.diff(head.offsets).tolist()
         for start in range(0, len(sizes), _ROWS):

@@ -152,10 +152,16 @@ def _belongs(shard: str, unit: str) -> bool:
 
 
 def _not_finite(rows: pa.RecordBatch, directory: str) -> str | None:
-    for name in _FINITE[directory]:
-        if name in rows.schema.names and not _is_finite(rows.column(name)):
-            return f"its column {name} has NaN or infinite values"
+    names = _FINITE[directory]
+    for field in rows.schema:
+        if (field.name in names or _is_further(field)) and not _is_finite(rows.column(field.name)):
+            return f"its column {field.name} has NaN or infinite values"
     return None
+
+
+def _is_further(field: pa.Field) -> bool:
+    """Whether a column has further latents. Carried ones may be null, whatever they are called."""
+    return field.name.startswith("latent_") and not field.nullable and pa.types.is_fixed_size_list(field.type)
 
 
 def _is_finite(column: pa.Array) -> bool:

@@ -20,7 +20,7 @@ from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
 from pipeline.options.flags import BUCKETS, CONDITION_COLUMN, ERROR_MAP, HASH, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
-from pipeline.options.latent_flags import LATENT_FORMAT, MADE, STORED
+from pipeline.options.latent_flags import LATENT, LATENT_FORMAT, MADE, STORED
 from pipeline.options.latent_form import LatentForm
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS
@@ -65,6 +65,7 @@ class Encode(Verb):
         *BUCKETS,
         CONDITION_COLUMN,
         VARIANCE,
+        LATENT,
         LATENT_FORMAT,
         *STORED,
         *MADE,
@@ -150,8 +151,7 @@ class Encode(Verb):
         return ModelResults(positions=positions[order], columns=[np.concatenate(column)[order] for column in columns])
 
     def _empty_columns(self) -> list[Array]:
-        latents = [np.empty((0, self._columns.dimension or 0), np.float32) for _ in self._columns.names]
-        return [*latents, *([np.empty(0, np.float32)] if self.errors else [])]
+        return [*self._columns.empty(), *([np.empty(0, np.float32)] if self.errors else [])]
 
     def _rows(
         self, records: Records, made: ModelResults, good: Array, hashes: RecordHashes | None

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -138,8 +137,9 @@ def test_without_images_the_page_says_why(tmp_path: Path) -> None:
 
 def test_many_neighbours_are_cut(tmp_path: Path) -> None:
     output = Output(make_output(tmp_path / "o", clustered(300, 4)))
-    table = output.similar(output.latents().keys.to_pylist(), k=10)
-    found = similar_gallery(output._committed, table)
+    answer = output.similar(output.latents().keys.to_pylist(), k=10)
+    found = similar_gallery(output._committed, answer.table)
     assert sum(len(group.images) for group in found.groups) == 240 + 24
     assert found.notes == ["The first 240 of 3,000 are shown; --output-table has all."]
-    assert isinstance(table, pa.Table)
+    page = gallery(output, answer.table.slice(0, 10), tmp_path / "rows.html")  # the rows that somebody has chosen
+    assert len(page.data["keys"]) == 10

@@ -94,3 +94,11 @@ def test_an_output_without_results(tmp_path: Path) -> None:
     assert (len(found), found.total, found.whole) == (0, 0, True)
     assert found.latents is not None
     assert found.latents.values.shape == (0, 4)
+
+
+def test_long_keys_end_the_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only that of the table in which they were met: each of thousands would add a batch."""
+    monkeypatch.setattr("pipeline.report.survey._IDENTITY_BYTES", 1)
+    found = survey(Committed.read(make_output(tmp_path / "o", clustered(300, 4), sizes=[100, 100, 100])))
+    assert (len(found), found.total, found.whole) == (100, 300, False)
+    assert found.latents is not None and found.latents.rows.max() < 100
