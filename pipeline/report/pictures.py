@@ -13,9 +13,11 @@ from pipeline.report.shown import Comparison, Picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 SIDE, COMPARED, CROP, THUMBNAIL, REJECTED = 192, 320, 160, 48, 128  # pixels
 _JPEG = 82  # quality
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _GAINS = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # that a rejected file is tried as
 _REJECTED_PIXELS = 64_000_000
@@ -136,10 +138,11 @@ def rejected_picture(data: bytes) -> Picture | None:
     from PIL import Image
 
     try:
-        with _tolerant(), Image.open(BytesIO(data), formats=_FORMATS) as image:
+        with _silent(), Image.open(BytesIO(_ended(data)), formats=_FORMATS) as image:
             if image.width * image.height > _REJECTED_PIXELS:
                 return None
             image.draft("RGB", (REJECTED, REJECTED))
+            _decode(image)
             shown = image.convert("RGBA" if image.mode in ("LA", "PA", "RGBA") else "RGB")
     except Exception:  # whatever damaged bytes make of a decoder, there is no picture then
         return None
@@ -153,17 +156,26 @@ def _extrema(image: "Image") -> list[tuple[int, int]]:
     return [(int(low), int(high)) for low, high in found]  # type: ignore[misc]
 
 
+def _ended(data: bytes) -> bytes:
+    """A file of JPEG with the marker of its end, without which its decoder gives nothing of what it holds."""
+    return data + _JPEG_END if data.startswith(_JPEG_START) else data
+
+
+def _decode(image: "ImageFile") -> None:
+    """Decode an image, of a truncated file as much as there is."""
+    try:
+        image.load()
+    except Exception:  # of any class, by the format
+        # What was decoded before stays, as with ImageFile.LOAD_TRUNCATED_IMAGES, which would hold for all threads of
+        # the process. Where nothing was, the next use of the image raises.
+        image.tile = []
+
+
 @contextmanager
-def _tolerant() -> Iterator[None]:
-    """Let Pillow show what there is of a truncated file, and warn of nothing."""
+def _silent() -> Iterator[None]:
+    """Let Pillow warn of nothing."""
     import warnings
 
-    from PIL import ImageFile
-
-    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
