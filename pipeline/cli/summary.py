@@ -159,5 +159,4 @@ def _open(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"  images  {output}/images ({format})")
     if summary["total"]["rejects"]:
         lines.append(f"  rejects SELECT shard, index, reason, detail FROM '{output}/rejects/**/*.parquet'")
-    report = [f"look at it: latentlake report {output}"] if latents == PARQUET else []  # which needs tables
-    return [*lines, *report, f"check it: latentlake verify {output}"]
+    return [*lines, f"look at it: latentlake report {output}", f"check it: latentlake verify {output}"]

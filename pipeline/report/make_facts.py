@@ -7,14 +7,15 @@ from typing import Any
 
 from lake.core.errors import LatentlakeError
 from lake.core.printable import printable
+from lake.formats.common.vector_storage import FIRST
 from pipeline.explore.committed import Committed
+from pipeline.options.latent_form import PARQUET
 from pipeline.output.receipts import sum_counts
 from pipeline.report.choose import SHOWN, RowStrip, rows_to_look_at, strips_of
 from pipeline.report.distributions import AgainstFacts, Histogram
 from pipeline.report.drift_facts import against_before, against_output, error_histogram, partition_facts
 from pipeline.report.facts import ReportFacts
 from pipeline.report.headline import make_headline
-from pipeline.report.image_report import facts_of_images
 from pipeline.report.latent_map import latent_facts
 from pipeline.report.noise_facts import noise_facts
 from pipeline.report.reject_facts import reject_facts
@@ -23,6 +24,7 @@ from pipeline.report.shown import DuplicateFacts, OutlierFacts, Strip
 from pipeline.report.shown_records import ShownRecords, shown_groups, wanted_rows
 from pipeline.report.survey import Survey, survey
 from pipeline.report.survey_rows import errors_of
+from pipeline.report.tableless import facts_without_tables
 from pipeline.report.unusual import FENCE, Copies, Unusual, find_repeated, find_unusual
 from pipeline.worker.verbs import VERBS
 
@@ -60,8 +62,9 @@ def make_facts(
     """
     choices = choices or ReportChoices()
     summary = latest_summary(committed.layout)
-    if VERBS[committed.job["options"]["verb"]].table is None:
-        return facts_of_images(committed, summary)
+    if VERBS[committed.verb].table is None or committed.latent_format != PARQUET:
+        asked = against is not None or choices.color_by is not None
+        return facts_without_tables(committed, summary, tables_asked=asked)
     first = (summary or {}).get("run", {}).get("sample", ())
     found = survey(committed, sample=choices.sample, first=first, color_by=choices.color_by)
     unusual, copies, partitions = find_unusual(found), find_repeated(found), partition_facts(found)
@@ -159,7 +162,8 @@ def _outliers(committed: Committed, found: Survey, unusual: Unusual | None, show
 
 
 def _command(name: str, committed: Committed) -> str:
-    return f"latentlake {name} {shlex.quote(committed.layout.output)}"
+    chosen = [] if committed.latent == FIRST else ["--latent", committed.latent.removeprefix(f"{FIRST}_")]
+    return shlex.join(["latentlake", name, committed.layout.output, *chosen])
 
 
 def _notes(found: Survey, why_not: str) -> list[str]:
