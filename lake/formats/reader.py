@@ -211,6 +211,14 @@ class Reader(ABC):
         rows = self.rows(shard)
         return None if rows is None else sum(rows)
 
+    def about(self, shard: Shard) -> float | None:  # noqa: ARG002
+        """About how many records, told from the shard's first bytes; None if these do not tell it.
+
+        Raises:
+          UnreadableError: the store failed.
+        """
+        return None
+
     def identity(self, stat: Stat) -> str:
         """Text that changes when a shard's content does, including files beside it that are read with it."""
         return stat.identity

@@ -12,7 +12,8 @@ from lake.cli.screen import blocks_of_terminal, columns_of, moves_cursor
 from lake.core.counters import TALLY, Counts
 from lake.inputs.units import OWN_BYTES
 from pipeline.cli.progress_text import Shown, bar_line, fitting, words_line
-from pipeline.job.record_counts import total_records
+from pipeline.job.record_counts import about_records, total_records
+from pipeline.output.pace import Pace, TimeLeft
 from pipeline.output.remaining import Remaining
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class Progress:
         self._units = len(job.plan.todo)
         self._work = max(1, job.plan.todo_bytes + self._units * OWN_BYTES)
         self._records: int | None = None
+        self._about: float | None = None  # records, where their number is not known
+        self._costs: Pace | None = None
+        self._most_share = 0.0  # that was shown
         self._before = source.counts
         self._started = time.monotonic()
         # When the first record came out, and what was done by then: records, and the share of all work.
@@ -125,6 +129,8 @@ class Progress:
     def count_records(self) -> None:
         """Count the records that are to be read, where that is known without reading the shards."""
         self._records = total_records(self._plan.todo)
+        if self._records is None:
+            self._about = about_records(self._plan.todo)
 
     def line(self, now: float, width: int | None = None, blocks: str | None = None) -> str:
         """Return the progress as one line.
@@ -151,6 +157,11 @@ class Progress:
         read, ended = counts.read - self._before.read, counts.units - self._before.units
         share = 1.0 if ended >= self._units else min(_MOST, remaining.share if remaining else self._share(counts))
         rate, left = self._pace(read, share, now)
+        costs = None if remaining or left is None else self._by_costs(read, share, now)
+        if costs is not None:
+            # What is left may turn out to be more than it seemed, and a bar that goes back is of no use.
+            share = self._most_share = min(_MOST, max(self._most_share, costs.share))
+            left = costs.seconds
         return Shown(
             share=share,
             read=read,
@@ -160,7 +171,18 @@ class Progress:
             all_units=self._units,
             rate=rate,
             left=remaining.seconds if remaining and share < 1 else left,
+            between=None if costs is None else (costs.least, costs.most),
         )
+
+    def _by_costs(self, read: int, share: float, now: float) -> TimeLeft | None:
+        """The time left where about as many records are known; None where they are not."""
+        if self._about is None or self._first is None:
+            return None
+        began, read_then, share_then = self._first
+        if self._costs is None:
+            self._costs = Pace(records=max(0.0, self._about - read_then), bytes=(1 - share_then) * self._work)
+        self._costs.add(now - began, read - read_then, (share - share_then) * self._work)
+        return self._costs.left()
 
     def _share(self, counts: Counts) -> float:
         """Return what part of the work is done: of the records where their number is known, else of the bytes."""

@@ -8,6 +8,7 @@ from lake.cli.screen import bar
 from pipeline.cli.terminal import clock
 
 _BARS = (24, 10)  # characters of the bar, where there is room
+_APART, _SECONDS = 1.3, 10  # the fewest and the most seconds left are both said from this ratio and difference on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class Shown:
       all_units: units of the run.
       rate: records per second; None if that is not known yet.
       left: seconds; None if that is not known yet.
+      between: the fewest and the most seconds that may be left; None where no more is known than ``left``.
     """
 
     share: float
@@ -33,6 +35,15 @@ class Shown:
     all_units: int
     rate: float | None
     left: float | None
+    between: tuple[float, float] | None = None
+
+    @property
+    def span(self) -> tuple[float, ...]:
+        """What is said of the seconds left: nothing, one number, or two where they are far apart."""
+        if self.left is None:
+            return ()
+        least, most = self.between or (self.left, self.left)
+        return (least, most) if most > _APART * max(1.0, least) and most - least > _SECONDS else (self.left,)
 
 
 def bar_line(shown: Shown, width: int, blocks: str) -> str:
@@ -60,10 +71,19 @@ def words_line(shown: Shown) -> str:
 
     >>> words_line(Shown(share=0.3, read=300, of=1000, rejects=2, units=1, all_units=4, rate=50.0, left=14.0))
     '30% done: 300 of 1,000 records read, 50 a second, 2 rejected; 1 of 4 units finished; about 14 s left'
+
+    Where small and large images are in one run, it is not sure what the rest is:
+
+    >>> words_line(
+    ...     Shown(
+    ...         share=0.3, read=9, of=None, rejects=0, units=0, all_units=4, rate=9.0, left=90.0, between=(60.0, 400.0)
+    ...     )
+    ... )
+    '30% done: 9 records read, 9.0 a second, 0 rejected; 0 of 4 units finished; about 60 s to 7 min left'
     """
     of = "" if shown.of is None else f" of {shown.of:,}"
     rate = "" if shown.rate is None else f", {_rate(shown.rate, ' a second', ' a minute')}"
-    left = "" if shown.left is None else f"; about {in_words(shown.left)} left"
+    left = f"; about {' to '.join(map(in_words, shown.span))} left" if shown.span else ""
     return (
         f"{math.floor(shown.share * 100)}% done: {shown.read:,}{of} records read{rate}, {shown.rejects:,} rejected; "
         f"{shown.units:,} of {shown.all_units:,} units finished{left}"
@@ -103,7 +123,7 @@ def _forms(shown: Shown, blocks: str) -> Iterator[str]:
     """Yield the line in all its forms, from the longest to the shortest."""
     percent = f"{math.floor(shown.share * 100):3d}%"
     # While there is work to do, some time is left.
-    left = "" if shown.left is None else f"{clock(max(1, shown.left))} left"
+    left = f"{' to '.join(clock(max(1, seconds)) for seconds in shown.span)} left" if shown.span else ""
     records, rejects = f"{shown.read:,} records", f"{shown.rejects:,} rejects"
     units = f"{shown.units}/{shown.all_units} units"
     rate = "" if shown.rate is None else _rate(shown.rate, "/s", "/min")

@@ -40,7 +40,9 @@ from lake.formats.webdataset.latent_samples import (
 )
 from lake.formats.webdataset.npy_vectors import images, vector, vectors
 from lake.formats.webdataset.samples import Sample, SampleGrouping, WholeSample, fault_of, shown
+from lake.formats.webdataset.tar_head import about_samples
 from lake.formats.webdataset.tar_read import TAR_BLOCK, is_header
+from lake.storage import store_for
 
 _IMAGES = "png;jpg;jpeg;webp;tif;tiff;bmp;gif"
 _IMAGE_SET = frozenset(_IMAGES.encode().split(b";"))
@@ -51,6 +53,7 @@ _VECTORS = "npy"
 _SIDECARS = ("cls", "txt", "json")
 _TEXTS = ("txt", "json")
 _SAMPLE = 16  # samples from which the schema is derived
+_HEAD = 1 << 18  # bytes that tell about how many samples there are
 _INTEGER = re.compile(rb"\s*([+-]?[0-9]{1,19})\s*")
 
 
@@ -101,6 +104,11 @@ class WebDatasetReader(Reader):
             whole=selection.whole,
             salvage=selection.salvage,
         )
+
+    def about(self, shard: Shard) -> float | None:
+        """As ``Reader.about``; of a compressed archive nothing is told."""
+        with store_for(shard.uri).open(shard.uri, sparse=True) as file:
+            return about_samples(file.read(_HEAD), shard.size)
 
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
         """Samples in order. With ``whole``, ``Records.source`` holds a ``WholeSample`` each."""

@@ -258,3 +258,20 @@ def test_a_log_has_plain_words() -> None:
     says = r"\d+% done: [\d,]+ of 2,000,000 records read(, [\d,]+ a second)?, [\d,]+ rejected; 0 of 1 units finished.*"
     assert all(re.fullmatch(rf"{says}|loading the model and reading ahead, \d s", line) for line in lines)
     assert lines[-1].endswith(" left")
+
+
+def test_small_and_large_images(tally: Tally) -> None:
+    """A second for 100 records, whatever their size. Small ones come first, and then the bar finds out."""
+    shown = progress(10**9, 4)
+    shown._about = 10_000
+    tally.add(read=1, running_bytes=1)
+    shown.shown(0.0)
+    lines = []
+    for second in range(1, 91):
+        small = second <= 50
+        tally.add(read=100, running_bytes=10**6 if small else 19 * 10**6)
+        lines.append(shown.line(float(second)))
+    assert lines[39].endswith("about 60 s to 16 min left")
+    assert lines[-1].endswith("about 10 s left")
+    shares = [int(line.partition("%")[0]) for line in lines]
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(90, abs=1)
