@@ -21,7 +21,7 @@ from lake.inputs.sampled import LatentSampling
 from lake.storage.options import StoreOptions
 from pipeline.options.condition import ConditionSource
 from pipeline.options.latent_form import PARQUET, LatentForm
-from pipeline.options.values import Gate, ImagesOut, NoiseLevel, usual_pages
+from pipeline.options.values import CameraNoise, Gate, ImagesOut, NoiseLevel, usual_pages
 
 if TYPE_CHECKING:
     from lake.inputs.reference import Reference
@@ -30,6 +30,7 @@ __all__ = [
     "FIRST_EXECUTOR",
     "OUTPUT_VERSION",
     "REJECT_BUDGET",
+    "CameraNoise",
     "Gate",
     "ImagesOut",
     "JobConfig",
@@ -179,7 +180,7 @@ class JobConfig:
             **({} if self.reference is None else {"reference": self.reference.options()}),
             **({} if self.images is None else {"images": self.images.options()}),
             **({} if self.condition is None else {"condition": self.condition.name}),
-            **({} if self.noise is None else {"noise": _json(asdict(self.noise))}),
+            **({} if self.noise is None else {"noise": _json(self.noise.options())}),
             **({} if self.ensemble == 1 else {"ensemble": self.ensemble}),
         }
 
@@ -194,6 +195,7 @@ class JobConfig:
             **({} if self.ensemble == 1 else {"latentlake.ensemble": str(self.ensemble)}),
             "latentlake.preprocessing": _preprocessing(self.target),
             **({"latentlake.normalization": self.normalization} if self.normalization else {}),
+            **({"latentlake.noise": json.dumps(self.noise.options())} if self.noise and self.noise.detailed else {}),
             **({} if self.latents is None else {METADATA_KEY: self.latents.metadata()}),
             "latentlake.unit": unit.id,
             "latentlake.fingerprint": fingerprint(unit, self),

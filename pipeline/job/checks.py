@@ -18,7 +18,9 @@ from lake.inputs.discover import Found, find_shards
 from lake.inputs.sampled import LatentSampling
 from lake.inputs.units import make_units
 from pipeline.config import ImagesOut, JobConfig, NoiseLevel
+from pipeline.job.camera_noise import camera_noise
 from pipeline.job.conditions import sampled_condition
+from pipeline.options.flags import ESTIMATE
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS, METRICS
 from pipeline.output.tables import REJECT_SCHEMA, latent_schema, metrics_schema, size_columns
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from model.spec import Spec
     from pipeline.options.job_options import JobOptions
 
-ESTIMATE = "estimate"
 _NEW_FORMAT = "parquet"  # of generated images, unless the user names another one
 _NEW_IMAGE = "image"  # the column of images in it
 _BATCH = 4096  # records
@@ -127,13 +128,17 @@ def noise_level(options: "JobOptions", spec: "Spec") -> NoiseLevel | None:
 
     Raises:
       UsageError: the model needs a level and none is given, or takes none and one is given, or the level is not from 0
-        to 255.
+        to 255, or what is said of a camera does not fit together.
     """
-    not_told = spec.input.noise is None and options.noise_level is None
-    if not_told or not VERBS[options.verb].takes_noise_level:
+    if not VERBS[options.verb].takes_noise_level:
+        return None
+    camera = camera_noise(options, spec)
+    if spec.input.noise is None and options.noise_level is None and camera is None:
         return None
     if spec.input.noise is None:
-        raise UsageError("the model takes no noise level; leave out --noise-level")
+        raise UsageError(f"the model takes no noise level; leave out {'--noise' if camera else '--noise-level'}")
+    if camera is not None:
+        return NoiseLevel(camera=camera)
     if options.noise_level is None:
         raise UsageError(
             "the model takes a noise level: give --noise-level 25 (where white is 255), the name of a column, or "
@@ -273,7 +278,7 @@ def _table_columns(config: JobConfig) -> list[str]:
             sizes=size_columns(config.target),
         ).names
     elif verb.table == METRICS:
-        names += metrics_schema(carry, config.reference is not None, config.hashes).names
+        names += metrics_schema(carry, config.reference is not None, config.hashes, config.noise).names
     # A shard that is written again keeps the columns of the input, whose directories are the same.
     if config.images is not None and not config.images.rewrite and config.images.format == _NEW_FORMAT:
         names += [_NEW_IMAGE, *(field.name for field in carried_fields(carry, [_NEW_IMAGE]))]

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lake.core.records import Fault, Records, Unit
+from lake.core.records import Array, Fault, Records, Unit
 from lake.formats import FORMATS
 from lake.images.native_decoder import NativeDecoder
 from lake.images.noise import estimate
 from model.noise_range import count_outside
+from model.photon_denoiser import shown_levels
 from pipeline.config import JobConfig
+from pipeline.worker.told_noise import cameras_of
 
 if TYPE_CHECKING:
     from model.input_spec import NoiseRange
@@ -30,7 +32,8 @@ class NoiseSample:
     """The noise levels of a few images, where white is 255.
 
     Attributes:
-      how: "given" for all images, "estimated" of each, or the column that they were read from.
+      how: "given" for all images, "estimated" of each, the column that they were read from, or that they are those of
+        photon noise once it is white.
       images: how many were looked at; 0 for a level that is given, which is that of all.
       quartiles: the least level, the quartiles and the greatest; none where no image could be read.
       learned: the least and the greatest level that the model learned; None where it is not known.
@@ -74,7 +77,9 @@ def sample_noise(
             levels += _of_unit(unit, config, each, ends)
         except Exception as error:  # whatever a unit raises, it is for the unit's own receipt to say
             logging.getLogger(__name__).debug("no noise of unit %s: %s", unit.id, error)
-    return _sample("estimated" if noise.column is None else f"column {noise.column}", len(levels), levels, learned)
+    how = "estimated" if noise.column is None else f"column {noise.column}"
+    how = how if noise.camera is None else "after photon noise is made white"
+    return _sample(how, len(levels), levels, learned)
 
 
 def _sample(how: str, images: int, levels: Sequence[float], learned: "NoiseRange | None") -> NoiseSample:
@@ -114,4 +119,13 @@ def _of_records(records: Records, config: JobConfig, ends: float) -> Iterator[fl
         if time.monotonic() > ends:
             return
         for group in NativeDecoder(config.decoding).groups(records.take(np.array([position])), faults):
-            yield from (estimate(pixels) * _WHITE for pixels in group.pixels)
+            yield from _estimated(group.pixels, config)
+
+
+def _estimated(images: Array, config: JobConfig) -> list[float]:
+    """The levels that the model would be told of images of one shape."""
+    assert config.noise is not None
+    if config.noise.camera is None:
+        return [estimate(pixels).level * _WHITE for pixels in images]
+    cameras = cameras_of(config.noise.camera, images, config.target.white)
+    return [float(level) * _WHITE for level in shown_levels(images, cameras)]

@@ -49,7 +49,7 @@ _NEEDED: Mapping[str, Rule] = {"verb": one_of(VERBS), "model": utf8, "input": li
 _SETTINGS: Mapping[str, Rule] = {
     "format": one_of(("auto", MIXED, *FORMATS)),
     "white": number,
-    **dict.fromkeys(("latent_scale", "latent_shift"), number),
+    **dict.fromkeys(("latent_scale", "latent_shift", "black_level"), number),
     "image_shape": optional(list_of(natural)),
     "gate": lambda value: check_fields(value, _GATE),
     **dict.fromkeys(("carry", "reference", "interpolate"), _texts),
@@ -64,6 +64,8 @@ _SETTINGS: Mapping[str, Rule] = {
     **dict.fromkeys(("latent_quantization", "pool", "normalize"), _text_or_none),
     **dict.fromkeys(("latent_type", "latent_format"), utf8),
     **dict.fromkeys(("variance", "flip", "hash", "images", "error_map", "follow_links", "card"), truth),
+    **dict.fromkeys(("gain", "read_noise"), _text_or_none),
+    "noise": utf8,
 }
 
 

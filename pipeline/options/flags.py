@@ -11,6 +11,7 @@ from lake.cli.option import (
     area,
     count,
     ensemble,
+    finite_number,
     fraction,
     number_or_word,
     percent,
@@ -27,6 +28,8 @@ OFTEN = (
     *("--input", "--count", "--model", "--output", "--noise-level", "--seed", "--image-format", "--resize"),
     *("--carry", "--overwrite"),
 )
+ESTIMATE = "estimate"
+GAUSSIAN, POISSON_GAUSSIAN = "gaussian", "poisson-gaussian"
 AUTO = "auto"  # the first executor that runs the bundle
 
 MODEL = (
@@ -247,6 +250,39 @@ DENOISE = (
         metavar="N",
         help="show each image to the model N times, turned (4) and mirrored (8) too, and take the mean of what it "
         "gives (default {default}): a little better, and it takes N times as long",
+    ),
+    Option(
+        flag="--noise",
+        group="input",
+        field="noise",
+        choices=(GAUSSIAN, POISSON_GAUSSIAN),
+        help="what the noise is (default {default}); poisson-gaussian: that of photons and electronics, which is made "
+        "white before the model sees the image",
+    ),
+    Option(
+        flag="--gain",
+        group="input",
+        field="gain",
+        type=number_or_word,
+        metavar="G",
+        help="with --noise poisson-gaussian: numbers of a pixel for each electron (default 'estimate', by each image)",
+    ),
+    Option(
+        flag="--read-noise",
+        group="input",
+        field="read_noise",
+        type=number_or_word,
+        metavar="R",
+        help="with --noise poisson-gaussian: standard deviation without light, in numbers of a pixel (default "
+        "'estimate', by each image)",
+    ),
+    Option(
+        flag="--black-level",
+        group="input",
+        field="black_level",
+        type=finite_number,
+        metavar="B",
+        help="with --noise poisson-gaussian: mean without light, in numbers of a pixel (default {default:g})",
     ),
     Option(
         flag="--reference",

@@ -14,7 +14,7 @@ from lake.formats.reader import ColumnSelection
 from lake.images.types import Color, DecodeMode, Orientation, Pages, PixelLayout, Resize, Target
 from lake.storage.options import DEFAULTS, StoreOptions
 from pipeline.config import REJECT_BUDGET, Gate
-from pipeline.options.flags import AUTO, RUN
+from pipeline.options.flags import AUTO, GAUSSIAN, RUN
 from pipeline.options.latent_form import PARQUET
 from pipeline.options.output_flags import RETRY
 from pipeline.worker.verbs import VERBS
@@ -103,6 +103,10 @@ class JobOptions:
       error_map: also write error maps.
       noise_level: standard deviation where white is 255, name of a column, or 'estimate'.
       ensemble: how often an image to denoise is shown to the model, turned and mirrored: 1, 4 or 8.
+      noise: 'gaussian', or 'poisson-gaussian' for that of photons and electronics.
+      gain: of the latter, numbers of a pixel for each electron, or 'estimate'; None to estimate it.
+      read_noise: its standard deviation without light, in numbers of a pixel, or 'estimate'; None to estimate it.
+      black_level: mean of the pixels without light.
       reference: URIs of clean images to compare denoised ones with.
       count: number of images to generate.
       seed: seed of generated images.
@@ -172,6 +176,10 @@ class JobOptions:
     error_map: bool = False
     noise_level: str | None = None
     ensemble: int = 1
+    noise: str = GAUSSIAN
+    gain: str | None = None
+    read_noise: str | None = None
+    black_level: float = 0.0
     reference: Sequence[str] | None = None
     count: int | None = None
     seed: int = 0

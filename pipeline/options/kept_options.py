@@ -31,6 +31,10 @@ _LATER_FIELDS = (
     "latent_format",
     "card",
     "ensemble",
+    "noise",
+    "gain",
+    "read_noise",
+    "black_level",
 )  # left out where they have their default, as in outputs from before there were any
 _URI_FIELDS = ("input", "reference")
 

@@ -62,8 +62,23 @@ def usual_pages(images: ImagesOut | None) -> Pages:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CameraNoise:
+    """Poisson-Gaussian noise, in the numbers of the pixels: see ``lake.images.anscombe``.
+
+    Attributes:
+      gain: numbers for each electron; None to estimate it and the read noise of each image.
+      read_noise: standard deviation without light; None likewise.
+      black_level: mean without light.
+    """
+
+    gain: float | None = None
+    read_noise: float | None = None
+    black_level: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseLevel:
-    """What a denoiser is told about the noise. Exactly one of the three fields is set.
+    """What a denoiser is told about the noise. Exactly one of the four fields is set.
 
     Noise levels are standard deviations on the scale where white is 255.
 
@@ -71,8 +86,25 @@ class NoiseLevel:
       level: one level for all images, 0 to 255.
       column: name of a carried column with one level per record.
       estimate: estimate the level of each image from the image itself.
+      camera: the noise is Poisson-Gaussian, and made white before the model sees the image.
     """
 
     level: float | None = None
     column: str | None = None
     estimate: bool = False
+    camera: CameraNoise | None = None
+
+    @property
+    def detailed(self) -> bool:
+        """Whether there is more to say of an image's noise than the level."""
+        return self.estimate or self.camera is not None
+
+    @property
+    def estimated(self) -> bool:
+        """Whether what the model is told follows from the image itself."""
+        return self.estimate or (self.camera is not None and self.camera.gain is None)
+
+    def options(self) -> dict[str, Any]:
+        """Return the fields as JSON values, for the fingerprint and for ``_job.json``."""
+        # What is not in use is left out, as in outputs from before there was any.
+        return {name: value for name, value in asdict(self).items() if name != "camera" or value is not None}

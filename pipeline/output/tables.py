@@ -7,6 +7,7 @@ import pyarrow as pa
 from lake.core.records import Reject
 from lake.formats.common.identity_columns import carried_fields, identity_fields
 from lake.images.types import Target
+from pipeline.options.values import NoiseLevel
 from pipeline.output.latent_columns import LatentColumns
 
 # A carried column never has these names, also where the table does not.
@@ -66,7 +67,24 @@ def _names(always: Iterable[str], fields: Iterable[pa.Field]) -> set[str]:
 _METRIC_COLUMNS = ("height", "width", "noise_level", "mse", "psnr", "psnr_input", "psnr_reference", "ssim_reference")
 
 
-def metrics_schema(carry: pa.Schema, reference: bool, hashes: bool = False) -> pa.Schema:
+def noise_fields(noise: NoiseLevel | None) -> list[pa.Field]:
+    """The fields of the metrics table that say more of the noise than ``noise_level``.
+
+    Args:
+      noise: what the job says of it; None where the model is not told.
+    """
+    if noise is None or not noise.detailed:
+        return []
+    numbers = pa.list_(pa.float32())  # one for each colour channel
+    if noise.camera:
+        return [pa.field(name, numbers, nullable=False) for name in ("gain", "read_noise", "black_level")]
+    # The error is null where an image says nothing of its noise.
+    return [pa.field("noise_level_error", pa.float32()), pa.field("noise_levels", numbers, nullable=False)]
+
+
+def metrics_schema(
+    carry: pa.Schema, reference: bool, hashes: bool = False, noise: NoiseLevel | None = None
+) -> pa.Schema:
     """Return the schema of the metrics table of denoised images.
 
     ``mse`` and ``psnr_input`` (in dB) are of the output against the input: how much was changed, not how good it is.
@@ -75,6 +93,7 @@ def metrics_schema(carry: pa.Schema, reference: bool, hashes: bool = False) -> p
       carry: carried columns. One whose name the table itself uses is carried as ``source_<name>``.
       reference: whether it has the columns of a comparison with clean images, PSNR (in dB) and SSIM.
       hashes: whether it has the columns of ``--hash``.
+      noise: what the job says of the noise.
     """
     columns = [
         *identity_fields(),
@@ -86,7 +105,7 @@ def metrics_schema(carry: pa.Schema, reference: bool, hashes: bool = False) -> p
     ]
     if reference:
         columns += [pa.field(name, pa.float32(), nullable=False) for name in ("psnr_reference", "ssim_reference")]
-    columns += hash_fields(hashes)
+    columns += [*noise_fields(noise), *hash_fields(hashes)]
     return pa.schema(columns + carried_fields(carry, _names(_METRIC_COLUMNS, columns)))
 
 

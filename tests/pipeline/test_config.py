@@ -13,7 +13,7 @@ from lake.images.types import Color, DecodeMode, Resize, Target
 from lake.inputs.reference import Reference
 from lake.inputs.sampled import LatentSampling
 from lake.storage import StoreOptions
-from pipeline.config import Gate, ImagesOut, NoiseLevel, RejectRetry, fingerprint, options_digest
+from pipeline.config import CameraNoise, Gate, ImagesOut, NoiseLevel, RejectRetry, fingerprint, options_digest
 from pipeline.worker.verbs import VERBS
 from tests.pipeline.values import COLUMNS, make_config, make_shard, make_unit
 
@@ -104,7 +104,18 @@ OPTIONS: list[dict[str, Any]] = [
     {"noise": NoiseLevel(level=25.0)},
     {"noise": NoiseLevel(column="sigma")},
     {"noise": NoiseLevel(estimate=True)},
+    {"noise": NoiseLevel(camera=CameraNoise())},
+    {"noise": NoiseLevel(camera=CameraNoise(gain=2.0, read_noise=3.0))},
+    {"noise": NoiseLevel(camera=CameraNoise(gain=2.0, read_noise=3.0, black_level=100.0))},
 ]
+
+
+def test_levels_that_are_given_are_the_options_that_they_were() -> None:
+    """Noise that could not be anything else before is said as it was."""
+    old = {"level": 25.0, "column": None, "estimate": False}
+    assert make_config(noise=NoiseLevel(level=25.0)).options()["noise"] == old
+    estimated = make_config(noise=NoiseLevel(estimate=True)).options()["noise"]
+    assert estimated == {"level": None, "column": None, "estimate": True}
 
 
 def test_every_option_that_changes_bytes_changes_the_fingerprint() -> None:

@@ -14,21 +14,19 @@ from lake.core.records import (
     Array,
     Fault,
     RawBatch,
-    Reason,
     Records,
-    Stage,
 )
 from lake.core.stopwatch import spent_on
 from lake.formats.common.identity_columns import table_rows
 from lake.formats.reader import BATCH_BYTES
 from lake.images.fallback_decoder import group_decoder
 from lake.images.native_decoder import NativeDecoder
-from lake.images.noise import estimate
 from lake.images.quality import compare, psnr
 from lake.images.types import Group, Pages
 from lake.inputs.reference import Paired
-from model.denoiser import Denoiser
+from model.denoiser import Denoised, Denoiser
 from model.noise_range import count_outside
+from model.photon_denoiser import denoise_photons
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
 from pipeline.options.flags import DENOISE, ERROR_MAP, HASH, IMAGES, MODEL, RUN
@@ -37,10 +35,17 @@ from pipeline.output.tables import metrics_schema
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.process import Worker
 from pipeline.worker.record_hashes import RecordHashes
+from pipeline.worker.told_noise import (
+    LEVEL_WHITE,
+    ToldNoise,
+    cameras_of,
+    in_source,
+    mean_of_pages,
+    noise_arrays,
+    told_levels,
+)
 from pipeline.worker.verbs.many_sizes import FEW, ROOM, alone_if_large
 from pipeline.worker.verbs.verb import BatchResult, Verb, batch_result, model_faults
-
-_WHITE = 255.0  # the scale of noise levels
 
 
 class Measured(NamedTuple):
@@ -48,7 +53,7 @@ class Measured(NamedTuple):
 
     height: int
     width: int
-    level: float | None  # noise level that the model was given, where white is 255
+    noise: ToldNoise | None  # what the model was told
     mse: float  # output against input, pixels in 0..1
     clean: tuple[float, float] | None  # PSNR in dB and SSIM, output against reference
 
@@ -97,11 +102,13 @@ class Denoise(Verb):
         self._image_outputs = image_outputs_for(config)
         self._stacks = worker.target.pages == Pages.ALL or (worker.retry and worker.retry.target.pages == Pages.ALL)
         self._learned = worker.runtime.spec.noise_range
-        self._estimates = config.noise is not None and config.noise.estimate
+        self._estimates = config.noise is not None and config.noise.estimated
         any_size = worker.runtime.spec.input.any_size
         self.size = FEW if any_size else worker.runtime.batch_size
         self.room = ROOM if any_size else BATCH_BYTES
-        self.schema: pa.Schema = metrics_schema(config.columns.carry, config.reference is not None, config.hashes)
+        self.schema: pa.Schema = metrics_schema(
+            config.columns.carry, config.reference is not None, config.hashes, config.noise
+        )
 
     def run(self, raw: RawBatch) -> BatchResult:
         """Denoise one batch."""
@@ -124,34 +131,33 @@ class Denoise(Verb):
         columns = self._columns([batch.measured[position] for position in positions.tolist()])
         columns += batch.hashes.arrays(positions) if batch.hashes else []
         rows = table_rows(records, positions, columns, self.schema)
-        below, above = self._outside([batch.measured[position].level for position in positions.tolist()])
+        below, above = self._outside([batch.measured[position].noise for position in positions.tolist()])
         result = batch_result(records, positions, batch.faults, rows, batch.batch_images, batch.several)
         return replace(result, noise_below=below, noise_above=above)
 
-    def _outside(self, levels: Sequence[float | None]) -> tuple[int, int]:
+    def _outside(self, noise: Sequence[ToldNoise | None]) -> tuple[int, int]:
         """How many levels are below and above what the model learned."""
         if self._learned is None:
             return 0, 0
-        return count_outside([level for level in levels if level is not None], self._learned)
+        return count_outside([one.level for one in noise if one is not None], self._learned)
 
     def _denoise(self, group: Group, clean: Mapping[int, Array] | None, batch: "_Batch") -> None:
-        levels, has_level = self._levels(batch.records, group, batch.faults)
+        told, has_level = self._told(batch, group)
         # Indexing with a mask copies, and nearly always every image has a level.
         pixels = group.pixels if has_level.all() else group.pixels[has_level]
         positions = group.positions[has_level]
         if not len(positions):
             return
         failed: Failed = {}
-        fractions = None if levels is None else levels[has_level] / np.float32(_WHITE)
-        denoised = self._denoiser.denoise(pixels, fractions, failed, estimated=self._estimates)
+        denoised, told = self._denoised(pixels, told, failed)
         faults = dict.fromkeys(positions[~np.isfinite(denoised.mse)].tolist(), NON_FINITE)
         faults |= model_faults(positions, failed)
         for at, position in enumerate(positions.tolist()):
             fault = faults.get(position)
             height, width = pixels.shape[1:3]
-            level = None if levels is None else float(levels[has_level][at])
+            noise = None if told is None else told[at]
             if self._stacks and group.pages > 1:
-                measured = Measured(height, width, level, float(denoised.mse[at]), None)
+                measured = Measured(height, width, noise, float(denoised.mse[at]), None)
                 page = _Page(denoised.pixels[at], pixels[at], measured)
                 number = group.page + at
                 if not number:  # a retry begins again
@@ -164,7 +170,7 @@ class Denoise(Verb):
                 batch.faults[position] = fault
                 continue
             against = None if clean is None else _compare(batch.records, position, denoised.pixels[at], clean[position])
-            batch.measured[position] = Measured(height, width, level, float(denoised.mse[at]), against)
+            batch.measured[position] = Measured(height, width, noise, float(denoised.mse[at]), against)
 
     def _add_page(self, position: int, page: _Page, fault: Fault | None, last: bool, batch: "_Batch") -> None:
         """Add a page to its file, which is written with the last one. A page with a fault rejects the file."""
@@ -184,27 +190,31 @@ class Denoise(Verb):
         else:
             batch.measured[position] = _over_pages([page.measured for page in pages])
 
-    def _levels(self, records: Records, group: Group, faults: dict[int, Fault]) -> tuple[Array | None, Array]:
-        """Return the noise levels of a group and which images have one.
+    def _told(self, batch: _Batch, group: Group) -> tuple[list[ToldNoise] | None, Array]:
+        """Return the noise of a group's images that have a level, and which do, bool ``[m]``.
 
-        Returns:
-          Levels float32 ``[m]`` where white is 255, None for a model that is not told; and bool ``[m]``.
+        None for a model that is not told, and for noise of which the pixels have to be transformed first.
         """
-        noise, count = self._config.noise, len(group.positions)
-        if noise is None:
-            return None, np.ones(count, bool)
-        if noise.level is not None:
-            return np.full(count, noise.level, np.float32), np.ones(count, bool)
-        if noise.column is None:
-            found = [estimate(image) * _WHITE for image in group.pixels]
-            return np.array(found, np.float32), np.ones(count, bool)
-        column = records.carried[noise.column].cast(pa.float32())
-        levels = column.take(pa.array(group.positions)).to_numpy(zero_copy_only=False)
-        good: Array = np.isfinite(levels) & (levels >= 0)
-        detail = f"column {noise.column!r} has no noise level for it"
-        fault = Fault(stage=Stage.MODEL, reason=Reason.WRONG_TYPE, detail=detail)
-        faults.update(dict.fromkeys(group.positions[~good].tolist(), fault))
-        return levels, good
+        noise = self._config.noise
+        if noise is None or noise.camera is not None:
+            return None, np.ones(len(group.positions), bool)
+        told, has_level = told_levels(noise, batch.records, group, batch.faults)
+        return [told[at] for at in np.flatnonzero(has_level).tolist()], has_level
+
+    def _denoised(
+        self, pixels: Array, told: list[ToldNoise] | None, failed: Failed
+    ) -> tuple[Denoised, list[ToldNoise] | None]:
+        """Denoise images of one shape, and return what the model was told of each."""
+        noise, white = self._config.noise, self._config.target.white
+        if noise is None or noise.camera is None:
+            if told is None:
+                return self._denoiser.denoise(pixels, None, failed), None
+            levels = np.array([one.level for one in told], np.float32) / np.float32(LEVEL_WHITE)
+            return self._denoiser.denoise(pixels, levels, failed, estimated=self._estimates), told
+        cameras = cameras_of(noise.camera, pixels, white)
+        denoised, levels = denoise_photons(self._denoiser, pixels, cameras, failed, estimated=self._estimates)
+        found = [in_source(own, pixels.dtype, white) for own in cameras]
+        return denoised, [ToldNoise(float(v) * LEVEL_WHITE, cameras=c) for v, c in zip(levels, found, strict=True)]
 
     def _clean(self, raw: RawBatch) -> Mapping[int, Array] | None:
         """Decode the reference images of a batch, by position; None for a job without a reference."""
@@ -228,22 +238,22 @@ class Denoise(Verb):
         columns = [
             pa.array([row.height for row in rows], pa.int32()),
             pa.array([row.width for row in rows], pa.int32()),
-            pa.array([row.level for row in rows], pa.float32()),
+            pa.array([row.noise and row.noise.level for row in rows], pa.float32()),
             pa.array(mse),
             pa.array(psnr(mse)),
         ]
         if self._config.reference is not None:
             clean = np.array([row.clean for row in rows], np.float32).reshape(len(rows), 2)
             columns += [pa.array(values) for values in clean.T]
-        return columns
+        return columns + noise_arrays(self._config.noise, [row.noise for row in rows if row.noise])
 
 
 def _over_pages(pages: Sequence[Measured]) -> Measured:
-    """The row of a file of several pages: the first one's size, mean level, and the error over all pixels."""
+    """The row of a file of several pages: the first one's size, mean noise, and the error over all pixels."""
     areas = [page.height * page.width for page in pages]
-    levels = [page.level for page in pages if page.level is not None]
+    noise = [page.noise for page in pages if page.noise is not None]
     mse = float(np.average([page.mse for page in pages], weights=areas))
-    return pages[0]._replace(level=float(np.mean(levels)) if levels else None, mse=mse)
+    return pages[0]._replace(noise=mean_of_pages(noise) if noise else None, mse=mse)
 
 
 def _compare(records: Records, position: int, output: Array, clean: Array) -> tuple[float, float]:

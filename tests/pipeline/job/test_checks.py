@@ -13,7 +13,7 @@ from lake.formats.reader import ColumnSelection
 from lake.inputs.sampled import LatentSampling
 from model.input_spec import Noise
 from model.spec import Spec
-from pipeline.config import ImagesOut, NoiseLevel
+from pipeline.config import CameraNoise, ImagesOut, NoiseLevel
 from pipeline.job.checks import (
     check_directories,
     check_ensemble,
@@ -147,6 +147,51 @@ def test_an_ensemble_turns_images() -> None:
     check_ensemble(asked("denoise", ensemble=8), make_spec(input=replace(IMAGES, shape=(28, 30, 1), any_size=True)))
     with pytest.raises(UsageError, match=r"--ensemble 4: an ensemble of 4 turns images, and .* 28 x 30 pixels; leave"):
         check_ensemble(asked("denoise", ensemble=4), wide)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, CameraNoise()),
+        ({"gain": "estimate", "black_level": 100}, CameraNoise(black_level=100.0)),
+        ({"gain": "2.2", "read_noise": 3}, CameraNoise(gain=2.2, read_noise=3.0)),
+        (
+            {"gain": 0.5, "read_noise": "0", "black_level": "-4"},
+            CameraNoise(gain=0.5, read_noise=0.0, black_level=-4.0),
+        ),
+    ],
+)
+def test_cameras(given: dict[str, object], wanted: CameraNoise) -> None:
+    options = asked("denoise", noise="poisson-gaussian", **given)
+    assert noise_level(options, TOLD) == NoiseLevel(camera=wanted)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"noise": "gaussian", "gain": "2"}, "--gain is for photons: add --noise poisson-gaussian, or leave it out"),
+        ({"noise": "gaussian", "black_level": 3}, "--black-level is for photons"),
+        ({"noise_level": "25"}, "has no one level: give --gain and --read-noise instead of --noise-level"),
+        ({"gain": "2"}, "given or estimated together: add the other"),
+        ({"gain": "estimate", "read_noise": "2"}, "given or estimated together"),
+        ({"gain": "0", "read_noise": "2"}, "--gain 0 is not above 0"),
+        ({"gain": "-1", "read_noise": "2"}, "--gain '-1' is neither a number of at least 0 nor 'estimate'"),
+        ({"gain": "2", "read_noise": "nan"}, "--read-noise 'nan' is neither"),
+        ({"gain": "2", "read_noise": "inf"}, "--read-noise 'inf' is neither"),
+        ({"gain": "sigma", "read_noise": "2"}, "--gain 'sigma' is neither"),
+    ],
+)
+def test_cameras_that_are_none(given: dict[str, object], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        noise_level(asked("denoise", **{"noise": "poisson-gaussian", **given}), TOLD)
+
+
+def test_a_model_that_is_not_told_takes_no_photon_noise() -> None:
+    with pytest.raises(UsageError, match=r"takes no noise level; leave out --noise$"):
+        noise_level(asked("denoise", noise="poisson-gaussian"), make_spec())
+    pairs = replace(TOLD, input=replace(TOLD.input, shape=(None, None, 2)))
+    with pytest.raises(UsageError, match="not for models of two channels"):
+        noise_level(asked("denoise", noise="poisson-gaussian"), pairs)
 
 
 def test_a_column_of_noise_levels_is_carried() -> None:

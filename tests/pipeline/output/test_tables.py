@@ -7,6 +7,7 @@ import pytest
 from lake.core.records import Reason, Reject, Stage
 from lake.images.buckets import Buckets
 from lake.images.types import Target
+from pipeline.options.values import CameraNoise, NoiseLevel
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.tables import latent_schema, metrics_schema, reject_rows, size_columns
 
@@ -60,6 +61,21 @@ def test_metrics(reference: bool) -> None:
     carry = pa.schema([(name, pa.int64()) for name in names])
     carried = [f"{'' if name == 'label' else 'source_'}{name}: int64" for name in names]
     assert described(metrics_schema(carry, reference)) == [*IDENTITY, "index: int64 not null", *wanted, *carried]
+
+
+@pytest.mark.parametrize(
+    ("noise", "wanted"),
+    [
+        (NoiseLevel(level=25.0), []),
+        (NoiseLevel(column="sigma"), []),
+        (NoiseLevel(estimate=True), ["noise_level_error", "noise_levels"]),
+        (NoiseLevel(camera=CameraNoise()), ["gain", "read_noise", "black_level"]),
+    ],
+)
+def test_metrics_of_noise(noise: NoiseLevel, wanted: list[str]) -> None:
+    carry = pa.schema([("gain", pa.int64())])
+    names = metrics_schema(carry, False, noise=noise).names
+    assert names[8:] == [*wanted, "source_gain" if "gain" in wanted else "gain"]
 
 
 def test_latents_are_rows_of_a_list_column() -> None:

@@ -1,0 +1,109 @@
+"""How well noise is estimated, and what a denoiser loses by the estimate.
+
+    python -m benchmarks.noise --data DIR [--images 68] [SECTION ...]
+
+``--data`` holds the folders ``bsd68`` and ``set12`` as of ``benchmarks.quality``. ``levels``: bias and root mean square
+error of levels of white noise, unclipped and in 8 bits, and of photon noise. ``told``: PSNR that ``zoo:denoiser-gray``
+loses by an estimate against the true level, and processor time of both. ``cameras``: gains of simulated cameras. Noise
+is where white is 255; every table is printed as Markdown.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.quality import Place, psnr
+from lake.core.records import Array
+from lake.images.noise import estimate
+from lake.images.photon_noise import estimate_camera
+from model.bundle import Bundle
+from model.denoiser import Denoiser
+from model.runtime.runtime import Runtime
+
+LEVELS = (0, 1, 2, 5, 10, 15, 25, 50, 75)
+TOLD = (5, 15, 25, 50)
+CAMERAS = ((1.0, 0.0, 0.0), (2.2, 3.3, 100.0))  # gain, read noise, black level
+ELECTRONS = (10, 50, 300, 1000)  # at white
+
+
+def white(clean: Array, level: float, seed: int) -> Array:
+    """With white noise, float32 ``[H, W, 1]`` with white at 1."""
+    noise = np.random.default_rng([7, seed]).normal(0, level, clean.shape)
+    return ((clean + noise) / 255).astype(np.float32)[..., None]
+
+
+def in_8_bits(clean: Array, level: float, seed: int) -> Array:
+    """The same, clipped and rounded."""
+    return np.rint(white(clean, level, seed) * 255).clip(0, 255).astype(np.uint8)
+
+
+def photons(clean: Array, electrons: float, camera: tuple[float, float, float], seed: int) -> Array:
+    """What a camera makes of it, uint16 ``[H, W, 1]``."""
+    rng, (gain, read_noise, black) = np.random.default_rng([8, seed]), camera
+    pixels = gain * rng.poisson(clean / 255 * electrons) + rng.normal(black, read_noise, clean.shape)
+    return np.rint(pixels).clip(0, 65535).astype(np.uint16)[..., None]
+
+
+def levels(images: Sequence[Array]) -> None:
+    """Print bias, error and share within twice the stated error, by level."""
+    print("| noise | unclipped: bias, error, within | in 8 bits: bias, error, within |\n|---|---|---|")
+    for level in LEVELS:
+        print(f"| {level} | {found(images, white, level)} | {found(images, in_8_bits, level)} |", flush=True)
+
+
+def found(images: Sequence[Array], make: Callable[[Array, float, int], Array], level: float) -> str:
+    """Bias and error of the estimates of one level."""
+    estimates = [estimate(make(clean, level, seed)) for seed, clean in enumerate(images)]
+    off = np.array([one.level * 255 - level for one in estimates])
+    within = np.mean(np.abs(off) < 2 * 255 * np.array([one.error for one in estimates]))
+    return f"{off.mean():+.2f}, {np.sqrt(np.mean(off**2)):.2f}, {within:.0%}"
+
+
+def told(images: Sequence[Array]) -> None:
+    """Print the loss of PSNR by an estimate."""
+    denoiser = Denoiser(Runtime.load(Bundle.open("zoo:denoiser-gray")))
+    print("| noise | loss in dB: mean, worst | time of the estimate against the denoiser's |\n|---|---|---|")
+    for level in TOLD:
+        losses, spent = [], np.zeros(2)
+        for seed, clean in enumerate(images):
+            noisy, started = white(clean, level, seed), time.process_time()
+            guess, between = estimate(noisy).level, time.process_time()
+            by_guess = denoiser.denoise(noisy[None], np.array([guess], np.float32)).pixels[0, ..., 0]
+            spent += between - started, time.process_time() - between
+            by_truth = denoiser.denoise(noisy[None], np.array([level / 255], np.float32)).pixels[0, ..., 0]
+            losses.append(psnr(by_truth.clip(0, 1), clean) - psnr(by_guess.clip(0, 1), clean))
+        print(f"| {level} | {np.mean(losses):.3f}, {max(losses):.3f} | {spent[0] / spent[1]:.1%} |", flush=True)
+
+
+def cameras(images: Sequence[Array]) -> None:
+    """Print estimated gains as shares of the true ones."""
+    print("| gain, read noise, black level | electrons at white | gain found: mean, deviation |\n|---|---|---|")
+    for camera in CAMERAS:
+        for electrons in ELECTRONS:
+            shots = [photons(clean, electrons, camera, seed) for seed, clean in enumerate(images)]
+            gains = [estimate_camera(shot, camera[2])[0].gain / camera[0] for shot in shots]
+            print(f"| {camera} | {electrons} | {np.mean(gains):.2f}, {np.std(gains):.2f} |", flush=True)
+
+
+SECTIONS = {"levels": levels, "told": told, "cameras": cameras}
+
+
+def main() -> None:
+    """Print the tables of the sections."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=68, help="of BSD68 (default 68)")
+    parser.add_argument("sections", nargs="*", choices=SECTIONS, default=[*SECTIONS], metavar="SECTION")
+    given = parser.parse_args()
+    images, _ = Place(data=given.data, zoo=Path("model/zoo")).images("bsd68")
+    chosen = [image.astype(np.float64) for image in images[: given.images]]
+    for name in given.sections:
+        print(f"\n## {name}, {len(chosen)} photographs of BSD68\n", flush=True)
+        SECTIONS[name](chosen)
+
+
+if __name__ == "__main__":
+    main()

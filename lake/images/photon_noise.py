@@ -1,0 +1,133 @@
+"""Estimate the gain and the read noise of a camera from one image.
+
+Noise of photons has a variance that grows with brightness by the gain, and read noise one that does not: what is
+estimated is a line (Foi, Trimeche, Katkovnik and Egiazarian, "Practical Poissonian-Gaussian noise modeling and fitting
+for single-image raw-data", IEEE TIP 2008). The paper segments the image into level sets. Here patches are grouped by
+brightness, and in each group by how smooth they are. Every group says something, also where nothing in the image is
+smooth, as in microscopy; a group with structure says it with less weight.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from lake.core.records import Array
+from lake.images.anscombe import PoissonGaussian
+from lake.images.noise import channels_of
+from lake.images.noise_patches import STRUCTURE, Patches, independent_share, patches_of
+
+_BRIGHTNESSES = 32  # most groups by brightness
+_SMOOTHNESS = (0.0, 0.05, 0.2, 0.5, 0.9)  # where groups by smoothness begin, as shares of one brightness
+_FEWEST = 16 * len(_SMOOTHNESS)  # patches of one brightness
+_LEAK = 0.2  # of the structure of a coefficient, as much may be at the highest frequencies
+_MARGINS = (2.0, 1.0, 0.0)  # deviations between the brightness and white, the first that leaves enough groups
+_SIGNIFICANT = 3.0  # a gain of less standard errors is none
+_DARK = 0.02  # of the mean variance: no brightness has less
+_ROUNDS, _CONVERGED = 60, 1e-4  # most iterations, and the relative change of the variance that ends them
+_LEAST = 1e-3  # read noise of an image without noise; of floating pixels a share of the brightest
+
+
+class _Groups(NamedTuple):
+    """Patches of one brightness and smoothness each, float64 ``[g]``."""
+
+    mean: Array
+    structure: Array  # mean square of a middle coefficient
+    energy: Array  # mean square of a highest one
+    independent: Array  # numbers that the energy is a mean of
+
+
+def estimate_camera(pixels: Array, black_level: float = 0.0) -> tuple[PoissonGaussian, ...]:
+    """Estimate the noise of each colour channel, by the variance of its noise at each brightness.
+
+    Black level and read noise cannot be told apart by one image: where the variance would be negative at the black
+    level, that is taken to be higher. An image whose noise does not grow with its brightness has gain 0. Saturated
+    pixels do not count.
+
+    Args:
+      pixels: ``[H, W, K]`` in the camera's numbers; alpha is left out.
+      black_level: mean of the pixels without light.
+
+    >>> light = np.linspace(0, 400, 200)[None, :].repeat(200, 0)
+    >>> noisy = 2.0 * np.random.default_rng(0).poisson(light / 2) + np.random.default_rng(1).normal(100, 5, light.shape)
+    >>> (camera,) = estimate_camera(noisy[..., None], black_level=100)
+    >>> round(camera.gain, 1), round(camera.read_noise), camera.black_level
+    (2.0, 5, 100)
+    """
+    brightest = float(np.abs(pixels).max()) if pixels.dtype.kind == "f" else 1.0
+    return tuple(
+        _camera(*_line(patches_of(blocks)), black_level, _LEAST * (brightest or 1.0)) for blocks in channels_of(pixels)
+    )
+
+
+def _camera(gain: float, intercept: float, black_level: float, least: float) -> PoissonGaussian:
+    if gain <= 0:
+        return PoissonGaussian(gain=0.0, read_noise=max(intercept**0.5, least), black_level=black_level)
+    variance = intercept + gain * black_level
+    if variance >= 0:
+        return PoissonGaussian(gain=gain, read_noise=variance**0.5, black_level=black_level)
+    return PoissonGaussian(gain=gain, read_noise=0.0, black_level=-intercept / gain)
+
+
+def _line(patches: Patches) -> tuple[float, float]:
+    """Gain, and variance at 0; the former is 0 where the image says nothing of it, and the latter is positive then."""
+    if not len(patches.mean) or patches.drawing:
+        return 0.0, 0.0
+    groups = _grouped(patches)
+    variance: Array = np.full(len(groups.mean), groups.energy.mean())
+    gain, intercept = 0.0, float(variance[0])
+    for _ in range(_ROUNDS):
+        if not variance.all():  # no noise at all
+            break
+        gain, intercept = _fitted(groups, _weights(groups, variance, patches.high))
+        before, variance = variance, gain * groups.mean + intercept
+        variance = np.maximum(variance, _DARK * abs(float(variance.mean())))
+        if np.abs(variance - before).max() <= _CONVERGED * variance.max():
+            break
+    return (gain, intercept) if gain > 0 else (0.0, float(variance.mean()))
+
+
+def _grouped(patches: Patches) -> _Groups:
+    count = len(patches.mean)
+    order = np.argsort(patches.mean, kind="stable")
+    bounds = np.linspace(0, count, int(np.clip(count // _FEWEST, 1, _BRIGHTNESSES)) + 1).astype(int)
+    starts = []
+    for first, last in pairwise(bounds.tolist()):
+        part = order[first:last]
+        order[first:last] = part[np.argsort(patches.structure[part], kind="stable")]
+        starts += [first + int(share * (last - first)) for share in _SMOOTHNESS]
+    starts = np.unique(starts).tolist()  # very few patches leave some groups empty
+    sizes = np.diff([*starts, count])
+    mean, structure, energy = (
+        np.add.reduceat(values[order], starts) / sizes for values in (patches.mean, patches.structure, patches.energy)
+    )
+    return _Groups(mean, structure / STRUCTURE, energy, sizes * independent_share())
+
+
+def _weights(groups: _Groups, variance: Array, white: float) -> Array:
+    """The inverse of the squared error of each group's energy; 0 near white, where noise is clipped.
+
+    Dark pixels count, also where many have one value: it is that of no electron.
+    """
+    texture = np.maximum(groups.structure - variance, 0)
+    weights = 1 / (2 * variance**2 / groups.independent + (_LEAK * texture) ** 2)
+    for margin in _MARGINS:
+        clear = groups.mean + margin * np.sqrt(variance) <= white
+        if np.count_nonzero(clear) >= len(_SMOOTHNESS):
+            break
+    kept: Array = np.where(clear, weights, 0)
+    return kept
+
+
+def _fitted(groups: _Groups, weights: Array) -> tuple[float, float]:
+    """Slope and intercept by weighted least squares; no slope if it is not significant."""
+    total = weights.sum()
+    middle = (weights * groups.mean).sum() / total
+    x, energy = groups.mean - middle, (weights * groups.energy).sum() / total
+    spread = (weights * x * x).sum()
+    if spread <= 1e-9 * total * float(np.square(groups.mean).max()):  # all of one brightness
+        return 0.0, float(energy)
+    slope = (weights * x * groups.energy).sum() / spread
+    if abs(slope) <= _SIGNIFICANT / spread**0.5:
+        return 0.0, float(energy)
+    return float(slope), float(energy - slope * middle)

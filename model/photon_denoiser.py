@@ -1,0 +1,79 @@
+"""Denoising of images whose noise is that of photons: made white by a transform that is undone afterwards."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lake.images.anscombe import PoissonGaussian
+from model.denoiser import Denoised, Denoiser
+from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit
+from model.runtime.batching import Failed
+
+# Deviations of the noise between black and white at least, so that a dark image is shown as dark and with a level that
+# networks are trained for: 51 of 255.
+_SPAN = np.float32(5.0)
+
+
+def denoise_photons(
+    denoiser: Denoiser,
+    images: Pixels,
+    cameras: Sequence[Sequence[PoissonGaussian]],
+    failed: Failed | None = None,
+    *,
+    estimated: bool = False,
+) -> tuple[Denoised, Floats]:
+    """Denoise images of one shape with Poisson-Gaussian noise.
+
+    The generalized Anscombe transform makes the noise of each image white; its range is shown to the model as black to
+    white, and the model is told the level that the noise has then. What it gives is transformed back without bias. Each
+    image is transformed by itself, so the same image gives the same bits, whatever other images it comes with.
+
+    Args:
+      denoiser: of a model that is told the noise level.
+      images: as ``Denoiser.denoise`` takes them.
+      cameras: of each image, the noise of each colour channel, in the numbers of its pixels.
+      failed: as ``Denoiser.denoise`` takes it.
+      estimated: whether the cameras were.
+
+    Returns:
+      What ``Denoiser.denoise`` gives, and the levels that the model was told, float32 [m], as a fraction of white.
+    """
+    shown, low, span = _stabilised(images, cameras)
+    levels = np.reciprocal(span)
+    found = denoiser.denoise(shown, levels, failed, estimated=estimated)
+    pixels, mse = images.copy(), found.mse.copy()
+    for at in np.flatnonzero(np.isfinite(found.mse)).tolist():
+        for channel, camera in enumerate(cameras[at]):
+            values = camera.restored(found.pixels[at, ..., channel] * span[at] + low[at])
+            pixels[at, ..., channel] = to_pixels(values, (0.0, FULL[images.dtype.name]), images.dtype)
+        colours = len(cameras[at])
+        difference = to_unit(pixels[at, ..., :colours]) - to_unit(images[at, ..., :colours])
+        mse[at] = np.mean(np.square(difference, dtype=np.float64))
+    return Denoised(pixels=pixels, mse=mse), levels
+
+
+def shown_levels(images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]]) -> Floats:
+    """The levels that a model is told of images, float32 [m], as a fraction of white.
+
+    Args:
+      images: as ``denoise_photons`` takes them.
+      cameras: likewise.
+    """
+    return np.reciprocal(_stabilised(images, cameras)[2])
+
+
+def _stabilised(images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]]) -> tuple[Floats, Floats, Floats]:
+    """Transformed images with black at 0 and white at 1, and of each the value of black and that of white above it."""
+    shown = np.empty(images.shape, np.float32)
+    low, span = np.empty((2, len(images)), np.float32)
+    for at, (image, channels) in enumerate(zip(images, cameras, strict=True)):
+        colours = len(channels)
+        shown[at, ..., colours:] = to_unit(image[..., colours:])
+        for channel, camera in enumerate(channels):
+            shown[at, ..., channel] = camera.stabilised(image[..., channel])
+        values = shown[at, ..., :colours]
+        low[at] = values.min()
+        span[at] = max(_SPAN, values.max() - low[at])
+        values -= low[at]
+        values /= span[at]
+    return shown, low, span

@@ -1,0 +1,59 @@
+"""Settle what a user says of a camera's noise."""
+
+from typing import TYPE_CHECKING
+
+from lake.core.choices import quoted
+from lake.core.errors import UsageError
+from pipeline.options.flags import ESTIMATE, POISSON_GAUSSIAN
+from pipeline.options.values import CameraNoise
+
+if TYPE_CHECKING:
+    from model.spec import Spec
+    from pipeline.options.job_options import JobOptions
+
+
+def camera_noise(options: "JobOptions", spec: "Spec") -> CameraNoise | None:
+    """Settle what is said of Poisson-Gaussian noise.
+
+    Args:
+      options: the options of the job.
+      spec: the model's description.
+
+    Returns:
+      The noise; None for a job that takes noise for Gaussian.
+
+    Raises:
+      UsageError: options contradict each other or the model, or a value is out of its range.
+    """
+    given = {"--gain": options.gain, "--read-noise": options.read_noise}
+    if options.noise != POISSON_GAUSSIAN:
+        black = {"--black-level": options.black_level or None}
+        if others := [flag for flag, value in {**given, **black}.items() if value is not None]:
+            raise UsageError(f"{others[0]} is for photons: add --noise {POISSON_GAUSSIAN}, or leave it out")
+        return None
+    if options.noise_level is not None:
+        raise UsageError(
+            f"--noise {POISSON_GAUSSIAN} has no one level: give --gain and --read-noise instead of --noise-level, or "
+            "leave all of them out to estimate them"
+        )
+    gain, read_noise = (_number(flag, value) for flag, value in given.items())
+    if (gain is None) != (read_noise is None):
+        raise UsageError("--gain and --read-noise are given or estimated together: add the other, or leave both out")
+    if gain is not None and gain <= 0:
+        raise UsageError(f"--gain {options.gain} is not above 0; for noise that does not grow with light --noise-level")
+    if spec.input.shape[2] == 2:  # for the transform these would be grey and alpha
+        raise UsageError(f"--noise {POISSON_GAUSSIAN} is not for models of two channels; give --noise-level")
+    return CameraNoise(gain=gain, read_noise=read_noise, black_level=options.black_level)
+
+
+def _number(flag: str, value: str | None) -> float | None:
+    """A number of at least 0; None where it is to be estimated."""
+    if value in (None, ESTIMATE):
+        return None
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise UsageError(f"{flag} {quoted(value)} is neither a number of at least 0 nor '{ESTIMATE}'")
+    return number

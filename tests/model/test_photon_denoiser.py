@@ -1,0 +1,112 @@
+"""Photon noise is made white, denoised and transformed back."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lake.core.records import Array
+from lake.images.anscombe import PoissonGaussian
+from model.bundle import Bundle
+from model.denoiser import Denoiser
+from model.photon_denoiser import denoise_photons
+from model.runtime.runtime import Runtime
+
+CAMERA = PoissonGaussian(gain=2.2, read_noise=3.3, black_level=100)
+ELECTRONS = 200
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Denoiser:
+    return Denoiser(Runtime.load(Bundle.open("zoo:denoiser-gray")))
+
+
+def cells(seed: int) -> Array:
+    """Round cells on a dark field, electrons ``[96, 96]``."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:96, :96]
+    light = np.full(y.shape, 0.05)
+    for row, column, radius in rng.uniform((0, 0, 5), (96, 96, 14), (8, 3)):
+        light += 0.5 * np.exp(-((((y - row) ** 2 + (x - column) ** 2) / radius**2) ** 2))
+    scaled: Array = light / light.max() * ELECTRONS
+    return scaled
+
+
+def shot(electrons: Array, seed: int = 0) -> Array:
+    rng = np.random.default_rng(seed)
+    read = rng.normal(CAMERA.black_level, CAMERA.read_noise, electrons.shape)
+    return np.rint(CAMERA.gain * rng.poisson(electrons) + read).clip(0, 65535).astype(np.uint16)
+
+
+def error(pixels: Array, electrons: Array) -> float:
+    """Root mean square, in electrons."""
+    found = (pixels.astype(np.float64) - CAMERA.black_level) / CAMERA.gain
+    return float(np.sqrt(np.mean((found - electrons) ** 2)))
+
+
+def test_cells_become_clean_and_keep_their_light(denoiser: Denoiser) -> None:
+    clean = np.stack([cells(seed) for seed in range(2)])
+    noisy = shot(clean)[..., None]
+    found, levels = denoise_photons(denoiser, noisy, [(CAMERA,)] * 2)
+    assert found.pixels.dtype == np.uint16 and levels.shape == (2,)
+    for made, given, wanted in zip(found.pixels[..., 0], noisy[..., 0], clean, strict=True):
+        assert error(made, wanted) < 0.35 * error(given, wanted)
+        dark = wanted < 15
+        assert (made[dark].mean() - 100) / 2.2 == pytest.approx(wanted[dark].mean(), abs=0.3)
+    mse = np.mean((found.pixels / 65535 - noisy / 65535) ** 2, axis=(1, 2, 3))
+    np.testing.assert_allclose(found.mse, mse, rtol=1e-3)
+
+
+def test_an_image_gives_the_same_bits_alone(denoiser: Denoiser) -> None:
+    noisy = np.stack([shot(cells(seed) * (seed + 1)) for seed in range(3)])[..., None]
+    together, _ = denoise_photons(denoiser, noisy, [(CAMERA,)] * 3)
+    for at in range(3):
+        alone, _ = denoise_photons(denoiser, noisy[at : at + 1], [(CAMERA,)])
+        np.testing.assert_array_equal(alone.pixels[0], together.pixels[at])
+        assert alone.mse[0] == together.mse[at]
+
+
+def test_units_do_not_matter(denoiser: Denoiser) -> None:
+    """As floating pixels and of a camera in their numbers, the same result but for rounding."""
+    noisy = shot(cells(3))[None, ..., None]
+    other = PoissonGaussian(gain=2.2 / 65535, read_noise=3.3 / 65535, black_level=100 / 65535)
+    wanted, _ = denoise_photons(denoiser, noisy, [(CAMERA,)])
+    found, _ = denoise_photons(denoiser, (noisy / 65535).astype(np.float32), [(other,)])
+    assert np.abs(found.pixels * 65535 - wanted.pixels).max() < 1
+
+
+class _Unchanged:
+    """A denoiser that changes nothing, and remembers what it was told."""
+
+    def denoise(self, images: Array, levels: Array, failed: Any = None, *, estimated: bool = False) -> Any:
+        from model.denoiser import Denoised
+
+        self.shown, self.levels = images.copy(), levels
+        return Denoised(pixels=images, mse=np.zeros(len(images), np.float32))
+
+
+def test_what_the_model_is_shown() -> None:
+    """Black to white, noise of the level that it is told, alpha as it is; and the inverse adds a quarter electron."""
+    rng = np.random.default_rng(1)
+    pixels = np.empty((1, 64, 64, 4), np.uint16)
+    gains = (1.0, 3.0, 9.0)
+    for channel, gain in enumerate(gains):
+        pixels[0, ..., channel] = gain * rng.poisson(50 * (channel + 1), (64, 64))
+    pixels[..., 3] = 1234
+    model = _Unchanged()
+    cameras = tuple(PoissonGaussian(gain=gain, read_noise=0) for gain in gains)
+    found, levels = denoise_photons(model, pixels, [cameras])  # type: ignore[arg-type]
+    assert model.shown[..., :3].min() == 0 and model.shown[..., :3].max() == pytest.approx(1)
+    np.testing.assert_allclose(model.shown[..., :3].std((0, 1, 2)), [levels[0]] * 3, rtol=0.05)
+    np.testing.assert_allclose(model.shown[..., 3], 1234 / 65535)
+    np.testing.assert_array_equal(found.pixels[..., 3], 1234)
+    added = (found.pixels[..., :3].astype(float) - pixels[..., :3]).mean((0, 1, 2))
+    np.testing.assert_allclose(added / gains, 0.25, atol=0.25)  # of which rounding takes some
+
+
+def test_a_dark_image_is_shown_dark() -> None:
+    model = _Unchanged()
+    flat = np.full((1, 20, 20, 1), 100, np.uint16)
+    found, levels = denoise_photons(model, flat, [(CAMERA,)])  # type: ignore[arg-type]
+    assert levels[0] == pytest.approx(0.2) and model.shown.max() <= 1
+    assert np.abs(found.pixels.astype(int) - flat).max() <= 1
