@@ -14,8 +14,9 @@ from lake.images.noise import estimate
 from lake.images.photon_noise import estimate_camera
 from model.bundle import Bundle
 from model.denoiser import Denoiser
-from model.photon_denoiser import denoise_photons
+from model.photon_denoiser import denoise_photons, shown_levels
 from model.runtime.runtime import Runtime
+from pipeline.job.noise_sample import sample_noise
 from pipeline.job.prepare import prepare
 from pipeline.job.repair import retry_options
 from pipeline.options.job_options import JobOptions
@@ -109,3 +110,17 @@ def test_the_level_of_each_channel_is_estimated(tmp_path: Path) -> None:
         assert row["noise_level_error"] == pytest.approx(found.error * 255, rel=1e-6)
         assert row["noise_levels"] == pytest.approx([5, 10, 20], rel=0.15)
     assert rows[2]["noise_level"] == 0 and rows[2]["noise_level_error"] is None
+
+
+def test_the_plan_tells_the_levels_of_photon_noise(tmp_path: Path) -> None:
+    pixels = shots()
+    np.save(tmp_path / "x.npy", pixels)
+    asked = JobOptions(
+        verb="denoise", model=ZOO, input=[str(tmp_path / "x.npy")], output=str(tmp_path / "out"), **PHOTONS
+    )
+    job = prepare(asked)
+    found = sample_noise(job.plan.units, job.config, job.bundle.spec.noise_range)
+    camera = PoissonGaussian(gain=2.2, read_noise=3.3, black_level=100)
+    wanted = np.sort(shown_levels(pixels[..., None], [(camera,)] * 3)) * 255
+    assert found is not None and found.images == 3
+    assert found.quartiles[::2] == pytest.approx(wanted, abs=0.01)
