@@ -96,7 +96,7 @@ def test_the_first_batch_of_a_small_unit_is_computed_where_it_is_read(size: int,
     unit = make_unit("x", shards=(make_shard("x", size=size),))
     with ThreadPoolExecutor(2) as pool:
         worker: Any = SimpleNamespace(pool=pool, ahead=2)
-        found: Any = module._computed(unit, worker, lambda batch: (batch, get_ident()), iter("abc"))  # type: ignore
+        found: Any = module._computed(unit, worker, lambda batch: (batch, get_ident()), iter("abc"))
         batches, threads = zip(*found, strict=True)
     assert batches == ("a", "b", "c")
     assert [thread == get_ident() for thread in threads] == [True] * here + [False] * (3 - here)
