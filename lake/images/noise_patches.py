@@ -133,7 +133,7 @@ def independent_share() -> float:
     correlations of the three filters' outputs between all patches.
 
     >>> round(independent_share(), 2)
-    0.46
+    0.49
     """
     spectra = [np.fft.fft2(np.outer(cosine(row), cosine(column)), (64, 64)) for row, column in _HIGHEST]
     correlations = [np.fft.ifft2(one * other.conj()).real[::STEP, ::STEP] for one in spectra for other in spectra]
