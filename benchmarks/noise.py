@@ -32,7 +32,8 @@ ELECTRONS = (10, 50, 300, 1000)  # at white
 def white(clean: Array, level: float, seed: int) -> Array:
     """With white noise, float32 ``[H, W, 1]`` with white at 1."""
     noise = np.random.default_rng([7, seed]).normal(0, level, clean.shape)
-    return ((clean + noise) / 255).astype(np.float32)[..., None]
+    noisy: Array = ((clean + noise) / 255).astype(np.float32)[..., None]
+    return noisy
 
 
 def in_8_bits(clean: Array, level: float, seed: int) -> Array:
