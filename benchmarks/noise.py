@@ -38,14 +38,16 @@ def white(clean: Array, level: float, seed: int) -> Array:
 
 def in_8_bits(clean: Array, level: float, seed: int) -> Array:
     """The same, clipped and rounded."""
-    return np.rint(white(clean, level, seed) * 255).clip(0, 255).astype(np.uint8)
+    rounded: Array = np.rint(white(clean, level, seed) * 255).clip(0, 255).astype(np.uint8)
+    return rounded
 
 
 def photons(clean: Array, electrons: float, camera: tuple[float, float, float], seed: int) -> Array:
     """What a camera makes of it, uint16 ``[H, W, 1]``."""
     rng, (gain, read_noise, black) = np.random.default_rng([8, seed]), camera
     pixels = gain * rng.poisson(clean / 255 * electrons) + rng.normal(black, read_noise, clean.shape)
-    return np.rint(pixels).clip(0, 65535).astype(np.uint16)[..., None]
+    rounded: Array = np.rint(pixels).clip(0, 65535).astype(np.uint16)[..., None]
+    return rounded
 
 
 def levels(images: Sequence[Array]) -> None:
