@@ -16,7 +16,7 @@ from model.input_spec import NOISE_WHITE, NoiseRange
 from model.pixels import Floats
 from model.spec import Spec
 
-DOUBT = 1.0  # where white is 255; estimates for photographs without noise are up to this
+DOUBT = 1.5  # where white is 255; estimates for photographs without noise are up to this
 
 
 def least_level(spec: Spec) -> np.float32 | None:
@@ -44,7 +44,7 @@ def kept_shares(levels: Floats, low: np.float32, *, estimated: bool = False) -> 
     >>> [round(float(share), 4) for share in kept_shares(levels, levels[3])]
     [0.0, 0.04, 0.25, 1.0, 1.0]
     >>> [round(float(share), 4) for share in kept_shares(levels, levels[3], estimated=True)]
-    [0.0, 0.0, 0.21, 0.96, 0.9996]
+    [0.0, 0.0, 0.16, 0.91, 0.9991]
     """
     doubt = np.float32(DOUBT if estimated else 0) / np.float32(NOISE_WHITE)
     certain = np.maximum(np.square(levels) - np.square(doubt), np.float32(0))

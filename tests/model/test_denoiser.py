@@ -161,14 +161,14 @@ def test_an_image_without_noise_stays_as_it_is(made, dtype, size, estimated):
     assert found.mse.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(("estimated", "doubt"), [(False, 0), (True, 1)])
+@pytest.mark.parametrize(("estimated", "doubt"), [(False, 0), (True, 1.5)])
 def test_of_the_change_below_the_learned_levels_a_share_is_kept(made, estimated, doubt):
     """Told its least level, of whose change James' and Stein's share is kept: level^2 / least^2."""
     denoiser, model = made(nets.unet, **LEARNED)
     images, levels = _images(4, 16, 24, 1, dtype=np.float32), [2, 4, 5, 30]
     told = np.broadcast_to(_fractions(5, 5, 5, 30)[:, None, None, None], images.shape)
     change = model([images, told]).numpy().astype(np.float64) - images
-    shares = [(level**2 - doubt) / max(level, 5) ** 2 for level in levels]
+    shares = [(level**2 - doubt**2) / max(level, 5) ** 2 for level in levels]
     found = denoiser.denoise(images, _fractions(*levels), estimated=estimated)
     want = images + np.reshape(shares, (4, 1, 1, 1)) * change
     np.testing.assert_allclose(found.pixels, want, rtol=1e-5, atol=1e-5)
