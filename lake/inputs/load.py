@@ -19,6 +19,7 @@ from lake.inputs.columns import settle
 from lake.inputs.discover import Found, find_shards
 from lake.inputs.one_image import told_apart
 from lake.inputs.passed_over import Why, listed
+from lake.inputs.reference import Paired, find_reference, paired, with_clean
 from lake.inputs.units import make_units
 
 _LOG = logging.getLogger(__name__)
@@ -106,23 +107,51 @@ def iter_records(inputs: Sequence[str], selection: ColumnSelection, format: str)
       InputError: as of ``find_shards`` and ``settle``.
       ShardError: a shard is damaged.
     """
-    found = _found(inputs, format)
-    # Nobody trains on one image or vector: a file alone is a stack of them.
-    if format == "auto" and len(found.shards) > 1:
-        found = told_apart(found, selection)
+    found = _found(inputs, selection, format)
     columns = settle(found, selection)
     for unit in make_units(found):
         for raw in FORMATS[unit.format].reader.read(unit, columns.of(unit.format), _BATCH):
             yield raw.records()
 
 
-def _found(inputs: Sequence[str], format: str) -> Found:
+def iter_pairs(
+    inputs: Sequence[str], seconds: Sequence[str], selection: ColumnSelection, format: str
+) -> Iterator[Paired]:
+    """Read all records of an input, each with the one of the same key in a second input.
+
+    The shards of both have the same names, and their records the same keys in the same order, as those of a job and of
+    its reference images have.
+
+    Args:
+      inputs: URIs, as ``find_shards`` takes them.
+      seconds: likewise.
+      selection: what is read of each record, in both.
+      format: of the shards of ``inputs``; ``auto`` to recognise it.
+
+    Yields:
+      Batches, whose ``clean`` are the records of the second input.
+
+    Raises:
+      InputError: as of ``find_shards`` and ``settle``, or a shard has no partner or several.
+      ShardError: a shard is damaged, or its partner has other keys or another number of records.
+    """
+    found = _found(inputs, selection, format)
+    second, shards = find_reference(seconds, found, selection, "--pairs")
+    columns = settle(found, selection)
+    for unit in make_units(found, whole=True):
+        read = FORMATS[unit.format].reader.read(unit, columns.of(unit.format), _BATCH)
+        yield from paired(read, with_clean(unit, shards), second)
+
+
+def _found(inputs: Sequence[str], selection: ColumnSelection, format: str) -> Found:
     """The shards of an input. Training copies no file to an output, so links may lead anywhere; some to nothing."""
     found = find_shards(inputs, format, follow_links=True)
-    if (missing := found.passed_over.get(Why.LINK_MISSING)) is None:
-        return found
-    _LOG.warning("%d links to nothing left out: %s", missing.count, listed(missing.examples, missing.count))
-    return replace(found, shards=_there(found.shards), mixed={name: _there(some) for name, some in found.mixed.items()})
+    if (missing := found.passed_over.get(Why.LINK_MISSING)) is not None:
+        _LOG.warning("%d links to nothing left out: %s", missing.count, listed(missing.examples, missing.count))
+        there = {name: _there(some) for name, some in found.mixed.items()}
+        found = replace(found, shards=_there(found.shards), mixed=there)
+    # Nobody trains on one image or vector: a file alone is a stack of them.
+    return told_apart(found, selection) if format == "auto" and len(found.shards) > 1 else found
 
 
 def _there(shards: Sequence[Shard]) -> list[Shard]:

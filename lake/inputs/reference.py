@@ -62,13 +62,16 @@ class Paired:
         return self.read
 
 
-def find_reference(uris: Sequence[str], found: Found, selection: ColumnSelection) -> tuple[Reference, "CleanShards"]:
+def find_reference(
+    uris: Sequence[str], found: Found, selection: ColumnSelection, flag: str = "--reference"
+) -> tuple[Reference, "CleanShards"]:
     """Find the clean shard of every shard.
 
     Args:
       uris: URIs of the clean shards, as ``find_shards`` takes them.
       found: the shards of the input.
       selection: what is read of each record, in both.
+      flag: the option that errors name.
 
     Returns:
       How workers read the clean shards, and the shards as they were listed.
@@ -77,11 +80,11 @@ def find_reference(uris: Sequence[str], found: Found, selection: ColumnSelection
       InputError: a shard has no clean shard or several, or they cannot be read.
     """
     if found.format == MIXED:
-        raise InputError(
-            f"--reference compares shards of one format; leave out --format {MIXED}, or run a job for each"
-        )
+        raise InputError(f"{flag} compares shards of one format; leave out --format {MIXED}, or run a job for each")
     # Nothing of a clean shard is copied to the output, so links may lead anywhere.
-    clean = told_apart(find_shards(uris, follow_links=True), selection)
+    clean = find_shards(uris, follow_links=True)
+    # Arrays beside arrays are what those are, one image each or stacks.
+    clean = clean if clean.format == found.format else told_apart(clean, selection)
     reader = FORMATS[clean.format].reader
     if reader.grouped != FORMATS[found.format].reader.grouped:
         raise InputError(f"{clean.root}: {clean.format} is no reference for {found.format}; convert one of them")
@@ -89,7 +92,7 @@ def find_reference(uris: Sequence[str], found: Found, selection: ColumnSelection
     lacking = next((s.path for s in found.shards if stem(s.path, found.format) not in stems), None)
     alone = len(found.shards) == len(clean.shards) == 1
     if lacking is not None and not alone:
-        raise InputError(f"{lacking}: no shard of this name below {clean.root}; --reference needs one for each")
+        raise InputError(f"{lacking}: no shard of this name below {clean.root}; {flag} needs one for each")
     reference = Reference(
         format=clean.format,
         columns=_settled(clean, selection, clean.format == found.format),

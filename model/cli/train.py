@@ -12,15 +12,17 @@ from lake.cli.options import INPUT, STORES, given
 from lake.core.errors import UsageError
 from lake.core.tensorflow import require_tensorflow
 from lake.inputs.apart import check_apart
-from model.cli.train_options import EPOCH_KINDS, KINDS_OF_FIELD
+from model.cli.train_options import EPOCH_KINDS, KINDS_OF_FIELD, SELF_SUPERVISED
 from model.cli.training_progress import TrainingProgress
 from model.training.options import DenoiserOptions, TrainingOptions
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
     from model.training.autoencoder import Trained
+    from model.training.checkpoint import Stops
     from model.training.denoiser import TrainedDenoiser, TrainingReport
     from model.training.epochs import Watcher
+    from model.training.self_supervised.denoiser import TrainedOnNoise
 
 _PROMISE = ": writing the bundle of the best weights so far, if there are any; once more to end at once"
 
@@ -41,7 +43,10 @@ def run(options: Namespace) -> tuple[dict[str, object], str]:
     kind = getattr(options, "kind", EPOCH_KINDS[0])
     _check_fields(options, kind)
     check_apart(options.input, options.output)
-    value, text = _train_denoiser(options) if kind == "denoiser" else _train_epochs(options, kind)
+    if hasattr(options, "self_supervised"):
+        value, text = _train_on_noise(options)
+    else:
+        value, text = _train_denoiser(options) if kind == "denoiser" else _train_epochs(options, kind)
     return value, "\n".join(text)
 
 
@@ -51,10 +56,14 @@ def bundle_value(bundle: "Bundle") -> dict[str, object]:
 
 
 def _check_fields(options: Namespace, kind: str) -> None:
-    if getattr(options, "pages", None) == "all":
+    alone = hasattr(options, "self_supervised")
+    for name in () if alone else SELF_SUPERVISED:
+        if hasattr(options, name):
+            raise UsageError(f"--{name.replace('_', '-')} goes with --self-supervised: give that too, or leave it out")
+    if getattr(options, "pages", None) == "all" and not alone:
         raise UsageError("--pages all is for denoise; a model is trained on the first page of each file")
     for name, kinds in KINDS_OF_FIELD.items():
-        if hasattr(options, name) and kind not in kinds:
+        if hasattr(options, name) and kind not in kinds and not (alone and name == "patience"):
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(f"{flag} is for --kind {' or '.join(kinds)}, not {kind}; leave it out")
 
@@ -123,7 +132,7 @@ def _stoppable() -> Iterator[Callable[[], threading.Event]]:
         yield lambda: stack.enter_context(deferring_interrupts(_PROMISE))
 
 
-def _stopped(trained: "Trained | TrainedDenoiser", what: str) -> list[str]:
+def _stopped(trained: "Trained | TrainedDenoiser | TrainedOnNoise", what: str) -> list[str]:
     return (
         [f"interrupted: the bundle has {what}; the same command with --resume goes on"] if trained.interrupted else []
     )
@@ -175,29 +184,62 @@ def _typed(value: Any) -> str:
 
 
 def _train_denoiser(options: Namespace) -> tuple[dict[str, object], list[str]]:
-    from model.training.checkpoint import Stops
     from model.training.denoiser import train_denoiser
 
     progress, chosen = TrainingProgress(), DenoiserOptions(**_given(options, DenoiserOptions, numeric=False))
     progress.line("reading the images")
     with _stoppable() as begin:
-
-        def begin_steps() -> Stops:
-            asked = begin()
-
-            def stops(done: int) -> bool:
-                progress.steps("steps", done, chosen.steps)
-                return asked.is_set()
-
-            return stops
-
         trained = train_denoiser(
             chosen,
             lambda report, steps: progress.line(_step_line(report, steps)),
-            begin_steps,
+            _stops_of_steps(begin, progress, chosen.steps),
             resume=hasattr(options, "resume"),
         )
     return _denoiser_value(trained), _denoiser_text(trained, options)
+
+
+def _stops_of_steps(
+    begin: Callable[[], threading.Event], progress: TrainingProgress, steps: int
+) -> "Callable[[], Stops]":
+    """What a training by steps calls once its images are read: it shows each step, and an interruption stops it."""
+
+    def begin_steps() -> "Stops":
+        asked = begin()
+
+        def stops(done: int) -> bool:
+            progress.steps("steps", done, steps)
+            return asked.is_set()
+
+        return stops
+
+    return begin_steps
+
+
+def _train_on_noise(options: Namespace) -> tuple[dict[str, object], list[str]]:
+    from model.cli.train_self_supervised import next_options, step_line, value_of
+    from model.training.self_supervised.card import facts
+    from model.training.self_supervised.denoiser import train_on_noise
+    from model.training.self_supervised.options import SelfSupervisedOptions
+
+    given = _given(options, SelfSupervisedOptions, numeric=False)
+    progress, chosen = TrainingProgress(), SelfSupervisedOptions(**given)
+    progress.line("reading the images")
+    with _stoppable() as begin:
+        trained = train_on_noise(
+            chosen,
+            lambda report, steps: progress.line(step_line(report, steps)),
+            _stops_of_steps(begin, progress, chosen.steps),
+            resume=hasattr(options, "resume"),
+        )
+    uri = trained.bundle.uri
+    job = f"denoise {_reading(options)} --model {uri}{next_options(trained)}"
+    text = [
+        *facts(trained),
+        *_stopped(trained, f"the weights of step {trained.best.step:,}, the best so far"),
+        *_bundle_lines(trained.bundle),
+        f"next: latentlake {job} --output denoised",
+    ]
+    return {**bundle_value(trained.bundle), **value_of(trained)}, text
 
 
 def _step_line(report: "TrainingReport", steps: int) -> str:

@@ -38,6 +38,18 @@ def rate(text: str) -> float:
     return value
 
 
+def number_or_estimate(text: str) -> float | str:
+    """Parse a noise level: a positive number, or the word 'estimate'.
+
+    Raises:
+      ValueError: the text is something else.
+
+    >>> number_or_estimate("25"), number_or_estimate("estimate")
+    (25.0, 'estimate')
+    """
+    return text if text == "estimate" else rate(text)
+
+
 SCHEDULE = (
     Option(
         flag="--latent-dim",
@@ -87,7 +99,7 @@ SCHEDULE = (
         type=positive,
         metavar="N",
         help="stop after this many epochs without a better validation loss (default {default}), with the best weights; "
-        "not for a denoiser",
+        "with --self-supervised: after this many times 1,000 steps (default 10)",
     ),
     Option(
         flag="--input-shape",
@@ -114,6 +126,30 @@ SCHEDULE = (
         help="denoiser only: precision of the training (default auto: bfloat16 if the processor has it)",
     ),
     Option(
+        flag="--self-supervised",
+        group="training",
+        field="self_supervised",
+        switch=True,
+        help="denoiser only: learn from noisy images alone: by --pairs, or by --noise-level, or else by hiding pixels",
+    ),
+    Option(
+        flag="--pairs",
+        group="training",
+        field="pairs",
+        many=True,
+        metavar="URI",
+        help="with --self-supervised: second shots of the images of --input, with the same keys in the same shards",
+    ),
+    Option(
+        flag="--noise-level",
+        group="training",
+        field="noise_level",
+        type=number_or_estimate,
+        metavar="SIGMA",
+        help="with --self-supervised: standard deviation of the noise where white is 255, or 'estimate' for that of "
+        "each image",
+    ),
+    Option(
         flag="--learning-rate",
         group="training",
         field="learning_rate",
@@ -138,10 +174,11 @@ SCHEDULE = (
         help="share of the samples that is held out (default 0.1; denoiser 0.02)",
     ),
 )
+SELF_SUPERVISED = ("pairs", "noise_level")  # fields that need --self-supervised
 # Field -> kinds that it applies to, for fields that do not apply to all.
 KINDS_OF_FIELD = {
     **dict.fromkeys(("latent_dim", "epochs", "batch_size", "patience", "input_shape", "resize", "decode"), EPOCH_KINDS),
-    **dict.fromkeys(("steps", "precision"), ("denoiser",)),
+    **dict.fromkeys(("steps", "precision", "self_supervised", *SELF_SUPERVISED), ("denoiser",)),
     **dict.fromkeys(("noise", "agreement"), ("autoencoder",)),
 }
 

@@ -165,12 +165,19 @@ def make_batch(images: Sequence[Pixels], side: int, seed: int, step: int) -> Bat
     """
     # Seeded per step, not per run: a training that was interrupted goes on with the batches it would have had.
     rng = np.random.default_rng([seed, step])
-    clean = np.stack([_random_crop(rng, images[int(rng.integers(len(images)))], side) for _ in range(BATCH)])
+    clean = np.stack([random_crop(rng, images[int(rng.integers(len(images)))], side) for _ in range(BATCH)])
     level = (rng.triangular(*LEVELS, (BATCH, 1, 1, 1)) / 255).astype(np.float32)
     return Batch(clean=clean, level=level, noise=rng.standard_normal(clean.shape, np.float32))
 
 
-def _random_crop(rng: np.random.Generator, image: Pixels, side: int) -> Pixels:
+def random_crop(rng: np.random.Generator, image: Pixels, side: int) -> Pixels:
+    """A square of an image ``[H, W, C]`` at a random place, in one of eight orientations at random.
+
+    Args:
+      rng: source of both.
+      image: with sides of ``side`` or more.
+      side: of the square in pixels.
+    """
     top = rng.integers(image.shape[0] - side + 1)
     left = rng.integers(image.shape[1] - side + 1)
     crop = image[top : top + side, left : left + side]

@@ -109,7 +109,7 @@ def train_denoiser(
       KeyboardInterrupt: it was stopped before the first report.
     """
     check_output(options.output, resume=resume)
-    channels = _channels(options)
+    channels = channels_trained(options)
     images = load_images(_iter_images(options, channels), options.validation_fraction)
     run = _Run(options, channels, images)
     interrupted = run.train(watch, begin())
@@ -128,7 +128,8 @@ def train_denoiser(
     )
 
 
-def _channels(options: DenoiserOptions) -> int:
+def channels_trained(options: DenoiserOptions) -> int:
+    """The number of channels of the first image, 1 where colour becomes grey."""
     shape = first_shape(options.inputs, selection=options.selection, format=options.format)
     if len(shape) != 3:
         raise UsageError(f"--kind denoiser takes images, and the records have the shape {shape}; use --kind dense")
@@ -151,7 +152,7 @@ class _Run:
     def __init__(self, options: DenoiserOptions, channels: int, images: Images) -> None:
         tensorflow(training=True)
         self.options, self._channels, self._images = options, channels, images
-        self.precision = _precision(options.precision)
+        self.precision = training_precision(options.precision)
         keras().utils.set_random_seed(options.seed)
         self.model = build_denoiser(channels, self.precision)
         # A bundle computes in float32, whatever the training does: it runs on any processor.
@@ -258,7 +259,8 @@ class _Run:
         }
 
 
-def _precision(asked: str) -> str:
+def training_precision(asked: str) -> str:
+    """The precision of a training: 'float32' or 'bfloat16', where 'auto' is asked the one that is faster here."""
     return ("bfloat16" if _has_bfloat16() else "float32") if asked == "auto" else asked
 
 

@@ -52,6 +52,18 @@ def test_a_vae_shows_its_bound(digits, tmp_path, capsys):
         (["--kind", "dense", "--noise", "5"], "--noise is for --kind autoencoder, not dense"),
         (["--kind", "denoiser", "--agreement", "5"], "--agreement is for --kind autoencoder, not denoiser"),
         (["--noise", "-1"], "argument --noise: invalid rate value: '-1'"),
+        (["--kind", "denoiser", "--pairs", "z"], "--pairs goes with --self-supervised: give that too, or leave it out"),
+        (["--kind", "denoiser", "--noise-level", "9"], "--noise-level goes with --self-supervised"),
+        (
+            ["--kind", "denoiser", "--patience", "9"],
+            "--patience is for --kind autoencoder or vae or dense, not denoiser",
+        ),
+        (["--kind", "vae", "--self-supervised"], "--self-supervised is for --kind denoiser, not vae"),
+        (["--kind", "denoiser", "--self-supervised", "--noise-level", "x"], "argument --noise-level: invalid"),
+        (
+            ["--kind", "denoiser", "--self-supervised", "--noise-level", "9", "--pairs", "z"],
+            "--noise-level and --pairs: a pair of shots tells its own noise level; leave out one of them",
+        ),
         (["--precision", "float16"], "argument --precision: invalid choice: 'float16'"),
     ],
 )
@@ -63,3 +75,21 @@ def test_options_of_other_kinds_are_refused(arguments, error, capsys):
 def test_a_bundle_inside_the_input_is_refused(capsys):
     assert main(["train", "--input", "gs://b/x", "--output", "gs://b/./x/bundle"]) == 2
     assert "the output gs://b/./x/bundle lies inside the input gs://b/x" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_denoiser_without_clean_images_says_what_holds(digits, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("model.training.networks._GRAY_WIDTHS", (16, 24, 32))
+    pictures = digits[: 8 * 64].reshape(8, 8, 8, 8, 8).swapaxes(2, 3).reshape(8, 64, 64)
+    np.save(tmp_path / "pictures.npy", pictures)
+    bundle = str(tmp_path / "bundle")
+    given = ["--input", str(tmp_path / "pictures.npy"), "--output", bundle, "--kind", "denoiser", "--self-supervised"]
+    assert main(["train", *given, "--noise-level", "25", "--steps", "2", "--precision", "float32", "--json"]) == 0
+    printed = capsys.readouterr()
+    value = json.loads(printed.out)
+    assert (value["way"], value["images"], value["held_out"], value["best_step"]) == ("noise level", 7, 1, 2)
+    assert value["noise_levels"] == pytest.approx([25, 25, 25])
+    assert f"held out {value['error']:.4g} of 255" in printed.err
+    assert Bundle.open(bundle).spec.training["validation_error"] == value["error"]
+    assert main(["train", *given, "--noise-level", "25"]) == 2
+    assert "holds a bundle already" in capsys.readouterr().err

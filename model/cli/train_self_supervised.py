@@ -1,0 +1,44 @@
+"""The command ``latentlake train --kind denoiser --self-supervised``: its progress and its result."""
+
+from typing import TYPE_CHECKING
+
+from model.training.schedule import share_done
+
+if TYPE_CHECKING:
+    from model.training.self_supervised.course import NoisyReport
+    from model.training.self_supervised.denoiser import TrainedOnNoise
+
+
+def step_line(report: "NoisyReport", steps: int) -> str:
+    """One report as a line of a log."""
+    left = int(report.seconds * (1 / share_done(report.step, steps) - 1))
+    parts = [
+        f"step {report.step:,} of {steps:,}",
+        f"loss {report.loss:.4f}",
+        *([] if report.error is None else [f"held out {report.error:.4g} of 255"]),
+        f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left",
+    ]
+    return "  ".join(parts)
+
+
+def value_of(trained: "TrainedOnNoise") -> dict[str, object]:
+    """The result as JSON values, besides those of the bundle."""
+    return {
+        "way": trained.way.name,
+        "assumption": trained.way.assumes,
+        "images": trained.images,
+        "held_out": trained.held_out,
+        "best_step": trained.best.step,
+        "loss": trained.best.loss,
+        "error": trained.best.error,
+        "residual_correlation": list(trained.correlation),
+        **({"noise_levels": list(trained.levels)} if trained.levels else {}),
+        "operations_per_pixel": trained.operations,
+        "seconds": trained.reports[-1].seconds,
+        **({"interrupted": True} if trained.interrupted else {}),
+    }
+
+
+def next_options(trained: "TrainedOnNoise") -> str:
+    """What the job is told besides input, model and output."""
+    return f" --noise-level {trained.levels[1]:.4g}" if trained.way.told else ""

@@ -1,0 +1,1 @@
+"""Training of a denoiser from noisy images alone."""

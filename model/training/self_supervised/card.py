@@ -1,0 +1,57 @@
+"""The model card of a denoiser that was trained without clean images: what it can promise, and what not."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lake.storage import join, put
+
+if TYPE_CHECKING:
+    from model.training.self_supervised.denoiser import TrainedOnNoise
+
+CARD_FILE = "README.md"
+CORRELATED = 0.1  # correlation of neighbours in the residual from which noise is said to be no white one
+
+
+def write_card(output: str, trained: "TrainedOnNoise") -> None:
+    """Write ``README.md`` beside a bundle."""
+    lines = ["# Denoiser, trained without clean images", "", *(f"- {line}" for line in facts(trained)), ""]
+    put(join(output, CARD_FILE), "\n".join(lines).encode())
+
+
+def facts(trained: "TrainedOnNoise") -> list[str]:
+    """What can be said of a denoiser, a sentence each, for the card and the command."""
+    way = trained.way
+    return [
+        f"learnt by {way.name} from {trained.images:,} noisy images, best in step {trained.best.step:,}",
+        f"holds if {way.assumes}, and its mean is zero; noise with a pattern is taken for the image",
+        error_line(trained),
+        correlation_line(trained.correlation),
+        *levels_lines(trained),
+    ]
+
+
+def error_line(trained: "TrainedOnNoise") -> str:
+    """The validation figure in words."""
+    error = trained.best.error or 0.0
+    where = f"held-out images ({trained.held_out})"
+    if trained.way.absolute:
+        noise = f", of noise of {trained.levels[1]:.4g}" if trained.levels else ""
+        return f"{where}: about {error:.4g} of 255 remain{noise} (root mean square, told without clean images)"
+    return f"{where}: hidden pixels are missed by {error:.4g} of 255 (root mean square), their own noise included"
+
+
+def correlation_line(correlation: Sequence[float]) -> str:
+    """How white the removed noise is, in words, and what to do if it is not."""
+    across, down = correlation
+    said = f"neighbours in what is removed correlate by {across:.2f} in a row and {down:.2f} in a column"
+    if max(abs(across), abs(down)) < CORRELATED:
+        return f"{said}: as of noise that is independent in each pixel"
+    return f"{said}: structure is removed, or the noise is not independent in each pixel; compare by eye before use"
+
+
+def levels_lines(trained: "TrainedOnNoise") -> list[str]:
+    """The noise levels that it has seen, in words."""
+    if not trained.way.told:
+        return ["it is told no noise level, and fits images with the noise of those that it was trained on"]
+    low, median, high = trained.levels
+    return [f"noise levels seen: {low:.4g} to {high:.4g}, half of them below {median:.4g} (white is 255)"]

@@ -1,0 +1,221 @@
+"""Noisy images, single or in pairs, to train on and to measure with, and what is known of their noise."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lake.core.errors import UsageError
+from lake.core.records import Records
+from lake.images.color import spread
+from lake.images.native_decoder import NativeDecoder
+from lake.images.types import Color, ImageError, Target
+from lake.inputs.load import iter_pairs, iter_records
+from model.pixels import Floats, Pixels
+from model.training.samples import CACHE_BYTES, normalized
+from model.training.self_supervised.options import SelfSupervisedOptions
+
+_LOG = logging.getLogger(__name__)
+SMALLEST_SIDE = 32  # pixels of a side; four of the network's coarsest ones
+_MOST_HELD_OUT = 32  # images
+_FEW = 8  # images; of fewer, a strip of each is held out
+_STRIP = 8  # it is one in so many of the rows
+
+# The standard deviation of an image's noise, white is 1, from an image, or from shots [H, W, shots * C] of one scene.
+Level = Callable[[Pixels], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoisyImages:
+    """Images ``[H, W, shots * C]``, shots of one scene side by side: all uint8, or all float32 where white is 1.
+
+    Attributes:
+      training: images to train on.
+      held_out: images, or strips of them, that no training step sees.
+      levels: standard deviation of the noise of each training image, white is 1; 0 where it is not known.
+      held_out_levels: likewise.
+      mean: mean of each channel over the training images, float64 ``[C]``.
+      std: standard deviation of all channels about their means.
+      digest: SHA-256 of all pixels.
+    """
+
+    training: Sequence[Pixels]
+    held_out: Sequence[Pixels]
+    levels: Floats
+    held_out_levels: Floats
+    mean: npt.NDArray[np.float64]
+    std: float
+    digest: str
+
+    def shown(self, pixels: Pixels) -> Floats:
+        """Images ``[n, H, W, shots * C]`` as the network sees them: less the mean, divided by the deviation."""
+        mean = np.tile(self.mean, pixels.shape[-1] // len(self.mean)).astype(np.float32)
+        return (normalized(pixels) - mean) / np.float32(self.std)
+
+    @property
+    def smallest(self) -> int:
+        """The shortest side of a training image, in whole multiples of the network's 8 pixels."""
+        return int(min(min(image.shape[:2]) for image in self.training)) // 8 * 8
+
+
+def load_noisy(
+    images: Iterable[Pixels], channels: int, level: Level | None, fraction: float, cache_bytes: int = CACHE_BYTES
+) -> NoisyImages:
+    """Load noisy images into memory, and hold some of them out.
+
+    Of 8 images or more, the first of every 1 / ``fraction`` is held out, at most 32. Of fewer, the lowest eighth of
+    each is: there may be but one image, and it is the one to denoise.
+
+    Args:
+      images: images in the order of the input.
+      channels: number C of channels of one shot.
+      level: tells the standard deviation of an image's noise; None where nobody does.
+      fraction: share of images that is held out.
+      cache_bytes: most memory for the images; those that come after are not used.
+
+    Raises:
+      UsageError: there is no image, all have one value, or one is smaller than 32 pixels.
+    """
+    kept, sha256 = _kept(images, cache_bytes)
+    training, held_out = _split(kept, fraction)
+    levels = [[0.0 if level is None else level(image) for image in part] for part in (training, held_out)]
+    mean, std = _moments(training, channels)
+    return NoisyImages(
+        training=training,
+        held_out=held_out,
+        levels=np.array(levels[0], np.float32),
+        held_out_levels=np.array(levels[1], np.float32),
+        mean=mean,
+        std=std,
+        digest=sha256,
+    )
+
+
+def _kept(images: Iterable[Pixels], cache_bytes: int) -> tuple[list[Pixels], str]:
+    kept, sha256, size = list[Pixels](), hashlib.sha256(), 0
+    for number, image in enumerate(images):
+        if min(image.shape[:2]) < SMALLEST_SIDE:
+            height, width = image.shape[:2]
+            raise UsageError(f"image {number} has {width} x {height} pixels; a side needs {SMALLEST_SIDE} or more")
+        kept.append(image)
+        sha256.update(repr((image.shape, image.dtype.str)).encode() + image.tobytes())
+        size += image.nbytes
+        if size > cache_bytes:
+            _LOG.warning("%d images fill the memory set aside for them; the others are not used", number + 1)
+            break
+    if not kept:
+        raise UsageError("no image to train on; give other --input, or see --color")
+    if {image.dtype for image in kept} != {np.dtype(np.uint8)}:
+        kept = [normalized(image) for image in kept]
+    return kept, sha256.hexdigest()
+
+
+def _split(images: Sequence[Pixels], fraction: float) -> tuple[list[Pixels], list[Pixels]]:
+    if len(images) < _FEW:
+        # A strip is as high as the network's coarsest pixels need, and leaves as much to train on.
+        rows = [
+            min(max(SMALLEST_SIDE, image.shape[0] // _STRIP // 8 * 8), image.shape[0] - SMALLEST_SIDE)
+            for image in images
+        ]
+        if min(rows) < SMALLEST_SIDE:
+            raise UsageError(
+                f"{len(images)} images of which one has less than {2 * SMALLEST_SIDE} rows: too little to hold out"
+            )
+        return (
+            [image[:-count] for image, count in zip(images, rows, strict=True)],
+            [image[-count:] for image, count in zip(images, rows, strict=True)],
+        )
+    every = max(2, round(1 / fraction)) if fraction else 0
+    chosen = {n for n in range(len(images)) if every and n % every == 0 and n // every < _MOST_HELD_OUT}
+    if not chosen:
+        raise UsageError("--validation-fraction 0: a training without clean images stops by those that are held out")
+    return [image for n, image in enumerate(images) if n not in chosen], [images[n] for n in sorted(chosen)]
+
+
+def _moments(images: Sequence[Pixels], channels: int) -> tuple[npt.NDArray[np.float64], float]:
+    """Mean of each channel, and the standard deviation about it, of pixels where white is 1."""
+    count, total, squares = 0, np.zeros(channels), 0.0
+    for image in images:
+        values = normalized(image).astype(np.float64).reshape(-1, channels)
+        count, total, squares = (
+            count + len(values),
+            total + values.sum(axis=0),
+            squares + float(np.square(values).sum()),
+        )
+    mean = total / count
+    std = float(np.sqrt(max(squares / count / channels - float(np.square(mean).mean()), 0.0)))
+    if not std > 0:
+        raise UsageError("the images have one value throughout, of which nothing can be learnt")
+    if not (mean.min() >= 0 and mean.max() <= 1 and std <= 1):
+        raise UsageError(f"pixels with the mean {mean.mean():g}, where white is 1: say with --white what white is")
+    return mean, std
+
+
+def iter_noisy(options: SelfSupervisedOptions, channels: int) -> Iterator[Pixels]:
+    """Yield the images of the input at their own sizes, or their pairs, ``[H, W, shots * C]``.
+
+    Images that a job would reject, or whose partner it would, are left out; a warning says how many.
+
+    Args:
+      options: where they are and how they are read.
+      channels: number C of channels of one shot.
+
+    Raises:
+      InputError: the input cannot be read as asked.
+      ShardError: a shard is damaged, or the shards of a pair do not match.
+    """
+    read, left_out = _Reader(options, channels), 0
+    for shots in _records(options):
+        pages = [read.pages(record) for record in shots]
+        together = {len(found) for found in pages} == {len(pages[0])}
+        left_out += not pages[0] or not together
+        if together:
+            yield from filter(len, (_joined(page) for page in zip(*pages, strict=True)))
+    if left_out:
+        _LOG.warning(
+            "%d records left out: no image of %d channels (see --color), or no second shot", left_out, channels
+        )
+
+
+def _records(options: SelfSupervisedOptions) -> Iterator[list[Records]]:
+    """Each record, or pair of records, as batches of one."""
+    where = options.inputs, options.selection, options.format
+    if not options.pairs:
+        for records in iter_records(*where):
+            yield from ([records.take(np.array([at]))] for at in range(len(records)))
+        return
+    for batch in iter_pairs(options.inputs, options.pairs, options.selection, options.format):
+        for start, piece in batch.clean:
+            for at in range(len(piece)):
+                yield [batch.read.take(np.array([start + at])), piece.take(np.array([at]))]
+
+
+class _Reader:
+    """Decodes records of the job's formats to images of C channels, in their own depth."""
+
+    def __init__(self, options: SelfSupervisedOptions, channels: int) -> None:
+        self._channels = channels
+        self._color = Color(options.policy.get("color", Color.STRICT))
+        self._decoder = NativeDecoder(Target(shape=(None, None, channels), **options.policy))
+
+    def pages(self, record: Records) -> list[Pixels]:
+        """The image of one record, or each page of it; none if a job would reject it."""
+        faults: dict[int, object] = {}
+        try:
+            groups = list(self._decoder.groups(record, faults))  # type: ignore[arg-type]
+            pages = [spread(page, self._channels, self._color) for group in groups for page in group.pixels]
+        except ImageError:
+            return []
+        return [] if faults else pages
+
+
+def _joined(shots: Sequence[Pixels]) -> Pixels:
+    """Shots of one scene side by side; nothing where their sizes differ."""
+    if len({shot.shape for shot in shots}) > 1:
+        _LOG.warning("a pair of %s and %s is left out: not one size", shots[0].shape, shots[1].shape)
+        return shots[0][:0]
+    same = len({shot.dtype for shot in shots}) == 1
+    return np.concatenate([shot if same else normalized(shot) for shot in shots], axis=2)

@@ -1,0 +1,126 @@
+"""Noisy images as a training reads them: pairs, pages, depth, what is held out, and what is known of them."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from lake.core.errors import InputError, ShardError, UsageError
+from lake.formats.reader import ColumnSelection
+from model.training.self_supervised.denoiser import level_of, pair_level
+from model.training.self_supervised.images import iter_noisy, load_noisy
+from model.training.self_supervised.options import SelfSupervisedOptions
+from tests.conftest import png
+
+RNG = np.random.default_rng(0)
+DEEP = RNG.integers(900, 4096, (9, 40, 48), np.uint16)  # 12 bits in 16
+
+
+def options(source, **more) -> SelfSupervisedOptions:
+    return SelfSupervisedOptions(inputs=(str(source),), output="none", selection=ColumnSelection(carry=()), **more)
+
+
+def read(source, channels=1, **more):
+    return list(iter_noisy(options(source, **more), channels))
+
+
+def test_sixteen_bits_stay_and_are_standardized(tmp_path):
+    np.save(tmp_path / "deep.npy", DEEP)
+    images = read(tmp_path / "deep.npy")
+    assert [image.dtype for image in images] == [np.uint16] * 9
+    loaded = load_noisy(images, 1, None, 0.2)
+    training = DEEP[[1, 2, 3, 4, 6, 7, 8]] / 65535
+    assert (len(loaded.training), len(loaded.held_out)) == (7, 2)
+    assert loaded.mean == pytest.approx([training.mean()], rel=1e-6)
+    assert loaded.std == pytest.approx(training.std(), rel=1e-6)
+    shown = np.stack([loaded.shown(image[None])[0] for image in loaded.training])
+    assert (shown.mean(), shown.std()) == pytest.approx((0, 1), abs=1e-4)
+    assert shown[0, ..., 0] * loaded.std + loaded.mean[0] == pytest.approx(training[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 5])
+def test_channels_have_means_of_their_own(channels, tmp_path):
+    bands = RNG.integers(0, 65536, (9, 32, 40, channels)).astype(np.uint16) // np.arange(
+        1, channels + 1, dtype=np.uint16
+    )
+    np.save(tmp_path / "bands.npy", bands)
+    loaded = load_noisy(read(tmp_path / "bands.npy", channels), channels, None, 0.5)
+    training = bands[1::2] / 65535
+    assert loaded.mean == pytest.approx(training.mean(axis=(0, 1, 2)), rel=1e-5)
+    assert loaded.std == pytest.approx(np.sqrt(training.var(axis=(0, 1, 2)).mean()), rel=1e-5)
+
+
+def test_every_page_of_a_stack_is_an_image(tmp_path):
+    tifffile.imwrite(tmp_path / "stack.tif", DEEP, photometric="minisblack")
+    assert len(read(tmp_path)) == 1
+    pages = read(tmp_path, policy={"pages": "all"})
+    assert np.array_equal(np.stack(pages)[..., 0], DEEP)
+
+
+def test_pairs_are_found_by_their_keys(tmp_path):
+    for folder, images in (("one", DEEP[:4]), ("two", DEEP[4:8])):
+        (tmp_path / folder).mkdir()
+        for number, image in enumerate(images):
+            (tmp_path / folder / f"{number}.png").write_bytes(png((image >> 4).astype(np.uint8)))
+    images = read(tmp_path / "one", pairs=(str(tmp_path / "two"),))
+    assert np.array_equal(np.stack(images), np.stack([DEEP[:4], DEEP[4:8]], axis=3) >> 4)
+    (tmp_path / "two" / "0.png").unlink()
+    with pytest.raises((InputError, ShardError)):
+        read(tmp_path / "one", pairs=(str(tmp_path / "two"),))
+
+
+def test_a_pair_of_two_sizes_is_left_out(tmp_path, caplog):
+    for folder, side in (("one", 40), ("two", 48)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(png(np.zeros((40, side), np.uint8)))
+    assert not read(tmp_path / "one", pairs=(str(tmp_path / "two"),))
+    assert "a pair of (40, 40, 1) and (40, 48, 1) is left out: not one size" in caplog.text
+
+
+def test_the_level_of_a_pair_is_that_of_its_noise():
+    clean = np.linspace(0, 1, 200)[:, None, None] * np.ones((200, 200, 6))
+    level = pair_level((clean + RNG.normal(0, 0.05, clean.shape)).astype(np.float32))
+    assert level == pytest.approx(0.05, rel=0.01)
+
+
+@pytest.mark.parametrize(("given", "tolerance"), [("estimate", 0.1), (12.75, 1e-6)])
+def test_a_level_is_given_or_that_of_each_image(given, tolerance):
+    image = (np.linspace(0.2, 0.8, 128)[:, None, None] + RNG.normal(0, 0.05, (128, 128, 1))).astype(np.float32)
+    assert level_of(options("a", noise_level=given))(image) == pytest.approx(0.05, rel=tolerance)
+    assert level_of(options("a")) is None
+
+
+def test_of_few_images_a_strip_of_each_is_held_out():
+    image = RNG.integers(0, 256, (512, 64, 1), np.uint8)
+    loaded = load_noisy([image], 1, lambda part: float(part.size), 0.02)
+    assert np.array_equal(np.concatenate([loaded.training[0], loaded.held_out[0]]), image)
+    assert loaded.held_out[0].shape[0] == 64
+    assert loaded.levels.tolist() == [448 * 64]
+    assert loaded.smallest == 64
+
+
+@pytest.mark.parametrize(
+    ("images", "error"),
+    [
+        ([], "no image to train on"),
+        ([np.zeros((31, 99, 1), np.uint8)], "image 0 has 99 x 31 pixels; a side needs 32 or more"),
+        ([np.zeros((40, 99, 1), np.uint8)], "1 images of which one has less than 64 rows: too little to hold out"),
+        ([np.ones((64, 64, 1), np.uint8)], "the images have one value throughout"),
+        ([RNG.normal(300, 9, (64, 64, 1)).astype(np.float32)], "say with --white what white is"),
+    ],
+)
+def test_refusals(images, error):
+    with pytest.raises(UsageError, match=error):
+        load_noisy(images, 1, None, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ({"pairs": ("b",), "noise_level": 5.0}, "--noise-level and --pairs: a pair of shots tells its own noise level"),
+        ({"noise_level": 300.0}, "--noise-level 300: above 0 and at most 255"),
+        ({"noise_level": "column"}, "--noise-level column: a number, or 'estimate'"),
+    ],
+)
+def test_options_that_do_not_fit(more, error):
+    with pytest.raises(UsageError, match=error):
+        options("a", **more)
