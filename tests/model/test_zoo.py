@@ -16,12 +16,14 @@ from tests.conftest import long_forms
 ZOO = Path(__file__).parents[2] / "model/zoo"
 # What has been made with a bundle is made again where its digest changes.
 DIGESTS = {
+    "denoiser-color": "5d2e4ed18121cf005810522c63cc3fb19087d3a037ae3e1c1faaba684743b800",
     "denoiser-gray": "f8c892249417f1300305cd33fd4fc98766dfaffbb471f6b5fb00a18cad0952fc",
     "denoiser-gray-int8": "b5782659ff18d99ce484eaf0164b271ef1b7651a5ba69df755752ea2e3e34137",
     "mnist-autoencoder": "b5b4beef9cf7a3c62be611a8ac88312e3a7c9960938e1935a0b97cf2272707d4",
     "mnist-vae": "338a9feafde8d503a7ac0ab958abb9443bbd7069617a2decf8aa0602c37649e1",
 }
 FUNCTIONS = {
+    "denoiser-color": ("denoise",),
     "denoiser-gray": ("denoise",),
     "denoiser-gray-int8": ("denoise",),
     "mnist-autoencoder": ("encode", "reconstruct", "decode", "denoise"),
@@ -100,14 +102,16 @@ def test_a_bundle_in_int8_gives_its_golden_outputs() -> None:
     assert differences and max(differences.values()) <= bundle.spec.golden.tolerance < 0.1
 
 
-@pytest.mark.parametrize("name", ["denoiser-gray", "denoiser-gray-int8"])
+@pytest.mark.parametrize("name", ["denoiser-color", "denoiser-gray", "denoiser-gray-int8"])
 @pytest.mark.parametrize(("level", "gain"), [(25, 10.0), *long_forms((15, 8.0), (50, 12.0))])
 @pytest.mark.slow
 def test_the_denoiser_takes_noise_out(name: str, level: int, gain: float) -> None:
     rows, columns = np.mgrid[:96, :120] / 20
-    clean = (0.5 + 0.3 * np.sin(rows) * np.cos(columns) + 0.1 * (rows > 2.5)).astype(np.float32)
+    gray = (0.5 + 0.3 * np.sin(rows) * np.cos(columns) + 0.1 * (rows > 2.5)).astype(np.float32)
+    bundle = Bundle.open(str(ZOO / name))
+    clean = gray[..., None].repeat(bundle.spec.input.shape[2], axis=2)
     noise = np.random.default_rng(level).normal(0, level / 255, clean.shape).astype(np.float32)
-    denoiser = Denoiser(Runtime.load(Bundle.open(str(ZOO / name))))
-    made = denoiser.denoise((clean + noise)[None, ..., None], np.array([level / 255], np.float32)).pixels[0, ..., 0]
+    denoiser = Denoiser(Runtime.load(bundle))
+    made = denoiser.denoise((clean + noise)[None], np.array([level / 255], np.float32)).pixels[0]
     before, after = (float(np.mean((image - clean) ** 2)) for image in (clean + noise, made))
     assert 10 * np.log10(before / after) > gain
