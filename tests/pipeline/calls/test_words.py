@@ -13,7 +13,7 @@ def test_what_the_parser_makes_of_them() -> None:
     assert options.input == ["a b/", "-c"]
     assert (options.output, options.kind, options.epochs) == ("bundle", "vae", 3)
     options = parse(command_words("export", {"output": "o", "value_range": (-1, 1), "latent": "--z"}, "-m.keras"))
-    assert (options.file, options.value_range, options.latent) == ("-m.keras", [-1.0, 1.0], "--z")
+    assert (options.file, options.value_range, options.latent) == ("-m.keras", [-1.0, 1.0], ["--z"])
 
 
 @pytest.mark.parametrize(

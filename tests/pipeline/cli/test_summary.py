@@ -99,8 +99,7 @@ def test_the_first_line_says_it_all(total: dict[str, Any], run: dict[str, Any], 
     assert describe({**summary(total=total, **run), "complete": False}).startswith(says.replace("comp", "NOT comp"))
 
 
-def test_a_report_is_named_where_one_can_be_made() -> None:
-    ran = {**summary(), "first_result": 1.0}
-    cache = {**ran, "options": {"latents": {"format": "mds"}}}
-    assert "latentlake report out" in describe(ran) and "latentlake report" not in describe(cache)
-    assert "latents out/latents (mds)" in describe(cache) and "latentlake verify out" in describe(cache)
+@pytest.mark.parametrize(("options", "latents"), [({}, "out/latents'"), ({"latents": {"format": "mds"}}, "(mds)")])
+def test_the_commands_that_look_at_an_output_are_named(options: dict[str, Any], latents: str) -> None:
+    said = describe({**summary(), "first_result": 1.0, "options": options})
+    assert latents in said and "latentlake report out" in said and "latentlake verify out" in said
