@@ -17,6 +17,9 @@ from model.tiles import CALL_PIXELS, TILE, Stretch, blend, padded, stretches
 
 WHOLE_PIXELS = 1 << 19  # of the largest image that the model sees as a whole
 _MOST_COLORS = 4  # channels; more are bands
+# The noise of three equal channels is one number, in the direction of grey: as a colour it has three times the variance
+# that noise of each channel for itself would have in that direction.
+_GREY = np.float32(3**0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +40,10 @@ class Denoiser:
     """A model that gives images of its input's shape, for images of other kinds too; any number of threads may use one.
 
     A grey model sees each colour channel, or each of more than four bands, as an image. A colour model sees a grey
-    image as three equal channels, and the mean of its three is the result. Alpha passes untouched; a model of four
-    channels is shown it (opaque where there is none). The same image gives the same bits, whatever other images it
-    comes with, and however many threads help. With noise below what the model learned a part of the change is kept
+    image as three equal channels, and the mean of its three is the result; of an image whose colours are equal it is
+    told sqrt(3) times the level, since the noise is equal too. Alpha passes untouched; a model of four channels is
+    shown it (opaque where there is none). The same image gives the same bits, whatever other images it comes with, and
+    however many threads help. With noise below what the model learned a part of the change is kept
     (``model.noise_range``).
 
     Args:
@@ -116,6 +120,7 @@ class Denoiser:
     ) -> Denoised:
         """Denoise images with levels that the model knows, and keep these shares of the change; None for all of it."""
         colors = self._colors(images.shape[3])
+        levels = self._told(images[..., :colors], levels)
         pixels = np.empty_like(images)
         pixels[..., colors:] = images[..., colors:]
         given, written = images[..., :colors], pixels[..., :colors]
@@ -131,6 +136,13 @@ class Denoiser:
             values = self._restored(images, levels, failed, self._mapped)
             errors = self._settle(values, given, written, shares)
         return Denoised(pixels=pixels, mse=(errors / given[:1].size).astype(np.float32))
+
+    def _told(self, colors: Pixels, levels: Floats | None) -> Floats | None:
+        """The levels that the model is told of images with these colours: more where the noise of all is the same."""
+        if levels is None or not self._colored or self._takes.shape[2] == 1:
+            return levels
+        equal = [all(np.array_equal(one[..., 0], one[..., k]) for k in range(1, one.shape[2])) for one in colors]
+        return np.where(equal, _GREY * levels, levels)
 
     def _check(self, images: Pixels) -> None:
         shape, model = images.shape, self._takes.shape
@@ -176,8 +188,9 @@ class Denoiser:
     def _settle(self, values: Floats, given: Pixels, written: Pixels, shares: Floats | None) -> npt.NDArray[np.float64]:
         """Write the pixels of values [m, h, w, colours], and give their squared errors, float64 [m]."""
         if shares is not None:
-            before = to_values(given, self._runtime.spec.output_range)
-            values = before + shares[:, None, None, None] * (values - before)
+            before, kept = to_values(given, self._runtime.spec.output_range), shares[:, None, None, None]
+            # Of a share of 1 it is the model's value itself, as without shares: the same bits whatever comes with it.
+            values = np.where(kept == 1, values, before + kept * (values - before))
         written[...] = to_pixels(values, self._runtime.spec.output_range, written.dtype)
         squares = np.square((to_unit(written) - to_unit(given)).astype(np.float64))
         finite = np.isfinite(values).all(axis=(1, 2, 3))

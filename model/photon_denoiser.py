@@ -38,11 +38,10 @@ def denoise_photons(
     Returns:
       What ``Denoiser.denoise`` gives, and the levels that the model was told, float32 [m], as a fraction of white.
     """
-    shown, low, span = _stabilised(images, cameras)
-    levels = np.reciprocal(span)
+    shown, low, span, levels = _stabilised(images, cameras)
     found = denoiser.denoise(shown, levels, failed, estimated=estimated)
     pixels, mse = images.copy(), found.mse.copy()
-    for at in np.flatnonzero(np.isfinite(found.mse)).tolist():
+    for at in np.flatnonzero(found.mse > 0).tolist():  # the others failed, or stay as they are
         for channel, camera in enumerate(cameras[at]):
             values = camera.restored(found.pixels[at, ..., channel] * span[at] + low[at])
             pixels[at, ..., channel] = to_pixels(values, (0.0, FULL[images.dtype.name]), images.dtype)
@@ -59,13 +58,16 @@ def shown_levels(images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]]) -
       images: as ``denoise_photons`` takes them.
       cameras: likewise.
     """
-    return np.reciprocal(_stabilised(images, cameras)[2])
+    return _stabilised(images, cameras)[3]
 
 
-def _stabilised(images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]]) -> tuple[Floats, Floats, Floats]:
-    """Transformed images with black at 0 and white at 1, and of each the value of black and that of white above it."""
+def _stabilised(images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]]) -> tuple[Floats, Floats, Floats, Floats]:
+    """Transformed images with black at 0 and white at 1, and of each the value of black and that of white above it.
+
+    The last is the level that the noise has then, 0 of an image whose channels have one value each: it has no noise.
+    """
     shown = np.empty(images.shape, np.float32)
-    low, span = np.empty((2, len(images)), np.float32)
+    low, span, levels = np.empty((3, len(images)), np.float32)
     for at, (image, channels) in enumerate(zip(images, cameras, strict=True)):
         colours = len(channels)
         shown[at, ..., colours:] = to_unit(image[..., colours:])
@@ -74,6 +76,7 @@ def _stabilised(images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]]) ->
         values = shown[at, ..., :colours]
         low[at] = values.min()
         span[at] = max(_SPAN, values.max() - low[at])
+        levels[at] = 1 / span[at] if np.ptp(values, axis=(0, 1)).any() else 0
         values -= low[at]
         values /= span[at]
-    return shown, low, span
+    return shown, low, span, levels

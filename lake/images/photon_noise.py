@@ -41,8 +41,8 @@ def estimate_camera(pixels: Array, black_level: float = 0.0) -> tuple[PoissonGau
     """Estimate the noise of each colour channel, by the variance of its noise at each brightness.
 
     Black level and read noise cannot be told apart by one image: where the variance would be negative at the black
-    level, that is taken to be higher. An image whose noise does not grow with its brightness has gain 0. Saturated
-    pixels do not count.
+    level, that is taken to be higher, but not above the darkest pixel. An image whose noise does not grow with its
+    brightness has gain 0. Saturated pixels do not count.
 
     Args:
       pixels: ``[H, W, K]`` in the camera's numbers; alpha is left out.
@@ -56,17 +56,20 @@ def estimate_camera(pixels: Array, black_level: float = 0.0) -> tuple[PoissonGau
     """
     brightest = float(np.abs(pixels).max()) if pixels.dtype.kind == "f" else 1.0
     return tuple(
-        _camera(*_line(patches_of(blocks)), black_level, _LEAST * (brightest or 1.0)) for blocks in channels_of(pixels)
+        _camera(*_line(patches_of(blocks)), black_level, _LEAST * (brightest or 1.0), float(pixels[..., channel].min()))
+        for channel, blocks in enumerate(channels_of(pixels))
     )
 
 
-def _camera(gain: float, intercept: float, black_level: float, least: float) -> PoissonGaussian:
+def _camera(gain: float, intercept: float, black_level: float, least: float, darkest: float) -> PoissonGaussian:
     if gain <= 0:
         return PoissonGaussian(gain=0.0, read_noise=max(intercept**0.5, least), black_level=black_level)
     variance = intercept + gain * black_level
     if variance >= 0:
         return PoissonGaussian(gain=gain, read_noise=variance**0.5, black_level=black_level)
-    return PoissonGaussian(gain=gain, read_noise=0.0, black_level=-intercept / gain)
+    # Pixels below the black level would all be shown as black.
+    raised = max(black_level, min(-intercept / gain, darkest))
+    return PoissonGaussian(gain=gain, read_noise=0.0, black_level=raised)
 
 
 def _line(patches: Patches) -> tuple[float, float]:

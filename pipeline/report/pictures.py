@@ -95,9 +95,7 @@ def compare_pictures(before: "Image", after: "Image") -> Comparison:
         before = before.resize(after.size)
     difference = np.abs(np.asarray(after, np.int16) - np.asarray(before, np.int16))
     gain = _gain(difference)
-    residual = Image.fromarray(
-        np.clip(difference * gain, 0, 255).astype(np.uint8)[..., : _colors(difference)].squeeze()
-    )
+    residual = Image.fromarray(_colors(np.clip(difference * gain, 0, 255).astype(np.uint8)))
     crops = [encode_picture(one, CROP, lossless=True) for one in (_crop(before), _crop(after))] if _large(after) else []
     return Comparison(
         before=encode_picture(before, COMPARED),
@@ -115,9 +113,11 @@ def _gain(difference: Array) -> float:
     return next((gain for gain in _GAINS if most * gain <= 255), 1.0)
 
 
-def _colors(difference: Array) -> int | None:
-    """Channels without alpha, which would make a residual invisible; None for an image of one channel."""
-    return None if difference.ndim == 2 else {2: 1, 4: 3}.get(difference.shape[2], difference.shape[2])
+def _colors(pixels: Array) -> Array:
+    """Pixels without alpha, which would make a residual invisible; of one channel ``[H, W]``."""
+    if pixels.ndim == 2:
+        return pixels
+    return pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
 
 
 def _large(image: "Image") -> bool:

@@ -10,6 +10,7 @@ from lake.core.errors import BundleError
 from lake.core.idle_threads import IdleThreads
 from lake.core.tensorflow import keras
 from model import denoiser as denoising
+from model.bundle import Bundle
 from model.denoiser import Denoiser
 from model.export import export
 from model.preprocessing import Preprocessing
@@ -205,6 +206,41 @@ def test_grey_by_a_colour_model_is_the_mean_of_three(made):
     assert np.array_equal(found.pixels[..., 1], images[..., 1])
 
 
+@pytest.mark.parametrize("size", [(16, 12), (720, 740)])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_colour_model_is_told_more_where_the_colours_are_equal(made, channels, size):
+    """The noise is one number for three channels: along grey sqrt(3) times what noise of each for itself has."""
+    denoiser, model = made(nets.told_by_channel, noise_input="channel")
+    images, levels = np.repeat(_images(2, *size, 1, dtype=np.float32), channels, axis=3), _fractions(5, 50)
+    colors = 1 if channels < 3 else 3
+    images[1, -1, -1, colors - 1] += 0.25  # of more than one colour this one is no longer grey
+    told = levels * (3**0.5, 3**0.5 if colors == 1 else 1)
+    level = np.broadcast_to(told[:, None, None, None], (2, *size, 1)).astype(np.float32)
+    shown = np.repeat(images[..., :colors], 3 // colors, axis=3)
+    want = model(np.concatenate([shown, level], axis=3)).numpy()
+    want = want.mean(axis=3, keepdims=True) if colors == 1 else want
+    np.testing.assert_allclose(denoiser.denoise(images, levels).pixels[..., :colors], want, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_kept_of_a_grey_image_goes_by_its_own_level(made):
+    denoiser, model = made(nets.told_by_channel, noise_input="channel", noise_range=(10.0, 55.0))
+    image = _images(1, 16, 12, 1, dtype=np.float32)
+    level = np.full(image.shape, _fractions(10) * 3**0.5, np.float32)
+    made_of_it = model(np.concatenate([image, image, image, level], axis=3)).numpy().mean(axis=3, keepdims=True)
+    want = image + 0.25 * (made_of_it - image)
+    np.testing.assert_allclose(denoiser.denoise(image, _fractions(5)).pixels, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_noise_goes_by_the_colour_model_of_the_zoo(channels):
+    rows, columns = np.mgrid[:64, :64]
+    clean = (0.5 + 0.3 * np.sin(columns / 13) * np.cos(rows / 9))[None, ..., None]
+    noise = np.random.default_rng(0).normal(0, 25 / 255, clean.shape)
+    noisy = np.repeat((clean + noise).astype(np.float32), channels, axis=3)
+    found = Denoiser(Runtime.load(Bundle.open("zoo:denoiser-color"))).denoise(noisy, _fractions(25)).pixels
+    assert np.sqrt(np.mean((found - clean) ** 2)) < 0.25 * 25 / 255
+
+
 @pytest.mark.parametrize("channels", [3, 4])
 def test_a_model_of_four_channels_sees_alpha(made, channels):
     denoiser, model = made(nets.plain, 4)
@@ -228,9 +264,10 @@ def test_bits_do_not_depend_on_the_neighbours(made, build, size):
         assert np.array_equal(some.mse, together.mse[n])
 
 
-def test_bits_below_the_learned_levels_do_not_depend_on_the_neighbours(made):
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_bits_below_the_learned_levels_do_not_depend_on_the_neighbours(made, dtype):
     denoiser, _ = made(nets.unet, **LEARNED)
-    images, levels = _images(20, 28, 28, 1), np.tile(_fractions(0, 0.5, 2, 4.9, 30), 4)
+    images, levels = _images(20, 28, 28, 1, dtype=dtype), np.tile(_fractions(0, 0.5, 2, 4.9, 30), 4)
     together = denoiser.denoise(images, levels)
     for n in range(20):
         some = denoiser.denoise(images[n : n + 1], levels[n : n + 1])

@@ -9,7 +9,7 @@ from lake.core.records import Array
 from lake.images.anscombe import PoissonGaussian
 from model.bundle import Bundle
 from model.denoiser import Denoiser
-from model.photon_denoiser import denoise_photons
+from model.photon_denoiser import denoise_photons, shown_levels
 from model.runtime.runtime import Runtime
 
 CAMERA = PoissonGaussian(gain=2.2, read_noise=3.3, black_level=100)
@@ -76,13 +76,15 @@ def test_units_do_not_matter(denoiser: Denoiser) -> None:
 
 
 class _Unchanged:
-    """A denoiser that changes nothing, and remembers what it was told."""
+    """A denoiser that says that it changed something, but did not, and remembers what it was told."""
 
     def denoise(self, images: Array, levels: Array, failed: Any = None, *, estimated: bool = False) -> Any:
         from model.denoiser import Denoised
 
         self.shown, self.levels = images.copy(), levels
-        return Denoised(pixels=images, mse=np.zeros(len(images), np.float32))
+        return Denoised(pixels=images, mse=np.full(len(images), self.mse, np.float32))
+
+    mse = 1.0
 
 
 def test_what_the_model_is_shown() -> None:
@@ -107,6 +109,26 @@ def test_what_the_model_is_shown() -> None:
 def test_a_dark_image_is_shown_dark() -> None:
     model = _Unchanged()
     flat = np.full((1, 20, 20, 1), 100, np.uint16)
+    flat[0, 3, 4] = 101
     found, levels = denoise_photons(model, flat, [(CAMERA,)])  # type: ignore[arg-type]
     assert levels[0] == pytest.approx(0.2) and model.shown.max() <= 1
     assert np.abs(found.pixels.astype(int) - flat).max() <= 1
+
+
+def test_an_image_that_the_model_leaves_stays_bit_for_bit() -> None:
+    """The transform and its inverse alone would add a quarter of an electron."""
+    noisy = shot(cells(4))[None, ..., None]
+    model = _Unchanged()
+    model.mse = 0.0
+    found, _ = denoise_photons(model, noisy, [(CAMERA,)])  # type: ignore[arg-type]
+    assert np.array_equal(found.pixels, noisy) and found.mse.tolist() == [0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_of_one_value_has_no_noise(denoiser: Denoiser, channels: int) -> None:
+    flat = np.full((2, 16, 16, channels), 655, np.uint16)
+    flat[..., channels - 1] = 60  # below the black level
+    cameras = [(CAMERA,) * channels] * 2
+    found, levels = denoise_photons(denoiser, flat, cameras)
+    assert np.array_equal(found.pixels, flat)
+    assert levels.tolist() == shown_levels(flat, cameras).tolist() == [0, 0]

@@ -69,6 +69,16 @@ def test_a_black_level_that_is_too_low_is_raised() -> None:
     assert found.read_noise == 0 and found.black_level == pytest.approx(100, abs=3)
 
 
+def test_a_black_level_is_not_raised_above_a_pixel() -> None:
+    """All pixels below it would become one black."""
+    light = np.tile(np.linspace(0, 1, 300), (300, 1))[..., None].repeat(2, -1)
+    pixels = np.concatenate([shot(light, 200, 2, 0.5, 100), np.full((300, 300, 1), 7, np.uint16)], axis=-1)
+    pixels[10:12, 290:293, 1] = 30
+    first, second, _ = estimate_camera(pixels, 20)
+    assert first.black_level > 90 and second.black_level == 30
+    assert estimate_camera(pixels, 40)[1].black_level == 40  # what is said is not lowered
+
+
 @pytest.mark.parametrize("pixels", [np.zeros((20, 20, 1), np.uint16), np.zeros((3, 3, 1), np.float32)])
 def test_what_says_nothing_is_no_error(pixels: Array) -> None:
     (found,) = estimate_camera(pixels)

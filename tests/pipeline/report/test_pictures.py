@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from pipeline.report.pictures import REJECTED, encode_picture, rejected_picture
+from pipeline.report.pictures import REJECTED, compare_pictures, encode_picture, rejected_picture
 
 _RNG = np.random.default_rng(0)
 _SMOOTH = np.add.outer(np.arange(90), np.arange(120))[..., None] + _RNG.integers(0, 40, (90, 120, 3))
@@ -53,3 +53,10 @@ def test_other_threads_are_told_of_truncated_files(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8", b"\x89PNG\r\n\x1a\n" + bytes(100)])
 def test_nothing_of_what_is_no_image(data: bytes) -> None:
     assert rejected_picture(data) is None
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_a_comparison_of_images_of_one_pixel(size: tuple[int, int], mode: str) -> None:
+    found = compare_pictures(Image.new(mode, size, "black"), Image.new(mode, size, "white"))
+    assert (found.residual.width, found.residual.height) == size
