@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from lake.formats.common.thrift import LISTS, NUMBERS, Walk
+from lake.formats.common.thrift import LISTS, STRUCT, Walk
 
 MOST_LEVELS = 100  # of nested groups; a list has two
 _SCHEMA, _ROW_GROUPS, _CHILDREN = 2, 4, 5  # field ids in FileMetaData and in SchemaElement
@@ -75,14 +75,11 @@ class _Walk(Walk):
 
     def file(self) -> tuple[int, tuple[RowGroup, ...]]:
         """Pass over the whole struct; the levels of its schema, and its row groups."""
-        levels, groups, last = 0, tuple[RowGroup, ...](), 0
+        levels, groups = 0, tuple[RowGroup, ...]()
         for number, kind in self.fields():
-            if number <= last:  # a second schema would replace the first one
-                raise pa.ArrowInvalid("its footer has fields that are not in order")
-            last = number
             if number == _SCHEMA and kind in LISTS:
                 levels = self._schema()
-            elif number == _ROW_GROUPS:
+            elif number == _ROW_GROUPS and kind in LISTS:
                 groups = tuple(self._group() for _ in self.items(kind))
             else:
                 self.value(kind, 1)
@@ -91,7 +88,7 @@ class _Walk(Walk):
     def _group(self) -> RowGroup:
         chunks, size, rows = tuple[tuple[int, int], ...](), 0, 0
         for number, kind in self.fields():
-            if number == _COLUMNS:
+            if number == _COLUMNS and kind in LISTS:
                 chunks = tuple(self._chunk() for _ in self.items(kind))
             elif number == _TOTAL:
                 size = self.integer(kind)
@@ -104,7 +101,7 @@ class _Walk(Walk):
     def _chunk(self) -> tuple[int, int]:
         known = {_PACKED: 0, _DATA: 0, _DICTIONARY: 0}
         for number, kind in self.fields():
-            if number != _COLUMN:
+            if number != _COLUMN or kind != STRUCT:
                 self.value(kind, 3)
                 continue
             for inner, kind_of_inner in self.fields():
@@ -136,8 +133,8 @@ class _Walk(Walk):
         """Pass over one element of the schema; the number of its children."""
         children = 0
         for number, kind in self.fields():
-            if number == _CHILDREN and kind in NUMBERS:
-                children = self.signed()
+            if number == _CHILDREN:
+                children = self.integer(kind, 32)
             else:
                 self.value(kind, 2)
         return children

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+_MOST_FIELD = 2**15 - 1  # number of a field
 _MOST_STRUCTS = 64  # of nested structs, as in Thrift's own reader
 _BOOLS, _BYTE, NUMBERS, _DOUBLE, _BINARY, LISTS, _MAP, STRUCT = (1, 2), 3, (4, 5, 6), 7, 8, (9, 10), 11, 12
 
@@ -35,11 +36,18 @@ class Walk:
         self.strings: Counter[bytes] = Counter()
 
     def fields(self) -> Iterator[tuple[int, int]]:
-        """Number and type of each field up to the end of a struct; the caller passes over its value."""
+        """Number and type of each field up to the end of a struct; the caller passes over its value.
+
+        Raises:
+          pa.ArrowInvalid: they are not in order, as every writer has them, or are beyond 16 bits, of which Arrow takes
+            the lower ones. It takes the last one of a number and the right type.
+        """
         number = 0
         while head := self._data[self.at]:
             self.at += 1
-            number = number + (head >> 4) if head >> 4 else self.signed()
+            last, number = number, number + (head >> 4) if head >> 4 else self.signed()
+            if not last < number <= _MOST_FIELD:
+                raise pa.ArrowInvalid("it has fields that are not in order")
             yield number, head & 15
         self.at += 1
 
@@ -55,11 +63,21 @@ class Walk:
         for _ in range(count):
             yield
 
-    def integer(self, kind: int) -> int:
-        """The value of a field of a whole number."""
-        if kind not in NUMBERS:
-            raise pa.ArrowInvalid(f"it has a field of the type {kind} in place of a number")
-        return self.signed()
+    def integer(self, kind: int, bits: int = 64) -> int:
+        """The value of a field of a whole number.
+
+        Args:
+          kind: type of the field.
+          bits: of the number, 32 or 64.
+
+        Raises:
+          pa.ArrowInvalid: it has another type, so that Arrow passes over it, or more bits, of which Arrow takes some.
+        """
+        if kind != NUMBERS[bits // 32]:
+            raise pa.ArrowInvalid(f"it has a field of the type {kind} in place of a number of {bits} bits")
+        if not -(1 << bits - 1) <= (value := self.signed()) < 1 << bits - 1:
+            raise pa.ArrowInvalid(f"it has a number of more than {bits} bits")
+        return value
 
     def signed(self) -> int:
         """A number in zigzag."""

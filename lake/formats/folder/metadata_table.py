@@ -29,7 +29,7 @@ def rewritten(data: bytes, name: str, renamed: Renamed) -> bytes:
         if not _is_text(file.schema_arrow, name):
             return data
         return _written(file.schema_arrow, _batches(data, file), name, renamed) or data
-    except (pa.ArrowException, OSError):  # of bytes in memory, so they are no table
+    except (pa.ArrowException, OSError, UnicodeError):  # of bytes in memory, so they are no table, or no text
         return data
 
 

@@ -17,7 +17,8 @@ from lake.formats.common.parquet_footer import RowGroup, scan_footer
 from lake.formats.common.thrift import Walk
 
 _SLACK = 1 << 30  # bytes by which pages may exceed a footer: some writers state 0, or compressed sizes
-_UNPACKED_PAGE, _PACKED_PAGE = 2, 3  # field ids in PageHeader
+_KIND, _UNPACKED_PAGE, _PACKED_PAGE = 1, 2, 3  # field ids in PageHeader
+DICTIONARY_PAGE = 2  # kind of a page
 
 
 @dataclass(slots=True)
@@ -107,7 +108,7 @@ def _look(chunk: _Chunk, start: int, data: bytes) -> None:
     while start <= chunk.following + len(chunk.begun) < end:
         head = chunk.begun + data[chunk.following + len(chunk.begun) - start : end - start]
         try:
-            size, unpacked, packed = page_header(head)
+            size, unpacked, packed, _ = page_header(head)
         except IndexError:  # it goes on in the next read
             chunk.begun = head
             return
@@ -119,8 +120,8 @@ def _look(chunk: _Chunk, start: int, data: bytes) -> None:
             raise pa.ArrowInvalid(f"its pages unpack to {seen:,} bytes and more, and its footer says {stated:,}")
 
 
-def page_header(data: bytes) -> tuple[int, int, int]:
-    """Bytes of a page's header, and those of the page unpacked and packed.
+def page_header(data: bytes) -> tuple[int, int, int, int]:
+    """Bytes of a page's header, those of the page unpacked and packed, and its kind, such as ``DICTIONARY_PAGE``.
 
     Args:
       data: begins with the header.
@@ -129,15 +130,15 @@ def page_header(data: bytes) -> tuple[int, int, int]:
       IndexError: the header goes on after these bytes.
       pa.ArrowInvalid: it is none.
     """
-    walk, sizes = Walk(data), {_UNPACKED_PAGE: 0, _PACKED_PAGE: 0}
+    walk, sizes = Walk(data), {_KIND: 0, _UNPACKED_PAGE: 0, _PACKED_PAGE: 0}
     for number, kind in walk.fields():
         if number in sizes:
-            sizes[number] = walk.integer(kind)
+            sizes[number] = walk.integer(kind, 32)
         else:
             walk.value(kind, 1)
     if min(sizes.values()) < 0:
         raise pa.ArrowInvalid(f"a page of {min(sizes.values())} bytes")
-    return walk.at, sizes[_UNPACKED_PAGE], sizes[_PACKED_PAGE]
+    return walk.at, sizes[_UNPACKED_PAGE], sizes[_PACKED_PAGE], sizes[_KIND]
 
 
 def _of_group(group: RowGroup) -> Iterator[_Chunk]:

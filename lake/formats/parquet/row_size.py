@@ -3,8 +3,11 @@
 The sizes in a footer therefore say nothing about the size of decoded rows: 900 bytes may hold 4,096 rows of 20 MiB.
 Read a few at a time they fit into memory, but they still take the time of 80 GiB.
 
-No value is longer than the page that it is in, and the dictionary is a column's first page. Where those pages are small
-their headers tell enough, and nothing is unpacked.
+No value is longer than the dictionary that it is in, which is a column's first page. Where those pages are small their
+headers tell enough, and nothing is unpacked. Other pages tell nothing of those after them.
+
+Values that are written as differences from the one before (``DELTA_BYTE_ARRAY``) may be as much larger than the file,
+and Arrow makes no dictionaries of them. Such a row group is read row by row first.
 """
 
 from collections.abc import Sequence
@@ -19,7 +22,7 @@ import pyarrow.parquet as pq
 
 from lake.formats.common.parquet_file import open_parquet, without_arrow_schema
 from lake.formats.common.parquet_footer import scan_footer
-from lake.formats.parquet.page_watch import page_header
+from lake.formats.parquet.page_watch import DICTIONARY_PAGE, page_header
 
 _HEAD = 4 << 10  # bytes that are read of a page to find its header, which may hold two of the values
 MOST = 64 << 30  # bytes of a row group that unpacks to more than _TIMES its file's size
@@ -83,7 +86,7 @@ class RowSizes:
         return self._known[key]
 
     def _bound(self, group: int, columns: Sequence[str] | None) -> int | None:
-        """Bytes of the first pages of columns; None where rows are lists, which no page bounds."""
+        """Bytes of the dictionaries of columns; None where there is none, or rows are lists, which none bounds."""
         chosen, chunks = None if columns is None else {*columns}, scan_footer(self._footer).groups[group].chunks
         if len(chunks) != len(self._leaves):
             return None  # Arrow says what is wrong with it
@@ -103,8 +106,10 @@ class RowSizes:
             return None
         self._stream.seek(start)
         try:
-            _, *sizes = page_header(self._stream.read(min(_HEAD, end - start)))
+            _, *sizes, kind = page_header(self._stream.read(min(_HEAD, end - start)))
         except IndexError:
+            return None
+        if kind != DICTIONARY_PAGE:
             return None
         return max(sizes)  # what is not packed is as large as it is in the file
 
@@ -117,8 +122,19 @@ class RowSizes:
             return fixed
         # Reading one row reads the dictionaries.
         rows = self._dictionaries.iter_batches(1, row_groups=[group], columns=files, use_threads=False)
-        first = next(rows, None)
+        try:
+            first = next(rows, None)
+        except (OSError, pa.ArrowException):  # of damage as well, and then this says the same
+            return fixed + self._longest_read(group, files)
         return fixed + (0 if first is None else sum(map(_longest, first.columns)))
+
+    def _longest_read(self, group: int, columns: list[str]) -> int:
+        """Bytes of the longest row of some columns. One is in memory at a time."""
+        file, longest, total = open_parquet(self._stream, metadata=without_arrow_schema(self._footer)), 0, 0
+        for row in file.iter_batches(1, row_groups=[group], columns=columns, use_threads=False):
+            longest, total = max(longest, row.nbytes), total + row.nbytes
+            self.check(group, 1, total)
+        return longest
 
 
 def _among(path: str, columns: set[str] | None) -> bool:

@@ -68,3 +68,12 @@ def test_a_second_schema_is_refused() -> None:
     assert whole.endswith(b"\0")
     with pytest.raises(pa.ArrowInvalid, match="not in order"):
         scan_footer(whole[:-1] + field_two_again + b"\0")
+
+
+def test_a_column_with_two_places_is_refused() -> None:
+    """Arrow would read pages at the last one, whatever headers there are at the first one."""
+    chunk = b"\x3c\x96\x08%b\0\0"  # a row group of one column, whose pages begin at byte 4
+    footer = b"\x49\x1c\x19\x1c" + chunk + b"\0\0"
+    assert scan_footer(footer % b"").groups[0].chunks == ((4, 4),)
+    with pytest.raises(pa.ArrowInvalid, match="not in order"):
+        scan_footer(footer % b"\x06\x12\x14")

@@ -68,6 +68,21 @@ def test_rows_of_parquet(kind: pa.DataType) -> None:
     assert made["mask_file_name"].to_pylist() == ["m.png", None, "none.jpg"] * 3000
 
 
+def test_names_that_are_written_as_differences() -> None:
+    out = io.BytesIO()
+    encoding = {"file_name": "DELTA_BYTE_ARRAY"}
+    pq.write_table(pa.table({"file_name": ["a.jpg", "c.png"]}), out, use_dictionary=False, column_encoding=encoding)
+    made = pq.read_table(io.BytesIO(b"".join(rewrite("metadata.parquet", [out.getvalue()], NAMES.get))))
+    assert made["file_name"].to_pylist() == ["a.png", "c.png"]
+
+
+def test_a_table_whose_names_are_no_text_stays_as_it_is() -> None:
+    out = io.BytesIO()
+    names = pa.array([b"a.jpg", b"\xff.jpg"]).view(pa.string())
+    pq.write_table(pa.table({"file_name": names}), out)
+    assert b"".join(rewrite("metadata.parquet", [out.getvalue()], NAMES.get)) == out.getvalue()
+
+
 def test_a_table_with_nothing_to_change_stays_as_it_is() -> None:
     for table in (pa.table({"file_name": ["c.png"]}), pa.table({"file": ["a.jpg"]}), pa.table({"file_name": [1]})):
         out = io.BytesIO()

@@ -117,3 +117,25 @@ def test_columns_that_overlap_are_refused(tmp_path: Path) -> None:
     shard = shard_of(tmp_path / "a.parquet", data[:at] + new + data[at + len(old) :])
     with pytest.raises(ShardError, match="its columns overlap"):
         list(batches(shard, columns, 16))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"\x06\x04\x14",  # the number 2 again, of 64 bits
+        b"\x05" + varint(65_538) + b"\x14",  # 2 by its lower 16 bits
+    ],
+)
+def test_a_page_that_states_its_size_twice_is_refused(other: bytes) -> None:
+    """Arrow takes the last number of 32 bits."""
+    head = b"\x15\x04\x15\x14\x15\x14"  # a dictionary of 10 bytes
+    assert page_watch.page_header(head + b"\0") == (7, 10, 10, page_watch.DICTIONARY_PAGE)
+    with pytest.raises(pa.ArrowInvalid, match="not in order"):
+        page_watch.page_header(head + other + b"\0")
+
+
+@pytest.mark.parametrize("size", [b"\x16\x14", b"\x15" + varint(2**32 + 10), b"\x15" + varint(2**31)])
+def test_a_page_whose_size_is_no_number_of_32_bits_is_refused(size: bytes) -> None:
+    """Arrow passes over one of another type, and takes the lower bits of a larger one."""
+    with pytest.raises(pa.ArrowInvalid, match="32 bits"):
+        page_watch.page_header(b"\x15\x04" + size + b"\x15\x14\0")

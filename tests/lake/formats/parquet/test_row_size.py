@@ -94,7 +94,7 @@ def test_dictionaries_of_a_row_group_are_read_once(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("packing", ["none", "zstd"])
 @pytest.mark.parametrize("dictionary", [False, True])
 def test_a_bound_is_no_less_than_the_longest_row(tmp_path: Path, packing: str, dictionary: bool) -> None:
-    """By the header of the first page, which has all values here, and not their sum where it is a dictionary."""
+    """By the header of the dictionary, which has all values here; other pages say nothing of those after them."""
     rng = np.random.default_rng(0)
     names = ["a" * int(size) + str(at) for at, size in enumerate(rng.integers(1, 900, 40))]
     table = pa.table({"x": names, "y": pa.array([b"abc"] * 40, pa.binary(3)), "z": range(40)})
@@ -103,9 +103,38 @@ def test_a_bound_is_no_less_than_the_longest_row(tmp_path: Path, packing: str, d
         exact = file.row_sizes.longest(0, None)
         bound = file.row_sizes.longest(0, None, enough=1 << 20)
         assert exact <= bound <= sum(map(len, names)) + 3 + 8 * 40  # bytes, their lengths, repetition levels
-        assert bound > exact  # so it was not the dictionary that told
+        assert (bound > exact) == dictionary  # so nothing was unpacked
         assert file.row_sizes.longest(0, None, enough=bound - 1) == exact
         assert file.row_sizes.longest(0, ["y", "z"], enough=1) == 3
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+@pytest.mark.parametrize("size", [1, 1_000])
+def test_values_that_are_written_as_differences_are_read(tmp_path: Path, encoding: str, size: int) -> None:
+    """In lists as well. Arrow makes no dictionaries of them."""
+    names = [f"{at:05d}" * (at % 3) for at in range(3_000)]
+    table = pa.table(
+        {"image": pa.array([name.encode() * size for name in names]), "tags": [[name, "x"] for name in names]}
+    )
+    encodings = {"image": encoding, "tags.list.element": encoding}
+    shard = written(tmp_path / "a.parquet", table, use_dictionary=False, column_encoding=encodings)
+    columns = READER.settle(shard, ColumnSelection(carry=("tags",)))
+    rows = rows_of(batches(shard, columns, 256))
+    assert [row[2:] for row in rows] == list(zip(table["image"].to_pylist(), table["tags"].to_pylist(), strict=True))
+    with opened(shard) as file:
+        assert file.row_sizes.longest(0, ["image"]) >= 10 * size
+
+
+def test_values_that_repeat_the_one_before_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    """100 rows of 256 KiB in a file of little more than one of them, whose first page has short ones."""
+    long, room = np.random.default_rng(0).bytes(1 << 18), 2 << 20
+    table = pa.table({"image": [b"x"] * 100 + [long + at.to_bytes(2, "big") for at in range(100)]})
+    options = {"column_encoding": {"image": "DELTA_BYTE_ARRAY"}, "write_batch_size": 100, "data_page_size": 4}
+    shard = written(tmp_path / "a.parquet", table, use_dictionary=False, **options)
+    assert shard.size < 1 << 20
+    parts = batches(shard, READER.settle(shard, ColumnSelection()), 200, room=room)
+    assert sum(map(len, parts)) == 200
+    assert max(part.payload.nbytes for part in parts) < 2 * room
 
 
 def test_lists_have_no_bound(tmp_path: Path) -> None:
