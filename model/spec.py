@@ -188,8 +188,8 @@ class Spec:
         levels = self.training.get("noise_levels")
         if not isinstance(levels, list) or not levels or not all(type(level) in (int, float) for level in levels):
             return None
-        low, high = float(min(levels)), float(max(levels))
-        return (low, high) if is_noise_range(low, high) else None
+        low, high = min(levels), max(levels)
+        return (float(low), float(high)) if is_noise_range(low, high) else None
 
     @property
     def numeric(self) -> bool:

@@ -133,9 +133,15 @@ def _stoppable() -> Iterator[Callable[[], threading.Event]]:
 
 
 def _stopped(trained: "Trained | TrainedDenoiser | TrainedOnNoise", what: str) -> list[str]:
-    return (
-        [f"interrupted: the bundle has {what}; the same command with --resume goes on"] if trained.interrupted else []
-    )
+    from lake.storage import join, store_for
+    from model.training.checkpoint import FILE
+
+    uri = trained.bundle.uri
+    if not trained.interrupted:
+        return []
+    if store_for(uri).stat(join(uri, FILE)) is None:
+        return [f"interrupted: the bundle has {what}; there is no checkpoint yet: remove {uri} to train again"]
+    return [f"interrupted: the bundle has {what}; the same command with --resume goes on"]
 
 
 def _value(trained: "Trained") -> dict[str, object]:
@@ -232,7 +238,8 @@ def _train_on_noise(options: Namespace) -> tuple[dict[str, object], list[str]]:
             resume=hasattr(options, "resume"),
         )
     uri = trained.bundle.uri
-    job = f"denoise {_reading(options)} --model {uri}{next_options(trained)}"
+    pages = " --image-format same" if getattr(options, "pages", None) == "all" else ""
+    job = f"denoise {_reading(options)}{pages} --model {uri}{next_options(trained)}"
     text = [
         *facts(trained),
         *_stopped(trained, f"the weights of step {trained.best.step:,}, the best so far"),

@@ -82,7 +82,7 @@ def test_the_learned_range_of_noise_levels(denoiser_bundle):
     assert to_json(earlier)["input"] == to_json(spec)["input"]
 
 
-@pytest.mark.parametrize("levels", [None, [], "5 to 55", [5.0, "55"], [True, 55], [55.0, 300.0], [0, 0]])
+@pytest.mark.parametrize("levels", [None, [], "5 to 55", [5.0, "55"], [True, 55], [55.0, 300.0], [0, 0], [10**400, 5]])
 def test_levels_of_a_training_that_say_no_range(denoiser_bundle, levels):
     assert replace(denoiser_bundle.spec, training={"noise_levels": levels}).noise_range is None
 

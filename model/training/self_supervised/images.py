@@ -67,7 +67,8 @@ def load_noisy(
     """Load noisy images into memory, and hold some of them out.
 
     Of 8 images or more, the first of every 1 / ``fraction`` is held out, at most 32. Of fewer, the lowest eighth of
-    each is: there may be but one image, and it is the one to denoise.
+    each is: there may be but one image, and it is the one to denoise. Images to train on that have no noise are left
+    out where a level is told: errors are measured in units of it, so one such image would outweigh all others.
 
     Args:
       images: images in the order of the input.
@@ -77,11 +78,13 @@ def load_noisy(
       cache_bytes: most memory for the images; those that come after are not used.
 
     Raises:
-      UsageError: there is no image, all have one value, or one is smaller than 32 pixels.
+      UsageError: there is no image, all have one value, none has any noise, or one is smaller than 32 pixels.
     """
     kept, sha256 = _kept(images, cache_bytes)
     training, held_out = _split(kept, fraction)
     levels = [[0.0 if level is None else level(image) for image in part] for part in (training, held_out)]
+    if level is not None:
+        training, levels[0] = _with_noise(training, levels[0])
     mean, std = _moments(training, channels)
     return NoisyImages(
         training=training,
@@ -92,6 +95,16 @@ def load_noisy(
         std=std,
         digest=sha256,
     )
+
+
+def _with_noise(images: Sequence[Pixels], levels: Sequence[float]) -> tuple[list[Pixels], list[float]]:
+    """The images whose level is not 0, and their levels."""
+    noisy = [(image, level) for image, level in zip(images, levels, strict=True) if level > 0]
+    if not noisy:
+        raise UsageError("no image has any noise to learn from; give images with noise, of a pair two different shots")
+    if len(noisy) < len(images):
+        _LOG.warning("%d images without noise are left out of the training", len(images) - len(noisy))
+    return [image for image, _ in noisy], [level for _, level in noisy]
 
 
 def _kept(images: Iterable[Pixels], cache_bytes: int) -> tuple[list[Pixels], str]:

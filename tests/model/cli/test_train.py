@@ -1,10 +1,16 @@
 import json
+import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 
 from model.bundle import Bundle
 from model.cli.main import main
+from model.cli.train import _stopped
+from model.training.checkpoint import FILE
+from pipeline.cli.command import main as command
 
 
 @pytest.mark.slow
@@ -93,3 +99,28 @@ def test_a_denoiser_without_clean_images_says_what_holds(digits, tmp_path, capsy
     assert Bundle.open(bundle).spec.training["validation_error"] == value["error"]
     assert main(["train", *given, "--noise-level", "25"]) == 2
     assert "holds a bundle already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_comes_next_runs_for_all_pages(tmp_path, capsys, monkeypatch):
+    """A job that writes all pages has to be told a format of several."""
+    monkeypatch.setattr("model.training.networks._GRAY_WIDTHS", (16, 24, 32))
+    pages = np.random.default_rng(0).integers(0, 256, (8, 40, 48), np.uint8)
+    tifffile.imwrite(tmp_path / "stack.tif", pages, photometric="minisblack")
+    given = ["--input", str(tmp_path / "stack.tif"), "--output", str(tmp_path / "bundle"), "--noise-level", "25"]
+    more = ["--pages", "all", "--steps", "1", "--precision", "float32"]
+    assert main(["train", "--kind", "denoiser", "--self-supervised", *given, *more]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("next: latentlake "))
+    job = [*shlex.split(line.removeprefix("next: latentlake "))[:-1], str(tmp_path / "denoised")]
+    assert command(job) == 0
+    assert (tmp_path / "denoised" / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_an_interruption_promises_no_more_than_there_is(tmp_path, checkpoint):
+    if checkpoint:
+        (tmp_path / FILE).write_bytes(b"")
+    trained = SimpleNamespace(interrupted=True, bundle=SimpleNamespace(uri=str(tmp_path)))
+    (line,) = _stopped(trained, "the weights of step 200")
+    assert ("--resume goes on" in line) == checkpoint
+    assert (f"there is no checkpoint yet: remove {tmp_path} to train again" in line) != checkpoint

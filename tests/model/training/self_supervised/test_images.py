@@ -98,6 +98,22 @@ def test_of_few_images_a_strip_of_each_is_held_out():
     assert loaded.smallest == 64
 
 
+def test_images_without_noise_are_not_trained_on_where_a_level_is_told(caplog):
+    images = [*RNG.integers(0, 256, (9, 40, 48, 1)).astype(np.uint8)]
+    images[3][:] = 7
+    told = load_noisy(images, 1, lambda image: float(image.std()), 0.2)
+    assert (len(told.training), len(told.held_out), len(told.levels)) == (6, 2, 6) and told.levels.all()
+    assert all(image.std() for image in told.training)
+    assert "1 images without noise are left out of the training" in caplog.text
+    assert len(load_noisy(images, 1, None, 0.2).training) == 7
+
+
+def test_no_image_with_noise_is_an_error_before_any_step():
+    shots = np.repeat(RNG.integers(0, 256, (9, 40, 48, 1)).astype(np.uint8), 2, axis=3)
+    with pytest.raises(UsageError, match="no image has any noise to learn from"):
+        load_noisy(shots, 1, pair_level, 0.2)
+
+
 @pytest.mark.parametrize(
     ("images", "error"),
     [
