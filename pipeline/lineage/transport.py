@@ -10,8 +10,10 @@ Lineage is told beside the work: a server that is away or refuses costs a warnin
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -40,7 +42,7 @@ def send(event: Mapping[str, Any]) -> None:
         return
     try:
         if server := _server():
-            _post(server, json.dumps(event).encode())
+            _in_time(lambda: _post(server, json.dumps(event).encode()))
         else:
             _append(Path(_file()), json.dumps(event))
     except HTTPError as error:
@@ -76,8 +78,29 @@ def _post(server: str, body: bytes) -> None:
     if key := os.environ.get("OPENLINEAGE_API_KEY"):
         headers["Authorization"] = f"Bearer {key}"
     url = f"{server.rstrip('/')}/{os.environ.get('OPENLINEAGE_ENDPOINT', _ENDPOINT).lstrip('/')}"
-    with build_opener(_NoRedirect).open(Request(url, body, headers), timeout=_TIMEOUT) as answer:
-        answer.read(1)
+    try:
+        with build_opener(_NoRedirect).open(Request(url, body, headers), timeout=_TIMEOUT) as answer:
+            answer.read(1)
+    except HTTPError as error:
+        error.close()  # it holds the connection
+        raise
+
+
+def _in_time(call: Callable[[], None]) -> None:
+    """Call something, and wait for it for a time. A socket's own timeout begins anew with every byte."""
+    ended = Future[None]()
+
+    def run() -> None:
+        try:
+            ended.set_result(call())
+        except BaseException as error:
+            ended.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        ended.result(_TIMEOUT)
+    except TimeoutError as error:
+        raise TimeoutError(f"no answer within {_TIMEOUT:g} s") from error
 
 
 def _append(file: Path, line: str) -> None:

@@ -3,11 +3,15 @@
 import json
 import logging
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
+from pipeline.lineage import transport
 from pipeline.lineage.transport import is_told, send
 from tests.pipeline.lineage.server import Server, serving
 
@@ -67,6 +71,28 @@ def test_no_server_is_a_warning_without_the_key(
         send({})
     assert says in caplog.text
     assert KEY not in caplog.text
+
+
+def test_a_server_that_answers_byte_by_byte_holds_no_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transport, "_TIMEOUT", 0.5)
+    done, begun = Event(), time.monotonic()
+
+    def answer() -> None:
+        with listening.accept()[0] as client, suppress(OSError):
+            while not done.wait(0.1):
+                client.send(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("OPENLINEAGE_URL", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        thread = Thread(target=answer)
+        thread.start()
+        send({})
+        assert time.monotonic() - begun < 5
+        done.set()
+        thread.join()
+    assert "not told: no answer within 0.5 s; the run goes on" in caplog.text
 
 
 def test_a_file_gets_a_line_for_each_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
