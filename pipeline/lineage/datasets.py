@@ -5,10 +5,10 @@ See https://openlineage.io/docs/spec/naming.
 
 import posixpath
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 from lake.inputs.globs import is_glob
+from lake.storage.location import is_local, local_path
 from model.zoo import in_zoo
 
 
@@ -43,9 +43,9 @@ def dataset_of(uri: str) -> Dataset:
     """
     if in_zoo(uri):
         return Dataset("latentlake", uri)
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return Dataset("file", _fixed(str(Path(uri).absolute())))
+    if is_local(uri):
+        return Dataset("file", _fixed(str(local_path(uri).absolute())))
+    scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     return Dataset(f"{scheme}://{bucket}", _fixed(key).strip("/") or "/")
 

@@ -103,7 +103,7 @@ def _schema(tables: Sequence[str]) -> Any:
         try:
             with store_for(uri).open(uri) as file:
                 return open_parquet(file).schema_arrow
-        except (OSError, pa.ArrowException):
+        except (OSError, ValueError, pa.ArrowException):
             continue
     return None
 

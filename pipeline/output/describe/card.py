@@ -37,7 +37,8 @@ _FEWEST = 1_000  # rows of the second size; each further one begins at ten times
 
 def is_card(text: str) -> bool:
     """Whether a page has the marks between which a run writes."""
-    return -1 < text.find(MARK_BEGIN) < text.find(MARK_END)
+    page = _split(text)[1]
+    return -1 < page.find(MARK_BEGIN) < page.find(MARK_END)
 
 
 def card(before: str | None, parts: Sequence[OutputPart], summary: Mapping[str, Any], source: Sequence[str]) -> str:
@@ -69,7 +70,13 @@ def _split(text: str) -> tuple[str, str]:
 
 def _yours(header: str) -> str:
     """The header without the entries that runs write."""
-    return "".join(entry for entry in _ENTRY.split(header) if entry.partition(":")[0].strip() not in _OURS)
+    return "".join(_kept(entry) for entry in _ENTRY.split(header))
+
+
+def _kept(entry: str) -> str:
+    """What stays of an entry: of those that runs write the comments."""
+    ours = entry.partition(":")[0].strip() in _OURS
+    return "".join(line for line in entry.splitlines(True) if not ours or line.startswith("#"))
 
 
 def _title(summary: Mapping[str, Any]) -> str:
@@ -83,9 +90,9 @@ def _loadable(parts: Sequence[OutputPart]) -> list[OutputPart]:
 
 
 def _builder(part: OutputPart) -> str | None:
-    if part.name in (IMAGES, MAPS) and _IMAGE_FILES & {*part.suffixes}:
+    if part.name in (IMAGES, MAPS) and _IMAGE_FILES & {suffix.lower() for suffix in part.suffixes}:
         return "imagefolder"
-    return _BUILDERS.get(part.suffixes[0]) if len(part.suffixes) == 1 else None
+    return _BUILDERS.get(part.suffixes[0].lower()) if len(part.suffixes) == 1 else None
 
 
 def _entries(parts: Sequence[OutputPart], configs: Sequence[OutputPart]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lake.core.errors import OutputError
 from lake.storage import Guard, put, store_for
+from lake.storage.location import is_local, local_path
 from pipeline.output.describe.card import card, is_card
 from pipeline.output.describe.parts import parts_of
 from pipeline.output.layout import Layout
@@ -79,9 +80,9 @@ def _public(uri: str) -> str:
     >>> _public("s3://lake/photos/"), _public("/home/me/photos/"), _public("/home/me/photos/dt=*/*.tar")
     ('s3://lake/photos/', 'photos', 'photos/dt=*/*.tar')
     """
-    if "://" in uri:
+    if not is_local(uri):
         return uri
-    parts = uri.rstrip("/").split("/")
+    parts = local_path(uri).as_posix().rstrip("/").split("/")
     named = next((at for at, part in enumerate(parts) if set(part) & set("*?[{")), len(parts))
     return "/".join(parts[max(named - 1, 0) :])
 

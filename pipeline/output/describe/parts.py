@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from lake.core.printable import printable
 from lake.core.records import OutputFile
 from lake.formats.common.parquet_file import open_parquet
 from lake.storage import store_for
-from pipeline.output.layout import DATA, LATENTS, METRICS, REJECTS, Layout
+from pipeline.output.layout import DATA, IMAGES, LATENTS, MAPS, METRICS, REJECTS, Layout
 from pipeline.output.receipts import Receipt
 
 _LOG = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class OutputPart:
       files: number of files.
       rows: number of rows or samples in them.
       size: in bytes.
-      suffixes: of the files' names, with a dot, in lower case, sorted.
+      suffixes: of the files' names, with a dot, as they are written, sorted.
       schema: of the first file, if it is one of the job's own tables; None for other files.
     """
 
@@ -41,12 +42,14 @@ class OutputPart:
     def glob(self) -> str:
         """A pattern of its files, relative to the output.
 
-        Names that begin with an underscore or a dot are left out: there, other tools keep indexes of their own.
+        Names that begin with a dot are left out, and of tables with an underscore: there, other tools keep indexes of
+        their own. Names of images may begin with one, as those of cameras do.
 
         >>> OutputPart(name="latents", files=1, rows=8, size=900, suffixes=(".parquet",)).glob
         'latents/**/[!_.]*.parquet'
         """
-        return f"{self.name}/**/[!_.]*{self.suffixes[0] if len(self.suffixes) == 1 else ''}"
+        hidden = "." if self.name in (IMAGES, MAPS) else "_."
+        return f"{self.name}/**/[!{hidden}]*{self.suffixes[0] if len(self.suffixes) == 1 else ''}"
 
 
 def parts_of(layout: Layout, receipts: Iterable[Receipt]) -> list[OutputPart]:
@@ -78,7 +81,7 @@ def _part(layout: Layout, name: str, files: list[OutputFile]) -> OutputPart:
 
 def _suffix(name: str) -> str:
     base = name.rpartition("/")[2]
-    return f".{base.rpartition('.')[2].lower()}" if "." in base else ""
+    return f".{base.rpartition('.')[2]}" if "." in base else ""
 
 
 def _schema(uri: str) -> Any:
@@ -86,7 +89,7 @@ def _schema(uri: str) -> Any:
     try:
         with store_for(uri).open(uri) as file:
             return open_parquet(file).schema_arrow
-    except (FileNotFoundError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         # Of a unit that was finished long ago. A description must not stop a commit; ``verify`` finds such files.
-        _LOG.warning("the description of the output lacks the columns of %s: %s", uri, error)
+        _LOG.warning("the description of the output lacks the columns of %s: %s", uri, printable(str(error)))
         return None

@@ -91,6 +91,7 @@ def test_counts_of_several_inputs_are_not_told() -> None:
         ("s3://lake/{a,b}/c", "s3://lake", "/"),
         ("/data/[ab]/c", "file", "/data"),
         ("/", "file", "/"),
+        ("file:///data/a%20b/*.tar", "file", "/data/a b"),
     ],
 )
 def test_names(uri: str, namespace: str, name: str) -> None:

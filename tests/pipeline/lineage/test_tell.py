@@ -10,7 +10,7 @@ import pytest
 from lake.core.errors import LatentlakeError, UsageError
 from pipeline.beam.launch import launch
 from pipeline.job.repair import retry_options
-from pipeline.lineage.tell import _parent
+from pipeline.lineage.tell import _parent, _schema
 from pipeline.options.job_options import JobOptions
 from tests.conftest import Model
 from tests.pipeline.conftest import run_job
@@ -133,3 +133,19 @@ def test_without_a_server_nothing_is_sent(shards: Path, model: Model, tmp_path: 
 @pytest.mark.parametrize("text", ["", "a", "a/b", "a/b/c", f"/b/{RUN}", f"a//{RUN}"])
 def test_what_names_no_parent_is_none(text: str) -> None:
     assert _parent(text) is None
+
+
+@pytest.mark.parametrize("data", [None, b"", b"no table", b"PAR1\xff\xff\xff\xff\0\0\0\0PAR1"])
+def test_columns_of_a_damaged_table_are_not_told(tmp_path: Path, data: bytes | None) -> None:
+    whole = tmp_path / "b.parquet"
+    pq.write_table(pa.table({"key": ["a"]}), whole)
+    if data is not None:
+        (tmp_path / "a.parquet").write_bytes(data)
+    assert _schema([str(tmp_path / "a.parquet"), str(whole)]) == pq.read_schema(whole)
+
+
+def test_columns_whose_names_are_no_text_are_not_told(tmp_path: Path) -> None:
+    table = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"keykey": ["a"]}), table, store_schema=False)
+    table.write_bytes(table.read_bytes().replace(b"keykey", b"key\xff\nk"))
+    assert _schema([str(table)]) is None

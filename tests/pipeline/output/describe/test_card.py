@@ -63,6 +63,21 @@ def test_what_the_user_wrote_stays() -> None:
     assert card(again, [make_part(rows=5_000)], make_summary(), []) == again
 
 
+def test_comments_stay_wherever_they_are_in_the_header() -> None:
+    text = card(None, [make_part(), make_part("rejects")], make_summary(), [])
+    ours = text.replace("configs:\n", "configs:\n# mine\n", 1).replace("\n---\n", "\n# last\n---\n", 1)
+    again = card(ours, [make_part(), make_part("rejects")], make_summary(), [])
+    assert header(again) == header(text)
+    assert again.count("# mine\n") == again.count("# last\n") == 1
+    assert card(again, [make_part(), make_part("rejects")], make_summary(), []) == again
+
+
+def test_marks_in_the_header_are_none() -> None:
+    page = f"---\n# {MARK_BEGIN}{MARK_END}\n---\n"
+    assert not is_card(f"{page}# Mine\n")
+    assert card(f"{page}{MARK_BEGIN}{MARK_END}\n", [make_part()], make_summary(), []).startswith(page[:-4])
+
+
 def test_a_page_without_header_gets_one() -> None:
     again = card(f"# Mine\n{MARK_BEGIN}{MARK_END}\n", [make_part()], make_summary(), [])
     assert header(again)["configs"][0]["config_name"] == "latents"
@@ -101,6 +116,7 @@ def test_an_empty_output_has_no_data() -> None:
         ([("metrics", ".parquet"), ("images", ".tar"), ("rejects", ".parquet")], ["images"]),
         ([("metrics", ".parquet"), ("images", ".tfrecord"), ("rejects", ".parquet")], ["metrics", "rejects"]),
         ([("metrics", ".parquet"), ("images", ".parquet")], ["images", "metrics"]),
+        ([("images", ".JPG"), ("metrics", ".parquet")], ["images"]),
         ([("images", ".jsonl", ".png"), ("error_maps", ".png")], ["images", "error_maps"]),
         ([("latents", ".tar"), ("rejects", ".parquet")], ["latents"]),
         ([("latents", ".json", ".mds")], []),

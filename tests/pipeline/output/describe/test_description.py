@@ -1,5 +1,6 @@
 """When a card is written, and when a page is left alone."""
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,7 +57,7 @@ def test_parts_are_what_receipts_name(tmp_path: Path) -> None:
     receipts = [make_receipt("b", outputs=images), make_receipt("a")]
     assert parts_of(Layout(str(tmp_path)), receipts) == [
         OutputPart(name="latents", files=1, rows=3, size=100, suffixes=(".parquet",), schema=schema),
-        OutputPart(name="images", files=2, rows=1, size=200, suffixes=("", ".png")),
+        OutputPart(name="images", files=2, rows=1, size=200, suffixes=("", ".PNG")),
     ]
 
 
@@ -64,3 +65,39 @@ def test_a_table_that_is_lost_costs_the_columns_alone(tmp_path: Path, caplog: py
     (part,) = parts_of(Layout(str(tmp_path)), [make_receipt("gone")])
     assert part.schema is None
     assert "lacks the columns of" in caplog.text
+
+
+@pytest.mark.parametrize("name", [b"keykey", b"key\xff\nk"])
+def test_a_damaged_table_costs_the_columns_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: bytes) -> None:
+    """Its footer is cut, or a column has a name that is no text."""
+    (tmp_path / "latents").mkdir()
+    table = tmp_path / "latents/a.parquet"
+    pq.write_table(pa.table({"keykey": ["a"]}), table, store_schema=False)
+    data = table.read_bytes()
+    table.write_bytes(data.replace(b"keykey", name) if name != b"keykey" else data[:-9])
+    (part,) = parts_of(Layout(str(tmp_path)), [make_receipt("a")])
+    assert part.schema is None
+    assert "lacks the columns of" in caplog.text
+    assert caplog.messages[0].isprintable()
+
+
+def test_a_store_that_fails_costs_the_columns_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "latents/a.parquet").mkdir(parents=True)
+    (part,) = parts_of(Layout(str(tmp_path)), [make_receipt("a")])
+    assert part.schema is None
+    assert "lacks the columns of" in caplog.text
+
+
+@pytest.mark.parametrize("names", [("a.png", "b.png"), ("_DSC1.JPG", "d/_DSC2.JPG"), ("a.png", "_B.PNG")])
+def test_the_pattern_of_images_matches_all(names: tuple[str, ...]) -> None:
+    files = tuple(make_file(f"images/{name}") for name in names)
+    (part,) = parts_of(Layout("/out"), [make_receipt("a", outputs=files)])
+    directory, _, pattern = part.glob.partition("/**/")
+    assert directory == "images"
+    assert all(fnmatchcase(name.rpartition("/")[2], pattern) for name in names)
+    assert not fnmatchcase(".index", pattern)
+
+
+def test_a_card_names_local_inputs_without_the_directories_above(tmp_path: Path) -> None:
+    plan = plan_description(str(tmp_path), ["file:///home/me/my%20photos/", "/home/me/b/*.tar"], first=True)
+    assert plan.source == ("my photos", "b/*.tar")
