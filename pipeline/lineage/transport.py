@@ -92,7 +92,8 @@ def _in_time(call: Callable[[], None]) -> None:
 
     def run() -> None:
         try:
-            ended.set_result(call())
+            call()
+            ended.set_result(None)
         except BaseException as error:
             ended.set_exception(error)
 
