@@ -227,9 +227,19 @@ def _check_formats(value: object) -> None:
         one_of(FORMATS)(format)
 
 
+def _check_options(value: object) -> None:
+    mapping_of(lambda _: None)(value)
+    check_fields(value, {"latents": optional(_check_latents)})
+
+
+def _check_latents(value: object) -> None:
+    mapping_of(lambda _: None)(value)
+    check_fields(value, {"format": utf8, "names": list_of(utf8)})
+
+
 _RULES: Mapping[str, Rule] = {
     "options_digest": utf8,
-    "options": mapping_of(lambda _: None),
+    "options": _check_options,
     "request": mapping_of(lambda _: None),
     "columns": _check_columns,
     "settings": mapping_of(lambda _: None),

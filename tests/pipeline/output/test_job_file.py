@@ -140,6 +140,17 @@ def test_a_damaged_one_is_an_error(tmp_path: Path) -> None:
         read_job_file(str(tmp_path))
 
 
+@pytest.mark.parametrize("latents", ["int8", ["code"], {"names": "code"}, {"names": [1]}, {"format": 3}])
+def test_latents_of_another_form_are_damage(tmp_path: Path, latents: object) -> None:
+    """Sealed anew, so that the checksum is right."""
+    write_job_file(make_config(tmp_path), SELECTION, OPTIONS)
+    path = tmp_path / "_job.json"
+    found = sealed_json.loads(path.read_bytes(), "")
+    path.write_bytes(sealed_json.dumps({**found, "options": {**found["options"], "latents": latents}}))
+    with pytest.raises(VerifyError, match=r"_job\.json: damaged .*latents"):
+        read_job_file(str(tmp_path))
+
+
 def test_other_options_are_not_mixed(tmp_path: Path) -> None:
     config = make_config(tmp_path)
     write_job_file(config, SELECTION, OPTIONS)
