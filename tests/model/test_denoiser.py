@@ -264,10 +264,13 @@ def test_bits_do_not_depend_on_the_neighbours(made, build, size):
         assert np.array_equal(some.mse, together.mse[n])
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_bits_below_the_learned_levels_do_not_depend_on_the_neighbours(made, dtype):
-    denoiser, _ = made(nets.unet, **LEARNED)
-    images, levels = _images(20, 28, 28, 1, dtype=dtype), np.tile(_fractions(0, 0.5, 2, 4.9, 30), 4)
+@pytest.mark.parametrize(
+    ("build", "channels", "dtype"),
+    [(nets.unet, 1, np.uint8), (nets.told_by_channel, 3, np.uint8), (nets.told_by_channel, 3, np.float32)],
+)
+def test_bits_below_the_learned_levels_do_not_depend_on_the_neighbours(made, build, channels, dtype):
+    denoiser, _ = made(build, **LEARNED | ({"noise_input": "channel"} if channels == 3 else {}))
+    images, levels = _images(20, 28, 28, channels, dtype=dtype), np.tile(_fractions(0, 0.5, 2, 4.9, 30), 4)
     together = denoiser.denoise(images, levels)
     for n in range(20):
         some = denoiser.denoise(images[n : n + 1], levels[n : n + 1])
