@@ -13,7 +13,7 @@ from lake.core.errors import UsageError
 from lake.core.tensorflow import require_tensorflow
 from lake.inputs.apart import check_apart
 from model.cli.train_options import EPOCH_KINDS, KINDS_OF_FIELD, SELF_SUPERVISED
-from model.cli.training_progress import TrainingProgress
+from model.cli.training_progress import TrainingProgress, step_text
 from model.training.options import DenoiserOptions, TrainingOptions
 
 if TYPE_CHECKING:
@@ -250,16 +250,8 @@ def _train_on_noise(options: Namespace) -> tuple[dict[str, object], list[str]]:
 
 
 def _step_line(report: "TrainingReport", steps: int) -> str:
-    from model.training.schedule import share_done
-
-    left = int(report.seconds * (1 / share_done(report.step, steps) - 1))
-    parts = [
-        f"step {report.step:,} of {steps:,}",
-        f"loss {report.loss:.2f} (PSNR {-report.loss:.2f} dB)",
-        *([f"held out {_ratios(report)}"] if report.psnr else []),
-        f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left",
-    ]
-    return "  ".join(parts)
+    loss = f"{report.loss:.2f} (PSNR {-report.loss:.2f} dB)"
+    return step_text(report, steps, loss, _ratios(report))
 
 
 def _ratios(report: "TrainingReport") -> str:

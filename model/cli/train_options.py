@@ -155,7 +155,7 @@ SCHEDULE = (
         field="learning_rate",
         type=rate,
         metavar="R",
-        help="largest learning rate of Adam (default {default})",
+        help="largest learning rate (default {default})",
     ),
     Option(
         flag="--seed",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from model.training.schedule import share_done
+from model.cli.training_progress import step_text
 
 if TYPE_CHECKING:
     from model.training.self_supervised.course import NoisyReport
@@ -11,14 +11,8 @@ if TYPE_CHECKING:
 
 def step_line(report: "NoisyReport", steps: int) -> str:
     """One report as a line of a log."""
-    left = int(report.seconds * (1 / share_done(report.step, steps) - 1))
-    parts = [
-        f"step {report.step:,} of {steps:,}",
-        f"loss {report.loss:.4f}",
-        *([] if report.error is None else [f"held out {report.error:.4g} of 255"]),
-        f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left",
-    ]
-    return "  ".join(parts)
+    held_out = "" if report.error is None else f"{report.error:.4g} of 255"
+    return step_text(report, steps, f"{report.loss:.4f}", held_out)
 
 
 def value_of(trained: "TrainedOnNoise") -> dict[str, object]:

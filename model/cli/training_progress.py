@@ -2,9 +2,13 @@
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from lake.cli.screen import bar, blocks_of_terminal, columns_of, moves_cursor
 from lake.core.printable import printable
+
+if TYPE_CHECKING:
+    from model.training.steps import StepReport
 
 _BAR = 24  # characters
 _FRAME = 0.1  # seconds between two updates of the bar; a terminal shows no more
@@ -44,3 +48,24 @@ class TrainingProgress:
         room = columns_of(sys.stderr.fileno()) - 1
         shown = f"{bar(done / of, _BAR, blocks_of_terminal())} {text}" if _BAR + 1 + len(text) <= room else text[:room]
         print(f"\r{shown}\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def step_text(report: "StepReport", steps: int, loss: str, held_out: str) -> str:
+    """A report of a training by steps as a line of a log.
+
+    Args:
+      report: the report.
+      steps: all steps.
+      loss: the loss, as it is shown.
+      held_out: what was measured on the held-out images; "" for nothing.
+    """
+    from model.training.schedule import share_done
+
+    left = int(report.seconds * (1 / share_done(report.step, steps) - 1))
+    parts = [
+        f"step {report.step:,} of {steps:,}",
+        f"loss {loss}",
+        *([f"held out {held_out}"] if held_out else []),
+        f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left",
+    ]
+    return "  ".join(parts)

@@ -1,24 +1,21 @@
 """Train a denoiser on noisy crops of images, for a fixed number of steps, with checkpoints."""
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from lake.core.errors import UsageError
-from lake.core.tensorflow import keras, tensorflow
 from lake.images.types import Color
 from lake.inputs.load import first_shape
 from model.bundle import Bundle
 from model.export_trained import export_trained
-from model.keras.precision import multiplies_bfloat16
 from model.preprocessing import Preprocessing
 from model.spec import Json
-from model.training.checkpoint import Checkpoint, Stops, check_output, never_stops, remove_interim
+from model.training.checkpoint import Checkpoint, Stops, check_output, go_on, remove_interim
 from model.training.crops import (
     LEVELS,
     Batch,
@@ -30,15 +27,13 @@ from model.training.crops import (
 from model.training.denoiser_step import DECIBEL, compiled
 from model.training.flops import operations
 from model.training.loss_curve import write_curve
-from model.training.muon import muon
 from model.training.networks import build_denoiser
 from model.training.options import DenoiserOptions
 from model.training.samples import normalized
-from model.training.schedule import averaged_at, rate_at, side_at
+from model.training.schedule import side_at
+from model.training.steps import Steps, measured_part
 
 _SHOWN_LEVELS = (15, 25, 50)  # noise levels of the held-out images, where white is 255
-_SHOWN_SIDE = 320  # pixels; of a held-out image at most this much of either side is used
-_REPORTED = 200  # steps between two reports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +78,8 @@ class TrainedDenoiser:
 Watch: TypeAlias = Callable[[TrainingReport, int], None]  # a report, and the steps in all
 
 
-def _go_on() -> Stops:
-    return never_stops
-
-
 def train_denoiser(
-    options: DenoiserOptions, watch: Watch, begin: Callable[[], Stops] = _go_on, *, resume: bool = False
+    options: DenoiserOptions, watch: Watch, begin: Callable[[], Stops] = go_on, *, resume: bool = False
 ) -> TrainedDenoiser:
     """Train a denoiser and write its bundle.
 
@@ -146,94 +137,44 @@ def _iter_images(options: DenoiserOptions, channels: int) -> Any:
     )
 
 
-class _Run:
-    """The state of a training: weights, their average, optimizer, reports."""
+class _Run(Steps[TrainingReport, Batch]):
+    """A training on clean images."""
 
     def __init__(self, options: DenoiserOptions, channels: int, images: Images) -> None:
-        tensorflow(training=True)
-        self.options, self._channels, self._images = options, channels, images
-        self.precision = training_precision(options.precision)
-        keras().utils.set_random_seed(options.seed)
-        self.model = build_denoiser(channels, self.precision)
-        # A bundle computes in float32, whatever the training does: it runs on any processor.
-        self.average = build_denoiser(channels)
-        self._optimizer = muon(options.learning_rate)
-        # Creates the optimizer's variables, which the checkpoint restores before the first step.
-        self._optimizer.build(self.model.trainable_variables)
+        super().__init__(options, partial(build_denoiser, channels))
+        self._channels, self._images = channels, images
         self._learn, self._clean = compiled(self.model, self.average, self._optimizer, images)
         self.checkpoint = Checkpoint(options.output, self._identity())
-        self.reports: list[TrainingReport] = []
-        self._losses: list[float] = []
-
-    def train(self, watch: Watch, stops: Stops) -> bool:
-        """Run the remaining steps, and say whether it was stopped before the last one."""
-        steps, done = self.options.steps, self._restore()
-        started = time.monotonic() - self.reports[-1].seconds if self.reports else time.monotonic()
-        # The next batch is made while the processor works on this one.
-        with ThreadPoolExecutor(1) as ahead:
-            next_batch = ahead.submit(self._batch, done)
-            for step in range(done, steps):
-                batch = next_batch.result()
-                next_batch = ahead.submit(self._batch, step + 1)
-                self._step(step, batch)
-                if (step + 1) % _REPORTED == 0 or self._saves(step + 1):
-                    watch(self._report(step + 1, time.monotonic() - started), steps)
-                if self._saves(step + 1):
-                    self.checkpoint.save([_value(report) for report in self.reports], self._variables())
-                if step + 1 < steps and stops(step + 1):
-                    self._stop(step + 1, time.monotonic() - started)
-                    return True
-        return False
-
-    def _stop(self, done: int, seconds: float) -> None:
-        """Complete the reports. The checkpoint stays that of its step: going on from there gives the same weights."""
-        if not self.reports:
-            raise KeyboardInterrupt
-        if self._losses:
-            self._report(done, seconds, measured=True)
-        elif not self.reports[-1].psnr:
-            self.reports[-1] = replace(self.reports[-1], psnr=self._measure_psnr())
 
     def _batch(self, step: int) -> Batch:
-        side = side_at(min(step, self.options.steps - 1), self.options.steps)
-        return make_batch(self._images.training, side, self.options.seed, step)
+        return make_batch(self._images.training, side_at(step, self.options.steps), self.options.seed, step)
 
-    def _step(self, step: int, batch: Batch) -> None:
-        self._optimizer.learning_rate.assign(rate_at(step, self.options.steps, self.options.learning_rate))
-        loss = float(self._learn(batch.clean, batch.level, batch.noise, np.float32(averaged_at(step))))
-        if not math.isfinite(loss):
-            raise UsageError(f"the loss is not finite in step {step}; give a smaller --learning-rate")
-        self._losses.append(loss)
+    def _loss(self, batch: Batch, share: np.float32) -> float:
+        return float(self._learn(batch.clean, batch.level, batch.noise, share))
 
-    def _saves(self, done: int) -> bool:
-        return done % self.options.checkpoint_steps == 0 or done == self.options.steps
+    def _reported(self, done: int, loss: float, seconds: float, *, measured: bool) -> TrainingReport:
+        psnr = self._measure_psnr() if measured else {}
+        return TrainingReport(step=done, loss=loss, psnr=psnr, seconds=seconds)
 
-    def _report(self, done: int, seconds: float, *, measured: bool = False) -> TrainingReport:
-        psnr = self._measure_psnr() if measured or self._saves(done) else {}
-        report = TrainingReport(step=done, loss=float(np.mean(self._losses)), psnr=psnr, seconds=seconds)
-        self._losses.clear()
-        self.reports.append(report)
-        return report
+    def _measure_last(self) -> None:
+        if not self.reports[-1].psnr:
+            self.reports[-1] = replace(self.reports[-1], psnr=self._measure_psnr())
+
+    def _value(self, report: TrainingReport) -> Json:
+        return _value(report)
+
+    def _report_of(self, value: Any) -> TrainingReport:
+        return TrainingReport(**value)
 
     def _measure_psnr(self) -> dict[str, float]:
         return {str(level): float(np.mean(list(self._ratios(level / 255)))) for level in _SHOWN_LEVELS}
 
     def _ratios(self, level: float) -> Any:
         for number, image in enumerate(self._images.held_out):
-            # The network needs sides that are multiples of 8.
-            height, width = (min(side, _SHOWN_SIDE) // 8 * 8 for side in image.shape[:2])
-            clean = normalized(image[None, :height, :width])
+            clean = normalized(measured_part(image))
             noise = np.random.default_rng([1, number]).standard_normal(clean.shape, np.float32)
             made = self._clean(clean + noise * np.float32(level), np.full((*clean.shape[:3], 1), level, np.float32))
             yield -DECIBEL * math.log(np.mean((np.clip(made.numpy(), 0, 1) - clean) ** 2))
-
-    def _variables(self) -> list[Any]:
-        return [*self.model.trainable_variables, *self.average.trainable_variables, *self._optimizer.variables]
-
-    def _restore(self) -> int:
-        saved = self.checkpoint.restore(self._variables())
-        self.reports = [TrainingReport(**value) for value in saved or []]
-        return self.reports[-1].step if self.reports else 0
 
     def _identity(self) -> dict[str, Json]:
         options = self.options
@@ -257,16 +198,6 @@ class _Run:
             "loss": self.reports[-1].loss,
             "validation_psnr": dict(self.reports[-1].psnr),
         }
-
-
-def training_precision(asked: str) -> str:
-    """The precision of a training: 'float32' or 'bfloat16', where 'auto' is asked the one that is faster here."""
-    return ("bfloat16" if _has_bfloat16() else "float32") if asked == "auto" else asked
-
-
-def _has_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 faster than float32."""
-    return bool(tensorflow(training=True).config.list_physical_devices("GPU")) or multiplies_bfloat16()
 
 
 def _value(report: TrainingReport) -> Json:

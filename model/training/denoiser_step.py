@@ -8,6 +8,7 @@ import numpy as np
 
 from lake.core.tensorflow import tensorflow
 from model.training.crops import Images
+from model.training.steps import learn_from
 
 DECIBEL = 10 / math.log(10)
 
@@ -39,9 +40,7 @@ def compiled(model: Any, average: Any, optimizer: Any, images: Images) -> tuple[
             error = tf.reduce_mean(tf.square(model([noisy, levels], training=True) - clean), axis=(1, 2, 3))
             # In decibels, so that every crop counts alike: otherwise the noisiest crops would dominate the mean.
             loss = tf.reduce_mean(tf.math.log(error + 1e-6)) * DECIBEL
-        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-        for mean, weight in zip(average.trainable_variables, model.trainable_variables, strict=True):
-            mean.assign_add((weight - mean) * share)
+        learn_from(tape, loss, model, average, optimizer, share)
         return loss
 
     levels = tf.TensorSpec((None, None, None, 1), tf.float32)

@@ -74,7 +74,7 @@ class DenoiserOptions:
       policy: fields of ``lake.images.types.Target`` besides the shape.
       steps: number of steps, of 8 crops each. The schedules of crop size and learning rate are stretched to this
         length.
-      learning_rate: largest learning rate of Adam.
+      learning_rate: largest learning rate.
       seed: seed of weights, crops and noise.
       validation_fraction: share of the images that is held out.
       precision: 'float32', 'bfloat16', or 'auto' for bfloat16 if the machine multiplies it faster.

@@ -101,3 +101,15 @@ def open_autoencoder(upsampling: str | None = None, variance: bool = False, skip
     x = layers.Concatenate()([x, image]) if skip else x
     wide = keras().initializers.RandomNormal(0, 3)  # so that outputs are of many shades
     return keras().Model(image, layers.Conv2D(3, 3, padding="same", activation="sigmoid", kernel_initializer=wide)(x))
+
+
+def pyramid():
+    """An autoencoder of 8 x 8 with features at two resolutions, ``high`` and ``low``, and a ``code``."""
+    keras().utils.set_random_seed(3)
+    layers = keras().layers
+    image = layers.Input((8, 8, 1))
+    high = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="high")(image)
+    low = layers.Conv2D(6, 3, strides=2, padding="same", activation="relu", name="low")(high)
+    code = layers.Dense(5, name="code")(layers.Flatten()(low))
+    output = layers.Reshape((8, 8, 1))(layers.Dense(64, activation="sigmoid")(code))
+    return keras().Model(image, output)

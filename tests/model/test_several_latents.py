@@ -30,14 +30,8 @@ def pixels() -> np.ndarray:
 @pytest.fixture(scope="module")
 def pyramid(layers, tmp_path_factory) -> Path:
     """An autoencoder with features at two resolutions and a code."""
-    keras().utils.set_random_seed(3)
-    image = layers.Input((8, 8, 1))
-    high = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="high")(image)
-    low = layers.Conv2D(6, 3, strides=2, padding="same", activation="relu", name="low")(high)
-    code = layers.Dense(5, name="code")(layers.Flatten()(low))
-    output = layers.Reshape((8, 8, 1))(layers.Dense(64, activation="sigmoid")(code))
     path = tmp_path_factory.mktemp("pyramid") / "pyramid.keras"
-    keras().Model(image, output).save(path)
+    nets.pyramid().save(path)
     return path
 
 

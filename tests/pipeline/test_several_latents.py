@@ -38,18 +38,11 @@ COUNT = 60
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An autoencoder with two feature maps, with all three latents and with each alone."""
-    from lake.core.tensorflow import keras
     from model.export import export
+    from tests.model import nets
 
-    layers = keras().layers
-    keras().utils.set_random_seed(3)
-    image = layers.Input((8, 8, 1))
-    high = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="high")(image)
-    low = layers.Conv2D(6, 3, strides=2, padding="same", activation="relu", name="low")(high)
-    code = layers.Dense(5, name="code")(layers.Flatten()(low))
-    output = layers.Reshape((8, 8, 1))(layers.Dense(64, activation="sigmoid")(code))
     root = tmp_path_factory.mktemp("bundles")
-    keras().Model(image, output).save(root / "m.keras")
+    nets.pyramid().save(root / "m.keras")
     export(root / "m.keras", [f"{name}={layer}" for name, layer in LAYERS.items()], str(root / "all"))
     for name, layer in LAYERS.items():
         export(root / "m.keras", layer, str(root / name))

@@ -1,31 +1,25 @@
 """The course of a training without clean images: steps, measurements, checkpoints, and the best weights so far."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from lake.core.errors import UsageError
-from lake.core.tensorflow import keras, tensorflow
+from lake.core.tensorflow import tensorflow
 from model.pixels import Floats
 from model.spec import Json
-from model.training.checkpoint import Checkpoint, Stops
+from model.training.checkpoint import Checkpoint
 from model.training.crops import random_crop
-from model.training.denoiser import training_precision
-from model.training.muon import muon
-from model.training.schedule import averaged_at, rate_at, side_at
+from model.training.schedule import side_at
 from model.training.self_supervised.images import NoisyImages
 from model.training.self_supervised.options import SelfSupervisedOptions
 from model.training.self_supervised.step import compiled_step
 from model.training.self_supervised.ways import Way
-
-_SHOWN_SIDE = 320  # pixels; of a held-out image at most this much of either side is used
-_REPORTED = 200  # steps between two reports
+from model.training.steps import Steps, measured_part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +63,8 @@ def make_noisy_batch(images: NoisyImages, way: Way, side: int, seed: int, step: 
     return noisy, level, *way.draw(rng, noisy)
 
 
-class Course:
-    """The state of a training: weights, their average, the best average, optimizer, reports.
+class Course(Steps[NoisyReport, tuple[Floats, ...]]):
+    """A training without clean images, with the best average so far.
 
     Args:
       options: what it depends on.
@@ -78,43 +72,14 @@ class Course:
       images: what it learns from.
     """
 
+    options: SelfSupervisedOptions
+
     def __init__(self, options: SelfSupervisedOptions, way: Way, images: NoisyImages) -> None:
-        tensorflow(training=True)
-        self.options, self._way, self._images = options, way, images
-        self.precision = training_precision(options.precision)
-        keras().utils.set_random_seed(options.seed)
-        self.model = way.build(len(images.mean), self.precision)
-        # A bundle computes in float32, whatever the training does: it runs on any processor.
-        self.average = way.build(len(images.mean), "float32")
-        self._optimizer = muon(options.learning_rate)
-        # Creates the optimizer's variables, which the checkpoint restores before the first step.
-        self._optimizer.build(self.model.trainable_variables)
+        super().__init__(options, partial(way.build, len(images.mean)))
+        self._way, self._images = way, images
         self._best = [tensorflow().Variable(variable.value) for variable in self.average.trainable_variables]
         self._learn, self._network = compiled_step(way, self.model, self.average, self._optimizer, len(images.mean))
         self.checkpoint = Checkpoint(options.output, self.identity())
-        self.reports: list[NoisyReport] = []
-        self._losses: list[float] = []
-
-    def train(self, watch: WatchNoisy, stops: Stops) -> bool:
-        """Run the remaining steps, and say whether it was stopped by ``stops``."""
-        steps, done = self.options.steps, self._restore()
-        started = time.monotonic() - (self.reports[-1].seconds if self.reports else 0)
-        with ThreadPoolExecutor(1) as ahead:  # the next batch is made while the processor works on this one
-            next_batch = ahead.submit(self._batch, done)
-            for step in range(done, steps):
-                if self._exhausted():
-                    break
-                batch = next_batch.result()
-                next_batch = ahead.submit(self._batch, step + 1)
-                self._step(step, batch)
-                if (step + 1) % _REPORTED == 0 or self._saves(step + 1):
-                    watch(self._report(step + 1, time.monotonic() - started, measured=self._saves(step + 1)), steps)
-                if self._saves(step + 1):
-                    self.checkpoint.save([asdict(report) for report in self.reports], self._variables())
-                if step + 1 < steps and stops(step + 1):
-                    self._stop(step + 1, time.monotonic() - started)
-                    return True
-        return False
 
     def best_model(self) -> Any:
         """The network of the best average, in float32."""
@@ -160,36 +125,26 @@ class Course:
         best = self.best_report if errors else None
         return best is not None and len(errors) - 1 - errors.index(best.error) >= self.options.patience
 
-    def _stop(self, done: int, seconds: float) -> None:
-        """Complete the reports. The checkpoint stays that of its step: going on from there gives the same weights."""
-        if not self.reports:
-            raise KeyboardInterrupt
-        if self._losses:
-            self._report(done, seconds, measured=True)
-        elif not self.measured:
-            self.reports[-1] = replace(self.reports[-1], error=self._measure())
-
     def _batch(self, step: int) -> tuple[Floats, ...]:
-        step = min(step, self.options.steps - 1)
         side = min(side_at(step, self.options.steps), self._images.smallest)
         return make_noisy_batch(self._images, self._way, side, self.options.seed, step)
 
-    def _step(self, step: int, batch: tuple[Floats, ...]) -> None:
-        self._optimizer.learning_rate.assign(rate_at(step, self.options.steps, self.options.learning_rate))
-        loss = float(self._learn(np.float32(averaged_at(step)), *batch))
-        if not math.isfinite(loss):
-            raise UsageError(f"the loss is not finite in step {step}; give a smaller --learning-rate")
-        self._losses.append(loss)
+    def _loss(self, batch: tuple[Floats, ...], share: np.float32) -> float:
+        return float(self._learn(share, *batch))
 
-    def _saves(self, done: int) -> bool:
-        return done % self.options.checkpoint_steps == 0 or done == self.options.steps
-
-    def _report(self, done: int, seconds: float, *, measured: bool) -> NoisyReport:
+    def _reported(self, done: int, loss: float, seconds: float, *, measured: bool) -> NoisyReport:
         error = self._measure() if measured else None
-        report = NoisyReport(step=done, loss=float(np.mean(self._losses)), error=error, seconds=round(seconds, 3))
-        self._losses.clear()
-        self.reports.append(report)
-        return report
+        return NoisyReport(step=done, loss=loss, error=error, seconds=round(seconds, 3))
+
+    def _measure_last(self) -> None:
+        if not self.measured:
+            self.reports[-1] = replace(self.reports[-1], error=self._measure())
+
+    def _value(self, report: NoisyReport) -> Json:
+        return asdict(report)
+
+    def _report_of(self, value: Any) -> NoisyReport:
+        return NoisyReport(**value)
 
     def _measure(self) -> float:
         """The error of the held-out images, by which the best weights are kept."""
@@ -205,9 +160,8 @@ class Course:
 
     def _held_out(self) -> Any:
         for image, level in zip(self._images.held_out, self._images.held_out_levels, strict=True):
-            height, width = (min(side, _SHOWN_SIDE) // 8 * 8 for side in image.shape[:2])
             told = np.full((1, 1, 1, 1), level / self._images.std, np.float32)
-            yield self._images.shown(image[None, :height, :width]), told
+            yield self._images.shown(measured_part(image)), told
 
     def _network_of_arrays(self, noisy: Floats, level: Floats) -> Floats:
         made: Floats = self._network(noisy, np.asarray(level, np.float32)).numpy()
@@ -217,13 +171,7 @@ class Course:
         return self._network_of_arrays(noisy[..., : len(self._images.mean)], level)
 
     def _variables(self) -> list[Any]:
-        networks = [*self.model.trainable_variables, *self.average.trainable_variables]
-        return [*networks, *self._optimizer.variables, *self._best]
-
-    def _restore(self) -> int:
-        saved = self.checkpoint.restore(self._variables())
-        self.reports = [NoisyReport(**value) for value in saved or []]
-        return self.reports[-1].step if self.reports else 0
+        return [*super()._variables(), *self._best]
 
 
 def neighbour_correlation(residual: npt.NDArray[np.floating[Any]]) -> tuple[float, float]:

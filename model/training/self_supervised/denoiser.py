@@ -11,7 +11,7 @@ from model.export_trained import export_trained
 from model.pixels import Pixels
 from model.preprocessing import Preprocessing
 from model.spec import Json
-from model.training.checkpoint import Stops, check_output, never_stops, remove_interim
+from model.training.checkpoint import Stops, check_output, go_on, remove_interim
 from model.training.denoiser import channels_trained
 from model.training.flops import operations
 from model.training.loss_curve import write_curve
@@ -55,12 +55,8 @@ class TrainedOnNoise:
     interrupted: bool = False
 
 
-def _go_on() -> Stops:
-    return never_stops
-
-
 def train_on_noise(
-    options: SelfSupervisedOptions, watch: WatchNoisy, begin: Callable[[], Stops] = _go_on, *, resume: bool = False
+    options: SelfSupervisedOptions, watch: WatchNoisy, begin: Callable[[], Stops] = go_on, *, resume: bool = False
 ) -> TrainedOnNoise:
     """Train a denoiser from noisy images alone and write its bundle.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from lake.core.tensorflow import tensorflow
 from model.training.self_supervised.ways import Way
+from model.training.steps import learn_from
 
 
 def compiled_step(
@@ -35,9 +36,7 @@ def compiled_step(
     def learn(share: Any, noisy: Any, level: Any, *drawn: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = way.loss(lambda some, told: run(model, some, told, training=True), noisy, level, *drawn)
-        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-        for mean, weight in zip(average.trainable_variables, model.trainable_variables, strict=True):
-            mean.assign_add((weight - mean) * share)
+        learn_from(tape, loss, model, average, optimizer, share)
         return loss
 
     def clean(noisy: Any, level: Any) -> Any:
