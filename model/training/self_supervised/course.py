@@ -1,7 +1,7 @@
 """The course of a training without clean images: steps, measurements, checkpoints, and the best weights so far."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -115,9 +115,14 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
 
     def correlation(self) -> tuple[float, float]:
         """Correlation of what is removed from held-out images, of neighbours in a row and in a column; of noise, 0."""
-        pairs = [neighbour_correlation(noisy - self._clean(noisy, level)) for noisy, level in self._held_out()]
-        across, down = np.mean(pairs, axis=0)
+        across, down = np.mean([neighbour_correlation(residual) for residual in self._residuals()], axis=0)
         return float(across), float(down)
+
+    def _residuals(self) -> Iterator[Floats]:
+        """What is removed from each held-out image; of a pair, from its first shot."""
+        for noisy, level in self._held_out():
+            shot = noisy[..., : len(self._images.mean)]
+            yield shot - self._network_of_arrays(shot, level)
 
     def _exhausted(self) -> bool:
         """Whether the last measurements, as many as the patience, were none of them better than the one before."""
@@ -166,9 +171,6 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
     def _network_of_arrays(self, noisy: Floats, level: Floats) -> Floats:
         made: Floats = self._network(noisy, np.asarray(level, np.float32)).numpy()
         return made
-
-    def _clean(self, noisy: Floats, level: Floats) -> Floats:
-        return self._network_of_arrays(noisy[..., : len(self._images.mean)], level)
 
     def _variables(self) -> list[Any]:
         return [*super()._variables(), *self._best]

@@ -90,6 +90,26 @@ def test_it_removes_noise_from_images_that_it_never_saw(name, gain, shots, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("colors", [1, 3])
+def test_the_residual_of_pairs_is_that_of_the_first_shots(colors, tmp_path, monkeypatch):
+    monkeypatch.setattr("model.training.networks._COLOR_WIDTHS", (16, 24, 32))
+    clean = cells(12, 0)[..., None].repeat(colors, axis=3) / 65535
+    first, second = (clean + np.random.default_rng(n).normal(0, _LEVEL / 255, clean.shape) for n in (1, 2))
+    for name, shot in (("one", first), ("two", second)):
+        np.save(tmp_path / f"{name}.npy", shot.astype(np.float32))
+    trained = train_on_noise(options(tmp_path, tmp_path / "b", **ways(tmp_path)["pairs"]), ignore)
+    held_out = slice(None, None, 5)  # a fifth
+    levels = np.sqrt(np.mean((first - second)[held_out] ** 2, axis=(1, 2, 3)) / 2).astype(np.float32)
+    noisy = first[held_out].astype(np.float32)
+    residual = noisy - Denoiser(Runtime.load(trained.bundle)).denoise(noisy, levels).pixels
+    found = [
+        [np.mean(one[:, 1:] * one[:, :-1]) / np.mean(one**2), np.mean(one[1:] * one[:-1]) / np.mean(one**2)]
+        for one in residual - residual.mean(axis=(1, 2), keepdims=True)
+    ]
+    assert trained.correlation == pytest.approx(tuple(np.mean(found, axis=0)), abs=1e-3)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pairs", "noise level", "blind spot"])
 def test_an_interrupted_training_goes_on_to_the_same_weights(name, shots, tmp_path):
     more = ways(shots)[name]
