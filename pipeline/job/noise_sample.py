@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,17 +14,14 @@ from lake.core.records import Array, Fault, Records, Unit
 from lake.formats import FORMATS
 from lake.images.native_decoder import NativeDecoder
 from lake.images.noise import estimate
+from model.input_spec import NOISE_WHITE, NoiseRange
 from model.noise_range import count_outside
 from model.photon_denoiser import shown_levels
 from pipeline.config import JobConfig
 from pipeline.worker.told_noise import cameras_of
 
-if TYPE_CHECKING:
-    from model.input_spec import NoiseRange
-
 _UNITS, _IMAGES = 12, 36  # looked at, spread over the input
 _SECONDS = 8.0  # after which no further image is begun
-_WHITE = 255.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +41,7 @@ class NoiseSample:
     how: str
     images: int
     quartiles: tuple[float, ...]
-    learned: "NoiseRange | None"
+    learned: NoiseRange | None
     below: int
     above: int
 
@@ -54,7 +51,7 @@ class NoiseSample:
 
 
 def sample_noise(
-    units: Sequence[Unit], config: JobConfig, learned: "NoiseRange | None", seconds: float = _SECONDS
+    units: Sequence[Unit], config: JobConfig, learned: NoiseRange | None, seconds: float = _SECONDS
 ) -> NoiseSample | None:
     """Tell the noise levels of up to 36 images of up to 12 units; None for a model that is not told.
 
@@ -82,7 +79,7 @@ def sample_noise(
     return _sample(how, len(levels), levels, learned)
 
 
-def _sample(how: str, images: int, levels: Sequence[float], learned: "NoiseRange | None") -> NoiseSample:
+def _sample(how: str, images: int, levels: Sequence[float], learned: NoiseRange | None) -> NoiseSample:
     quartiles = np.percentile(levels, (0, 25, 50, 75, 100)).round(2).tolist() if levels else []
     below, above = (0, 0) if learned is None else count_outside(levels, learned)
     return NoiseSample(how=how, images=images, quartiles=tuple(quartiles), learned=learned, below=below, above=above)
@@ -126,6 +123,6 @@ def _estimated(images: Array, config: JobConfig) -> list[float]:
     """The levels that the model would be told of images of one shape."""
     assert config.noise is not None
     if config.noise.camera is None:
-        return [estimate(pixels).level * _WHITE for pixels in images]
+        return [estimate(pixels).level * NOISE_WHITE for pixels in images]
     cameras = cameras_of(config.noise.camera, images, config.target.white)
-    return [float(level) * _WHITE for level in shown_levels(images, cameras)]
+    return [float(level) * NOISE_WHITE for level in shown_levels(images, cameras)]

@@ -10,11 +10,10 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import pyarrow as pa
 
 from lake.core.printable import printable
-from lake.formats.common.parquet_file import open_parquet
-from lake.storage import store_for
 from pipeline.lineage.events import EventType, Lineage, Parent, event
 from pipeline.lineage.transport import is_told, send
 from pipeline.output.layout import IMAGES, Layout, table_name
+from pipeline.output.tables import schema_of
 from pipeline.worker.verbs import VERBS
 
 if TYPE_CHECKING:
@@ -101,8 +100,7 @@ def _schema(tables: Sequence[str]) -> Any:
     """The columns of the first table that there is; None for none. They are an ornament, so no error counts."""
     for uri in tables:
         try:
-            with store_for(uri).open(uri) as file:
-                return open_parquet(file).schema_arrow
+            return schema_of(uri)
         except (OSError, ValueError, pa.ArrowException):
             continue
     return None

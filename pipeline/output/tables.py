@@ -6,7 +6,9 @@ import pyarrow as pa
 
 from lake.core.records import Reject
 from lake.formats.common.identity_columns import carried_fields, identity_fields
+from lake.formats.common.parquet_file import open_parquet
 from lake.images.types import Target
+from lake.storage import store_for
 from pipeline.options.values import NoiseLevel
 from pipeline.output.latent_columns import LatentColumns
 
@@ -157,3 +159,18 @@ def _kept(rejects: Iterable[Reject], cap: int, room: int | None) -> Iterator[byt
             else:
                 room -= len(data)
         yield data
+
+
+def schema_of(uri: str) -> pa.Schema:
+    """Read the columns of a table that was written.
+
+    Args:
+      uri: of the table.
+
+    Raises:
+      OSError: it is not there, cannot be read, or is damaged.
+      ValueError: it is damaged: names in it are no text.
+      pa.ArrowException: it is damaged.
+    """
+    with store_for(uri).open(uri) as file:
+        return open_parquet(file).schema_arrow

@@ -12,10 +12,10 @@ from lake.images.anscombe import PoissonGaussian
 from lake.images.noise import estimate
 from lake.images.photon_noise import estimate_camera
 from lake.images.types import Group
+from model.input_spec import NOISE_WHITE
 from pipeline.options.values import CameraNoise, NoiseLevel
 from pipeline.output.tables import noise_fields
 
-LEVEL_WHITE = 255.0  # the scale of noise levels
 _Cameras = tuple[PoissonGaussian, ...]
 
 
@@ -58,8 +58,8 @@ def told_levels(
 
 def _estimated(image: Array) -> ToldNoise:
     found = estimate(image)
-    error = found.error * LEVEL_WHITE if np.isfinite(found.error) else None
-    return ToldNoise(found.level * LEVEL_WHITE, error, tuple(level * LEVEL_WHITE for level in found.levels))
+    error = found.error * NOISE_WHITE if np.isfinite(found.error) else None
+    return ToldNoise(found.level * NOISE_WHITE, error, tuple(level * NOISE_WHITE for level in found.levels))
 
 
 def cameras_of(noise: CameraNoise, images: Array, white: float) -> list[_Cameras]:

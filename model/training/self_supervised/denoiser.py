@@ -8,6 +8,7 @@ import numpy as np
 from lake.images.noise import estimate
 from model.bundle import Bundle
 from model.export_trained import export_trained
+from model.input_spec import NOISE_WHITE
 from model.pixels import Pixels
 from model.preprocessing import Preprocessing
 from model.spec import Json
@@ -22,7 +23,6 @@ from model.training.self_supervised.images import Level, NoisyImages, iter_noisy
 from model.training.self_supervised.options import ESTIMATED, SelfSupervisedOptions
 from model.training.self_supervised.ways import BlindSpot, KnownLevel, TwoShots, Way
 
-_WHITE = 255.0
 _NEAR = 1.25  # levels up to this factor below and above those that were seen count as learnt
 
 
@@ -97,7 +97,7 @@ def level_of(options: SelfSupervisedOptions) -> Level | None:
         return pair_level
     if given is None:
         return None
-    return (lambda image: estimate(image).level) if given == ESTIMATED else lambda _: float(given) / _WHITE
+    return (lambda image: estimate(image).level) if given == ESTIMATED else lambda _: float(given) / NOISE_WHITE
 
 
 def pair_level(shots: Pixels) -> float:
@@ -116,7 +116,9 @@ def _bundled(
 ) -> TrainedOnNoise:
     channels, model = len(images.mean), course.best_model()
     cost = operations(model, *[(64, 64, count) for count in (channels, 1)[: 1 + way.told]]) / 64**2
-    levels = tuple(float(_WHITE * q) for q in np.quantile(images.levels, (0, 0.5, 1))) if images.levels.any() else ()
+    levels = (
+        tuple(float(NOISE_WHITE * q) for q in np.quantile(images.levels, (0, 0.5, 1))) if images.levels.any() else ()
+    )
     correlation = course.correlation()
     best = course.best_report
     training: dict[str, Json] = {
@@ -163,7 +165,10 @@ def _preprocessing(way: Way, images: NoisyImages) -> Preprocessing:
     if not way.told:
         return standardized
     # Without biases the network scales with image and level, so levels nearby are as good as those that were seen.
-    seen = float(images.levels.min()) * _WHITE / _NEAR, min(float(images.levels.max()) * _WHITE * _NEAR, _WHITE)
+    seen = (
+        float(images.levels.min()) * NOISE_WHITE / _NEAR,
+        min(float(images.levels.max()) * NOISE_WHITE * _NEAR, NOISE_WHITE),
+    )
     return replace(
         standardized,
         noise_input="noise_level",

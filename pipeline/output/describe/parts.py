@@ -9,10 +9,9 @@ import pyarrow as pa
 
 from lake.core.printable import printable
 from lake.core.records import OutputFile
-from lake.formats.common.parquet_file import open_parquet
-from lake.storage import store_for
 from pipeline.output.layout import DATA, IMAGES, LATENTS, MAPS, METRICS, REJECTS, Layout
 from pipeline.output.receipts import Receipt
+from pipeline.output.tables import schema_of
 
 _LOG = logging.getLogger(__name__)
 _PARQUET = ".parquet"
@@ -87,8 +86,7 @@ def _suffix(name: str) -> str:
 def _schema(uri: str) -> Any:
     """The schema of a table. All tables of a part have the same (decision 4)."""
     try:
-        with store_for(uri).open(uri) as file:
-            return open_parquet(file).schema_arrow
+        return schema_of(uri)
     except (OSError, ValueError, pa.ArrowException) as error:
         # Of a unit that was finished long ago. A description must not stop a commit; ``verify`` finds such files.
         _LOG.warning("the description of the output lacks the columns of %s: %s", uri, printable(str(error)))

@@ -25,6 +25,7 @@ from lake.images.quality import compare, psnr
 from lake.images.types import Group, Pages
 from lake.inputs.reference import Paired
 from model.denoiser import Denoised, Denoiser
+from model.input_spec import NOISE_WHITE
 from model.noise_range import count_outside
 from model.photon_denoiser import denoise_photons
 from model.runtime.batching import Failed
@@ -36,7 +37,6 @@ from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.process import Worker
 from pipeline.worker.record_hashes import RecordHashes
 from pipeline.worker.told_noise import (
-    LEVEL_WHITE,
     ToldNoise,
     cameras_of,
     in_source,
@@ -209,12 +209,12 @@ class Denoise(Verb):
         if noise is None or noise.camera is None:
             if told is None:
                 return self._denoiser.denoise(pixels, None, failed), None
-            levels = np.array([one.level for one in told], np.float32) / np.float32(LEVEL_WHITE)
+            levels = np.array([one.level for one in told], np.float32) / np.float32(NOISE_WHITE)
             return self._denoiser.denoise(pixels, levels, failed, estimated=self._estimates), told
         cameras = cameras_of(noise.camera, pixels, white)
         denoised, levels = denoise_photons(self._denoiser, pixels, cameras, failed, estimated=self._estimates)
         found = [in_source(own, pixels.dtype, white) for own in cameras]
-        return denoised, [ToldNoise(float(v) * LEVEL_WHITE, cameras=c) for v, c in zip(levels, found, strict=True)]
+        return denoised, [ToldNoise(float(v) * NOISE_WHITE, cameras=c) for v, c in zip(levels, found, strict=True)]
 
     def _clean(self, raw: RawBatch) -> Mapping[int, Array] | None:
         """Decode the reference images of a batch, by position; None for a job without a reference."""
