@@ -2,6 +2,8 @@
 
 The latents are turned so that most of their variance is in a few coordinates (PCA), and divided by medians of these, as
 in a k-d tree. A distance in some coordinates is never more than the whole one, so what the boxes rule out is ruled out.
+Two halves touch at their median, so only a coordinate that is divided several times rules anything out: who looks for
+what is within a small distance divides few coordinates often, and who looks for neighbours all of them.
 """
 
 from dataclasses import dataclass
@@ -44,6 +46,22 @@ class Leaves:
         squares: Array = np.einsum("mc,mc->m", apart, apart)
         return squares
 
+    def places_near(self, other: "Leaves", leaf: int, limit: np.float32, divided: int) -> Array:
+        """The places in ``order`` of the rows whose squared distance to the box of a leaf may be within a limit, int64.
+
+        Args:
+          other: the leaves that this one is of.
+          leaf: its number.
+          limit: of the squared distance.
+          divided: how many coordinates of rows are looked at.
+        """
+        places = self.rows_of(np.flatnonzero(self.gaps(other, leaf) <= limit))
+        rows = self.low[places, :divided]
+        apart = np.maximum(other.lows[leaf, :divided] - rows, rows - other.highs[leaf, :divided])
+        np.maximum(apart, 0, out=apart)
+        near: Array = places[np.einsum("nc,nc->n", apart, apart) <= limit]
+        return near
+
     def rows_of(self, leaves: Array) -> Array:
         """The places in ``order`` of the rows of some leaves, int64."""
         starts, stops = self.edges[leaves], self.edges[leaves + 1]
@@ -70,7 +88,7 @@ def principal_axes(values: Array, scales: Array) -> tuple[Array, Array]:
     return mean, np.ascontiguousarray(axes[:, ::-1][:, :_COORDINATES], np.float32)
 
 
-def make_leaves(values: Array, scales: Array, mean: Array, axes: Array) -> Leaves:
+def make_leaves(values: Array, scales: Array, mean: Array, axes: Array, divided: int = _COORDINATES) -> Leaves:
     """Divide latents into leaves.
 
     Args:
@@ -78,6 +96,7 @@ def make_leaves(values: Array, scales: Array, mean: Array, axes: Array) -> Leave
       scales: what each is multiplied by, float32 ``[n]``.
       mean: of ``principal_axes``.
       axes: of ``principal_axes``.
+      divided: how many of the coordinates are divided.
 
     >>> points = np.arange(2000, dtype=np.float32).reshape(1000, 2)
     >>> leaves = make_leaves(points, np.ones(1000, np.float32), *principal_axes(points, np.ones(1000, np.float32)))
@@ -89,7 +108,7 @@ def make_leaves(values: Array, scales: Array, mean: Array, axes: Array) -> Leave
         part = slice(start, start + _BLOCK)
         low[part] = (values[part] * scales[part, None] - mean) @ axes
     order = np.arange(len(values))
-    edges = np.array([*_divide(low, order, 0, len(order)), len(order)], np.int64)
+    edges = np.array([*_divide(low[:, :divided], order, 0, len(order)), len(order)], np.int64)
     low = low[order]
     lows, highs = (extreme.reduceat(low, edges[:-1], axis=0) for extreme in (np.minimum, np.maximum))
     return Leaves(order=order, edges=edges, low=low, lows=lows, highs=highs)

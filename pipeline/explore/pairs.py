@@ -10,6 +10,7 @@ from pipeline.explore.leaves import Leaves, make_leaves, principal_axes
 from pipeline.explore.nearest import Metric
 
 MOST_PAIRS = 50_000_000
+_DIVIDED = 4  # coordinates
 _COLUMNS = 1 << 13  # rows that are compared with a leaf at once
 _EXACT = 1 << 15  # pairs whose whole distance is computed at once
 _ROUNDING = 1e-4  # of the squares of coordinates, in float32
@@ -45,7 +46,7 @@ def pairs_within(
     if not len(values) or not len(others[0]):
         return np.empty(0, np.int64), np.empty(0, np.int64)
     axes = principal_axes(values, scales)
-    left, right = make_leaves(values, scales, *axes), make_leaves(*others, *axes)
+    left, right = (make_leaves(*side, *axes, _DIVIDED) for side in ((values, scales), others))
     found = [np.empty((2, 0), np.int64)]
     total = 0
     for one, other in _candidates(left, right, reach, own=False):
@@ -65,7 +66,7 @@ def _own(values: Array, scales: Array, reach: float) -> tuple[Array, Array]:
     if len(kept) > 1:
         all_kept = len(kept) == len(values)
         own, own_scales = (values, scales) if all_kept else (values[kept], scales[kept])
-        leaves = make_leaves(own, own_scales, *principal_axes(own, own_scales))
+        leaves = make_leaves(own, own_scales, *principal_axes(own, own_scales), _DIVIDED)
         total = len(same)
         for one, other in _candidates(leaves, leaves, reach, own=True):
             near = _near((own, own_scales), (own, own_scales), leaves.order[one], leaves.order[other], reach)
@@ -112,7 +113,7 @@ def _candidates(left: Leaves, right: Leaves, reach: float, *, own: bool) -> Iter
     limit = np.float32(reach**2 + _ROUNDING * max(reach, 1e-3 * size) ** 2)
     norms = np.einsum("nc,nc->n", right.low, right.low)
     for leaf in range(len(left)):
-        places = right.rows_of(np.flatnonzero(right.gaps(left, leaf) <= limit))
+        places = right.places_near(left, leaf, limit, _DIVIDED)
         start, stop = int(left.edges[leaf]), int(left.edges[leaf + 1])
         places = places[places >= start] if own else places
         block = left.low[start:stop]
