@@ -107,6 +107,8 @@ class JobConfig:
       latents: how latents are made and written, where that is not the usual; None where it is.
       marks: units are marked while they run, so that one that ends its process is found. Changes no output bytes.
       hashes: whether the tables have the columns ``sha256`` and ``phash``.
+      partition_by: carried column, by its name in the source, whose values are directories instead of a column of the
+        tables; None for one table for each unit.
     """
 
     verb: str
@@ -138,6 +140,7 @@ class JobConfig:
     allow_code: bool = False
     normalization: str = ""
     latents: LatentForm | None = None
+    partition_by: str | None = None
 
     def of(self, format: str) -> "JobConfig":
         """Return the job as units of one format are run, which is another one where each format is rewritten.
@@ -175,6 +178,7 @@ class JobConfig:
             **({} if self.reject_budget == REJECT_BUDGET else {"reject_budget": self.reject_budget}),
             **({"variance": True} if self.variance else {}),
             **({"hash": True} if self.hashes else {}),
+            **({} if self.partition_by is None else {"partition_by": self.partition_by}),
             **({} if self.latents is None else {"latents": self.latents.options()}),
             **({} if self.sampling is None else {"drawn": _json(self.sampling.options())}),
             **({} if self.reference is None else {"reference": self.reference.options()}),

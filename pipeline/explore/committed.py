@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lake.core.choices import quoted
 from lake.core.errors import LatentlakeError, OutputError, UsageError
 from lake.core.records import Array, OutputFile
+from lake.formats.common.hive import Partition
 from lake.formats.common.identity_columns import SHARD_TYPE
 from lake.formats.common.parquet_file import open_parquet, parse_footer, read_footer
 from lake.formats.common.vector_storage import FIRST, FLOAT32, VectorStorage, further_column, storage_of
@@ -86,7 +88,7 @@ class Committed:
                 f"{self.layout.output} has its latents in {self.latent_format}, for trainers, and this needs tables: "
                 "run encode with --latent-format parquet, into an output of its own"
             )
-        return _files(self.receipts, (LATENTS, METRICS))
+        return result_tables(self.receipts)
 
     @property
     def latent_format(self) -> str:
@@ -118,11 +120,13 @@ class Committed:
         return f"{self.verb}, {totals['results']:,} results{rejected}"
 
     def schema(self) -> pa.Schema:
-        """The schema of the tables of results; an empty one where there are none."""
+        """The schema of the tables of results, with the column of partitions; an empty one where there are none."""
         for _, file in self.tables[:1]:
             with store_for(self.layout.output).open(self.layout.at(file.name), sparse=True) as stream:
                 footer = parse_footer(read_footer(stream))
-                return footer.schema.to_arrow_schema().with_metadata(footer.metadata)
+                schema, partition = footer.schema.to_arrow_schema(), Partition.of(footer.metadata)
+                schema = schema if partition is None else schema.append(partition.field)
+                return schema.with_metadata(footer.metadata)
         return pa.schema([])
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -169,8 +173,7 @@ class Committed:
                 stated = (parquet.metadata.metadata or {}).get(_FINGERPRINT, b"").decode(errors="replace")
                 if (parquet.metadata.num_rows, stated) != (file.rows, receipt.fingerprint):
                     raise _changed(uri)
-                names = None if columns is None else [*columns]
-                yield from parquet.iter_batches(most, columns=names, use_threads=False)
+                yield from _rows_of(parquet, columns, most)
         except FileNotFoundError as error:
             raise _changed(uri) from error
         except pa.ArrowException as error:
@@ -282,6 +285,15 @@ def _latent_column(output: str, job: Mapping[str, Any], name: str) -> str:
     return FIRST if name == names[0] else further_column(name)
 
 
+def result_tables(receipts: Sequence[Receipt]) -> list[tuple[Receipt, OutputFile]]:
+    """Every table of results of some units, each with the receipt of its unit.
+
+    Args:
+      receipts: of the units.
+    """
+    return _files(receipts, (LATENTS, METRICS))
+
+
 def _files(receipts: Sequence[Receipt], directories: Sequence[str]) -> list[tuple[Receipt, OutputFile]]:
     return [
         (receipt, file)
@@ -291,8 +303,21 @@ def _files(receipts: Sequence[Receipt], directories: Sequence[str]) -> list[tupl
     ]
 
 
+def _rows_of(parquet: pq.ParquetFile, columns: Sequence[str] | None, most: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a file, with the column of the partition that it holds, if that is asked for."""
+    partition = Partition.of(parquet.metadata.metadata)
+    if partition is None or (columns is not None and partition.field.name not in columns):
+        yield from parquet.iter_batches(most, columns=None if columns is None else [*columns], use_threads=False)
+        return
+    # Without any column there would be no rows, so one is read that every table has.
+    names = None if columns is None else [name for name in columns if name != partition.field.name] or [IDENTITY[-1]]
+    for batch in parquet.iter_batches(most, columns=names, use_threads=False):
+        rows = partition.added(batch)
+        yield rows if columns is None else rows.select([name for name in rows.schema.names if name in columns])
+
+
 def _digest(receipts: Sequence[Receipt]) -> str:
-    files = [[file.name, file.size, file.rows, file.crc32c] for _, file in _files(receipts, (LATENTS, METRICS))]
+    files = [[file.name, file.size, file.rows, file.crc32c] for _, file in result_tables(receipts)]
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:32]
 
 

@@ -21,20 +21,28 @@ def open_dataset(committed: Committed, files: Sequence[tuple[Receipt, OutputFile
     Args:
       committed: the output.
       files: the tables.
-      schema: of each.
+      schema: of each, with the column of partitions.
     """
     if not files:
         return ds.dataset(schema.empty_table())
     output = committed.layout.output
     base = str(local_path(output)) if is_local(output) else output
     directory = files[0][1].name.partition("/")[0]
-    return ds.dataset(
+    found = ds.FileSystemDatasetFactory(
+        fs.LocalFileSystem() if is_local(output) else fs.PyFileSystem(StoreFiles(store_for(output))),
         [f"{base}/{file.name}" for _, file in files],
-        format="parquet",
-        filesystem=None if is_local(output) else fs.PyFileSystem(StoreFiles(store_for(output))),
-        partitioning="hive",
-        partition_base_dir=f"{base}/{directory}",
+        ds.ParquetFileFormat(),
+        ds.FileSystemFactoryOptions(
+            partition_base_dir=f"{base}/{directory}", partitioning=ds.HivePartitioning.discover()
+        ),
     )
+    return found.finish(_typed(found.inspect(), schema))
+
+
+def _typed(found: pa.Schema, schema: pa.Schema) -> pa.Schema:
+    """What a dataset has found, with columns of the types that tables have: those of directories are guessed."""
+    known = {field.name: field.type for field in schema}
+    return pa.schema([field.with_type(known.get(field.name, field.type)) for field in found], found.metadata)
 
 
 class _SelfClosing(RawIOBase):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake.core.errors import InputError, LatentlakeError, UsageError
 from lake.core.records import Records, Shard, Unit
@@ -15,7 +17,7 @@ from lake.formats.reader import ColumnSelection, RecordSchema
 from lake.inputs.columns import settle_shard
 from lake.inputs.discover import root_of
 from lake.storage import join, store_for
-from pipeline.explore.committed import Committed
+from pipeline.explore.committed import Committed, result_tables
 from pipeline.job.source import find_source
 from pipeline.options.kept_options import options_from_json
 from pipeline.output.layout import IMAGES
@@ -141,7 +143,7 @@ class ReadImages:
 
 
 class WrittenImages:
-    """What the job wrote. Images of a unit are in the order of the rows of its table.
+    """What the job wrote. Images of a unit are in the order of the source, as are the rows of its table if it has one.
 
     Args:
       committed: the output.
@@ -152,24 +154,37 @@ class WrittenImages:
         self.options = options_from_json(committed.job["settings"], committed.layout.output, model)
         self._committed = committed
         self._known = dict[str, tuple[str, Shard, RecordSchema]]()
+        self._order = dict[str, pa.Table]()  # shard and index of the records of a unit with several tables
 
-    def place(self, receipt: Receipt, row: int) -> ImagePlace:
+    def place(self, receipt: Receipt, row: int, shard: str, index: int) -> ImagePlace:
         """Where an image is.
 
         Args:
           receipt: of its unit.
-          row: of the unit's table.
+          row: of the record in its table.
+          shard: of the record.
+          index: of the record in its shard.
 
         Raises:
           LatentlakeError: there is none.
         """
-        left = row
+        left = row if len(result_tables([receipt])) < 2 else self._among_all(receipt, shard, index)
         for name, count in image_files(receipt):
             if left < count:
-                format, shard, columns = self._opened(name)
-                return ImagePlace(format=format, shard=shard, columns=columns, index=left)
+                format, file, columns = self._opened(name)
+                return ImagePlace(format=format, shard=file, columns=columns, index=left)
             left -= count
         raise LatentlakeError(f"unit {receipt.unit} has no image for its row {row}; verify the output")
+
+    def _among_all(self, receipt: Receipt, shard: str, index: int) -> int:
+        """The position of a record among all results of a unit, in the order of the source."""
+        if receipt.unit not in self._order:
+            rows = replace(self._committed, receipts=[receipt]).column_table(("shard", "index"))
+            rows = rows.set_column(0, "shard", rows.column("shard").cast(pa.string()))
+            self._order[receipt.unit] = rows.sort_by([("shard", "ascending"), ("index", "ascending")])
+        rows = self._order[receipt.unit]
+        here = pc.and_(pc.equal(rows.column("shard"), shard), pc.equal(rows.column("index"), index))
+        return int(np.flatnonzero(here.to_numpy(zero_copy_only=False))[0])
 
     def _opened(self, name: str) -> tuple[str, Shard, RecordSchema]:
         if name not in self._known:

@@ -59,7 +59,10 @@ def _images_at(committed: Committed, rows: pa.Table, positions: Sequence[int]) -
         tables = (np.searchsorted(edges, positions, "right") - 1).tolist()
         receipts = [committed.tables[table][0] for table in tables]
         starts = [int(edges[table]) for table in tables]
-        found = [written.place(r, at - start) for r, at, start in zip(receipts, positions, starts, strict=True)]
+        found = [
+            written.place(receipt, at - start, row["shard"], row["index"])
+            for receipt, at, start, row in zip(receipts, positions, starts, wanted, strict=True)
+        ]
         places, options = dict(enumerate(found)), written.options
     else:
         read = ReadImages(committed)

@@ -258,6 +258,7 @@ def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) 
         columns=source.columns,
         variance=options.variance,
         hashes=options.hash,
+        partition_by=options.partition_by,
         latents=latents,
         reject_bytes=options.reject_bytes,
         reject_budget=options.reject_budget,

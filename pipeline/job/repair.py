@@ -61,7 +61,7 @@ _SETTINGS: Mapping[str, Rule] = {
         ("max_pixels", "max_record_bytes", "reject_bytes", "reject_budget", "quality", "seed", "ensemble"), natural
     ),
     **dict.fromkeys(("count", "sample"), _natural_or_none),
-    **dict.fromkeys(("latent_quantization", "pool", "normalize"), _text_or_none),
+    **dict.fromkeys(("latent_quantization", "pool", "normalize", "partition_by"), _text_or_none),
     **dict.fromkeys(("latent_type", "latent_format"), utf8),
     **dict.fromkeys(("variance", "flip", "hash", "images", "error_map", "follow_links", "card"), truth),
     **dict.fromkeys(("gain", "read_noise"), _text_or_none),

@@ -30,6 +30,7 @@ from pipeline.job.conditions import (
     sampled_source,
     with_condition_column,
 )
+from pipeline.job.partition import check_partition_by, with_partition_column
 from pipeline.options.condition import ConditionSource
 from pipeline.options.job_options import JobOptions
 from pipeline.output.job_file import JobFile, settled_schema
@@ -78,6 +79,7 @@ def find_source(options: JobOptions, bundle: "Bundle", job_file: JobFile | None)
     Raises:
       UsageError: an option, the input or the model does not fit.
     """
+    check_partition_by(options)
     sampling = latent_sampling(options, bundle.spec)
     found = Found(root="", format=sampled.FORMAT, shards=()) if sampling else _find_shards(options, bundle)
     check_latent_formats(options, bundle.spec, found)
@@ -87,6 +89,7 @@ def find_source(options: JobOptions, bundle: "Bundle", job_file: JobFile | None)
     selection = _selection(options, bundle, whole=images is not None and images.rewrite)
     reference, clean = find_reference(options.reference, found, selection) if options.reference else (None, None)
     columns = _columns(job_file, found, selection, noise, told, sampling)
+    columns = with_partition_column(found, selection, columns, options.partition_by)
     source = condition_source(columns, told, bundle.spec)
     return JobSource(
         found=found,

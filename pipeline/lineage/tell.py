@@ -33,7 +33,9 @@ def lineage_of(job: "Job") -> Lineage | None:
     if not is_told():
         return None
     config, table = job.config, VERBS[job.config.verb].table
-    tables = () if table is None or not config.writes_tables else tuple(islice(_tables(job, table), _TABLES))
+    # Of partitions, only the receipts know the names.
+    single = config.writes_tables and config.partition_by is None
+    tables = tuple(islice(_tables(job, table), _TABLES)) if table is not None and single else ()
     shards = {shard.uri: shard.size for unit in job.plan.todo for shard in unit.shards}
     inputs = tuple(job.options.input)
     return Lineage(

@@ -167,6 +167,15 @@ HASH = Option(
     "sha256, and a perceptual hash of its image, as phash",
 )
 
+PARTITION_BY = Option(
+    flag="--partition-by",
+    group="output",
+    field="partition_by",
+    metavar="COLUMN",
+    help="write a table for each value of a column of the records, into directories COLUMN=value as of Hive (default: "
+    "one for each unit)",
+)
+
 CONDITION_COLUMN = Option(
     flag="--condition-column",
     group="input",

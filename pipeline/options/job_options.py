@@ -84,6 +84,7 @@ class JobOptions:
         their own sizes.
       max_area: largest number of pixels of these; None for 1024 x 1024.
       hash: also write the SHA-256 of each record's bytes and a perceptual hash of its image.
+      partition_by: column of the records by whose values the tables are partitioned; None for tables that are not.
       condition_column: column with what a conditional model is told of each record; None for that of its bundle.
       latent: names of the bundle's latents to write, of ``model.spec.Spec.latents``; None for the model's own.
       latent_format: how latents are written, one of ``pipeline.options.latent_form.LATENT_FORMATS``.
@@ -158,6 +159,7 @@ class JobOptions:
     bucket: int | None = None
     max_area: int | None = None
     hash: bool = False
+    partition_by: str | None = None
     condition_column: str | None = None
     latent: Sequence[str] | None = None
     latent_format: str = PARQUET

@@ -25,6 +25,7 @@ _RUN_FIELDS = (
 )
 _LATER_FIELDS = (
     "hash",
+    "partition_by",
     "condition",
     "condition_column",
     "latent",

@@ -5,6 +5,7 @@ Data is in directories. The job's own state has names that begin with ``_``, whi
 ```
 <output>/latents/<unit>.parquet      encode, reconstruct: one table per unit; mirrors the directories of the input
 <output>/latents/<unit>.tar          the same with --latent-format webdataset; mds: <unit>/shard.00000.mds, index.json
+<output>/latents/<column>=<value>/<unit>.parquet   with --partition-by; metrics/ likewise
 <output>/metrics/<unit>.parquet      denoise: one table per unit
 <output>/images/<shard>              images, named after the input's shards, or after the unit
 <output>/error_maps/<shard>          error maps, on request
@@ -161,6 +162,17 @@ def table_name(directory: str, unit: str) -> str:
     ('metrics/photos/part-00000.parquet', 'metrics/%5Ftrain.parquet')
     """
     return f"{directory}/{visible(unit)}.parquet"
+
+
+def partitioned_name(directory: str, partition: str, unit: str) -> str:
+    """Return the name of what a unit's table holds of one partition, relative to the output.
+
+    The partition comes before the directories of the input: so all engines find it, BigQuery too.
+
+    >>> partitioned_name(LATENTS, "label=7", "train/part-00000")
+    'latents/label=7/train/part-00000.parquet'
+    """
+    return table_name(f"{directory}/{partition}", unit)
 
 
 def rejects_name(unit: str) -> str:

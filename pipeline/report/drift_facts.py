@@ -89,7 +89,7 @@ def against_before(survey: Survey, summary: Mapping[str, Any]) -> AgainstFacts |
       summary: of that run.
     """
     new = units_of_run(summary, survey.units())
-    if not new or len(new) == len(survey.tables) or summary["run"].get("retry"):
+    if not new or len(new) == len({*survey.units()}) or summary["run"].get("retry"):
         return None
     units = survey.units()
     known = _known_units(summary, units)

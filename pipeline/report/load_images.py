@@ -145,7 +145,7 @@ class ImageLoader:
         places = dict[int, ImagePlace]()
         for number, one in enumerate(wanted):
             try:
-                places[number] = self._written.place(one.receipt, one.row)
+                places[number] = self._written.place(one.receipt, one.row, one.shard, one.index)
             except (LatentlakeError, OSError) as error:
                 self.why_not = self.why_not or printable(str(error), _REASON)
         numbers = list(places)

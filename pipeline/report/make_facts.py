@@ -170,5 +170,5 @@ def _notes(found: Survey, why_not: str) -> list[str]:
     notes = [f"Images: {why_not}."] if why_not else []
     notes += [f"Latents: {found.why_not}."] if found.why_not else []
     if not found.whole:
-        notes.append(f"{len(found):,} of {found.total:,} results were read, in {len(found.tables):,} units.")
+        notes.append(f"{len(found):,} of {found.total:,} results were read, in {len({*found.units()}):,} units.")
     return notes

@@ -61,13 +61,15 @@ def merges_rejects(unit: Unit, config: JobConfig) -> bool:
     """Whether a run processes only the rejected records of a unit.
 
     A job that writes images, or latents in another format than tables, processes all of them again: such a shard holds
-    its records one after another, so none can be inserted.
+    its records one after another, so none can be inserted. So does one that writes partitions, since the new rows may
+    be of others than the finished ones.
 
     Args:
       unit: the unit.
       config: the job.
     """
-    return unit.retry_rejects and config.images is None and config.writes_tables
+    single = config.images is None and config.writes_tables and config.partition_by is None
+    return unit.retry_rejects and single
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,8 @@ from lake.core.counters import RETRIES, TALLY
 from lake.core.errors import RejectsError
 from lake.core.records import OutputFile, Reject, Unit
 from lake.core.stopwatch import Stopwatch
+from lake.formats.common.hive import PARTITION, PARTITION_TYPE, partition_type
+from lake.formats.common.identity_columns import carried_name
 from lake.formats.common.parquet_table import TableEncoding, TableWriter
 from lake.formats.writer import UnitWriter
 from lake.storage import Sink, store_for
@@ -24,6 +26,7 @@ from pipeline.output.layout import (
     LATENTS,
     MAPS,
     Layout,
+    partitioned_name,
     rejects_name,
     table_name,
 )
@@ -32,6 +35,7 @@ from pipeline.output.tables import REJECT_SCHEMA, reject_rows
 from pipeline.worker.image_outputs import image_outputs_for
 from pipeline.worker.latent_writers import latent_writer
 from pipeline.worker.merge_rows import MergedTable
+from pipeline.worker.partitioned_table import PartitionedTable
 from pipeline.worker.reject_limit import REJECT_LIMIT
 from pipeline.worker.unit_input import merges_rejects
 from pipeline.worker.verbs.verb import BatchResult, Verb
@@ -68,6 +72,7 @@ class UnitOutputs:
         self._merged: MergedTable | None = None
         self._reject_table: TableWriter | None = None
         self._latents: UnitWriter | None = None
+        self._partitions: UnitWriter | None = None
         self._images: UnitWriter | None = None
         self._maps: UnitWriter | None = None
 
@@ -81,6 +86,10 @@ class UnitOutputs:
             self._latents = latent_writer(unit, config, schema, self._dimension, create)
             if self._latents.publishes_early:
                 self._announce_replacement()
+        elif schema is not None and directory is not None and config.partition_by is not None:
+            self._partitions = self._partitioned(
+                schema, directory, carried_name(schema, config.columns.carry, config.partition_by)
+            )
         elif schema is not None and directory is not None:
             name = table_name(directory, unit.id)
             self._table = self._open(name, schema, self._verb.encoding)
@@ -97,7 +106,7 @@ class UnitOutputs:
     def write(self, result: BatchResult) -> None:
         """Append the results of one batch; batches come in the order of the source."""
         self._first = self._first or time.time()
-        table = self._merged or self._table or self._latents
+        table = self._merged or self._table or self._latents or self._partitions
         if table is not None and result.rows is not None:
             table.write(result.rows)
         for dataset, rendered in ((self._images, result.images), (self._maps, result.error_maps)):
@@ -146,6 +155,7 @@ class UnitOutputs:
             for directory, dataset in self._datasets()
             for output in dataset.publish()
         ]
+        outputs += () if self._partitions is None else self._partitions.publish()
         return outputs + [table.publish() for table in (self._table, self._reject_table) if table is not None]
 
     def _announce_replacement(self) -> None:
@@ -167,7 +177,7 @@ class UnitOutputs:
 
     def abort(self) -> None:
         """Drop all files that are not published."""
-        for writer in (self._table, self._reject_table, self._latents, self._images, self._maps):
+        for writer in (self._table, self._reject_table, self._latents, self._partitions, self._images, self._maps):
             if writer is not None:
                 writer.abort()
         if self._merged is not None:
@@ -198,11 +208,22 @@ class UnitOutputs:
             if dataset is not None:
                 yield directory, dataset
 
+    def _partitioned(self, schema: pa.Schema, directory: str, column: str) -> PartitionedTable:
+        def opened(partition: str, rest: pa.Schema) -> TableWriter:
+            said = {PARTITION: partition, PARTITION_TYPE: str(partition_type(schema.field(column).type))}
+            name = partitioned_name(directory, partition, self._unit.id)
+            return self._open(name, rest, self._verb.encoding, said)
+
+        return PartitionedTable(self._unit.id, schema, column, opened)
+
     def _create(self, directory: str, name: str) -> Sink:
         return self._sink(f"{directory}/{name}")
 
-    def _open(self, name: str, schema: pa.Schema, encoding: TableEncoding) -> TableWriter:
-        return TableWriter(self._sink(name), name, schema, self._config.metadata(self._unit), encoding)
+    def _open(
+        self, name: str, schema: pa.Schema, encoding: TableEncoding, said: Mapping[str, str] | None = None
+    ) -> TableWriter:
+        metadata = {**self._config.metadata(self._unit), **(said or {})}
+        return TableWriter(self._sink(name), name, schema, metadata, encoding)
 
     def _sink(self, name: str) -> Sink:
         return store_for(self._config.output).create(Layout(self._config.output).at(name), self._guard)

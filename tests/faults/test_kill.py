@@ -31,6 +31,16 @@ def test_again_and_again(nursery: Nursery, work: Work, tmp_path: Path) -> None:
     survive(nursery, work, tmp_path / "out", harms)
 
 
+@pytest.mark.slow
+def test_again_and_again_in_partitions(nursery: Nursery, work: Work, tmp_path: Path) -> None:
+    """A unit has forty files of latents, of which some are there when its run is killed."""
+    by_label = Work(
+        verb="encode", source=work.source, bundle=work.bundle, options=(*work.options, "--partition-by=label")
+    )
+    harms = [Kill.on("latents/*/*/*.parquet"), Kill.on("_receipts/*/*.json"), Kill.on("_manifest.parquet")]
+    survive(nursery, undisturbed(nursery, by_label, tmp_path), tmp_path / "out", harms)
+
+
 @pytest.mark.parametrize(
     ("kind", "verb", "options"),
     [

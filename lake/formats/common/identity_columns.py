@@ -60,6 +60,22 @@ def carried_fields(carry: pa.Schema, own: Iterable[str]) -> list[pa.Field]:
     return [field.with_name(_free_name(field.name, fixed, taken)) for field in carry]
 
 
+def carried_name(schema: pa.Schema, carry: pa.Schema, name: str) -> str:
+    """What a table calls a carried column.
+
+    Args:
+      schema: of the table, whose last columns are the carried ones.
+      carry: the carried columns.
+      name: of one in the source; itself where it is not carried.
+
+    >>> carry = pa.schema([("label", pa.int64()), ("key", pa.string())])
+    >>> carried_name(pa.schema([*identity_fields(), *carried_fields(carry, [])]), carry, "key")
+    'source_key'
+    """
+    at = carry.get_field_index(name)
+    return name if at < 0 else str(schema.names[len(schema) - len(carry) + at])
+
+
 def _free_name(name: str, fixed: set[str], taken: set[str]) -> str:
     if name not in fixed:
         return name

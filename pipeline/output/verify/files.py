@@ -15,7 +15,7 @@ from pipeline.output.layout import LATENTS, METRICS, REJECTS, Layout
 from pipeline.output.receipts import Receipt
 from pipeline.output.verify.latents import is_latents, latent_batches, said_in
 from pipeline.output.verify.report import Problem
-from pipeline.output.verify.rows import batches, overlap, table_problem
+from pipeline.output.verify.rows import batches, overlap, repeated, table_problem
 from pipeline.output.verify.state import Origin, checksum
 
 _PARQUET = (".parquet", ".pq")
@@ -47,6 +47,7 @@ class UnitCheck:
 
     def __init__(self, layout: Layout, sizes: Mapping[str, int], origin: Origin | None, *, deep: bool) -> None:
         self._layout, self._sizes, self._origin, self.deep = layout, sizes, origin, deep
+        self._partitioned = origin is not None and origin.options.get("partition_by") is not None
 
     def problems(self, receipt: Receipt) -> list[Problem]:
         """Return the problems of one unit, at most one for each file.
@@ -113,7 +114,7 @@ class UnitCheck:
                 yield f"its footer cannot be read ({error})"
             return
         stated_values = {key.decode(errors="replace"): value for key, value in (footer.metadata or {}).items()}
-        differing = list(self._metadata_problems(stated_values, receipt))
+        differing = list(self._metadata_problems(stated_values, receipt, self._partition_of(output)))
         if footer.num_rows != output.rows:
             differing.append(f"{footer.num_rows} rows, but the manifest says {output.rows}")
         yield from differing
@@ -139,13 +140,22 @@ class UnitCheck:
         elif found.rows != output.rows:
             yield f"{found.rows} records, but the manifest says {output.rows}"
 
-    def _metadata_problems(self, stated_values: Mapping[str, bytes], receipt: Receipt) -> Iterator[str]:
+    def _partition_of(self, output: OutputFile) -> str | None:
+        """The partition that a file's name says; None for one that is no part of a partitioned table."""
+        directory, partition, *_ = output.name.split("/")
+        return partition if self._partitioned and directory in (LATENTS, METRICS) else None
+
+    def _metadata_problems(
+        self, stated_values: Mapping[str, bytes], receipt: Receipt, partition: str | None = None
+    ) -> Iterator[str]:
         wanted = [("unit", receipt.unit, "the manifest"), ("fingerprint", receipt.fingerprint, "the manifest")]
         if self._origin is not None:
             wanted += [
                 ("verb", self._origin.verb, "_job.json"),
                 ("model_digest", self._origin.model_digest, "_job.json"),
             ]
+        if partition is not None:
+            wanted.append(("partition", partition, "its name"))
         for name, value, where in wanted:
             stated = stated_values.get(f"latentlake.{name}", b"").decode(errors="replace")
             if stated != value:
@@ -168,9 +178,11 @@ class UnitCheck:
             yield f"its rows cannot be read ({error})"
 
     def _in_both_tables(self, receipt: Receipt) -> str:
-        """Return a problem if a record is both a result and a reject, else ""."""
+        """Return a problem if a record is both a result and a reject, or has a row in two partitions, else ""."""
         rejects = self._rows_of(receipt, REJECTS)
         results = self._rows_of(receipt, LATENTS) or self._rows_of(receipt, METRICS)
+        if self._partitioned:
+            return repeated(chain.from_iterable([*results, *rejects])) or ""
         return overlap(chain.from_iterable(results), chain.from_iterable(rejects)) or ""
 
     def _rows_of(self, receipt: Receipt, directory: str) -> list[Iterator[pa.RecordBatch]]:

@@ -1,7 +1,7 @@
 """Check the rows of one table: finite numbers, in order, no duplicates, only records of the unit's own shards."""
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -77,6 +77,24 @@ def overlap(results: Iterable[pa.RecordBatch], rejects: Iterable[pa.RecordBatch]
             if identities.contains(key):
                 return f"record {key[1]} of {key[0]!r} is a result and a reject"
             key = next(keys, None)
+    return None
+
+
+def repeated(found: Iterable[pa.RecordBatch]) -> str | None:
+    """Return a problem if a record has several rows in the tables of a unit, else None.
+
+    Args:
+      found: rows of tables, in any order.
+    """
+    indices = defaultdict[str, list[Array]](list)
+    for rows in found:
+        identities = _Identities.of(rows)
+        for shard, (start, stop) in zip(identities.shards, pairwise(identities.starts.tolist()), strict=True):
+            indices[shard].append(identities.index[start:stop])
+    for shard, parts in indices.items():
+        records, counts = np.unique(np.concatenate(parts), return_counts=True)
+        if (counts > 1).any():
+            return f"record {records[counts > 1][0]} of {shard!r} has several rows"
     return None
 
 

@@ -30,7 +30,7 @@ from model.noise_range import count_outside
 from model.photon_denoiser import denoise_photons
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
-from pipeline.options.flags import DENOISE, ERROR_MAP, HASH, IMAGES, MODEL, RUN
+from pipeline.options.flags import DENOISE, ERROR_MAP, HASH, IMAGES, MODEL, PARTITION_BY, RUN
 from pipeline.output.layout import METRICS
 from pipeline.output.tables import metrics_schema
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
@@ -89,7 +89,7 @@ class Denoise(Verb):
     name = "denoise"
     help = "the same dataset with cleaner images, of any size and depth"
     example = "latentlake denoise --input photos/ --model zoo:denoiser-gray --noise-level 25 --output clean"
-    flags = (*MODEL, *INPUT, *DENOISE, *IMAGES, ERROR_MAP, HASH, *RUN, *STORES)
+    flags = (*MODEL, *INPUT, *DENOISE, *IMAGES, ERROR_MAP, HASH, PARTITION_BY, *RUN, *STORES)
     function = "denoise"
     table = METRICS
     takes_noise_level = True

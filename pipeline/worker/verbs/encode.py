@@ -19,7 +19,18 @@ from lake.images.types import Group
 from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
-from pipeline.options.flags import BUCKETS, CONDITION_COLUMN, ERROR_MAP, HASH, IMAGES, MODEL, NO_IMAGES, RUN, VARIANCE
+from pipeline.options.flags import (
+    BUCKETS,
+    CONDITION_COLUMN,
+    ERROR_MAP,
+    HASH,
+    IMAGES,
+    MODEL,
+    NO_IMAGES,
+    PARTITION_BY,
+    RUN,
+    VARIANCE,
+)
 from pipeline.options.latent_flags import LATENT, LATENT_FORMAT, MADE, STORED
 from pipeline.options.latent_form import LatentForm
 from pipeline.output.latent_columns import LatentColumns
@@ -70,6 +81,7 @@ class Encode(Verb):
         *STORED,
         *MADE,
         HASH,
+        PARTITION_BY,
         *RUN,
         *STORES,
     )
@@ -181,6 +193,7 @@ class Reconstruct(Encode):
         LATENT_FORMAT,
         *STORED,
         HASH,
+        PARTITION_BY,
         *RUN,
         *STORES,
     )
