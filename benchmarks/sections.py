@@ -140,13 +140,14 @@ def cores(plan: Plan) -> dict[str, Any]:
 
 
 def modes(plan: Plan) -> dict[str, Any]:
-    """Threads of one process, the default, against a process with one thread for each of two cores."""
+    """Threads of one process against a process with one thread for each of two cores: the default, and Beam's own."""
     processes = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
     found = {}
     for name, suffix in (("mnist-parquet", "mnist"), ("cifar-tar", "cifar")):
         source = plan.shards(name)
         sides: dict[str, Side] = {
-            "threads": partial(run_job, plan.place, source, suffix),
+            "threads": partial(run_job, plan.place, source, suffix, "--threads", 2),
+            "default": partial(run_job, plan.place, source, suffix),
             "processes": partial(run_job, plan.place, source, suffix, *processes, "--threads", 1),
         }
         runs = alternate(plan.rounds, sides)

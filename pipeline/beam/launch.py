@@ -10,6 +10,7 @@ from lake.cli.interrupt import noticing_interrupts
 from lake.core.errors import LatentlakeError, UsageError
 from pipeline.beam.flink import FlinkCluster, check_slots, flink_cluster
 from pipeline.beam.local_workers import own_packages
+from pipeline.beam.processes import with_processes_beside
 from pipeline.beam.runners import (
     detaches,
     has_option,
@@ -36,6 +37,7 @@ from pipeline.output.layout import Layout
 from pipeline.output.lease import renew
 from pipeline.output.state_file import read_summary
 from pipeline.output.stop import raise_if_stopped
+from pipeline.worker.beside import BESIDE
 from pipeline.worker.process import close_worker, warm
 
 Show: TypeAlias = Callable[..., AbstractContextManager[object]]
@@ -139,7 +141,8 @@ def _to_end(
     if not job.plan.todo:
         return commit(job.config, job.options.gate, job.run, [])
     if pipeline is None:
-        with show(job):
+        job, count = with_processes_beside(job)
+        with show(job), BESIDE.started(count, job.config):
             _run(job, pipeline, beam_arguments)
     else:
         name = "" if cluster is None else name_job(pipeline, job, beam_arguments)

@@ -17,6 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from lake.images.types import Target
 from lake.storage import StoreOptions, configure
+from lake.storage.location import is_local
 from pipeline.config import Gate, JobConfig
 from pipeline.job.dealing import in_turns, work_of
 from pipeline.lineage.events import Lineage
@@ -27,6 +28,7 @@ from pipeline.output.plan_files import read_units, unpack_unit
 from pipeline.output.receipt_accumulator import ReceiptAccumulator
 from pipeline.output.receipts import Receipt
 from pipeline.output.stop import Stop, is_stop, stopped_summary
+from pipeline.worker.beside import BESIDE
 from pipeline.worker.in_memory import RejectedItem, encode_items
 from pipeline.worker.orphan import end_with_engine
 from pipeline.worker.process import UNITS_AT_ONCE, warm, worker_for
@@ -59,9 +61,9 @@ def units_of(part: str, config: JobConfig, workers: int = 1) -> Iterator[bytes]:
 class RunUnits(beam.DoFn):
     """Run each unit and give its receipt as one line of JSON, or that of a ``Stop``.
 
-    Up to ``UNITS_AT_ONCE`` units of a bundle run at the same time: while one unit writes its last batches and publishes
-    its files, the next one keeps the cores busy. Receipts come in the order in which units end, so that a large unit
-    does not keep the next one waiting.
+    Up to ``UNITS_AT_ONCE`` units of a bundle run here at the same time: while one unit writes its last batches and
+    publishes its files, the next one keeps the cores busy. Each process beside this one runs another. Receipts come in
+    the order in which units end, so that a large unit does not keep the next one waiting.
     """
 
     def __init__(self, config: JobConfig) -> None:
@@ -69,7 +71,10 @@ class RunUnits(beam.DoFn):
 
     def setup(self) -> None:
         # The engine may create several instances in a process; unit_slot bounds the units of all of them together.
-        self._pool = ThreadPoolExecutor(UNITS_AT_ONCE, thread_name_prefix="unit")
+        # A disk takes a unit's files at once, so that processes for all cores leave none of them idle for long.
+        here = 1 if BESIDE.count and is_local(self._config.output) else UNITS_AT_ONCE
+        self._at_once = here + BESIDE.count
+        self._pool = ThreadPoolExecutor(self._at_once, thread_name_prefix="unit")
         self._pending = list[_Pending]()
         if self._config.restarts:
             end_with_engine()
@@ -85,7 +90,7 @@ class RunUnits(beam.DoFn):
         if unit == _NO_UNIT:
             return
         self._pending.append((self._pool.submit(_outcome, unit, self._config), time, window))
-        if len(self._pending) >= UNITS_AT_ONCE:
+        if len(self._pending) >= self._at_once:
             yield self._next_receipt()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:

@@ -20,8 +20,10 @@ from pipeline.output.finished import finished_before
 from pipeline.output.heartbeat import HEARTBEAT, guard_of
 from pipeline.output.layout import Layout
 from pipeline.output.receipts import Receipt, write_failure, write_receipt
+from pipeline.worker.apart import ProcessEndedError
+from pipeline.worker.beside import BESIDE
 from pipeline.worker.process import Worker, unit_slot, worker_for
-from pipeline.worker.suspects import run_watched
+from pipeline.worker.suspects import ended_twice, run_watched
 from pipeline.worker.unit_input import read_unit
 from pipeline.worker.unit_outputs import UnitOutputs
 from pipeline.worker.unit_progress import UnitProgress
@@ -59,11 +61,19 @@ def run_unit(unit: Unit, config: JobConfig) -> Receipt:
         # Before the model is loaded: a job that was started again near its end may not need it.
         receipt = finished_before(unit, config) if config.restarts else None
         if receipt is None:
-            receipt = run_watched(unit, config, run_anew) if config.marks else run_anew(unit, config)
+            receipt = run_watched(unit, config, _run_beside) if config.marks else _run_beside(unit, config)
     if receipt.error is not None:
         _show_failure(config, receipt)
     TALLY.add(units=1, unit_bytes=input_bytes(unit))
     return receipt
+
+
+def _run_beside(unit: Unit, config: JobConfig) -> Receipt:
+    """Run a unit in a process beside this one, if one is idle, or else here."""
+    try:
+        return BESIDE.run(unit, config) or run_anew(unit, config)
+    except ProcessEndedError as error:
+        return ended_twice(unit, config, error)
 
 
 def run_anew(unit: Unit, config: JobConfig) -> Receipt:

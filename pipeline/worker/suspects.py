@@ -7,7 +7,6 @@ that ends too, it was the unit, which has failed; if not, it was something else.
 from collections.abc import Callable
 from threading import Lock
 
-from lake.core.counters import TALLY
 from lake.core.records import Unit
 from pipeline.config import JobConfig, fingerprint, options_digest
 from pipeline.output.layout import Layout
@@ -39,11 +38,20 @@ def run_watched(unit: Unit, config: JobConfig, run: Callable[[Unit, JobConfig], 
             return run(unit, config)
         try:
             with all_slots():
-                receipt = run_apart(unit, config)
+                return run_apart(unit, config)
         except ProcessEndedError as error:
-            return _given_up(unit, config, f"it has ended its process twice, {error}")
-        TALLY.add(read=receipt.read, rejected=receipt.rejected)  # which the other process has counted for itself
-        return receipt
+            return ended_twice(unit, config, error)
+
+
+def ended_twice(unit: Unit, config: JobConfig, error: ProcessEndedError) -> Receipt:
+    """The receipt of a unit that has ended its process, and then one that ran it alone.
+
+    Args:
+      unit: the unit.
+      config: the job.
+      error: how the last one ended.
+    """
+    return _given_up(unit, config, f"it has ended its process twice, {error}")
 
 
 def _given_up(unit: Unit, config: JobConfig, why: str) -> Receipt:

@@ -19,7 +19,7 @@ def spread() -> None:
     read = ParquetReader.read
 
     def poisonous(self: ParquetReader, unit: Any, *rest: Any) -> Iterator[Any]:
-        if unit.id == UNIT:
+        if unit.id == os.environ.get("POISON", UNIT):
             os.kill(os.getpid(), signal.SIGKILL)
         return read(self, unit, *rest)
 
@@ -35,4 +35,4 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     spread()
-    child.main(int(sys.argv[1]))
+    child.main(*map(int, sys.argv[1:]))

@@ -1,15 +1,19 @@
 """A job that is killed at any instant and run again leaves what an undisturbed run does, and does nothing twice."""
 
+import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lake.cli.interrupt import _descendants
 from tests.conftest import Model, Pixels, long_forms, png, write_parquet
+from tests.faults.beside import CALL
 from tests.faults.damaged import Container, npy
 from tests.faults.forkserver import Nursery
-from tests.faults.torture import Kill, Work, survive, undisturbed
+from tests.faults.torture import Kill, Work, check_halfway, check_whole, finish, log_of, survive, undisturbed
 from tests.model.nets import open_autoencoder
 
 
@@ -39,6 +43,44 @@ def test_again_and_again_in_partitions(nursery: Nursery, work: Work, tmp_path: P
     )
     harms = [Kill.on("latents/*/*/*.parquet"), Kill.on("_receipts/*/*.json"), Kill.on("_manifest.parquet")]
     survive(nursery, undisturbed(nursery, by_label, tmp_path), tmp_path / "out", harms)
+
+
+@pytest.mark.parametrize("harm", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.slow
+def test_with_a_process_beside(nursery: Nursery, work: Work, tmp_path: Path, harm: signal.Signals) -> None:
+    output = tmp_path / "out"
+    child = nursery.start(work.command(output), log_of(output), call=CALL)
+    beside = process_beside(child.pid)
+    while not any(output.glob("_receipts/*/*")) and alive(child.pid):
+        time.sleep(0.01)
+    os.kill(child.pid, harm)
+    assert child.wait() in (130, -signal.SIGKILL), child.said
+    while alive(beside):  # by the end of its input
+        time.sleep(0.01)
+    check_halfway(work, output)
+    finish(nursery, work, output)
+
+
+@pytest.mark.slow
+def test_the_process_beside(nursery: Nursery, work: Work, tmp_path: Path) -> None:
+    """What it was at is done again, and the job needs no other run."""
+    output = tmp_path / "out"
+    child = nursery.start(work.command(output), log_of(output), call=CALL)
+    os.kill(process_beside(child.pid), signal.SIGKILL)
+    assert child.wait() == 0, child.said
+    check_whole(work, output)
+
+
+def process_beside(pid: int) -> int:
+    """The process that a job has started for its units."""
+    while not (found := _descendants(pid)):
+        time.sleep(0.01)
+    return found[0]
+
+
+def alive(pid: int) -> bool:
+    """A process that has ended and that nobody has asked for yet has no command line."""
+    return Path(f"/proc/{pid}/cmdline").exists() and bool(Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 @pytest.mark.parametrize(
