@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from pipeline.options.flags import AUTO
 from pipeline.options.job_options import JobOptions
 from pipeline.output.commit import Run
 from pipeline.output.companions import lists_any
-from pipeline.output.describe.description import Description, plan_description
+from pipeline.output.describe.description import PAGES, Description, plan_description
 from pipeline.output.job_file import (
     JobFile,
     check_job_file,
@@ -124,9 +125,8 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, d
     # Taken before anything of the output is read: what changes from here on shows as a difference.
     state = output_state(layout)
     job_file = read_job_file(layout.output)
-    has_card = job_file is not None and job_file["settings"].get("card") is True
-    if has_card and not options.card:
-        options = replace(options, card=True)
+    kept: dict[str, Any] = {name: True for name in PAGES if job_file and job_file["settings"].get(name) is True}
+    options = replace(options, **kept)
     source = find_source(options, bundle, job_file)
     config = _config(options, bundle, source, _run_id(layout, state.left, run))
     check_decode(config.target if config.retry is None else config.retry.target)
@@ -159,7 +159,7 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, d
             expected=expected.total if expected else None,
             companions=layout.companions(config.run) if lists_any(plan.units) else "",
             recovered=layout.recovered(config.run) if recovered else "",
-            description=_description(options, first=not has_card),
+            description=_description(options, kept),
             tidy=_needs_cleanup(options, config, job_file, state.left, has_receipts=bool(receipts)),
         ),
         plan=plan,
@@ -207,8 +207,9 @@ def _passed_over(source: JobSource, plan: Plan) -> dict[str, Any]:
     return values(source.found.passed_over, (one.path for one in source.found.companions if one.path not in copied))
 
 
-def _description(options: JobOptions, *, first: bool) -> Description | None:
-    return plan_description(options.output.rstrip("/"), options.input, first=first) if options.card else None
+def _description(options: JobOptions, kept: Collection[str]) -> Description | None:
+    pages = {name: name not in kept for name in PAGES if getattr(options, name)}
+    return plan_description(options.output.rstrip("/"), options.input, pages) if pages else None
 
 
 def _needs_cleanup(

@@ -59,9 +59,18 @@ CARD = Option(
     help="also write a dataset card for the Hugging Face Hub, README.md, by which datasets.load_dataset reads the "
     "output; later runs keep it current",
 )
+CROISSANT = Option(
+    flag="--croissant",
+    group="output",
+    field="croissant",
+    switch=True,
+    help="also describe the output in Croissant, croissant.json, the vocabulary of MLCommons for datasets; later runs "
+    "keep it current",
+)
 RUN = (
     FOLLOW_LINKS,
     CARD,
+    CROISSANT,
     Option(
         flag="--overwrite",
         group="output",

@@ -115,6 +115,7 @@ class JobOptions:
         ``pipeline.options.condition.condition_of_text``.
       interpolate: two keys whose latents generated images lie between.
       card: also write a dataset card; kept by the output, so that later runs write it, too.
+      croissant: also describe the output in Croissant; kept likewise.
       on_damage: 'fail' the unit of a damaged shard, or 'reject' only what cannot be read.
       expect_records: number of records of the whole input, or URI of JSON files with a count per shard.
       scope: which units to process again, for ``retry`` and ``verify --repair``.
@@ -188,6 +189,7 @@ class JobOptions:
     condition: Sequence[str] | None = None
     interpolate: Sequence[str] | None = None
     card: bool = False
+    croissant: bool = False
     on_damage: str = "fail"
     expect_records: str | None = None
     scope: Scope = field(default_factory=Scope)

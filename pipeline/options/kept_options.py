@@ -31,6 +31,7 @@ _LATER_FIELDS = (
     "latent",
     "latent_format",
     "card",
+    "croissant",
     "ensemble",
     "noise",
     "gain",

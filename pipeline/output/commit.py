@@ -120,7 +120,7 @@ def _commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -
     manifest = retry("the manifest", lambda _: write_manifest(layout, state.values(), guard))
     summary = _summary(config, run, state, new, manifest, refused)
     if (description := run.description) is not None:
-        retry("the card", lambda _: write_description(layout, description, state.values(), summary, guard))
+        retry("the description", lambda _: write_description(layout, description, state.values(), summary, guard))
     _publish(layout, config, summary, guard)
     # Old files are removed last. Should this process die earlier, every file that a manifest names still exists.
     with _named_loss(config):

@@ -18,6 +18,7 @@ Data is in directories. The job's own state has names that begin with ``_``, whi
 <output>/_receipts/<unit>.json       receipts of units since the last commit
 <output>/_manifest.parquet           all units of the committed state
 <output>/README.md                   with --card, a dataset card; of a page that is the user's, one part
+<output>/croissant.json              with --croissant, the same in Croissant; further entries are the user's
 <output>/_SUCCESS                    summary of the run that completed the output; written last
 ```
 """
@@ -83,6 +84,11 @@ class Layout:
     def card(self) -> str:
         """URI of the dataset card."""
         return self.at("README.md")
+
+    @property
+    def croissant(self) -> str:
+        """URI of the description in Croissant."""
+        return self.at("croissant.json")
 
     @property
     def success(self) -> str:

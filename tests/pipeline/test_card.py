@@ -1,9 +1,12 @@
 """Outputs with a card, read by ``datasets`` from their root."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -85,6 +88,27 @@ def test_the_next_night_keeps_it_current(source: Path, model: Model, tmp_path: P
     assert (tmp_path / "other/out/README.md").read_text() == page.replace("license: mit\n", "")
 
 
+def test_croissant_is_kept_current(source: Path, model: Model, tmp_path: Path) -> None:
+    """The names of its files and columns lead to the rows, also after a later run that does not ask for it."""
+    output, lenient = tmp_path / "out", {"gate": {"max_reject_fraction": 1.0}}
+    run_job("encode", source / "train-0.parquet", model.bundle, output, croissant=True, **lenient)
+    first = json.loads((output / "croissant.json").read_text())
+    (output / "croissant.json").write_text(json.dumps({**first, "license": "mit"}))
+    run_job("encode", source, model.bundle, output, **lenient)
+    found = json.loads((output / "croissant.json").read_text())
+    assert found["license"] == "mit"
+    files = {files["@id"]: files["includes"] for files in found["distribution"]}
+    for records in found["recordSet"]:
+        (paths,) = (
+            {file for pattern in files[field["source"]["fileSet"]["@id"]] for file in output.glob(pattern)}
+            for field in records["field"][:1]
+        )
+        table = pa.concat_tables([pq.read_table(path, partitioning=None) for path in sorted(paths)])
+        assert f"{table.num_rows:,} rows" == records["description"]
+        assert {field["source"]["extract"]["column"] for field in records["field"]} <= set(table.column_names)
+    assert [records["@id"] for records in found["recordSet"]] == ["latents", "rejects"]
+
+
 def test_a_page_of_the_user_is_never_replaced(source: Path, model: Model, tmp_path: Path) -> None:
     output, lenient = tmp_path / "out", {"gate": {"max_reject_fraction": 1.0}}
     run_job("encode", source, model.bundle, output, **lenient)
@@ -112,6 +136,7 @@ def test_the_option_is_kept() -> None:
     from pipeline.options.kept_options import options_from_json, options_to_json
 
     plain = JobOptions(verb="encode", model="/m", output="o", input=["/in"])
-    assert "card" not in options_to_json(plain)
-    kept = options_to_json(JobOptions(verb="encode", model="/m", output="o", input=["/in"], card=True))
+    assert not {"card", "croissant"} & options_to_json(plain).keys()
+    kept = options_to_json(replace(plain, card=True, croissant=True))
     assert options_from_json(kept, "o", "/m").card
+    assert options_from_json(kept, "o", "/m").croissant

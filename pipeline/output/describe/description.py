@@ -1,6 +1,6 @@
 """What a commit writes beside the data to describe the output to others."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +8,34 @@ from lake.core.errors import OutputError
 from lake.storage import Guard, put, store_for
 from lake.storage.location import is_local, local_path
 from pipeline.output.describe.card import card, is_card
-from pipeline.output.describe.parts import parts_of
+from pipeline.output.describe.croissant import croissant, is_croissant
+from pipeline.output.describe.parts import OutputPart, parts_of
 from pipeline.output.layout import Layout
 from pipeline.output.receipts import Receipt
 
-_MOST = 4 << 20  # bytes of a README.md that is read; a longer one is none of the job's
+_MOST = 4 << 20  # bytes of a page that is read; a longer one is none of the job's
 _SOURCES = 20  # most inputs that a card names; the description travels in the pipeline's graph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A file that describes an output, and that a run and people write together.
+
+    Attributes:
+      uri: where it is in an output.
+      is_ours: whether a text is one that runs go on writing.
+      text: what it says: of the text that is there, the parts, the summary and the source.
+    """
+
+    uri: Callable[[Layout], str]
+    is_ours: Callable[[str], bool]
+    text: Callable[[str | None, Sequence[OutputPart], Mapping[str, Any], Sequence[str]], str]
+
+
+PAGES = {  # by the option that asks for it
+    "card": Page(uri=lambda layout: layout.card, is_ours=is_card, text=card),
+    "croissant": Page(uri=lambda layout: layout.croissant, is_ours=is_croissant, text=croissant),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,57 +43,62 @@ class Description:
     """What a run says of its output.
 
     Attributes:
+      pages: names in ``PAGES``.
       source: URIs of the input, the first ones; of a local path without the directories above it, since a card is made
         to be published.
       sources: how many there are.
-      due: whether it is not there yet, so that a run commits even if it has nothing else to do.
+      due: whether a page is not there yet, so that a run commits even if it has nothing else to do.
     """
 
+    pages: tuple[str, ...]
     source: tuple[str, ...]
     sources: int
     due: bool
 
 
-def plan_description(output: str, inputs: Sequence[str], *, first: bool) -> Description:
-    """Plan the card of an output. Writes nothing.
+def plan_description(output: str, inputs: Sequence[str], pages: Mapping[str, bool]) -> Description:
+    """Plan the pages of an output. Writes nothing.
 
     Args:
       output: URI of the output.
       inputs: URIs of the input.
-      first: whether no earlier run was to write one.
+      pages: names in ``PAGES``, each with whether no earlier run was to write it.
 
     Raises:
-      OutputError: the first card would replace a README.md that no run wrote.
+      OutputError: a first page would replace a file that no run wrote.
     """
     layout = Layout(output)
-    before = _read(layout.card)
-    if first and before is not None and not is_card(before):
-        raise OutputError(
-            f"{layout.card} is none that --card wrote, and would be lost; move it away, or leave out --card"
-        )
+    before = {name: _read(PAGES[name].uri(layout)) for name in pages}
+    for name, text in before.items():
+        if pages[name] and text is not None and not PAGES[name].is_ours(text):
+            raise OutputError(
+                f"{PAGES[name].uri(layout)} is none that --{name} wrote, and would be lost; "
+                f"move it away, or leave out --{name}"
+            )
     source = tuple(_public(uri) for uri in inputs[:_SOURCES])
-    return Description(source=source, sources=len(inputs), due=before is None)
+    return Description(pages=tuple(pages), source=source, sources=len(inputs), due=None in before.values())
 
 
 def write_description(
     layout: Layout, description: Description, receipts: Iterable[Receipt], summary: Mapping[str, Any], guard: Guard
 ) -> None:
-    """Write the card of an output. Writing it twice is writing it once.
+    """Write the pages of an output. Writing them twice is writing them once.
 
-    A page from which somebody has removed the marks is left as it is.
+    A page from which somebody has removed what tells that runs write it is left as it is.
 
     Args:
       layout: the output.
       description: what the run says of it.
       receipts: of all units.
       summary: of the run, as ``_SUCCESS`` holds it.
-      guard: the right to write it.
+      guard: the right to write them.
     """
-    before = _read(layout.card)
-    if before is None or is_card(before):
-        source = [*description.source, *(["..."] if description.sources > len(description.source) else [])]
-        text = card(before, parts_of(layout, receipts), summary, source)
-        put(layout.card, text.encode(), guard.strict)
+    source = [*description.source, *(["..."] if description.sources > len(description.source) else [])]
+    parts = parts_of(layout, receipts)
+    for page in map(PAGES.__getitem__, description.pages):
+        before = _read(page.uri(layout))
+        if before is None or page.is_ours(before):
+            put(page.uri(layout), page.text(before, parts, summary, source).encode(), guard.strict)
 
 
 def _public(uri: str) -> str:

@@ -85,7 +85,7 @@ def failed(unit: str, **changes: Any) -> Receipt:
 
 
 def test_a_card_comes_before_success_and_again_the_same(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    description = Description(source=("in",), sources=1, due=True)
+    description = Description(pages=("card",), source=("in",), sources=1, due=True)
 
     def killed(*_: object) -> None:
         raise OSError("killed")

@@ -15,18 +15,33 @@ from pipeline.output.layout import Layout
 from tests.pipeline.output.describe.test_card import make_summary
 from tests.pipeline.values import guard_for, make_file, make_receipt
 
-PLAN = Description(source=("in",), sources=1, due=True)
+PLAN = Description(pages=("card",), source=("in",), sources=1, due=True)
+FIRST = {"card": True}
 
 
 def test_a_first_card_replaces_no_page_of_the_user(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
-    assert plan_description(str(tmp_path), ["in"], first=True) == PLAN
+    assert plan_description(str(tmp_path), ["in"], FIRST) == PLAN
     page.write_text("# Mine\n")
     with pytest.raises(OutputError, match=r"README.md is none that --card wrote"):
-        plan_description(str(tmp_path), ["in"], first=True)
-    assert not plan_description(str(tmp_path), ["in"], first=False).due
+        plan_description(str(tmp_path), ["in"], FIRST)
+    assert not plan_description(str(tmp_path), ["in"], {"card": False}).due
     write_description(Layout(str(tmp_path)), PLAN, [], make_summary(), guard_for(tmp_path))
     assert page.read_text() == "# Mine\n"
+
+
+def test_each_page_is_planned_apart(tmp_path: Path) -> None:
+    (tmp_path / "croissant.json").write_text("{}")
+    assert plan_description(str(tmp_path), ["in"], FIRST) == PLAN
+    with pytest.raises(OutputError, match=r"croissant.json is none that --croissant wrote"):
+        plan_description(str(tmp_path), ["in"], {**FIRST, "croissant": True})
+    (tmp_path / "croissant.json").unlink()
+    plan = plan_description(str(tmp_path), ["in"], {**FIRST, "croissant": True})
+    write_description(Layout(str(tmp_path)), plan, [], make_summary(), guard_for(tmp_path))
+    assert not plan_description(str(tmp_path), ["in"], {**FIRST, "croissant": True}).due
+    assert (tmp_path / "README.md").exists()
+    (tmp_path / "croissant.json").unlink()
+    assert plan_description(str(tmp_path), ["in"], {"card": False, "croissant": False}).due
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"#" * (5 << 20) + f"{MARK_BEGIN}{MARK_END}".encode()])
@@ -43,7 +58,7 @@ def test_a_run_that_lost_the_output_writes_no_card(tmp_path: Path) -> None:
 
 
 def test_many_inputs_are_cut(tmp_path: Path) -> None:
-    plan = plan_description(str(tmp_path), [f"s3://lake/{i}.tar" for i in range(5_000)], first=True)
+    plan = plan_description(str(tmp_path), [f"s3://lake/{i}.tar" for i in range(5_000)], FIRST)
     assert (len(plan.source), plan.sources) == (20, 5_000)
     write_description(Layout(str(tmp_path)), plan, [], make_summary(), guard_for(tmp_path))
     assert "<code>s3://lake/19.tar</code>, <code>...</code> |" in (tmp_path / "README.md").read_text()
@@ -99,5 +114,5 @@ def test_the_pattern_of_images_matches_all(names: tuple[str, ...]) -> None:
 
 
 def test_a_card_names_local_inputs_without_the_directories_above(tmp_path: Path) -> None:
-    plan = plan_description(str(tmp_path), ["file:///home/me/my%20photos/", "/home/me/b/*.tar"], first=True)
+    plan = plan_description(str(tmp_path), ["file:///home/me/my%20photos/", "/home/me/b/*.tar"], FIRST)
     assert plan.source == ("my photos", "b/*.tar")
