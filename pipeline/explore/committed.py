@@ -64,7 +64,7 @@ class Committed:
         job, manifest = read_job_file(layout.output), read_manifest(layout)
         if job is None or not manifest:
             raise OutputError(f"{layout.output}: no finished job; name the directory that one wrote")
-        receipts = [manifest[unit] for unit in sorted(manifest)]
+        receipts = [*manifest.values()]
         column = FIRST if latent is None else _latent_column(layout.output, job, latent)
         return cls(layout=layout, receipts=receipts, job=job, digest=_digest(receipts), latent=column)
 

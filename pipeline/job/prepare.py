@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +112,7 @@ def prepare(options: JobOptions, run: str | None = None) -> Job:
     return prepare_knowing(options, run)[0]
 
 
-def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, dict[str, Receipt]]:
+def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, Mapping[str, Receipt]]:
     """Prepare a job as ``prepare``, and also return the receipts of the units that are done, by unit."""
     started = time.time()
     configure(options.stores)

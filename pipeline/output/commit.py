@@ -5,9 +5,10 @@ Every write and delete is made under the run's guard: a commit that another run 
 
 import platform
 import time
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 from lake import __version__
@@ -19,13 +20,21 @@ from lake.core.records import OutputFile
 from lake.core.retry import retry
 from lake.storage import Guard, configure, put, store_for
 from pipeline.config import Gate, JobConfig
-from pipeline.output.cleanup import clean_up, leftovers
+from pipeline.output.cleanup import NameSet, clean_up, leftovers
 from pipeline.output.companions import copy_companions
 from pipeline.output.describe.description import Description, write_description
 from pipeline.output.heartbeat import HEARTBEAT, guard_of
 from pipeline.output.layout import Layout
 from pipeline.output.lease import hand_back, renew
-from pipeline.output.manifest import read_manifest, write_manifest
+from pipeline.output.manifest import (
+    Manifest,
+    changed_manifest,
+    publish_manifest,
+    read_manifest,
+    replaced_names,
+    superseded_parts,
+)
+from pipeline.output.manifest_cutter import Change
 from pipeline.output.plan_files import read_obsolete
 from pipeline.output.receipts import Receipt, output_names, read_receipts_of, sum_counts, sum_files
 from pipeline.output.recovery import read_recovered
@@ -104,20 +113,23 @@ def _commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -
     # Receipts of this run came with the pipeline and need not be read.
     finished = {unit for unit, receipt in new.items() if receipt.error is None}
     pending = read_receipts_of(layout, [unit for unit in recovered.adopted if unit not in finished])
-    known = {unit: r for unit, r in {**before, **pending}.items() if unit not in recovered.doubtful}
-    state = _state(known, new, read_obsolete(run.obsolete))
     failed = [receipt for receipt in new.values() if receipt.error is not None]
+    changes = _changes(pending, new, frozenset(recovered.doubtful), read_obsolete(run.obsolete))
+    state = changed_manifest(layout, before, changes, guard)
     # The gate judges the state as it would be under _SUCCESS. If it refuses, stale units keep their old results.
-    stale = _stale(state, failed)
-    if not (refused := _judge(gate, run, _without(state, stale), len(failed))):
-        state = _without(state, stale)
-    state = retry(
-        "the files beside the images", lambda _: copy_companions(layout, run.companions, state, before, guard)
-    )
-    _check_names(state.values())
-    superseded = output_names([*before.values(), *pending.values()])
-    leftover = leftovers(layout, superseded, output_names(state.values()), tidy=run.tidy)
-    manifest = retry("the manifest", lambda _: write_manifest(layout, state.values(), guard))
+    judged = changed_manifest(layout, state, [(unit, None) for unit in sorted(_stale(state, failed))], guard)
+    if not (refused := _judge(gate, run, judged.counts(), len(failed))):
+        state = judged
+    if run.companions:
+        state = changed_manifest(layout, state, _with_companions(layout, run, state, before, guard), guard)
+    current = NameSet(state.names())
+    if current.may_repeat:
+        _check_names(state.receipts())
+    superseded = chain(replaced_names(before, state), output_names(pending.values()))
+    leftover = leftovers(layout, superseded, current, tidy=run.tidy)
+    if run.tidy or before.parts or state.parts:
+        leftover += superseded_parts(layout, state)
+    manifest = retry("the manifest", lambda _: publish_manifest(layout, state, guard))
     summary = _summary(config, run, state, new, manifest, refused)
     if (description := run.description) is not None:
         retry("the description", lambda _: write_description(layout, description, state.values(), summary, guard))
@@ -173,10 +185,18 @@ def _ended(config: JobConfig, layout: Layout) -> dict[str, Any] | None:
     return None
 
 
-def _state(known: Mapping[str, Receipt], new: Mapping[str, Receipt], gone: Container[str]) -> dict[str, Receipt]:
-    """Return the finished units of the output: those known before and those of this run, without the dropped ones."""
-    state = {**known, **{unit: receipt for unit, receipt in new.items() if receipt.error is None}}
-    return {unit: receipt for unit, receipt in state.items() if receipt.error is None and unit not in gone}
+def _changes(
+    pending: Mapping[str, Receipt], new: Mapping[str, Receipt], doubtful: Collection[str], gone: Collection[str]
+) -> Iterator[Change]:
+    """Yield what becomes of the units that are not as the manifest has them, sorted: None for those that are to go."""
+    for unit in sorted({*pending, *new, *doubtful, *gone}):
+        receipt = new.get(unit)
+        if receipt is None or receipt.error is not None:
+            # A unit that has failed stays as it was before this run.
+            if unit not in pending and unit not in doubtful and unit not in gone:
+                continue
+            receipt = None if unit in doubtful else pending.get(unit)
+        yield unit, None if receipt is None or receipt.error is not None or unit in gone else receipt
 
 
 def _stale(state: Mapping[str, Receipt], failed: Iterable[Receipt]) -> set[str]:
@@ -187,8 +207,12 @@ def _stale(state: Mapping[str, Receipt], failed: Iterable[Receipt]) -> set[str]:
     return {r.unit for r in failed if r.unit in state and state[r.unit].fingerprint != r.fingerprint}
 
 
-def _without(state: Mapping[str, Receipt], units: Container[str]) -> dict[str, Receipt]:
-    return {unit: receipt for unit, receipt in state.items() if unit not in units}
+def _with_companions(layout: Layout, run: Run, state: Manifest, before: Manifest, guard: Guard) -> Iterator[Change]:
+    """Copy the files beside the images, and yield the units whose receipts name the copies."""
+    described = retry(
+        "the files beside the images", lambda _: copy_companions(layout, run.companions, state, before, guard)
+    )
+    yield from ((unit, described[unit]) for unit, old in state.items() if described[unit] != old)
 
 
 def _check(new: Mapping[str, Receipt], run: Run) -> None:
@@ -217,14 +241,14 @@ def _check_names(receipts: Iterable[Receipt]) -> None:
 def _summary(
     config: JobConfig,
     run: Run,
-    state: Mapping[str, Receipt],
+    state: Manifest,
     new: Mapping[str, Receipt],
     manifest: OutputFile,
     refused: Sequence[str],
 ) -> dict[str, Any]:
     failed = sorted((r for r in new.values() if r.error is not None), key=lambda r: r.unit)
     done = [receipt for receipt in new.values() if receipt.error is None]
-    total = sum_counts(state.values())
+    total = state.counts()
     return {
         "complete": not refused,
         "refused": refused,
@@ -252,7 +276,7 @@ def _summary(
         },
         # Limited: the summary is read by people and travels through the engine.
         "failed": [{"unit": r.unit, "error": r.error} for r in failed[:_NAMED]],
-        "examples": examples(Layout(config.output), state.values(), list(total["reasons"])[:_REASONS]),
+        "examples": examples(Layout(config.output), state, list(total["reasons"])[:_REASONS]),
         "manifest": asdict(manifest),
         "options": config.options(),
         "version": __version__,
@@ -267,14 +291,14 @@ def _counted(receipts: Collection[Receipt]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _judge(gate: Gate, run: Run, state: Mapping[str, Receipt], failed: int) -> list[str]:
+def _judge(gate: Gate, run: Run, total: Mapping[str, Any], failed: int) -> list[str]:
     """Return the reasons why ``_SUCCESS`` is not written; none if the output is within the limits."""
     refused = []
     if failed > gate.max_failed_units:
         refused.append(f"{failed} failed units, {gate.max_failed_units} allowed (--max-failed-units)")
-    read = sum(receipt.read for receipt in state.values())
+    read = total["read"]
     # An output without records has no rejects either.
-    share = sum(receipt.rejected for receipt in state.values()) / max(read, 1)
+    share = total["rejects"] / max(read, 1)
     if share > gate.max_reject_fraction:
         allowed = f"{plain_share(gate.max_reject_fraction)} allowed (--max-reject-fraction)"
         refused.append(f"{share:.2%} of the records were rejected, {allowed}")

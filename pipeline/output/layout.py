@@ -16,7 +16,8 @@ Data is in directories. The job's own state has names that begin with ``_``, whi
 <output>/_job.json                   what the output holds: verb, model, options
 <output>/_plan/<run>/                units of a run and those that failed, while it lasts, and its summary
 <output>/_receipts/<unit>.json       receipts of units since the last commit
-<output>/_manifest.parquet           all units of the committed state
+<output>/_manifest.parquet           all units of the committed state; of very many the root of its parts
+<output>/_manifest/<hash>.parquet    parts of a manifest of very many units
 <output>/README.md                   with --card, a dataset card; of a page that is the user's, one part
 <output>/croissant.json              with --croissant, the same in Croissant; further entries are the user's
 <output>/_SUCCESS                    summary of the run that completed the output; written last
@@ -79,6 +80,11 @@ class Layout:
     def manifest(self) -> str:
         """URI of the manifest."""
         return self.at("_manifest.parquet")
+
+    @property
+    def manifest_parts(self) -> str:
+        """URI of the directory of the manifest's parts."""
+        return self.at("_manifest")
 
     @property
     def card(self) -> str:

@@ -103,7 +103,7 @@ def read_recovered(uri: str) -> Recovered:
     return Recovered(**{name: tuple(read_state_file(uri, rules)[name]) for name in rules})
 
 
-def known_state(layout: Layout, left: Leavings, stores: StoreOptions) -> tuple[dict[str, Receipt], Recovered]:
+def known_state(layout: Layout, left: Leavings, stores: StoreOptions) -> tuple[Mapping[str, Receipt], Recovered]:
     """Tell what is done, by the manifest and by what runs left since.
 
     What a unit's files hold is known of the last run that was to do it: by its receipt. Without one the unit is not
@@ -128,7 +128,9 @@ def known_state(layout: Layout, left: Leavings, stores: StoreOptions) -> tuple[d
     last = _last_runs(left, receipts, stores)
     pending = {unit: receipt for unit, receipt in receipts.items() if receipt.run in ("", last.get(unit))}
     finished = {unit for unit, receipt in pending.items() if receipt.error is None}
-    doubtful = (last.keys() | pending.keys()) & manifest.keys() - finished
+    if not (last or pending):
+        return manifest, Recovered(adopted=[], doubtful=[])
+    doubtful = {unit for unit in last.keys() | pending.keys() if unit in manifest} - finished
     state = {unit: receipt for unit, receipt in {**manifest, **pending}.items() if unit not in doubtful}
     state = {unit: receipt for unit, receipt in state.items() if receipt.error is None}
     return state, Recovered(adopted=sorted(finished), doubtful=sorted(doubtful))

@@ -9,29 +9,29 @@ import pyarrow as pa
 from lake.formats.common.parquet_file import open_parquet
 from lake.storage import store_for
 from pipeline.output.layout import Layout, rejects_name
+from pipeline.output.manifest import Manifest
 from pipeline.output.receipts import Receipt
 
 _EACH = 3  # examples of a reason
 _TEXT = 200  # most characters of a key or detail; both come from data and may be of any length
 
 
-def examples(layout: Layout, receipts: Iterable[Receipt], reasons: Sequence[str]) -> Mapping[str, list[dict[str, Any]]]:
+def examples(layout: Layout, manifest: Manifest, reasons: Sequence[str]) -> Mapping[str, list[dict[str, Any]]]:
     """Return up to three rejects for each of some reasons.
 
     Args:
       layout: the output.
-      receipts: receipts of its units.
+      manifest: receipts of its units.
       reasons: the reasons.
 
     Returns:
       Reason -> rejects, each with shard, index, key and detail.
     """
-    known = list(receipts)
-    return {reason: list(islice(_of(layout, known, reason), _EACH)) for reason in reasons}
+    return {reason: list(islice(_of(layout, manifest.rejected(reason), reason), _EACH)) for reason in reasons}
 
 
 def _of(layout: Layout, receipts: Iterable[Receipt], reason: str) -> Iterator[dict[str, Any]]:
-    for receipt in sorted((r for r in receipts if reason in r.rejects), key=lambda receipt: receipt.unit):
+    for receipt in receipts:
         name = rejects_name(receipt.unit)
         try:
             yield from _rows(layout.at(name), reason)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lake.core import sealed_json
 from lake.core.records import OutputFile
-from pipeline.output.manifest import _SCHEMA, _UNITS, _row
+from pipeline.output.manifest_rows import ROW_SCHEMA, UNITS, row_of
 from pipeline.output.receipts import Receipt
 from tests.faults.damaged import masked, npy
 from tests.faults.mutations import Dice
@@ -222,8 +222,8 @@ def receipt(dice: Dice) -> tuple[str, bytes]:
 
 def manifest(dice: Dice) -> tuple[str, bytes]:
     """A manifest of forged names, whose rows have right checksums."""
-    row = _row(_honest(dice))
-    table = pa.Table.from_pylist([row], _SCHEMA.with_metadata({_UNITS: b"1"}))
+    row = row_of(_honest(dice))
+    table = pa.Table.from_pylist([row], ROW_SCHEMA.with_metadata({UNITS: b"1"}))
     return "_manifest.parquet", _parquet(table)
 
 

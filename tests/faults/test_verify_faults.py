@@ -158,7 +158,7 @@ def forge(output: Path, name: str, change: Callable[[pa.Table], pa.Table]) -> No
     pq.write_table(table, path, write_page_checksum=True, row_group_size=20)
     data = path.read_bytes()
     forged = OutputFile(name=name, size=len(data), rows=len(table), crc32c=f"{google_crc32c.value(data):08x}")
-    receipts = read_manifest(layout)
+    receipts = dict(read_manifest(layout))
     receipts = {
         unit: replace(receipt, outputs=tuple(forged if o.name == name else o for o in receipt.outputs))
         for unit, receipt in receipts.items()

@@ -1,17 +1,18 @@
 """Verify a whole output against its manifest."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TypeVar
 
 from lake.core.errors import HeldError, OutputError, VerifyError
 from lake.core.ordered_map import ordered_map
 from lake.storage import store_for
-from pipeline.output.cleanup import data_sizes, unnamed
+from pipeline.output.cleanup import NameSet, data_sizes, unnamed
 from pipeline.output.layout import Layout
 from pipeline.output.lease import check_free
-from pipeline.output.manifest import read_manifest
+from pipeline.output.manifest import Manifest, read_manifest
 from pipeline.output.receipts import Receipt, output_names, read_receipts
 from pipeline.output.recovery import find_leavings
 from pipeline.output.verify.files import UnitCheck
@@ -60,15 +61,16 @@ def verify(output: str, *, deep: bool = False) -> VerifyReport:
     pending = lost.attempt("_receipts", lambda: _pending(layout)) or {}
     if finished := sum(receipt.error is None for receipt in pending.values()):
         lost.add("_receipts", [f"{finished:,} units finished since the last commit; run the job again to commit"])
-    receipts = {**manifest, **pending}
     sizes = data_sizes(layout)
+    totals = _Totals()
+    damaged = _damaged(UnitCheck(layout, sizes, origin, deep=deep), totals.of(_latest(manifest, pending)))
     return VerifyReport(
         output=output,
         deep=deep,
-        **_totals(receipts.values()),
-        damaged=_damaged(UnitCheck(layout, sizes, origin, deep=deep), receipts.values()),
+        **totals.sums,
+        damaged=damaged,
         # Of a unit that was processed again both versions are known: the old files stay until the commit.
-        extra=tuple(unnamed(sizes, output_names([*manifest.values(), *pending.values()]))),
+        extra=tuple(unnamed(sizes, NameSet(chain(manifest.names(), output_names(pending.values()))))),
         lost=tuple(lost.problems),
         notes=_notes(layout),
     )
@@ -95,7 +97,7 @@ class _Lost:
             return None
 
 
-def _manifest(layout: Layout) -> Mapping[str, Receipt]:
+def _manifest(layout: Layout) -> Manifest:
     store = store_for(layout.output)
     if store.stat(layout.manifest) is None:
         if store.stat(layout.job) is None:
@@ -112,11 +114,23 @@ def _pending(layout: Layout) -> Mapping[str, Receipt]:
     return {unit: receipt for unit, receipt in receipts.items() if not "" < receipt.run < last}
 
 
-def _totals(receipts: Iterable[Receipt]) -> dict[str, int]:
-    total = Counter(units=0, files=0, read=0, results=0, rejects=0)
-    for r in receipts:
-        total.update(units=1, files=len(r.outputs), read=r.read, results=r.results, rejects=r.rejected)
-    return dict(total)
+def _latest(manifest: Manifest, pending: Mapping[str, Receipt]) -> Iterator[Receipt]:
+    """Yield the last receipt of every unit."""
+    yield from (pending.get(receipt.unit, receipt) for receipt in manifest.receipts())
+    yield from (receipt for unit, receipt in pending.items() if unit not in manifest)
+
+
+class _Totals:
+    """Counts units and their files and records."""
+
+    def __init__(self) -> None:
+        self.sums = Counter(units=0, files=0, read=0, results=0, rejects=0)
+
+    def of(self, receipts: Iterable[Receipt]) -> Iterator[Receipt]:
+        """Pass receipts on, and count them."""
+        for r in receipts:
+            self.sums.update(units=1, files=len(r.outputs), read=r.read, results=r.results, rejects=r.rejected)
+            yield r
 
 
 def _damaged(check: UnitCheck, receipts: Iterable[Receipt]) -> tuple[Problem, ...]:

@@ -251,7 +251,7 @@ def take_over(output: Output) -> None:
     acquire(str(output.path), "other", ends_with_process=True)
 
 
-@pytest.mark.parametrize("where", ["write_manifest", "examples", "_publish", "put"])
+@pytest.mark.parametrize("where", ["publish_manifest", "examples", "_publish", "put"])
 def test_a_run_that_lost_its_output_leaves_no_success(
     output: Output, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -306,14 +306,14 @@ def test_a_manifest_that_could_not_be_written_is_written_again(
 ) -> None:
     tries: list[int] = []
 
-    def shaky(layout: Layout, receipts: Any, guard: Guard) -> OutputFile:
+    def shaky(layout: Layout, manifest: Any, guard: Guard) -> OutputFile:
         tries.append(1)
         if len(tries) == 1:
             raise TimeoutError("the store was away")
-        return known(layout, receipts, guard)
+        return known(layout, manifest, guard)
 
-    known = module.write_manifest
-    monkeypatch.setattr(module, "write_manifest", shaky)
+    known = module.publish_manifest
+    monkeypatch.setattr(module, "publish_manifest", shaky)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert output.commit([make_receipt("a"), make_receipt("b")])["total"]["units"] == 2
     assert sorted(read_manifest(output.layout)) == ["a", "b"]
@@ -325,18 +325,18 @@ def test_a_commit_that_takes_longer_than_the_lease_keeps_it(output: Output, monk
     """Wherever it runs: no launcher is there that could renew it."""
     monkeypatch.setattr(lease, "RENEWAL", 0.05)
     monkeypatch.setattr(lease_record, "EXPIRY", 1.5)
-    where, known = str(output.path), module.write_manifest
+    where, known = str(output.path), module.publish_manifest
     lease.release(where, "run-1")
     acquire(where, "run-1", ends_with_process=False)
 
-    def slow(layout: Layout, receipts: Any, guard: Guard) -> OutputFile:
+    def slow(layout: Layout, manifest: Any, guard: Guard) -> OutputFile:
         for _ in range(8):
             time.sleep(0.25)
             with pytest.raises(HeldError):
                 acquire(where, "another", ends_with_process=False)
-        return known(layout, receipts, guard)
+        return known(layout, manifest, guard)
 
-    monkeypatch.setattr(module, "write_manifest", slow)
+    monkeypatch.setattr(module, "publish_manifest", slow)
     assert output.commit([make_receipt("a")])["complete"]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from lake.core.errors import VerifyError
 from lake.storage import StoreOptions
-from pipeline.output import manifest as module
+from pipeline.output import manifest_rows as module
 from pipeline.output.layout import Layout
 from pipeline.output.manifest import read_manifest, write_manifest
 from pipeline.output.receipts import Receipt, write_receipt

@@ -1,6 +1,8 @@
 """Examples of rejects: a few of each reason, the first ones."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +11,8 @@ import pytest
 from lake.core.records import Reason, Reject, Stage
 from pipeline.output import reject_examples
 from pipeline.output.layout import Layout
+from pipeline.output.manifest import Manifest
+from pipeline.output.receipts import Receipt
 from pipeline.output.reject_examples import examples
 from pipeline.output.tables import reject_rows
 from tests.pipeline.values import make_receipt
@@ -28,6 +32,11 @@ def write(root: Path, unit: str, *reasons: Reason, text: str = "d") -> None:
     pq.write_table(pa.Table.from_batches([reject_rows(rows, 10)]), path)
 
 
+def found(root: Path, receipts: Iterable[Receipt], *reasons: Reason) -> Mapping[str, list[dict[str, Any]]]:
+    layout = Layout(str(root))
+    return examples(layout, Manifest(layout, sorted(receipts, key=lambda receipt: receipt.unit)), reasons)
+
+
 def test_the_first_of_each_reason(tmp_path: Path) -> None:
     write(tmp_path, "b", CORRUPT, BIG, CORRUPT, CORRUPT)
     write(tmp_path, "a", CORRUPT)
@@ -36,7 +45,7 @@ def test_the_first_of_each_reason(tmp_path: Path) -> None:
         make_receipt("c", read=9),
         make_receipt("a", rejects={CORRUPT: 1}),
     ]
-    assert examples(Layout(str(tmp_path)), iter(receipts), [CORRUPT, BIG]) == {
+    assert found(tmp_path, receipts, CORRUPT, BIG) == {
         "corrupt_image": [
             {"shard": "a.tar", "index": 0, "key": "k0d", "detail": "d"},
             {"shard": "b.tar", "index": 0, "key": "k0d", "detail": "d"},
@@ -48,9 +57,9 @@ def test_the_first_of_each_reason(tmp_path: Path) -> None:
 
 def test_texts_are_cut_since_they_come_from_data(tmp_path: Path) -> None:
     write(tmp_path, "a", CORRUPT, text="é" * 300)
-    (found,) = examples(Layout(str(tmp_path)), [make_receipt("a", rejects={CORRUPT: 1})], [CORRUPT])[CORRUPT]
-    assert (found["key"], found["detail"]) == ("k0" + "é" * 198, "é" * 200)
-    assert found["index"] == 0
+    (one,) = found(tmp_path, [make_receipt("a", rejects={CORRUPT: 1})], CORRUPT)[CORRUPT]
+    assert (one["key"], one["detail"]) == ("k0" + "é" * 198, "é" * 200)
+    assert one["index"] == 0
 
 
 @pytest.mark.parametrize("data", [None, b"", b"no table at all"])
@@ -59,7 +68,7 @@ def test_a_table_that_cannot_be_read_ends_no_commit(tmp_path: Path, data: bytes 
     if data is not None:
         (tmp_path / "rejects/a.parquet").write_bytes(data)
     receipts = [make_receipt(unit, rejects={CORRUPT: 1}) for unit in "ab"]
-    one, other = examples(Layout(str(tmp_path)), receipts, [CORRUPT])[CORRUPT]
+    one, other = found(tmp_path, receipts, CORRUPT)[CORRUPT]
     assert list(one) == ["detail"]
     assert one["detail"].startswith("rejects/a.parquet cannot be read: ")
     assert len(one["detail"]) <= 200
@@ -68,6 +77,6 @@ def test_a_table_that_cannot_be_read_ends_no_commit(tmp_path: Path, data: bytes 
 
 def test_only_as_many_rows_are_read_as_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "a", *[CORRUPT] * 5)
-    found = reject_examples._rows(str(tmp_path / "rejects/a.parquet"), CORRUPT)
-    assert next(found)["index"] == 0
-    assert len([*found]) == 4
+    rows = reject_examples._rows(str(tmp_path / "rejects/a.parquet"), CORRUPT)
+    assert next(rows)["index"] == 0
+    assert len([*rows]) == 4

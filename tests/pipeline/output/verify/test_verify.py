@@ -169,7 +169,7 @@ def test_many_problems_are_counted(output: Path) -> None:
 
 
 def test_a_receipt_that_contradicts_itself(output: Path) -> None:
-    receipts = read_manifest(Layout(str(output)))
+    receipts = dict(read_manifest(Layout(str(output))))
     receipts["a/train-0"] = replace(receipts["a/train-0"], results=699)
     reseal(output, receipts)
     state(output / "_SUCCESS", lambda value: value["total"].update(results=1796))
@@ -181,7 +181,7 @@ def test_a_receipt_that_contradicts_itself(output: Path) -> None:
 
 
 def test_a_unit_of_other_options(output: Path) -> None:
-    receipts = read_manifest(Layout(str(output)))
+    receipts = dict(read_manifest(Layout(str(output))))
     receipts["a/train-1"] = replace(receipts["a/train-1"], options="0" * 64)
     reseal(output, receipts)
     report = verify(str(output))
@@ -264,7 +264,7 @@ def test_a_missing_manifest(output: Path) -> None:
 
 def test_an_older_manifest(output: Path) -> None:
     """Whole in itself, but not the one that ``_SUCCESS`` stands over; the unit that it lacks is extra."""
-    receipts = read_manifest(Layout(str(output)))
+    receipts = dict(read_manifest(Layout(str(output))))
     del receipts["b/train-2"]
     write_manifest(Layout(str(output)), receipts.values())
     report = verify(str(output))
