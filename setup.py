@@ -12,6 +12,8 @@ assert _STATED is not None
 # Beside TensorFlow, what trains, exports and runs Keras models; bundles with graphs run without any of it.
 _KERAS = ["h5py>=3.11", "keras>=3.14", "onnx>=1.17", "tf2onnx>=1.16.1"]
 
+_ICEBERG = ["pyiceberg[sql-sqlite]>=0.12"]  # which commits again only as decision 39 needs it
+
 
 def _read_me() -> str:
     """The README for a reader outside of the repository: its links, which are paths, lead there."""
@@ -76,6 +78,7 @@ setup(
         "s3": ["boto3>=1.36"],
         "dataflow": ["google-cloud-dataflow-client>=0.8"],
         "heif": ["pillow-heif>=0.22"],
+        "iceberg": _ICEBERG,
         "gpu-onnx": ["onnxruntime-gpu>=1.20"],  # it takes the place of onnxruntime, which has to be uninstalled
         "report": ["jinja2>=3.1", "plotly>=6"],
         "map": ["pacmap>=0.8"],  # another map of the latents in a report
@@ -93,6 +96,7 @@ setup(
             "pandas>=2.2",
             "playwright>=1.50",
             "polars>=1.10",
+            *_ICEBERG,
             "pytest>=8.3",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",

@@ -22,6 +22,7 @@ from lake.storage.options import StoreOptions
 from pipeline.options.condition import ConditionSource
 from pipeline.options.latent_form import PARQUET, LatentForm
 from pipeline.options.values import CameraNoise, Gate, ImagesOut, NoiseLevel, usual_pages
+from pipeline.tables.table import TableSpec
 
 if TYPE_CHECKING:
     from lake.inputs.reference import Reference
@@ -38,6 +39,7 @@ __all__ = [
     "RejectRetry",
     "fingerprint",
     "options_digest",
+    "table_version",
     "usual_pages",
 ]
 
@@ -109,6 +111,8 @@ class JobConfig:
       hashes: whether the tables have the columns ``sha256`` and ``phash``.
       partition_by: carried column, by its name in the source, whose values are directories instead of a column of the
         tables; None for one table for each unit.
+      table: the table of a lake's catalog that the latents are published to; None for none. Changes names of files, and
+        no bytes of theirs.
     """
 
     verb: str
@@ -141,6 +145,7 @@ class JobConfig:
     normalization: str = ""
     latents: LatentForm | None = None
     partition_by: str | None = None
+    table: TableSpec | None = None
 
     def of(self, format: str) -> "JobConfig":
         """Return the job as units of one format are run, which is another one where each format is rewritten.
@@ -270,6 +275,22 @@ def fingerprint(unit: Unit, config: JobConfig) -> str:
     # The first shard of each format may come at any later run, so the options of all units do not have its columns.
     own = [_own_columns(config.columns.of(unit.format))] if config.columns.formats else []
     return _digest([options_digest(config), unit.id, unit.format, unit.start, unit.stop, source, *own])
+
+
+def table_version(unit: Unit, config: JobConfig) -> str:
+    """What the name of a unit's latent table has of its content, where a table of a lake's catalog has the file.
+
+    Such a table takes a file for immutable. So all that determines the bytes is in the name: the fingerprint, and the
+    options of a reject retry, which are not part of it.
+
+    Args:
+      unit: the unit.
+      config: the job.
+
+    Returns:
+      16 hexadecimal digits; "" where no such table has the file, which then has one name for ever.
+    """
+    return "" if config.table is None else _digest([fingerprint(unit, config), config.retried])[:16]
 
 
 def _own_columns(columns: RecordSchema) -> list[Any]:

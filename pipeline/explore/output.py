@@ -26,6 +26,7 @@ from pipeline.explore.similar import Similar, read_queries, similar_to, similar_
 from pipeline.options.explore import COMPARE, DUPLICATES, EXPLORE_DEFAULTS, OUTLIERS, REPORT, SIMILAR
 from pipeline.output.state_file import read_summary
 from pipeline.output.tables import REJECT_SCHEMA
+from pipeline.tables.table_file import read_table_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +105,13 @@ class Output:
             if store_for(uri).stat(uri) is None:
                 raise OutputError(f"{self.uri} is not complete: no _SUCCESS; see 'latentlake status {self.uri}'")
             return read_summary(uri)
+
+    @property
+    def snapshot(self) -> str | None:
+        """Id of the last snapshot of the table of a lake's catalog that has the latents; None where there is none."""
+        with self._reached():
+            record = read_table_record(self._committed.layout)
+            return record.snapshot or None if record else None
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
         """The rows of all results as a data frame of pandas.

@@ -265,18 +265,23 @@ def _partition(directory: str, columns: Container[str]) -> str | None:
     return next((part for part in parts if part.partition("=")[0].casefold() in columns), None)
 
 
+def latent_table_schema(config: JobConfig) -> pa.Schema:
+    """The columns of a job's latent table, but for the lengths of latents.
+
+    Args:
+      config: the job.
+    """
+    errors = VERBS[config.verb].function == "reconstruct"
+    columns, sizes = LatentColumns.of(config, 1), size_columns(config.target)
+    return latent_schema(columns, errors, config.columns.carry, hashes=config.hashes, sizes=sizes)
+
+
 def _table_columns(config: JobConfig) -> list[str]:
     """The columns of all tables that a job writes."""
     verb, carry = VERBS[config.verb], config.columns.carry
     names = list(REJECT_SCHEMA.names)
     if verb.table == LATENTS:
-        names += latent_schema(
-            LatentColumns.of(config, 1),
-            verb.function == "reconstruct",
-            carry,
-            hashes=config.hashes,
-            sizes=size_columns(config.target),
-        ).names
+        names += latent_table_schema(config).names
     elif verb.table == METRICS:
         names += metrics_schema(carry, config.reference is not None, config.hashes, config.noise).names
     # A shard that is written again keeps the columns of the input, whose directories are the same.

@@ -21,6 +21,7 @@ from model.input_json import normalization_text
 from model.runtime import choose_executor
 from pipeline.config import ImagesOut, JobConfig, RejectRetry, usual_pages
 from pipeline.job.checks import check_directories, check_variance
+from pipeline.job.lake_table import table_due, table_spec, with_kept_table
 from pipeline.job.latents import latent_form, with_quantization
 from pipeline.job.plan import Plan, make_plan, reject_limit
 from pipeline.job.source import JobSource, decoding_target, find_source
@@ -64,6 +65,7 @@ class Job:
       selection: what the user and the model ask of each record.
       state: versions of the output's state when the job was planned. If they change, the plan is out of date.
       recovered: what the plan counts on of runs that did not come to their end.
+      table_due: whether the table of a lake's catalog has other files than the output.
     """
 
     options: JobOptions
@@ -75,6 +77,7 @@ class Job:
     selection: ColumnSelection
     state: "OutputState"
     recovered: Recovered
+    table_due: bool = False
 
     @property
     def success(self) -> Stat | None:
@@ -87,7 +90,7 @@ class Job:
         # Even without a unit to run, a commit may be due: to drop units, to clean up, or to compare the record count.
         complete = self.success is not None and not self.run.tidy
         due = self.run.expected is not None or (self.run.description is not None and self.run.description.due)
-        return complete and not self.plan.todo and not self.plan.obsolete and not due
+        return complete and not self.plan.todo and not self.plan.obsolete and not due and not self.table_due
 
     @property
     def parts(self) -> list[str]:
@@ -127,6 +130,7 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, M
     job_file = read_job_file(layout.output)
     kept: dict[str, Any] = {name: True for name in PAGES if job_file and job_file["settings"].get(name) is True}
     options = replace(options, **kept)
+    options = with_kept_table(options, job_file)
     source = find_source(options, bundle, job_file)
     config = _config(options, bundle, source, _run_id(layout, state.left, run))
     check_decode(config.target if config.retry is None else config.retry.target)
@@ -141,6 +145,7 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, M
         check_receipts(receipts, config)
     plan = make_plan(source.found, config, receipts, options.scope, expected, source.clean)
     check_directories(config, plan.units)
+    due = table_due(config, plan.units, receipts)
     most = options.gate.max_reject_fraction
     # A retry and a repair are of an output that has shown that its model fits.
     if plan.todo and not (config.sampling or config.retry or options.scope.redo):
@@ -168,6 +173,7 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, M
         selection=source.selection,
         state=state,
         recovered=recovered,
+        table_due=due,
     )
     return job, receipts
 
@@ -274,6 +280,7 @@ def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) 
         sampling=source.sampling,
         reference=source.reference,
         retry=_reject_retry(options, target, source.images),
+        table=table_spec(options),
     )
 
 

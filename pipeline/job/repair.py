@@ -66,6 +66,7 @@ _SETTINGS: Mapping[str, Rule] = {
     **dict.fromkeys(("variance", "flip", "hash", "images", "error_map", "follow_links", "card", "croissant"), truth),
     **dict.fromkeys(("gain", "read_noise"), _text_or_none),
     "noise": utf8,
+    **dict.fromkeys(("table", "catalog", "table_name"), _text_or_none),
 }
 
 

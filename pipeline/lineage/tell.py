@@ -10,6 +10,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import pyarrow as pa
 
 from lake.core.printable import printable
+from pipeline.config import table_version
 from pipeline.lineage.events import EventType, Lineage, Parent, event
 from pipeline.lineage.transport import is_told, send
 from pipeline.output.layout import IMAGES, Layout, table_name
@@ -95,7 +96,7 @@ def tell_end(lineage: Lineage, summary: Mapping[str, Any]) -> None:
 
 def _tables(job: "Job", table: str) -> Iterator[str]:
     layout = Layout(job.config.output)
-    return (layout.at(table_name(table, unit.id)) for unit in job.plan.todo)
+    return (layout.at(table_name(table, unit.id, table_version(unit, job.config))) for unit in job.plan.todo)
 
 
 def _schema(tables: Sequence[str]) -> Any:

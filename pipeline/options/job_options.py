@@ -116,6 +116,10 @@ class JobOptions:
       interpolate: two keys whose latents generated images lie between.
       card: also write a dataset card; kept by the output, so that later runs write it, too.
       croissant: also describe the output in Croissant; kept likewise.
+      table: publish the latents as a table of a lake's catalog, of this kind (``pipeline.tables.TABLE_KINDS``); None
+        for none. Kept likewise.
+      catalog: name of a configured catalog, or path of a SQLite file; None for one within the output.
+      table_name: of the table, ``NAMESPACE.NAME``; None for the usual one within the output.
       on_damage: 'fail' the unit of a damaged shard, or 'reject' only what cannot be read.
       expect_records: number of records of the whole input, or URI of JSON files with a count per shard.
       scope: which units to process again, for ``retry`` and ``verify --repair``.
@@ -190,6 +194,9 @@ class JobOptions:
     interpolate: Sequence[str] | None = None
     card: bool = False
     croissant: bool = False
+    table: str | None = None
+    catalog: str | None = None
+    table_name: str | None = None
     on_damage: str = "fail"
     expect_records: str | None = None
     scope: Scope = field(default_factory=Scope)

@@ -10,6 +10,7 @@ from lake.core.errors import OutputError, UsageError
 from model.zoo import in_zoo
 from pipeline.options.job_options import JobOptions, Scope
 from pipeline.options.latent_flags import DIMENSION, TABLE
+from pipeline.tables.table import is_path
 
 # These fields say how a run goes, not what the output holds, so an output does not keep them.
 _RUN_FIELDS = (
@@ -32,6 +33,9 @@ _LATER_FIELDS = (
     "latent_format",
     "card",
     "croissant",
+    "table",
+    "catalog",
+    "table_name",
     "ensemble",
     "noise",
     "gain",
@@ -62,6 +66,8 @@ def options_to_json(options: JobOptions) -> dict[str, Any]:
         value[name] = None if value[name] is None else [_absolute(uri) for uri in value[name]]
     if value["latent_quantization"] not in (None, DIMENSION, TABLE):
         value["latent_quantization"] = _absolute(value["latent_quantization"])
+    if options.catalog is not None and is_path(options.catalog):
+        value["catalog"] = _absolute(value["catalog"])
     if not in_zoo(value["model"]):  # which is found wherever the package is installed
         value["model"] = _absolute(value["model"])
     return value

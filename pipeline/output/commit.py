@@ -41,6 +41,7 @@ from pipeline.output.recovery import read_recovered
 from pipeline.output.reject_examples import examples
 from pipeline.output.run_timing import timing_of
 from pipeline.output.state_file import read_summary
+from pipeline.tables.publishing import Publishing
 
 _NAMED = 20  # most failed units that the summary names
 _REASONS = 3  # most reasons that the summary has examples of
@@ -126,13 +127,21 @@ def _commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -
     if current.may_repeat:
         _check_names(state.receipts())
     superseded = chain(replaced_names(before, state), output_names(pending.values()))
+    table = None if config.table is None else Publishing(config.table, layout, config.run, guard)
+    if table is not None:
+        superseded = chain(superseded, table.superseded)
     leftover = leftovers(layout, superseded, current, tidy=run.tidy)
+    if table is not None:
+        leftover = table.spare(leftover)
     if run.tidy or before.parts or state.parts:
         leftover += superseded_parts(layout, state)
     manifest = retry("the manifest", lambda _: publish_manifest(layout, state, guard))
     summary = _summary(config, run, state, new, manifest, refused)
     if (description := run.description) is not None:
         retry("the description", lambda _: write_description(layout, description, state.values(), summary, guard))
+    # After the manifest, which says what the snapshot has; before _SUCCESS, which says that all is there.
+    if table is not None and not refused:
+        summary["table"] = table.publish(state.receipts())
     _publish(layout, config, summary, guard)
     # Old files are removed last. Should this process die earlier, every file that a manifest names still exists.
     with _named_loss(config):

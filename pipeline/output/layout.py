@@ -4,6 +4,7 @@ Data is in directories. The job's own state has names that begin with ``_``, whi
 
 ```
 <output>/latents/<unit>.parquet      encode, reconstruct: one table per unit; mirrors the directories of the input
+<output>/latents/<unit>.<version>.parquet   the same with --table, whose files never change
 <output>/latents/<unit>.tar          the same with --latent-format webdataset; mds: <unit>/shard.00000.mds, index.json
 <output>/latents/<column>=<value>/<unit>.parquet   with --partition-by; metrics/ likewise
 <output>/metrics/<unit>.parquet      denoise: one table per unit
@@ -18,6 +19,8 @@ Data is in directories. The job's own state has names that begin with ``_``, whi
 <output>/_receipts/<unit>.json       receipts of units since the last commit
 <output>/_manifest.parquet           all units of the committed state; of very many the root of its parts
 <output>/_manifest/<hash>.parquet    parts of a manifest of very many units
+<output>/_table.json                 with --table, the table of a lake's catalog that has the latents, and its snapshot
+<output>/_iceberg/                   with --table iceberg and no --catalog, the catalog and the metadata of that table
 <output>/README.md                   with --card, a dataset card; of a page that is the user's, one part
 <output>/croissant.json              with --croissant, the same in Croissant; further entries are the user's
 <output>/_SUCCESS                    summary of the run that completed the output; written last
@@ -85,6 +88,11 @@ class Layout:
     def manifest_parts(self) -> str:
         """URI of the directory of the manifest's parts."""
         return self.at("_manifest")
+
+    @property
+    def table(self) -> str:
+        """URI of what the output says of its table in a lake's catalog."""
+        return self.at("_table.json")
 
     @property
     def card(self) -> str:
@@ -165,26 +173,37 @@ class Layout:
         return join(self.plan(run), "stop.json")
 
 
-def table_name(directory: str, unit: str) -> str:
+def table_name(directory: str, unit: str, version: str = "") -> str:
     """Return the name of a unit's table in one of the data directories, relative to the output.
 
     No part of it begins with a dot or an underscore: Arrow and Spark would not read the table.
 
-    >>> table_name(METRICS, "photos/part-00000"), table_name(METRICS, "_train")
-    ('metrics/photos/part-00000.parquet', 'metrics/%5Ftrain.parquet')
+    Args:
+      directory: of the data.
+      unit: id of the unit.
+      version: of the file, where each has a name of its own; see ``pipeline.config.table_version``.
+
+    >>> table_name(METRICS, "photos/part-00000"), table_name(METRICS, "_train"), table_name(LATENTS, "a", "0f")
+    ('metrics/photos/part-00000.parquet', 'metrics/%5Ftrain.parquet', 'latents/a.0f.parquet')
     """
-    return f"{directory}/{visible(unit)}.parquet"
+    return f"{directory}/{visible(unit)}{version and f'.{version}'}.parquet"
 
 
-def partitioned_name(directory: str, partition: str, unit: str) -> str:
+def partitioned_name(directory: str, partition: str, unit: str, version: str = "") -> str:
     """Return the name of what a unit's table holds of one partition, relative to the output.
 
     The partition comes before the directories of the input: so all engines find it, BigQuery too.
 
+    Args:
+      directory: of the data.
+      partition: name of the partition's directory.
+      unit: id of the unit.
+      version: as of ``table_name``.
+
     >>> partitioned_name(LATENTS, "label=7", "train/part-00000")
     'latents/label=7/train/part-00000.parquet'
     """
-    return table_name(f"{directory}/{partition}", unit)
+    return table_name(f"{directory}/{partition}", unit, version)
 
 
 def rejects_name(unit: str) -> str:

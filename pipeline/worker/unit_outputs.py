@@ -19,7 +19,7 @@ from lake.formats.common.identity_columns import carried_name
 from lake.formats.common.parquet_table import TableEncoding, TableWriter
 from lake.formats.writer import UnitWriter
 from lake.storage import Sink, store_for
-from pipeline.config import JobConfig, fingerprint, options_digest
+from pipeline.config import JobConfig, fingerprint, options_digest, table_version
 from pipeline.output.heartbeat import guard_of
 from pipeline.output.layout import (
     IMAGES,
@@ -91,7 +91,7 @@ class UnitOutputs:
                 schema, directory, carried_name(schema, config.columns.carry, config.partition_by)
             )
         elif schema is not None and directory is not None:
-            name = table_name(directory, unit.id)
+            name = table_name(directory, unit.id, table_version(unit, config))
             self._table = self._open(name, schema, self._verb.encoding)
             if merges_rejects(unit, config):
                 self._merged = MergedTable(self._table, schema, unit, Layout(config.output).at(name))
@@ -211,7 +211,7 @@ class UnitOutputs:
     def _partitioned(self, schema: pa.Schema, directory: str, column: str) -> PartitionedTable:
         def opened(partition: str, rest: pa.Schema) -> TableWriter:
             said = {PARTITION: partition, PARTITION_TYPE: str(partition_type(schema.field(column).type))}
-            name = partitioned_name(directory, partition, self._unit.id)
+            name = partitioned_name(directory, partition, self._unit.id, table_version(self._unit, self._config))
             return self._open(name, rest, self._verb.encoding, said)
 
         return PartitionedTable(self._unit.id, schema, column, opened)

@@ -62,3 +62,17 @@ def test_read_an_output(tmp_path: Path) -> None:
     assert worst.strip() == f"{keys[np.lexsort((keys, psnr))][:3].tolist()} (3, 128)"
     np.testing.assert_allclose(eval(sums), latents[first].sum(axis=0, dtype=np.float64)[:4], atol=6e-4)
     assert copies.split() == ["41", "1"]
+
+
+def test_tables(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    for root, day, count in (("images", 28, 12), ("images", 29, 5), ("more", 29, 7), ("more", 30, 4)):
+        folder = tmp_path / f"{root}/dt=2026-11-{day}"
+        folder.mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(folder / f"{number:02d}.png")
+    _, first, days, _, snapshots = run_page(HOWTO / "tables.md", tmp_path)
+    assert first.split(maxsplit=1)[0] == "12" and "list<element: float>" in first
+    assert eval(days) == [("2026-11-28", 12), ("2026-11-29", 5)]
+    # Five images of the second day became seven others, and a third day came.
+    assert snapshots.splitlines() == ["append 2 17 True", "overwrite 2 23 True"]

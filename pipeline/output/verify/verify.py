@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TypeVar
 
-from lake.core.errors import HeldError, OutputError, VerifyError
+from lake.core.errors import HeldError, OutputError, UsageError, VerifyError
 from lake.core.ordered_map import ordered_map
 from lake.storage import store_for
 from pipeline.output.cleanup import NameSet, data_sizes, unnamed
@@ -18,10 +18,13 @@ from pipeline.output.recovery import find_leavings
 from pipeline.output.verify.files import UnitCheck
 from pipeline.output.verify.report import Problem, VerifyReport
 from pipeline.output.verify.state import check_model, check_success, read_origin
+from pipeline.tables.publishing import check_record
+from pipeline.tables.table_file import read_table_record
 
 _THREADS = 16  # more than cores: they mostly wait for the store
 _DEEP_THREADS = 8  # fewer: each also decodes a table, which takes memory
 _AHEAD = 64  # units in flight
+_TABLE = "_table.json"
 
 _T = TypeVar("_T")
 
@@ -31,7 +34,7 @@ def verify(output: str, *, deep: bool = False) -> VerifyReport:
 
     Every file of the manifest must exist with its size. Every Parquet footer must name its unit and this model, and
     state the right number of rows. No other file may be among the data. The copy of the model and all counts must be
-    right.
+    right. A table of a lake's catalog must have these files and no other ones of the output, and name its manifest.
 
     Example:
       ```python
@@ -61,6 +64,10 @@ def verify(output: str, *, deep: bool = False) -> VerifyReport:
     pending = lost.attempt("_receipts", lambda: _pending(layout)) or {}
     if finished := sum(receipt.error is None for receipt in pending.values()):
         lost.add("_receipts", [f"{finished:,} units finished since the last commit; run the job again to commit"])
+    record = lost.attempt(_TABLE, lambda: read_table_record(layout))
+    if record is not None:
+        lost.attempt(_TABLE, lambda: lost.add(_TABLE, check_record(layout, record, manifest.receipts())))
+    superseded = {*record.superseded} if record else set[str]()
     sizes = data_sizes(layout)
     totals = _Totals()
     damaged = _damaged(UnitCheck(layout, sizes, origin, deep=deep), totals.of(_latest(manifest, pending)))
@@ -70,7 +77,7 @@ def verify(output: str, *, deep: bool = False) -> VerifyReport:
         **totals.sums,
         damaged=damaged,
         # Of a unit that was processed again both versions are known: the old files stay until the commit.
-        extra=tuple(unnamed(sizes, NameSet(chain(manifest.names(), output_names(pending.values()))))),
+        extra=tuple(unnamed(sizes, NameSet(chain(manifest.names(), output_names(pending.values()), superseded)))),
         lost=tuple(lost.problems),
         notes=_notes(layout),
     )
@@ -92,7 +99,7 @@ class _Lost:
         """Return what ``read`` returns; None if the file is damaged, which is added as a problem."""
         try:
             return read()
-        except (VerifyError, OSError) as error:
+        except (VerifyError, UsageError, OSError) as error:
             self.add(name, [str(error)])
             return None
 

@@ -33,6 +33,7 @@ from pipeline.options.flags import (
 )
 from pipeline.options.latent_flags import LATENT, LATENT_FORMAT, MADE, STORED
 from pipeline.options.latent_form import LatentForm
+from pipeline.options.table_flags import LAKE_TABLE
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS
 from pipeline.output.tables import latent_schema
@@ -82,6 +83,7 @@ class Encode(Verb):
         *MADE,
         HASH,
         PARTITION_BY,
+        *LAKE_TABLE,
         *RUN,
         *STORES,
     )
@@ -194,6 +196,7 @@ class Reconstruct(Encode):
         *STORED,
         HASH,
         PARTITION_BY,
+        *LAKE_TABLE,
         *RUN,
         *STORES,
     )

@@ -1,0 +1,29 @@
+"""The command-line flags of tables of a lake's catalog."""
+
+from lake.cli.option import Option
+from pipeline.tables import TABLE_KINDS
+
+LAKE_TABLE = (
+    Option(
+        flag="--table",
+        group="output",
+        field="table",
+        choices=tuple(TABLE_KINDS),
+        help="also publish the latents as a table of a lake's catalog, one snapshot for each run, without copies of "
+        "files; later runs go on with it",
+    ),
+    Option(
+        flag="--catalog",
+        group="output",
+        field="catalog",
+        metavar="NAME|PATH",
+        help="with --table: a catalog of pyiceberg's configuration, or a SQLite file (default: one within the output)",
+    ),
+    Option(
+        flag="--table-name",
+        group="output",
+        field="table_name",
+        metavar="NAMESPACE.NAME",
+        help="with --table: name of the table (default: latentlake.latents, in the catalog within the output)",
+    ),
+)

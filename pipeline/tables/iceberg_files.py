@@ -1,0 +1,133 @@
+"""Data files of an output as entries of an Iceberg table: made of their footers, and read back from its snapshots."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lake.core.errors import UsageError
+from lake.core.ordered_map import requested
+from lake.core.records import OutputFile
+from lake.formats.common.hive import Partition
+from lake.formats.common.parquet_file import parse_footer, read_footer
+from lake.storage import join, store_for
+from lake.storage.location import is_local, local_path
+from pipeline.output.layout import LATENTS
+from pipeline.tables.iceberg_schema import partition_of
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile, ManifestFile
+    from pyiceberg.table import Table
+    from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.snapshots import Snapshot as TableSnapshot
+
+_CUT = frozenset("?#")  # pyiceberg and others read an object's URI up to these
+
+
+def place(output: str) -> str:
+    """What the paths of an output's files begin with in a table: an absolute path, or a URI of a store.
+
+    >>> place("s3://lake/out")
+    's3://lake/out/'
+    """
+    return f"{local_path(output).absolute()}/" if is_local(output) else f"{output}/"
+
+
+def check_paths(output: str, names: Sequence[str]) -> None:
+    """Check that readers of a table find files of some names.
+
+    Raises:
+      UsageError: they would not, in a store.
+    """
+    if not is_local(output) and (odd := next((name for name in names if _CUT & {*name}), None)):
+        raise UsageError(f"--table iceberg: {odd!r} has a ? or #, at which readers of a table cut a URI; rename it")
+
+
+def footer_of(output: str, name: str) -> pq.FileMetaData:
+    """Read the footer of a data file.
+
+    Args:
+      output: URI of the output.
+      name: of the file, relative to it.
+    """
+    uri = join(output, name)
+    with store_for(uri).open(uri, sparse=True) as stream:
+        return parse_footer(read_footer(stream))
+
+
+def schema_of_file(output: str, file: OutputFile) -> pa.Schema:
+    """Read the columns of a data file, with the one whose value its directory says, of the type that it had."""
+    footer = footer_of(output, file.name)
+    schema, partition = footer.schema.to_arrow_schema().remove_metadata(), Partition.of(footer.metadata)
+    return schema if partition is None else schema.append(partition.field)
+
+
+def data_files(output: str, files: Sequence[OutputFile], metadata: "TableMetadata") -> "Iterator[DataFile]":
+    """Describe data files to a table: their partitions, and minima and maxima of their columns.
+
+    Args:
+      output: URI of the output.
+      files: to describe.
+      metadata: of the table.
+    """
+    return requested(partial(_data_file, output, metadata), files)
+
+
+def _data_file(output: str, metadata: "TableMetadata", file: OutputFile) -> "DataFile":
+    from pyiceberg.io.pyarrow import (
+        compute_statistics_plan,
+        data_file_statistics_from_parquet_metadata,
+        parquet_path_to_id_mapping,
+    )
+    from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+
+    schema = metadata.schema()
+    statistics = data_file_statistics_from_parquet_metadata(
+        parquet_metadata=footer_of(output, file.name),
+        stats_columns=compute_statistics_plan(schema, metadata.properties),
+        parquet_column_mapping=parquet_path_to_id_mapping(schema),
+    )
+    return DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=place(output) + file.name,
+        file_format=FileFormat.PARQUET,
+        partition=partition_of(file.name, metadata.spec(), schema),
+        file_size_in_bytes=file.size,
+        sort_order_id=None,
+        spec_id=metadata.default_spec_id,
+        equality_ids=None,
+        key_metadata=None,
+        **statistics.to_serialized_dict(),
+    )
+
+
+def files_of(table: "Table", snapshot: "TableSnapshot | None", output: str) -> "Mapping[str, DataFile]":
+    """The latent files of an output that a snapshot has, by their names relative to the output.
+
+    Args:
+      table: the table.
+      snapshot: one of its snapshots; None for that of an empty table.
+      output: URI of the output.
+    """
+    return {} if snapshot is None else dict(_named(table, snapshot.manifests(table.io), output))
+
+
+def files_of_all(table: "Table", output: str) -> set[str]:
+    """The names of the latent files of an output that any snapshot of a table has."""
+    manifests = {manifest.manifest_path: manifest for one in table.snapshots() for manifest in one.manifests(table.io)}
+    return {name for name, _ in _named(table, list(manifests.values()), output)}
+
+
+def _named(table: "Table", manifests: "Sequence[ManifestFile]", output: str) -> "Iterator[tuple[str, DataFile]]":
+    from pyiceberg.manifest import DataFileContent, ManifestContent
+
+    start = place(output)
+    for manifest in manifests:
+        if manifest.content != ManifestContent.DATA:
+            continue
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+            path = entry.data_file.file_path.removeprefix("file://")
+            if entry.data_file.content == DataFileContent.DATA and path.startswith(f"{start}{LATENTS}/"):
+                yield path.removeprefix(start), entry.data_file
