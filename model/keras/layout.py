@@ -9,6 +9,7 @@ from typing import Any
 
 from lake.core.tensorflow import keras
 from model.input_spec import CHANNELS, Shape
+from model.keras.operation_names import with_own_names
 from model.keras.second_input import first_input, pack_inputs, second_input
 
 
@@ -91,7 +92,8 @@ def _wrapped(
         output = keras().ops.expand_dims(output, -1)
     elif stated is not None and _line(output, stated):
         output = keras().layers.Reshape(stated, name="to_image")(output)
-    return keras().Model(image if told is None else [image, told], output, name=f"{model.name}_of_images")
+    made = keras().Model(image if told is None else [image, told], output, name=f"{model.name}_of_images")
+    return with_own_names(made)
 
 
 def _line(output: Any, shape: Shape) -> bool:

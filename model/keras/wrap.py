@@ -6,6 +6,7 @@ import numpy as np
 
 from lake.core.tensorflow import keras
 from model.keras.layout import with_images
+from model.keras.operation_names import with_own_names
 from model.keras.signature import CHANNEL
 from model.normalization import Normalization
 from model.preprocessing import Preprocessing
@@ -66,7 +67,7 @@ def _normalized(model: Any, given: Normalization, second: str | None) -> Any:
     (image,) = _images(model, second)
     if tuple(output.shape[1:3]) == tuple(image.shape[1:3]) and output.shape[-1] == len(given.mean):
         output = form.invert(_cast(output, "float32"))
-    return keras().Model(pack(model.input, inputs), output, name=f"{model.name}_normalized")
+    return with_own_names(keras().Model(pack(model.input, inputs), output, name=f"{model.name}_normalized"))
 
 
 def _dtype(tensor: Any, second: str | None) -> str:

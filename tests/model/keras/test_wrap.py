@@ -10,6 +10,7 @@ from lake.core.tensorflow import keras
 from lake.images.center_crop import CenterCrop
 from model.check import describe_input
 from model.export import export
+from model.keras.save import serialize_model
 from model.keras.wrap import wrap
 from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
@@ -96,6 +97,21 @@ def test_a_denoiser_of_any_size_that_is_told_by_its_last_channel(save, tmp_path,
     told = np.broadcast_to(levels[:, None, None, None], (6, 8, 8, 1))
     want = model.predict(np.concatenate([seen, told], 3), verbose=0)[..., ::-1] * 0.5 + [0.2, 0.4, 0.6]
     np.testing.assert_allclose(Runtime.load(bundle).restore(pixels, levels), want, rtol=1e-4, atol=1e-5)
+
+
+def test_equal_models_are_equal_files_whatever_was_built_before(layers, tmp_path):
+    """Of a grey network without a channel, with a mean: Keras numbers the operations of both through the process."""
+    given = Preprocessing(mean=(0.5,), std=(0.25,), output_range=(0, 1))
+
+    def made():
+        image = layers.Input((8, 8), name="image")
+        return wrap(
+            keras().Model(image, layers.Dense(8, name="same", kernel_initializer="ones")(image), name="n"), given
+        )
+
+    model = made()
+    assert [layer.name for layer in model.operations] == ["image", "subtract", "true_divide", "n_of_images"]
+    assert serialize_model(model) == serialize_model(made())
 
 
 def test_inputs_keep_their_names(save, tmp_path):
