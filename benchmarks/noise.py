@@ -2,10 +2,11 @@
 
     python -m benchmarks.noise --data DIR [--images 68] [SECTION ...]
 
-``--data`` holds the folders ``bsd68`` and ``set12`` as of ``benchmarks.quality``. ``levels``: bias and root mean square
-error of levels of white noise, unclipped and in 8 bits, and of photon noise. ``told``: PSNR that ``zoo:denoiser-gray``
-loses by an estimate against the true level, and processor time of both. ``cameras``: gains of simulated cameras. Noise
-is where white is 255; every table is printed as Markdown.
+``--data`` holds the folders ``bsd68`` and ``bsd400`` as of ``benchmarks.quality``. ``levels``: bias and root mean
+square error of levels of white noise, unclipped and in 8 bits; ``colours``: the same for the colours of as many images
+of ``bsd400``. ``told``: PSNR that ``zoo:denoiser-gray`` loses by an estimate against the true level, unclipped and in 8
+bits, and processor time of both. ``cameras``: gains of simulated cameras. Noise is where white is 255; every table is
+printed as Markdown.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from lake.images.noise import estimate
 from lake.images.photon_noise import estimate_camera
 from model.bundle import Bundle
 from model.denoiser import Denoiser
+from model.pixels import to_unit
 from model.runtime.runtime import Runtime
 
 LEVELS = (0, 1, 2, 5, 10, 15, 25, 50, 75)
@@ -30,9 +32,9 @@ ELECTRONS = (10, 50, 300, 1000)  # at white
 
 
 def white(clean: Array, level: float, seed: int) -> Array:
-    """With white noise, float32 ``[H, W, 1]`` with white at 1."""
+    """With white noise, float32 ``[H, W, K]`` with white at 1."""
     noise = np.random.default_rng([7, seed]).normal(0, level, clean.shape)
-    noisy: Array = ((clean + noise) / 255).astype(np.float32)[..., None]
+    noisy: Array = np.atleast_3d(((clean + noise) / 255).astype(np.float32))
     return noisy
 
 
@@ -68,17 +70,28 @@ def found(images: Sequence[Array], make: Callable[[Array, float, int], Array], l
 def told(images: Sequence[Array]) -> None:
     """Print the loss of PSNR by an estimate."""
     denoiser = Denoiser(Runtime.load(Bundle.open("zoo:denoiser-gray")))
-    print("| noise | loss in dB: mean, worst | time of the estimate against the denoiser's |\n|---|---|---|")
+    print("| noise | unclipped: loss in dB, mean, worst | in 8 bits: loss, mean, worst | time of the estimate |")
+    print("|---|---|---|---|")
     for level in TOLD:
-        losses, spent = [], np.zeros(2)
-        for seed, clean in enumerate(images):
-            noisy, started = white(clean, level, seed), time.process_time()
-            guess, between = estimate(noisy).level, time.process_time()
-            by_guess = denoiser.denoise(noisy[None], np.array([guess], np.float32)).pixels[0, ..., 0]
-            spent += between - started, time.process_time() - between
-            by_truth = denoiser.denoise(noisy[None], np.array([level / 255], np.float32)).pixels[0, ..., 0]
-            losses.append(psnr(by_truth.clip(0, 1), clean) - psnr(by_guess.clip(0, 1), clean))
-        print(f"| {level} | {np.mean(losses):.3f}, {max(losses):.3f} | {spent[0] / spent[1]:.1%} |", flush=True)
+        cells, spent = [], np.zeros(2)
+        for make in (white, in_8_bits):
+            losses = [
+                lost(denoiser, make(clean, level, seed), clean, level, spent) for seed, clean in enumerate(images)
+            ]
+            cells.append(f"{np.mean(losses):.3f}, {max(losses):.3f}")
+        print(f"| {level} | {' | '.join(cells)} | {spent[0] / spent[1]:.1%} of the denoiser's |", flush=True)
+
+
+def lost(denoiser: Denoiser, noisy: Array, clean: Array, level: float, spent: Array) -> float:
+    """The PSNR in dB that one image loses by an estimate; times of estimate and denoiser are added to ``spent``."""
+    started = time.process_time()
+    guess, between = estimate(noisy).level, time.process_time()
+    by_guess, by_truth = (
+        psnr(to_unit(denoiser.denoise(noisy[None], np.array([told], np.float32)).pixels[0, ..., 0]).clip(0, 1), clean)
+        for told in (guess, level / 255)
+    )
+    spent += between - started, (time.process_time() - between) / 2
+    return by_truth - by_guess
 
 
 def cameras(images: Sequence[Array]) -> None:
@@ -91,7 +104,7 @@ def cameras(images: Sequence[Array]) -> None:
             print(f"| {camera} | {electrons} | {np.mean(gains):.2f}, {np.std(gains):.2f} |", flush=True)
 
 
-SECTIONS = {"levels": levels, "told": told, "cameras": cameras}
+SECTIONS = {"levels": levels, "colours": levels, "told": told, "cameras": cameras}
 
 
 def main() -> None:
@@ -101,10 +114,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=68, help="of BSD68 (default 68)")
     parser.add_argument("sections", nargs="*", choices=SECTIONS, default=[*SECTIONS], metavar="SECTION")
     given = parser.parse_args()
-    images, _ = Place(data=given.data, zoo=Path("model/zoo")).images("bsd68")
-    chosen = [image.astype(np.float64) for image in images[: given.images]]
+    place = Place(data=given.data, zoo=Path("model/zoo"))
     for name in given.sections:
-        print(f"\n## {name}, {len(chosen)} photographs of BSD68\n", flush=True)
+        images, _ = place.images(*(("bsd400", "", "RGB") if name == "colours" else ("bsd68",)))
+        chosen = [image.astype(np.float64) for image in images[: given.images]]
+        print(f"\n## {name}, {len(chosen)} photographs\n", flush=True)
         SECTIONS[name](chosen)
 
 

@@ -3,19 +3,23 @@
 After Foi, Trimeche, Katkovnik and Egiazarian, "Practical Poissonian-Gaussian noise modeling and fitting for
 single-image raw-data", IEEE TIP 2008: noise of photons grows with brightness, that of electronics does not. The paper
 segments the image; here smooth patches are chosen as for white noise (``lake.images.noise``), by what the line says of
-their brightness, and the line is fitted anew until neither changes.
+their brightness, and the line is fitted anew until neither changes. Near values at which pixels are clipped there is
+less noise than before; as much as the line says that clipping took is added (``lake.images.clipped_noise``).
 """
 
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 
 import numpy as np
 
 from lake.core.records import Array
+from lake.images.clipped_noise import left_by_clipping
 from lake.images.noise_patches import STRUCTURE, Patches, independent_share
 
 MOST, STRICT = 0.9, 0.5  # shares of the patches of pure noise that are smooth enough
-_MARGINS = (2.0, 1.5, 1.0, 0.0)  # deviations between a patch's mean and a clipped value, the first that leaves patches
+_MARGINS = (2.0, 1.0, 0.5, 0.0)  # deviations between a patch's mean and a clipped value, the first that leaves enough
+_ENOUGH = 0.5  # of the smooth patches
 _FEWEST = 16  # patches that an estimate needs
 _SIGNIFICANT = 3.0  # a slope of less standard errors is none
 _LEAST = 0.02  # of the mean variance: no brightness has less
@@ -75,12 +79,14 @@ def _fitted(patches: Patches, smooth: float, line: VarianceLine) -> VarianceLine
     room = np.minimum(patches.mean - patches.low, patches.high - patches.mean)
     variance = _at(line, patches.mean)
     for _ in range(_ROUNDS):
-        chosen = _chosen(patches.structure < smooth * variance, room, variance)
+        left = left_by_clipping(patches.mean, partial(_at, line), patches.low, patches.high)
+        chosen = _chosen(patches.structure < smooth * variance * left, room, variance)
         # Too few patches say nothing.
         if len(chosen) < _FEWEST:
             break
-        slope, intercept = _line(patches.mean[chosen], patches.energy[chosen], variance[chosen])
-        line = VarianceLine(slope=slope, intercept=intercept, mean=float(patches.energy[chosen].mean()), error=0.0)
+        energy = patches.energy[chosen] / left[chosen]
+        slope, intercept = _line(patches.mean[chosen], energy, variance[chosen])
+        line = VarianceLine(slope=slope, intercept=intercept, mean=float(energy.mean()), error=0.0)
         before, variance = variance, _at(line, patches.mean)
         mean = float(variance.mean())
         independent = max(1.0, len(chosen) * independent_share())
@@ -110,7 +116,7 @@ def _chosen(smooth: Array, room: Array, variance: Array) -> Array:
     distances = room[candidates] / np.sqrt(variance[candidates])
     for margin in _MARGINS:
         chosen: Array = candidates[distances > margin]
-        if len(chosen) >= _FEWEST:
+        if len(chosen) >= max(_FEWEST, _ENOUGH * len(candidates)):
             break
     return chosen
 
