@@ -162,6 +162,8 @@ def describe_noise(noise: Noise, known: NoiseRange | None = None) -> str:
     """
     where = "the last channel" if noise.input is None else f"input {noise.input!r} ({noise.form})"
     learned = f"; learned from {known[0]:g} to {known[1]:g}, where white is 255" if known else ""
+    if (camera := noise.camera) is not None:
+        learned += f", after noise of gain {camera.gain:g} and read noise {camera.read_noise:g} was made white"
     return f"level told by {where}, {noise.scale:g} for a deviation of all of white{learned}"
 
 

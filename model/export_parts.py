@@ -39,7 +39,7 @@ def input_of(signature: InputSignature, given: Preprocessing) -> Input:
         dtype="uint8" if len(signature.shape) == 3 else "float32",
         value_range=given.value_range or PIXEL_RANGE,
         color=_color(signature.shape, given.color),
-        noise=signature.noise and replace(signature.noise, range=given.noise_range),
+        noise=signature.noise and replace(signature.noise, range=given.noise_range, camera=given.noise_camera),
         condition=signature.condition,
         any_size=signature.any_size,
         resize=resizing(given.resize, given.crop, given.interpolation, _size(signature)),

@@ -1,9 +1,10 @@
 """Conversion between what a model takes and the field ``input`` of ``model.json``."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
+from lake.images.anscombe import PoissonGaussian
 from lake.images.center_crop import CenterCrop, Interpolation
 from lake.images.types import Resize
 from model.condition import MAX_CLASSES, MAX_NUMBERS, Condition
@@ -47,7 +48,8 @@ def _normalization_json(given: Normalization) -> Json:
 
 def _noise_json(noise: Noise) -> Json:
     # Left out where it is not known, so that bundles of earlier versions keep their digest.
-    known = {} if noise.range is None else {"range": list(noise.range)}
+    known: dict[str, Json] = {} if noise.range is None else {"range": list(noise.range)}
+    known |= {} if noise.camera is None else {"camera": asdict(noise.camera)}
     return {"form": noise.form, "input": noise.input, "scale": noise.scale, **known}
 
 
@@ -149,6 +151,15 @@ def _noise(takes: Fields, kind: str) -> Noise | None:
         input=fields.name("input") if form != "channel" else None,
         scale=fields.get("scale", float, lambda scale: 0 < scale < float("inf")),
         range=_noise_range(fields) if fields.has("range") else None,
+        camera=_camera(fields.fields("camera")) if fields.has("camera") else None,
+    )
+
+
+def _camera(fields: Fields) -> PoissonGaussian:
+    return PoissonGaussian(
+        gain=fields.get("gain", float, lambda gain: 0 < gain < LARGEST),
+        read_noise=fields.get("read_noise", float, lambda deviation: 0 <= deviation < LARGEST),
+        black_level=fields.get("black_level", float, lambda level: abs(level) < LARGEST),
     )
 
 

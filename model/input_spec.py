@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from lake.images.anscombe import PoissonGaussian
 from lake.images.center_crop import CenterCrop
 from lake.images.types import Resize
 from model.condition import Condition
@@ -29,12 +30,15 @@ class Noise:
         they count 8-bit steps.
       range: the least and the greatest noise level that the model learned, where white is 255 as in --noise-level,
         whatever the scale; None where nobody says it.
+      camera: noise of photons, in the numbers of a pixel, that training made white before the model saw an image, as a
+        job does again; None for a model that saw images as they are.
     """
 
     form: str
     input: str | None
     scale: float
     range: NoiseRange | None = None
+    camera: PoissonGaussian | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ def denoise_photons(
     Returns:
       What ``Denoiser.denoise`` gives, and the levels that the model was told, float32 [m], as a fraction of white.
     """
-    shown, low, span, levels = _stabilised(images, cameras)
+    shown, low, span, levels = stabilised(images, cameras)
     found = denoiser.denoise(shown, levels, failed, estimated=estimated)
     pixels, mse = images.copy(), found.mse.copy()
     for at in np.flatnonzero(found.mse > 0).tolist():  # the others failed, or stay as they are
@@ -58,13 +58,17 @@ def shown_levels(images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]]) -
       images: as ``denoise_photons`` takes them.
       cameras: likewise.
     """
-    return _stabilised(images, cameras)[3]
+    return stabilised(images, cameras)[3]
 
 
-def _stabilised(images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]]) -> tuple[Floats, Floats, Floats, Floats]:
+def stabilised(images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]]) -> tuple[Floats, Floats, Floats, Floats]:
     """Transformed images with black at 0 and white at 1, and of each the value of black and that of white above it.
 
     The last is the level that the noise has then, 0 of an image whose channels have one value each: it has no noise.
+
+    Args:
+      images: as ``denoise_photons`` takes them.
+      cameras: likewise.
     """
     shown = np.empty(images.shape, np.float32)
     low, span, levels = np.empty((3, len(images)), np.float32)

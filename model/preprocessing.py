@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from lake.core.errors import UsageError
 from lake.core.printable import printable
+from lake.images.anscombe import PoissonGaussian
 from model.condition import ConditionRequest
 from model.input_spec import PIXEL_RANGE, NoiseRange, Shape, is_noise_range, is_range
 from model.normalization import Normalization, check_normalization, normalization, preset_fields
@@ -31,6 +32,7 @@ class Preprocessing:
       noise_scale: number that stood for a standard deviation of all of white: 1 for fractions, 255 for 8-bit steps.
       noise_range: the least and the greatest noise level of the training, where white is 255 whatever the scale; None
         where nobody says it.
+      noise_camera: noise of photons that was made white before, in the numbers of a pixel; None where it was not.
       condition: name of the second input of a conditional model, and after a ``=`` that of the column of the records
         that it is read from, where that has another name.
       condition_classes: the number of classes that it takes, or their names in order; None where it takes numbers.
@@ -59,6 +61,7 @@ class Preprocessing:
     noise_input: str | None = None
     noise_scale: float = 1.0
     noise_range: NoiseRange | None = None
+    noise_camera: PoissonGaussian | None = None
     condition: str | None = None
     condition_classes: tuple[str, ...] | None = None
 

@@ -9,6 +9,8 @@ from lake.formats import FORMATS, MIXED
 from lake.images.types import Color, DecodeMode, Orientation, Pages, PixelLayout, Resize
 from lake.storage.options import StoreOptions
 
+GAUSSIAN, POISSON_GAUSSIAN = "gaussian", "poisson-gaussian"  # what the noise of images is
+
 INPUT = (
     Option(
         flag="--input",

@@ -7,6 +7,8 @@ brightness, and in each group by how smooth they are. Every group says something
 smooth, as in microscopy; a group with structure says it with less weight.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from lake.images.anscombe import PoissonGaussian
 from lake.images.noise import channels_of
 from lake.images.noise_patches import STRUCTURE, Patches, independent_share, patches_of
 
+_MOST_IMAGES = 64  # that one camera is estimated from
 _BRIGHTNESSES = 32  # most groups by brightness
 _SMOOTHNESS = (0.0, 0.05, 0.2, 0.5, 0.9)  # where groups by smoothness begin, as shares of one brightness
 _FEWEST = 16 * len(_SMOOTHNESS)  # patches of one brightness
@@ -59,6 +62,37 @@ def estimate_camera(pixels: Array, black_level: float = 0.0) -> tuple[PoissonGau
         _camera(*_line(patches_of(blocks)), black_level, _LEAST * (brightest or 1.0), float(pixels[..., channel].min()))
         for channel, blocks in enumerate(channels_of(pixels))
     )
+
+
+def estimate_common_camera(images: Sequence[Array], black_level: float = 0.0) -> PoissonGaussian:
+    """Estimate the noise of one camera from images that it took: their patches together say more than those of one.
+
+    Of more than 64 images so many are used, spread evenly.
+
+    Args:
+      images: ``[H, W, K]`` of one type each, in the camera's numbers; alpha is left out.
+      black_level: as of ``estimate_camera``, and raised likewise, to the darkest pixel of all at most.
+
+    >>> light = np.linspace(0, 400, 64)[None, :].repeat(64, 0)
+    >>> shots = [2.0 * np.random.default_rng(seed).poisson(light / 2)[..., None] for seed in range(4)]
+    >>> round(estimate_common_camera(shots).gain, 1)
+    2.0
+    """
+    chosen = [
+        images[at] for at in np.unique(np.linspace(0, len(images) - 1, _MOST_IMAGES).round().astype(int)).tolist()
+    ]
+    parts = [patches_of(blocks) for image in chosen for blocks in channels_of(image)]
+    parts = [part for part in parts if not part.drawing]
+    if not parts:
+        return PoissonGaussian(gain=0.0, read_noise=_LEAST, black_level=black_level)
+    mean, structure, energy = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("mean", "structure", "energy")
+    )
+    high = min(part.high for part in parts)
+    patches = replace(parts[0], mean=mean, structure=structure, energy=energy, high=high)
+    brightest = max(float(np.abs(image).max()) for image in chosen) if chosen[0].dtype.kind == "f" else 1.0
+    darkest = min(float(image.min()) for image in chosen)
+    return _camera(*_line(patches), black_level, _LEAST * (brightest or 1.0), darkest)
 
 
 def _camera(gain: float, intercept: float, black_level: float, least: float, darkest: float) -> PoissonGaussian:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lake.cli.interrupt import deferring_interrupts
-from lake.cli.options import INPUT, STORES, given
+from lake.cli.options import INPUT, POISSON_GAUSSIAN, STORES, given
 from lake.core.errors import UsageError
 from lake.core.tensorflow import require_tensorflow
 from lake.inputs.apart import check_apart
@@ -62,8 +62,12 @@ def _check_fields(options: Namespace, kind: str) -> None:
             raise UsageError(f"--{name.replace('_', '-')} goes with --self-supervised: give that too, or leave it out")
     if getattr(options, "pages", None) == "all" and not alone:
         raise UsageError("--pages all is for denoise; a model is trained on the first page of each file")
+    photons = getattr(options, "noise", None) == POISSON_GAUSSIAN
+    if photons and not alone:
+        raise UsageError(f"--noise {POISSON_GAUSSIAN} goes with --self-supervised: give that too, or leave it out")
+    shared = {"patience", *(["noise"] if photons else [])} if alone else set()
     for name, kinds in KINDS_OF_FIELD.items():
-        if hasattr(options, name) and kind not in kinds and not (alone and name == "patience"):
+        if hasattr(options, name) and kind not in kinds and name not in shared:
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(f"{flag} is for --kind {' or '.join(kinds)}, not {kind}; leave it out")
 

@@ -1,7 +1,7 @@
 """The flags of ``latentlake train``, as a table."""
 
-from lake.cli.option import Option, fraction, positive
-from lake.cli.options import INPUT, STORES
+from lake.cli.option import Option, finite_number, fraction, positive
+from lake.cli.options import INPUT, POISSON_GAUSSIAN, STORES
 
 _NOT_FOR_TRAINING = {"--key", "--carry"}
 EPOCH_KINDS = ("autoencoder", "vae", "dense")  # trained in epochs over samples of one shape
@@ -50,6 +50,18 @@ def number_or_estimate(text: str) -> float | str:
     return text if text == "estimate" else rate(text)
 
 
+def rate_or_photons(text: str) -> float | str:
+    """Parse what noise is: a positive number, its standard deviation, or the word 'poisson-gaussian'.
+
+    Raises:
+      ValueError: the text is something else.
+
+    >>> rate_or_photons("25"), rate_or_photons("poisson-gaussian")
+    (25.0, 'poisson-gaussian')
+    """
+    return text if text == POISSON_GAUSSIAN else rate(text)
+
+
 SCHEDULE = (
     Option(
         flag="--latent-dim",
@@ -63,9 +75,10 @@ SCHEDULE = (
         flag="--noise",
         group="training",
         field="noise",
-        type=rate,
+        type=rate_or_photons,
         metavar="SIGMA",
-        help="autoencoder only: train it to remove noise of this standard deviation, where white is 255",
+        help="autoencoder only: train it to remove noise of this standard deviation, where white is 255; with "
+        "--self-supervised 'poisson-gaussian': that of photons and electronics, which is made white first",
     ),
     Option(
         flag="--agreement",
@@ -150,6 +163,31 @@ SCHEDULE = (
         "each image",
     ),
     Option(
+        flag="--gain",
+        group="training",
+        field="gain",
+        type=rate,
+        metavar="G",
+        help="with --noise poisson-gaussian: numbers of a pixel for each electron (default: estimated over all images)",
+    ),
+    Option(
+        flag="--read-noise",
+        group="training",
+        field="read_noise",
+        type=finite_number,
+        metavar="R",
+        help="with --noise poisson-gaussian: standard deviation without light, in numbers of a pixel (default: "
+        "estimated over all images)",
+    ),
+    Option(
+        flag="--black-level",
+        group="training",
+        field="black_level",
+        type=finite_number,
+        metavar="B",
+        help="with --noise poisson-gaussian: mean without light, in numbers of a pixel (default 0)",
+    ),
+    Option(
         flag="--learning-rate",
         group="training",
         field="learning_rate",
@@ -174,7 +212,7 @@ SCHEDULE = (
         help="share of the samples that is held out (default 0.1; denoiser 0.02)",
     ),
 )
-SELF_SUPERVISED = ("pairs", "noise_level")  # fields that need --self-supervised
+SELF_SUPERVISED = ("pairs", "noise_level", "gain", "read_noise", "black_level")  # fields that need --self-supervised
 # Field -> kinds that it applies to, for fields that do not apply to all.
 KINDS_OF_FIELD = {
     **dict.fromkeys(("latent_dim", "epochs", "batch_size", "patience", "input_shape", "resize", "decode"), EPOCH_KINDS),

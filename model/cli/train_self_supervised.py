@@ -1,5 +1,6 @@
 """The command ``latentlake train --kind denoiser --self-supervised``: its progress and its result."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from model.cli.training_progress import step_text
@@ -27,6 +28,7 @@ def value_of(trained: "TrainedOnNoise") -> dict[str, object]:
         "error": trained.best.error,
         "residual_correlation": list(trained.correlation),
         **({"noise_levels": list(trained.levels)} if trained.levels else {}),
+        **({} if trained.camera is None else {"camera": asdict(trained.camera)}),
         "operations_per_pixel": trained.operations,
         "seconds": trained.reports[-1].seconds,
         **({"interrupted": True} if trained.interrupted else {}),
@@ -35,4 +37,5 @@ def value_of(trained: "TrainedOnNoise") -> dict[str, object]:
 
 def next_options(trained: "TrainedOnNoise") -> str:
     """What the job is told besides input, model and output."""
-    return f" --noise-level {trained.levels[1]:.4g}" if trained.way.told else ""
+    told = trained.way.told and trained.camera is None  # a bundle knows its camera
+    return f" --noise-level {trained.levels[1]:.4g}" if told else ""

@@ -18,7 +18,9 @@ from lake.cli.option import (
     positive,
     size,
 )
+from lake.cli.options import GAUSSIAN as GAUSSIAN
 from lake.cli.options import INPUT
+from lake.cli.options import POISSON_GAUSSIAN as POISSON_GAUSSIAN
 from lake.formats import FORMATS
 from model.cli.export_options import ALLOW_CODE as ALLOW_CODE
 from model.runtime import EXECUTORS
@@ -29,7 +31,6 @@ OFTEN = (
     *("--carry", "--overwrite"),
 )
 ESTIMATE = "estimate"
-GAUSSIAN, POISSON_GAUSSIAN = "gaussian", "poisson-gaussian"
 AUTO = "auto"  # the first executor that runs the bundle
 
 MODEL = (

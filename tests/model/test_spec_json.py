@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lake.core.errors import BundleError
+from lake.images.anscombe import PoissonGaussian
 from model.bundle import SPEC_FILE, Bundle
 from model.spec import FUNCTIONS
 from model.spec_json import digest, from_json, to_json
@@ -93,6 +94,19 @@ def test_a_wrong_range_of_noise_levels(denoiser_bundle, limits):
     document["input"]["noise"]["range"] = limits
     with pytest.raises(BundleError, match=r"here: input\.noise\.range is "):
         from_json(document, "here")
+
+
+def test_a_camera_whose_noise_was_made_white(denoiser_bundle):
+    spec, camera = denoiser_bundle.spec, PoissonGaussian(gain=2.2, read_noise=0.0, black_level=-100.0)
+    known = replace(spec, input=replace(spec.input, noise=replace(spec.input.noise, camera=camera)))
+    document = to_json(known)
+    assert document["input"]["noise"]["camera"] == {"gain": 2.2, "read_noise": 0.0, "black_level": -100.0}
+    assert from_json(document, "here") == known
+    for name, value in (("gain", 0.0), ("gain", 2), ("read_noise", -1.0), ("black_level", float("inf"))):
+        wrong = to_json(known)
+        wrong["input"]["noise"]["camera"][name] = value
+        with pytest.raises(BundleError, match=rf"here: input\.noise\.camera\.{name} is "):
+            from_json(wrong, "here")
 
 
 def test_a_bundle_of_an_earlier_version(copy, tmp_path):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lake.images.anscombe import PoissonGaussian
 from lake.storage import join, put
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def facts(trained: "TrainedOnNoise") -> list[str]:
         error_line(trained),
         correlation_line(trained.correlation),
         *levels_lines(trained),
+        *camera_lines(trained.camera),
     ]
 
 
@@ -47,6 +49,18 @@ def correlation_line(correlation: Sequence[float]) -> str:
     if max(abs(across), abs(down)) < CORRELATED:
         return f"{said}: as of noise that is independent in each pixel"
     return f"{said}: structure is removed, or the noise is not independent in each pixel; compare by eye before use"
+
+
+def camera_lines(camera: PoissonGaussian | None) -> list[str]:
+    """The noise of photons that was made white, in words.
+
+    >>> camera_lines(PoissonGaussian(gain=2.2, read_noise=3.3, black_level=100))[0]
+    'noise of photons is made white first, of gain 2.2, read noise 3.3 and black level 100; levels are those after that'
+    """
+    if camera is None:
+        return []
+    said = f"gain {camera.gain:.4g}, read noise {camera.read_noise:.4g} and black level {camera.black_level:.4g}"
+    return [f"noise of photons is made white first, of {said}; levels are those after that"]
 
 
 def levels_lines(trained: "TrainedOnNoise") -> list[str]:

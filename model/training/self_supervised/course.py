@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lake.core.tensorflow import tensorflow
+from lake.images.anscombe import PoissonGaussian
 from model.pixels import Floats
 from model.spec import Json
 from model.training.checkpoint import Checkpoint
@@ -70,13 +71,16 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
       options: what it depends on.
       way: how it learns.
       images: what it learns from.
+      camera: noise of photons that was made white in them; None where it was not.
     """
 
     options: SelfSupervisedOptions
 
-    def __init__(self, options: SelfSupervisedOptions, way: Way, images: NoisyImages) -> None:
+    def __init__(
+        self, options: SelfSupervisedOptions, way: Way, images: NoisyImages, camera: PoissonGaussian | None = None
+    ) -> None:
         super().__init__(options, partial(way.build, len(images.mean)))
-        self._way, self._images = way, images
+        self._way, self._images, self.camera = way, images, camera
         self._best = [tensorflow().Variable(variable.value) for variable in self.average.trainable_variables]
         self._learn, self._network = compiled_step(way, self.model, self.average, self._optimizer, len(images.mean))
         self.checkpoint = Checkpoint(options.output, self.identity())
@@ -111,6 +115,7 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
             "precision": self.precision,
             "noise_level": options.noise_level,
             "images": images.digest,
+            **({} if self.camera is None else {"camera": asdict(self.camera)}),
         }
 
     def correlation(self) -> tuple[float, float]:

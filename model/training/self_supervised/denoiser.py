@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from lake.images.anscombe import PoissonGaussian
 from lake.images.noise import estimate
 from model.bundle import Bundle
 from model.export_trained import export_trained
@@ -21,7 +22,8 @@ from model.training.self_supervised.card import write_card
 from model.training.self_supervised.course import Course, NoisyReport, WatchNoisy
 from model.training.self_supervised.images import Level, NoisyImages, iter_noisy, load_noisy
 from model.training.self_supervised.options import ESTIMATED, SelfSupervisedOptions
-from model.training.self_supervised.ways import BlindSpot, KnownLevel, TwoShots, Way
+from model.training.self_supervised.photons import camera_of, made_white
+from model.training.self_supervised.ways import BlindSpot, KnownCamera, KnownLevel, TwoShots, Way
 
 _NEAR = 1.25  # levels up to this factor below and above those that were seen count as learnt
 
@@ -36,6 +38,7 @@ class TrainedOnNoise:
       reports: all reports, in order.
       best: the report of the weights in the bundle.
       levels: least, median and greatest noise level of the training images, where white is 255; () if not known.
+      camera: noise of photons that was made white before, to which levels and errors refer; None where it was not.
       correlation: of neighbours in what is removed from held-out images, in a row and in a column.
       images: number of training images.
       held_out: number of held-out images or strips.
@@ -48,6 +51,7 @@ class TrainedOnNoise:
     reports: tuple[NoisyReport, ...]
     best: NoisyReport
     levels: tuple[float, ...]
+    camera: PoissonGaussian | None
     correlation: tuple[float, float]
     images: int
     held_out: int
@@ -79,15 +83,42 @@ def train_on_noise(
     """
     check_output(options.output, resume=resume)
     channels = channels_trained(options)
-    way = TwoShots() if options.pairs else BlindSpot() if options.noise_level is None else KnownLevel()
-    images = load_noisy(iter_noisy(options, channels), channels, level_of(options), options.validation_fraction)
-    course = Course(options, way, images)
+    way, white = way_of(options), _White(options, channels)
+    images = load_noisy(
+        iter_noisy(options, channels),
+        channels,
+        level_of(options),
+        options.validation_fraction,
+        made_white=white if options.photons else None,
+    )
+    course = Course(options, way, images, white.camera)
     interrupted = course.train(watch, begin())
     remove_interim(options.output)
     trained = _bundled(options, way, images, course, interrupted=interrupted)
     if not interrupted:
         course.checkpoint.remove()
     return trained
+
+
+def way_of(options: SelfSupervisedOptions) -> Way:
+    """How a training learns: the strongest way that what is known of the noise allows."""
+    if options.pairs:
+        return TwoShots()
+    if options.photons:
+        return KnownCamera()
+    return BlindSpot() if options.noise_level is None else KnownLevel()
+
+
+class _White:
+    """Makes the noise of photons white, once it has told the camera."""
+
+    def __init__(self, options: SelfSupervisedOptions, channels: int) -> None:
+        self._options, self._channels = options, channels
+        self.camera: PoissonGaussian | None = None
+
+    def __call__(self, images: Sequence[Pixels]) -> tuple[Sequence[Pixels], Sequence[float]]:
+        self.camera = camera_of(self._options, images, self._channels)
+        return made_white(images, self.camera, self._options)
 
 
 def level_of(options: SelfSupervisedOptions) -> Level | None:
@@ -140,7 +171,7 @@ def _bundled(
         options.output,
         kind="denoiser",
         latent=None,
-        preprocessing=_preprocessing(way, images),
+        preprocessing=_preprocessing(way, images, course.camera),
         training=training,
     )
     trained = TrainedOnNoise(
@@ -149,6 +180,7 @@ def _bundled(
         reports=tuple(course.reports),
         best=best,
         levels=levels,
+        camera=course.camera,
         correlation=correlation,
         images=len(images.training),
         held_out=len(images.held_out),
@@ -160,7 +192,7 @@ def _bundled(
     return trained
 
 
-def _preprocessing(way: Way, images: NoisyImages) -> Preprocessing:
+def _preprocessing(way: Way, images: NoisyImages, camera: PoissonGaussian | None) -> Preprocessing:
     standardized = Preprocessing(value_range=(0.0, 1.0), mean=tuple(images.mean.tolist()), std=(images.std,))
     if not way.told:
         return standardized
@@ -174,6 +206,7 @@ def _preprocessing(way: Way, images: NoisyImages) -> Preprocessing:
         noise_input="noise_level",
         noise_scale=1 / images.std,
         noise_range=seen if seen[1] > 0 else None,
+        noise_camera=camera,
     )
 
 

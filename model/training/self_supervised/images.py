@@ -24,8 +24,11 @@ _MOST_HELD_OUT = 32  # images
 _FEW = 8  # images; of fewer, a strip of each is held out
 _STRIP = 8  # it is one in so many of the rows
 
+_Known = tuple[Pixels, float]  # an image, and the level of its noise
 # The standard deviation of an image's noise, white is 1, from an image, or from shots [H, W, shots * C] of one scene.
 Level = Callable[[Pixels], float]
+# All images as the training takes them, and the level of each.
+MadeWhite = Callable[[Sequence[Pixels]], tuple[Sequence[Pixels], Sequence[float]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,12 @@ class NoisyImages:
 
 
 def load_noisy(
-    images: Iterable[Pixels], channels: int, level: Level | None, fraction: float, cache_bytes: int = CACHE_BYTES
+    images: Iterable[Pixels],
+    channels: int,
+    level: Level | None,
+    fraction: float,
+    cache_bytes: int = CACHE_BYTES,
+    made_white: MadeWhite | None = None,
 ) -> NoisyImages:
     """Load noisy images into memory, and hold some of them out.
 
@@ -76,35 +84,46 @@ def load_noisy(
       level: tells the standard deviation of an image's noise; None where nobody does.
       fraction: share of images that is held out.
       cache_bytes: most memory for the images; those that come after are not used.
+      made_white: makes the noise of the images white, and tells its level, in the place of ``level``; None where it is.
 
     Raises:
       UsageError: there is no image, all have one value, none has any noise, or one is smaller than 32 pixels.
     """
     kept, sha256 = _kept(images, cache_bytes)
-    training, held_out = _split(kept, fraction)
-    levels = [[0.0 if level is None else level(image) for image in part] for part in (training, held_out)]
-    if level is not None:
-        training, levels[0] = _with_noise(training, levels[0])
-    mean, std = _moments(training, channels)
+    if made_white is None:
+        told = [0.0 if level is None else level(image) for image in kept]
+        known = list(zip(_in_one_type(kept), told, strict=True))
+    else:
+        known = list(zip(*made_white(kept), strict=True))
+    training, held_out = _split(known, fraction)
+    if level is not None or made_white is not None:
+        training = _with_noise(training)
+    mean, std = _moments([image for image, _ in training], channels)
     return NoisyImages(
-        training=training,
-        held_out=held_out,
-        levels=np.array(levels[0], np.float32),
-        held_out_levels=np.array(levels[1], np.float32),
+        training=[image for image, _ in training],
+        held_out=[image for image, _ in held_out],
+        levels=np.array([level for _, level in training], np.float32),
+        held_out_levels=np.array([level for _, level in held_out], np.float32),
         mean=mean,
         std=std,
         digest=sha256,
     )
 
 
-def _with_noise(images: Sequence[Pixels], levels: Sequence[float]) -> tuple[list[Pixels], list[float]]:
-    """The images whose level is not 0, and their levels."""
-    noisy = [(image, level) for image, level in zip(images, levels, strict=True) if level > 0]
+def _with_noise(images: Sequence[_Known]) -> list[_Known]:
+    """The images whose level is not 0."""
+    noisy = [(image, level) for image, level in images if level > 0]
     if not noisy:
         raise UsageError("no image has any noise to learn from; give images with noise, of a pair two different shots")
     if len(noisy) < len(images):
         _LOG.warning("%d images without noise are left out of the training", len(images) - len(noisy))
-    return [image for image, _ in noisy], [level for _, level in noisy]
+    return noisy
+
+
+def _in_one_type(images: Sequence[Pixels]) -> Sequence[Pixels]:
+    """The images as they are if all are uint8, else float32 where white is 1."""
+    eight_bits = {image.dtype for image in images} == {np.dtype(np.uint8)}
+    return images if eight_bits else [normalized(image) for image in images]
 
 
 def _kept(images: Iterable[Pixels], cache_bytes: int) -> tuple[list[Pixels], str]:
@@ -121,31 +140,29 @@ def _kept(images: Iterable[Pixels], cache_bytes: int) -> tuple[list[Pixels], str
             break
     if not kept:
         raise UsageError("no image to train on; give other --input, or see --color")
-    if {image.dtype for image in kept} != {np.dtype(np.uint8)}:
-        kept = [normalized(image) for image in kept]
     return kept, sha256.hexdigest()
 
 
-def _split(images: Sequence[Pixels], fraction: float) -> tuple[list[Pixels], list[Pixels]]:
+def _split(images: Sequence[_Known], fraction: float) -> tuple[list[_Known], list[_Known]]:
     if len(images) < _FEW:
         # A strip is as high as the network's coarsest pixels need, and leaves as much to train on.
         rows = [
             min(max(SMALLEST_SIDE, image.shape[0] // _STRIP // 8 * 8), image.shape[0] - SMALLEST_SIDE)
-            for image in images
+            for image, _ in images
         ]
         if min(rows) < SMALLEST_SIDE:
             raise UsageError(
                 f"{len(images)} images of which one has less than {2 * SMALLEST_SIDE} rows: too little to hold out"
             )
         return (
-            [image[:-count] for image, count in zip(images, rows, strict=True)],
-            [image[-count:] for image, count in zip(images, rows, strict=True)],
+            [(image[:-count], level) for (image, level), count in zip(images, rows, strict=True)],
+            [(image[-count:], level) for (image, level), count in zip(images, rows, strict=True)],
         )
     every = max(2, round(1 / fraction)) if fraction else 0
     chosen = {n for n in range(len(images)) if every and n % every == 0 and n // every < _MOST_HELD_OUT}
     if not chosen:
         raise UsageError("--validation-fraction 0: a training without clean images stops by those that are held out")
-    return [image for n, image in enumerate(images) if n not in chosen], [images[n] for n in sorted(chosen)]
+    return [known for n, known in enumerate(images) if n not in chosen], [images[n] for n in sorted(chosen)]
 
 
 def _moments(images: Sequence[Pixels], channels: int) -> tuple[npt.NDArray[np.float64], float]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import isfinite
 
+from lake.cli.options import GAUSSIAN, POISSON_GAUSSIAN
 from lake.core.errors import UsageError
 from model.training.options import DenoiserOptions
 
@@ -18,14 +19,22 @@ class SelfSupervisedOptions(DenoiserOptions):
       pairs: URIs of second shots of the images of ``inputs``, in shards with the same names and keys; () for none.
       noise_level: standard deviation of the noise, where white is 255; 'estimate' for that of each image; None if it is
         not known.
+      noise: 'gaussian', or 'poisson-gaussian' for that of photons and electronics, which is made white first.
+      gain: with the latter, numbers of a pixel for each electron; None to estimate it over all images.
+      read_noise: standard deviation without light, in numbers of a pixel; None likewise.
+      black_level: mean without light, in numbers of a pixel.
       patience: measurements on held-out images without a better result before the training stops.
 
     Raises:
-      UsageError: pairs and a noise level are given both, or the level is out of range.
+      UsageError: what is said of the noise does not fit together, or a value is out of range.
     """
 
     pairs: tuple[str, ...] = ()
     noise_level: float | str | None = None
+    noise: str = GAUSSIAN
+    gain: float | None = None
+    read_noise: float | None = None
+    black_level: float = 0.0
     patience: int = 10
 
     def __post_init__(self) -> None:
@@ -39,3 +48,25 @@ class SelfSupervisedOptions(DenoiserOptions):
             raise UsageError(f"--noise-level {level:g}: above 0 and at most {_LARGEST:g}, where white is 255")
         if isinstance(level, str) and level != ESTIMATED:
             raise UsageError(f"--noise-level {level}: a number, or '{ESTIMATED}'")
+        self._check_photons()
+
+    @property
+    def photons(self) -> bool:
+        """Whether the noise is that of photons."""
+        return self.noise == POISSON_GAUSSIAN
+
+    def _check_photons(self) -> None:
+        if self.noise not in (GAUSSIAN, POISSON_GAUSSIAN):
+            raise UsageError(f"--noise {self.noise}: '{GAUSSIAN}' or '{POISSON_GAUSSIAN}'")
+        given = {"--gain": self.gain, "--read-noise": self.read_noise, "--black-level": self.black_level or None}
+        for flag, value in ((flag, value) for flag, value in given.items() if value is not None):
+            if not self.photons:
+                raise UsageError(f"{flag} is for photons: add --noise {POISSON_GAUSSIAN}, or leave it out")
+            if not isfinite(value) or (value < 0 and flag != "--black-level") or (value == 0 and flag == "--gain"):
+                raise UsageError(f"{flag} {value:g}: a finite number, of a gain above 0, of a read noise at least 0")
+        if (self.gain is None) != (self.read_noise is None):
+            raise UsageError(
+                "--gain and --read-noise are given or estimated together: add the other, or leave both out"
+            )
+        if self.photons and self.noise_level is not None:
+            raise UsageError(f"--noise {POISSON_GAUSSIAN} has no one level: leave out --noise-level")

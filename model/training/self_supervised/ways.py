@@ -132,6 +132,13 @@ class KnownLevel(Way):
         return _mean((made - noisy) ** 2 + (plus - minus) * normal * level / PROBE - level**2)
 
 
+class KnownCamera(KnownLevel):
+    """As by a known level, of images whose photon noise was made white, so that its level is known."""
+
+    name = "gain and read noise"
+    assumes = "the noise is that of photons and electronics, independent in each pixel, and of the camera that is said"
+
+
 class BlindSpot(Way):
     """Pixels are told from their neighbours: Noise2Void (Krull et al., CVPR 2019), with a network as N2V2's."""
 

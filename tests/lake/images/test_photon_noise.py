@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lake.core.records import Array
-from lake.images.photon_noise import estimate_camera
+from lake.images.photon_noise import estimate_camera, estimate_common_camera
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,20 @@ def test_a_black_level_is_not_raised_above_a_pixel() -> None:
     assert estimate_camera(pixels, 40)[1].black_level == 40  # what is said is not lowered
 
 
+def test_one_camera_of_several_images(flower: Array) -> None:
+    """Their patches together say more than those of one: of small dim images each is uncertain, and all are not."""
+    parts = [flower[row : row + 64, column : column + 64] for row in range(0, 400, 80) for column in range(0, 600, 80)]
+    shots = [shot(part, 50, 2.2, 5, 100) for part in parts]
+    found = estimate_common_camera([*shots, np.full((64, 64, 1), 107, np.uint16)], 100)
+    assert found.gain == pytest.approx(2.2, rel=0.05) and found.read_noise == pytest.approx(5, rel=0.15)
+    alone = [estimate_camera(one, 100)[0].gain for one in shots]
+    assert np.std(alone) > 0.15 * 2.2
+    floating = estimate_common_camera([one / 65535 for one in shots], 100 / 65535)
+    assert floating.gain == pytest.approx(found.gain / 65535, rel=1e-3)
+
+
 @pytest.mark.parametrize("pixels", [np.zeros((20, 20, 1), np.uint16), np.zeros((3, 3, 1), np.float32)])
 def test_what_says_nothing_is_no_error(pixels: Array) -> None:
     (found,) = estimate_camera(pixels)
     assert found.gain == 0 and found.read_noise > 0
+    assert estimate_common_camera([pixels, pixels]).gain == 0

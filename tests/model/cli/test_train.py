@@ -3,6 +3,7 @@ import shlex
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 
@@ -57,13 +58,19 @@ def test_a_vae_shows_its_bound(digits, tmp_path, capsys):
         (["--kind", "denoiser", "--input-shape", "8", "8", "1"], "--input-shape is for --kind autoencoder"),
         (["--kind", "dense", "--noise", "5"], "--noise is for --kind autoencoder, not dense"),
         (["--kind", "denoiser", "--agreement", "5"], "--agreement is for --kind autoencoder, not denoiser"),
-        (["--noise", "-1"], "argument --noise: invalid rate value: '-1'"),
+        (["--noise", "-1"], "argument --noise: invalid rate_or_photons value: '-1'"),
         (["--kind", "denoiser", "--pairs", "z"], "--pairs goes with --self-supervised: give that too, or leave it out"),
         (["--kind", "denoiser", "--noise-level", "9"], "--noise-level goes with --self-supervised"),
         (
             ["--kind", "denoiser", "--patience", "9"],
             "--patience is for --kind autoencoder or vae or dense, not denoiser",
         ),
+        (["--kind", "denoiser", "--noise", "poisson-gaussian"], "--noise poisson-gaussian goes with --self-supervised"),
+        (
+            ["--kind", "denoiser", "--self-supervised", "--noise", "25"],
+            "--noise is for --kind autoencoder, not denoiser",
+        ),
+        (["--kind", "denoiser", "--gain", "2"], "--gain goes with --self-supervised: give that too, or leave it out"),
         (["--kind", "vae", "--self-supervised"], "--self-supervised is for --kind denoiser, not vae"),
         (["--kind", "denoiser", "--self-supervised", "--noise-level", "x"], "argument --noise-level: invalid"),
         (
@@ -102,18 +109,29 @@ def test_a_denoiser_without_clean_images_says_what_holds(digits, tmp_path, capsy
 
 
 @pytest.mark.slow
-def test_what_comes_next_runs_for_all_pages(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("noise", "camera"),
+    [
+        (["--noise-level", "25"], None),
+        (["--noise", "poisson-gaussian", "--gain", "2", "--read-noise", "3", "--black-level", "-1"], (2.0, 3.0, -1.0)),
+    ],
+)
+def test_what_comes_next_runs_for_all_pages(noise, camera, tmp_path, capsys, monkeypatch):
     """A job that writes all pages has to be told a format of several."""
     monkeypatch.setattr("model.training.networks._GRAY_WIDTHS", (16, 24, 32))
     pages = np.random.default_rng(0).integers(0, 256, (8, 40, 48), np.uint8)
     tifffile.imwrite(tmp_path / "stack.tif", pages, photometric="minisblack")
-    given = ["--input", str(tmp_path / "stack.tif"), "--output", str(tmp_path / "bundle"), "--noise-level", "25"]
+    given = ["--input", str(tmp_path / "stack.tif"), "--output", str(tmp_path / "bundle"), *noise]
     more = ["--pages", "all", "--steps", "1", "--precision", "float32"]
     assert main(["train", "--kind", "denoiser", "--self-supervised", *given, *more]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("next: latentlake "))
     job = [*shlex.split(line.removeprefix("next: latentlake "))[:-1], str(tmp_path / "denoised")]
     assert command(job) == 0
     assert (tmp_path / "denoised" / "_SUCCESS").exists()
+    if camera is not None:  # the bundle says it, and the job takes it from there
+        (table,) = (tmp_path / "denoised/metrics").rglob("*.parquet")
+        (row,) = pq.read_table(table, columns=["gain", "read_noise", "black_level"]).to_pylist()
+        assert tuple(values[0] for values in row.values()) == camera
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])

@@ -10,6 +10,7 @@ import pytest
 
 from lake.core.errors import BundleError, InputError, UsageError
 from lake.formats.reader import ColumnSelection
+from lake.images.anscombe import PoissonGaussian
 from lake.inputs.sampled import LatentSampling
 from model.input_spec import Noise
 from model.spec import Spec
@@ -184,6 +185,26 @@ def test_cameras(given: dict[str, object], wanted: CameraNoise) -> None:
 def test_cameras_that_are_none(given: dict[str, object], text: str) -> None:
     with pytest.raises(UsageError, match=text):
         noise_level(asked("denoise", **{"noise": "poisson-gaussian", **given}), TOLD)
+
+
+LEARNED = PoissonGaussian(gain=2.2, read_noise=3.3, black_level=100)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, NoiseLevel(camera=CameraNoise(gain=2.2, read_noise=3.3, black_level=100))),
+        ({"noise": "poisson-gaussian"}, NoiseLevel(camera=CameraNoise(gain=2.2, read_noise=3.3, black_level=100))),
+        ({"black_level": 90}, NoiseLevel(camera=CameraNoise(gain=2.2, read_noise=3.3, black_level=90))),
+        ({"gain": "2", "read_noise": "3"}, NoiseLevel(camera=CameraNoise(gain=2, read_noise=3))),
+        ({"gain": "estimate"}, NoiseLevel(camera=CameraNoise())),
+        ({"noise_level": "25"}, NoiseLevel(level=25)),
+    ],
+)
+def test_a_model_that_learned_photon_noise_knows_its_camera(given: dict[str, object], wanted: NoiseLevel) -> None:
+    assert TOLD.input.noise is not None
+    model = replace(TOLD, input=replace(TOLD.input, noise=replace(TOLD.input.noise, camera=LEARNED)))
+    assert noise_level(asked("denoise", **given), model) == wanted
 
 
 def test_a_model_that_is_not_told_takes_no_photon_noise() -> None:

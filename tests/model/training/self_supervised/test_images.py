@@ -6,9 +6,11 @@ import tifffile
 
 from lake.core.errors import InputError, ShardError, UsageError
 from lake.formats.reader import ColumnSelection
+from lake.images.anscombe import PoissonGaussian
 from model.training.self_supervised.denoiser import level_of, pair_level
 from model.training.self_supervised.images import iter_noisy, load_noisy
 from model.training.self_supervised.options import SelfSupervisedOptions
+from model.training.self_supervised.photons import camera_of, made_white
 from tests.conftest import png
 
 RNG = np.random.default_rng(0)
@@ -76,6 +78,47 @@ def test_a_pair_of_two_sizes_is_left_out(tmp_path, caplog):
     assert "a pair of (40, 40, 1) and (40, 48, 1) is left out: not one size" in caplog.text
 
 
+CAMERA = {"noise": "poisson-gaussian", "gain": 2.2, "read_noise": 3.3, "black_level": 100.0}
+
+
+def shown(images, channels=1, **more):
+    """The images of a training on photon noise, and its camera."""
+    chosen = options("none", **CAMERA | more)
+    camera = camera_of(chosen, images, channels)
+    made = load_noisy(images, channels, None, 0.2, made_white=lambda kept: made_white(kept, camera, chosen))
+    return made, camera
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+def test_noise_of_photons_becomes_white_and_of_the_level_that_is_told(shots):
+    electrons = np.broadcast_to(np.repeat(np.arange(20.0, 220, 20), 20)[:, None], (9, 64, 200, shots))
+    pixels = 2.2 * RNG.poisson(electrons) + RNG.normal(100, 3.3, electrons.shape)
+    images = list(np.rint(pixels).astype(np.uint16))
+    loaded, camera = shown(images)
+    assert camera == PoissonGaussian(gain=2.2, read_noise=3.3, black_level=100)
+    levels = [*loaded.levels, *loaded.held_out_levels]
+    for image, level in zip([*loaded.training, *loaded.held_out], levels, strict=True):
+        steps = image.reshape(64, 10, 20, shots).std(axis=(0, 2))
+        np.testing.assert_allclose(steps, level, rtol=0.12)
+        assert image.min() >= 0 and image.max() == pytest.approx(1)
+    _, estimated = shown(images, gain=None, read_noise=None)
+    assert estimated.gain == pytest.approx(2.2, rel=0.05)
+    # Floating pixels were divided by their white; a camera stays in the numbers of the files.
+    floating, same = shown([(image / 4095).astype(np.float32) for image in images], policy={"white": 4095.0})
+    assert same == camera
+    np.testing.assert_allclose(floating.training[0], loaded.training[0], atol=1e-4)
+
+
+def test_photon_noise_that_cannot_be_told():
+    gaussian = [np.rint(RNG.normal(5000, 50, (48, 48, 1))).astype(np.uint16) for _ in range(2)]
+    with pytest.raises(UsageError, match="does not grow with their brightness; give --noise-level estimate"):
+        shown(gaussian, gain=None, read_noise=None)
+    with pytest.raises(UsageError, match="images of uint16 and uint8: a camera's noise is in the numbers of one"):
+        shown([gaussian[0], gaussian[1].astype(np.uint8)])
+    with pytest.raises(UsageError, match="poisson-gaussian is not for images of 2 channels; give --noise-level"):
+        shown(gaussian, channels=2)
+
+
 def test_the_level_of_a_pair_is_that_of_its_noise():
     clean = np.linspace(0, 1, 200)[:, None, None] * np.ones((200, 200, 6))
     level = pair_level((clean + RNG.normal(0, 0.05, clean.shape)).astype(np.float32))
@@ -94,7 +137,7 @@ def test_of_few_images_a_strip_of_each_is_held_out():
     loaded = load_noisy([image], 1, lambda part: float(part.size), 0.02)
     assert np.array_equal(np.concatenate([loaded.training[0], loaded.held_out[0]]), image)
     assert loaded.held_out[0].shape[0] == 64
-    assert loaded.levels.tolist() == [448 * 64]
+    assert loaded.levels.tolist() == loaded.held_out_levels.tolist() == [512 * 64]  # of the whole image
     assert loaded.smallest == 64
 
 
@@ -140,3 +183,21 @@ def test_refusals(images, error):
 def test_options_that_do_not_fit(more, error):
     with pytest.raises(UsageError, match=error):
         options("a", **more)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"gain": 2.0}, "--gain is for photons: add --noise poisson-gaussian, or leave it out"),
+        ({"black_level": 9.0}, "--black-level is for photons"),
+        ({"noise": "photons"}, "--noise photons: 'gaussian' or 'poisson-gaussian'"),
+        ({"noise": "poisson-gaussian", "gain": 2.0}, "given or estimated together: add the other, or leave both out"),
+        ({"noise": "poisson-gaussian", "noise_level": 9.0}, "--noise poisson-gaussian has no one level: leave out"),
+        ({**CAMERA, "gain": 0.0}, "--gain 0: a finite number, of a gain above 0, of a read noise at least 0"),
+        ({**CAMERA, "read_noise": -1.0}, "--read-noise -1: a finite number"),
+        ({**CAMERA, "black_level": float("nan")}, "--black-level nan: a finite number"),
+    ],
+)
+def test_what_is_said_of_noise_fits_together(given, text):
+    with pytest.raises(UsageError, match=text):
+        options("none", **given)
