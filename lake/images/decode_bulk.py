@@ -91,7 +91,7 @@ class BulkDecoder:
           bool ``[n]``.
         """
         found = np.zeros(len(files), bool)
-        starts, sizes, data = _buffers(files)
+        starts, sizes, data = file_buffers(files)
         candidates = np.flatnonzero((sizes >= _PNG_SMALLEST) & (sizes <= self.most_bytes))
         if self._png is not None and len(candidates) and self._target.takes_as_it_is(self._shape[:2]):
             starts, ends = starts[candidates], (starts + sizes)[candidates]
@@ -182,8 +182,18 @@ def _png_start(shape: tuple[int, ...]) -> bytes | None:
     return png.SIGNATURE + b"\x00\x00\x00\r" + head + zlib.crc32(head).to_bytes(4)
 
 
-def _buffers(files: pa.Array) -> tuple[Array, Array, Array]:
-    """Start and size of each file in an Arrow buffer, int64 ``[n]`` (size -1 for null), and the buffer as uint8."""
+def file_buffers(files: pa.Array) -> tuple[Array, Array, Array]:
+    """Where each file lies in an Arrow buffer.
+
+    Args:
+      files: binary, of 32 or 64 bits.
+
+    Returns:
+      Start and size of each file, int64 ``[n]`` (size -1 for null), and the buffer as uint8.
+
+    >>> [part.tolist() for part in file_buffers(pa.array([b"ab", None, b"c"]))]
+    [[0, 2, 2], [2, -1, 1], [97, 98, 99]]
+    """
     kind = np.int64 if pa.types.is_large_binary(files.type) else np.int32
     _, offsets, data = files.buffers()
     bounds = np.frombuffer(offsets, kind)[files.offset : files.offset + len(files) + 1].astype(np.int64)

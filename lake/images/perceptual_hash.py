@@ -13,6 +13,9 @@ import numpy as np
 from lake.core.records import Array
 
 _SIDE, _KEPT = 32, 8
+_MIDDLE = _KEPT * _KEPT // 2
+_BLOCK_HEIGHT, _BLOCK_WIDTH = 64, 512  # 8 * 64 * 512 is where OpenBLAS begins to share
+_PIXELS = 1 << 16  # of some images, in the processor's cache
 _LANCZOS = 3.0  # support of the filter, in pixels of the smaller image
 _LUMA = np.array([19595, 38470, 7471], np.float32) / np.float32(65536)
 
@@ -31,14 +34,42 @@ def perceptual_hashes(pixels: Array) -> Array:
     >>> bool(perceptual_hashes(image / 2) == perceptual_hashes(image))
     True
     """
-    grey = pixels[..., 0] if pixels.shape[3] < 3 else pixels[..., :3].astype(np.float32, copy=False) @ _LUMA
-    rows, columns = _frequencies(pixels.shape[1]), _frequencies(pixels.shape[2])
-    low = rows @ grey.astype(np.float32, copy=False) @ columns.T
-    flat = low.reshape(len(low), _KEPT * _KEPT)
-    bits = flat > np.median(flat, axis=1, keepdims=True)
+    low = _lowest_frequencies(pixels)
+    ordered = np.sort(low, axis=1)  # ten times as fast as the median
+    bits = low > (ordered[:, _MIDDLE - 1] + ordered[:, _MIDDLE])[:, None] / 2
     packed = np.packbits(bits, axis=1)
     hashes: Array = packed.view(">i8").astype(np.int64).reshape(-1)
     return hashes
+
+
+def _lowest_frequencies(pixels: Array) -> Array:
+    """The 64 lowest frequencies of the grey of some images, float32 ``[m, 64]``.
+
+    Some images at a time, block by block, stay in the processor's cache. Each block of an image is a product of its
+    own, which other images do not change, and is too small for the threads of the library, which would wait for those
+    of other batches.
+    """
+    count, height, width, channels = pixels.shape
+    known = pixels[..., :3] if channels >= 3 else pixels[..., :1]
+    rows = known.reshape(count, height, width * known.shape[3])
+    down, across = _frequencies(height), _across(width, channels >= 3)
+    low = np.zeros((count, _KEPT, _KEPT), np.float32)
+    some = max(_PIXELS // (height * rows.shape[2]), 1)
+    for first in range(0, count, some):
+        for left in range(0, rows.shape[2], _BLOCK_WIDTH):
+            wide = slice(left, left + _BLOCK_WIDTH)
+            for top in range(0, height, _BLOCK_HEIGHT):
+                high = slice(top, top + _BLOCK_HEIGHT)
+                block = rows[first : first + some, high, wide].astype(np.float32, copy=False)
+                low[first : first + some] += down[:, high] @ block @ across[wide]
+    return low.reshape(count, _KEPT * _KEPT)
+
+
+@lru_cache(maxsize=64)
+def _across(width: int, colour: bool) -> Array:
+    """Frequencies of the rows of an image, ``[width * channels, 8]``; of colours, those of their grey."""
+    weights = _LUMA if colour else np.ones(1, np.float32)
+    return np.ascontiguousarray((_frequencies(width)[..., None] * weights).reshape(_KEPT, -1).T)
 
 
 @lru_cache(maxsize=64)

@@ -1,12 +1,13 @@
 """The columns that ``--hash`` adds to a table: the SHA-256 of each record's bytes, and its perceptual hash."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 
 from lake.core.records import Array, Records
+from lake.images.decode_bulk import file_buffers
 from lake.images.perceptual_hash import perceptual_hashes
 from lake.images.types import Group
 
@@ -46,12 +47,16 @@ class RecordHashes:
         Args:
           positions: of the results in the batch, int64 ``[m]``.
         """
-        digests = pa.array([self._digest(position) for position in positions.tolist()], pa.binary(32))
+        digests = pa.array([hashlib.sha256(view).digest() for view in self._views(positions)], pa.binary(32))
         return [digests, pa.array(self._phash[positions], mask=~self._known[positions])]
 
-    def _digest(self, position: int) -> bytes:
+    def _views(self, positions: Array) -> Iterator[memoryview | bytes]:
+        """The bytes of some records; of large files the lock of the interpreter is free while they are hashed."""
         payload = self._records.payload
         if isinstance(payload, np.ndarray):
-            return hashlib.sha256(payload[position].tobytes()).digest()
-        # Of large files the lock of the interpreter is free meanwhile.
-        return hashlib.sha256(payload[position].as_buffer()).digest()
+            yield from (row.tobytes() for row in payload[positions])
+            return
+        starts, sizes, data = file_buffers(payload)
+        whole = data.data
+        for start, size in zip(starts[positions].tolist(), sizes[positions].tolist(), strict=True):
+            yield whole[start : start + size]
