@@ -29,7 +29,8 @@ from lake.core.records import Array
 from lake.formats.common.vector_storage import FIRST
 from lake.storage.local import sync_path
 from lake.storage.location import is_local, local_path
-from pipeline.explore.committed import IDENTITY, Committed, LatentReader
+from pipeline.explore.committed import IDENTITY, Committed
+from pipeline.explore.latent_reader import LatentReader
 
 _UNFINISHED = 3600.0  # seconds after which what a killed process has begun is removed
 _FIELDS = pa.schema([("key", pa.string()), ("shard", pa.dictionary(pa.int32(), pa.string())), ("index", pa.int64())])

@@ -14,8 +14,9 @@ from lake.core.records import Array
 from lake.formats.common.parquet_file import open_parquet
 from lake.storage import store_for
 from pipeline.explore.answer import TableAnswer
-from pipeline.explore.committed import LatentReader, take_rows
+from pipeline.explore.committed import take_rows
 from pipeline.explore.latent_cache import LatentMatrix
+from pipeline.explore.latent_reader import LatentReader
 from pipeline.explore.nearest import Metric, find_nearest
 
 

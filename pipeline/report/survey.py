@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from lake.core.errors import UsageError
 from lake.core.records import Array, OutputFile
 from lake.storage.location import is_local
-from pipeline.explore.committed import IDENTITY, Committed, LatentReader
+from pipeline.explore.committed import IDENTITY, Committed
+from pipeline.explore.latent_reader import LatentReader
 from pipeline.output.receipts import Receipt
 from pipeline.output.run_timing import unit_order
 from pipeline.report.survey_latents import LatentSurvey, LatentTally

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from lake.core.records import Array
-from pipeline.explore.committed import LatentReader
+from pipeline.explore.latent_reader import LatentReader
 
 _SAMPLE_BYTES = 64 << 20  # of sampled latents
 _REFERENCES = 1024  # latents that distances are measured to
