@@ -4,6 +4,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
+from typing import overload
 
 from lake.core.errors import ShardError, UnreadableError
 from lake.core.records import Shard, Unit
@@ -37,6 +38,57 @@ def make_units(found: Found, *, whole: bool = False) -> Iterator[Unit]:
         else:
             for shard in shards:
                 yield from [_whole(shard, format, reader)] if whole else _slices(shard, format, reader)
+
+
+class WholeShards(Sequence[Unit]):
+    """Units that are whole shards, made when they are asked for: a million take no memory beside their shards.
+
+    Args:
+      found: the shards, of formats whose files are not grouped.
+    """
+
+    def __init__(self, found: Found) -> None:
+        self._found = found
+
+    def __len__(self) -> int:
+        return sum(map(len, self._found.by_format.values()))
+
+    def __iter__(self) -> Iterator[Unit]:
+        return make_units(self._found, whole=True)
+
+    @overload
+    def __getitem__(self, at: int) -> Unit: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Unit]: ...
+    def __getitem__(self, at: int | slice) -> Unit | list[Unit]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        at = range(len(self))[at]
+        for format, shards in self._found.by_format.items():
+            if at < len(shards):
+                return _whole(shards[at], format, FORMATS[format].reader)
+            at -= len(shards)
+        raise IndexError(at)
+
+
+def all_units(found: Found, *, whole: bool = False) -> Sequence[Unit]:
+    """All units of an input, as of ``make_units``. Where each is a whole shard, none is kept in memory.
+
+    Args:
+      found: the shards of the input.
+      whole: do not slice shards.
+
+    Raises:
+      UnreadableError: the store failed.
+    """
+    formats = ((FORMATS[format].reader.grouped, shards) for format, shards in found.by_format.items())
+    if all(not grouped and _are_whole(shards, whole=whole) for grouped, shards in formats):
+        return WholeShards(found)
+    return list(make_units(found, whole=whole))
+
+
+def _are_whole(shards: Sequence[Shard], *, whole: bool) -> bool:
+    return isinstance(shards, Shards) and (whole or max(shards.sizes, default=0) <= SPLIT_BYTES)
 
 
 def _whole(shard: Shard, format: str, reader: Reader) -> Unit:

@@ -1,11 +1,18 @@
 """Who gets which unit, so that no worker is left with a large one when the others are done."""
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heapreplace
 from itertools import zip_longest
+from tempfile import SpooledTemporaryFile
+
+import numpy as np
 
 from lake.core.records import Unit
 from lake.inputs.units import OWN_BYTES, input_bytes
+from pipeline.output.plan_files import unit_line
+
+_IN_MEMORY = 16 << 20  # bytes of a plan that need no file
 
 
 def work_of(unit: Unit) -> int:
@@ -17,13 +24,20 @@ def work_of(unit: Unit) -> int:
     return OWN_BYTES + input_bytes(unit)
 
 
-def largest_first(units: Sequence[Unit]) -> list[Unit]:
-    """Order units by their work. Equal ones keep their order, so it is the same in every run.
+def lines_largest_first(units: Iterable[Unit]) -> Iterator[bytes]:
+    """Yield the lines of units, as a plan has them, by their work. Equal ones keep their order in every run.
 
     Args:
-      units: the units.
+      units: the units. There may be millions, so they wait in a temporary file.
     """
-    return sorted(units, key=lambda unit: -work_of(unit))
+    work, edges = array("q"), array("q", [0])
+    with SpooledTemporaryFile(_IN_MEMORY) as spool:
+        for unit in units:
+            work.append(work_of(unit))
+            edges.append(edges[-1] + spool.write(unit_line(unit)))
+        for at in np.argsort(-np.array(work, np.int64), kind="stable").tolist():
+            spool.seek(edges[at])
+            yield spool.read(edges[at + 1] - edges[at])
 
 
 def in_turns(work: Sequence[int], workers: int) -> Iterator[int | None]:

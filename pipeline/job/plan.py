@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from lake.core.errors import InputError
 from lake.core.records import Unit
@@ -11,12 +12,15 @@ from lake.inputs.discover import Found
 from lake.inputs.expected import Expected
 from lake.inputs.reference import CleanShards, with_clean
 from lake.inputs.sampled import sampled_units
-from lake.inputs.units import input_bytes, make_units, record_count, split_path, stem, strip_slice
+from lake.inputs.units import all_units, input_bytes, record_count, split_path, stem, strip_slice
 from pipeline.config import JobConfig, options_digest
+from pipeline.job.unchanged import find_unchanged
 from pipeline.options.job_options import Scope
 from pipeline.output.companions import with_companions
 from pipeline.output.finished import is_done
-from pipeline.output.receipts import Receipt
+from pipeline.output.manifest import Manifest
+from pipeline.output.name_set import NameSet
+from pipeline.output.receipts import Receipt, sum_counts
 
 _PART = re.compile(r"part-[0-9a-f-]+")
 _ALL = Scope()
@@ -67,24 +71,37 @@ def make_plan(
     Raises:
       InputError: two units would have the same name.
     """
+    units = _units(found, config, expected, clean)
+    # Outputs are named after units, so two of one name would replace each other's files.
+    if NameSet(unit.id for unit in units).may_repeat:
+        _check_names(units)
+    # What else than its fingerprint has a unit run again, the root of a manifest does not tell.
+    plain = expected is None and not scope.redo and not scope.retry_rejects
+    unchanged = find_unchanged(units if plain else (), config, receipts)
+    others = unchanged.others
     if config.sampling is not None:
-        units = list(sampled_units(config.sampling.count))
-        obsolete, vanished = sorted(receipts.keys() - {unit.id for unit in units}), list[str]()
+        obsolete, vanished = sorted(_gone(units, others)), list[str]()
+    else:
+        obsolete, vanished = _obsolete(units, found, others, config, scope)
+    all_done = len(receipts) - len(others) == len(units)
+    left = () if all_done else (unit for unit in units if unit.id not in unchanged)
+    todo = [task for unit in left if (task := _todo(unit, config, others.get(unit.id), scope))] if receipts else units
+    return Plan(units=units, todo=todo, obsolete=obsolete, vanished=vanished)
+
+
+def _units(found: Found, config: JobConfig, expected: Expected | None, clean: CleanShards | None) -> Sequence[Unit]:
+    """All units of the input."""
+    if config.sampling is not None:
+        units: Sequence[Unit] = list(sampled_units(config.sampling.count))
     else:
         # A shard that is copied becomes one object, so it cannot be cut into slices; nor can one with a reference,
         # because the two are read side by side from their first records.
-        units = list(make_units(found, whole=config.columns.whole or config.reference is not None))
-        obsolete, vanished = _obsolete(units, found, receipts, config, scope)
+        units = all_units(found, whole=config.columns.whole or config.reference is not None)
     if clean is not None:
         units = [with_clean(unit, clean) for unit in units]
-    if config.images is not None and config.images.rewrite:
+    if config.images is not None and config.images.rewrite and found.companions:
         units = with_companions(units, found.companions)
-    if expected is not None:
-        units = expected.tell(units)
-    # Outputs are named after units, so two of one name would replace each other's files.
-    _check_names(units)
-    todo = [task for unit in units if (task := _todo(unit, config, receipts.get(unit.id), scope))]
-    return Plan(units=units, todo=todo, obsolete=obsolete, vanished=vanished)
+    return units if expected is None else expected.tell(units)
 
 
 def reject_limit(plan: Plan, receipts: Mapping[str, Receipt], most: float, expected: int | None) -> int | None:
@@ -99,15 +116,25 @@ def reject_limit(plan: Plan, receipts: Mapping[str, Receipt], most: float, expec
     Returns:
       The number; None if the number of records is not known before they are read.
     """
-    todo = {unit.id: record_count(unit) for unit in plan.todo}
-    gone = {*todo, *plan.obsolete}
-    kept = [receipt for unit, receipt in receipts.items() if unit not in gone]
+    read, rejected = _kept(plan, receipts)
     if (total := expected) is None:
-        if None in todo.values():
-            return None
-        total = sum(count or 0 for count in todo.values()) + sum(receipt.read for receipt in kept)
+        total = read
+        for unit in plan.todo:
+            if (count := record_count(unit)) is None:
+                return None
+            total += count
     # Fewer cost little, and a run that ends tells more about them than one that stops.
-    return max(_FEW_REJECTS, int(most * total) - sum(receipt.rejected for receipt in kept))
+    return max(_FEW_REJECTS, int(most * total) - rejected)
+
+
+def _kept(plan: Plan, receipts: Mapping[str, Receipt]) -> tuple[int, int]:
+    """Records and rejects of the units that stay as they are."""
+    total = receipts.counts() if isinstance(receipts, Manifest) else sum_counts(receipts.values())
+    read, rejected = int(total["read"]), int(total["rejects"])
+    for unit in chain((unit.id for unit in plan.todo), plan.obsolete) if receipts else ():
+        if (receipt := receipts.get(unit)) is not None:
+            read, rejected = read - receipt.read, rejected - receipt.rejected
+    return read, rejected
 
 
 def _todo(unit: Unit, config: JobConfig, receipt: Receipt | None, scope: Scope) -> Unit | None:
@@ -125,8 +152,7 @@ def _obsolete(
     The first are units whose records other units hold now. Of units whose shards have vanished, they are those that are
     pruned or that were made with other options. The results of other vanished shards stay.
     """
-    # Finished units that the input no longer has.
-    gone = receipts.keys() - {unit.id for unit in units}
+    gone = _gone(units, receipts)
     # An output holds results of one set of options only.
     others = {unit for unit in gone if receipts[unit].options != options_digest(config)}
     # Groups of small files are called part-00000 and so on. Their borders move when a directory gains or loses files.
@@ -135,6 +161,14 @@ def _obsolete(
     stems = set(_stems(found)) if gone else set()
     cut_anew = moved | {unit for unit in gone if unit in stems or strip_slice(unit) in stems}
     return sorted(gone if scope.prune else others | cut_anew), sorted(gone - cut_anew)
+
+
+def _gone(units: Iterable[Unit], receipts: Mapping[str, Receipt]) -> set[str]:
+    """Finished units that the input no longer has."""
+    gone = set(receipts)
+    for unit in units if gone else ():
+        gone.discard(unit.id)
+    return gone
 
 
 def _stems(found: Found) -> Iterator[str]:

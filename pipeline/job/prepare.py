@@ -162,7 +162,7 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, M
             passed_over=_passed_over(source, plan),
             started=started,
             expected=expected.total if expected else None,
-            companions=layout.companions(config.run) if lists_any(plan.units) else "",
+            companions=layout.companions(config.run) if source.found.companions and lists_any(plan.units) else "",
             recovered=layout.recovered(config.run) if recovered else "",
             description=_description(options, kept),
             tidy=_needs_cleanup(options, config, job_file, state.left, has_receipts=bool(receipts)),
@@ -209,7 +209,8 @@ def _open_bundle(options: JobOptions) -> "Bundle":
 
 def _passed_over(source: JobSource, plan: Plan) -> dict[str, Any]:
     """What the input has and the job does not read, or copy."""
-    copied = {companion.path for unit in plan.units for companion in unit.companions}
+    units = plan.units if source.found.companions else ()
+    copied = {companion.path for unit in units for companion in unit.companions}
     return values(source.found.passed_over, (one.path for one in source.found.companions if one.path not in copied))
 
 

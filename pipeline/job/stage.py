@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 
 from lake.core.errors import OutputError
 from lake.storage import store_for
-from pipeline.job.dealing import largest_first
+from pipeline.job.dealing import lines_largest_first
 from pipeline.job.prepare import UNITS_PER_PART, Job, output_state, prepare
 from pipeline.options.job_options import JobOptions
 from pipeline.options.kept_options import options_to_json
@@ -16,7 +17,7 @@ from pipeline.output.job_file import write_job_file
 from pipeline.output.layout import Layout
 from pipeline.output.lease import acquire, await_workers, check_free, clear_staged, release
 from pipeline.output.marks import adopt_marks
-from pipeline.output.plan_files import write_obsolete, write_part
+from pipeline.output.plan_files import write_lines, write_obsolete
 from pipeline.output.receipts import Receipt, write_receipt
 from pipeline.output.recovery import write_recovered
 from pipeline.output.run_file import RunFile, earlier_receipts, write_run_file
@@ -114,15 +115,15 @@ def stage(job: Job) -> None:
     if job.run.companions:
         write_list(job.run.companions, job.plan.units, guard)
     # The plan is written to files, because engines limit the size of a pipeline's graph.
-    units = largest_first(job.plan.todo)
-    for number, uri in enumerate(job.parts):
-        write_part(uri, units[number * UNITS_PER_PART : (number + 1) * UNITS_PER_PART], guard)
+    lines = lines_largest_first(job.plan.todo)
+    for uri in job.parts:
+        write_lines(uri, islice(lines, UNITS_PER_PART), guard)
     _write_run_file(layout, job)
 
 
 def _write_run_file(layout: Layout, job: Job) -> None:
     # After everything else: with it the run counts as begun, and the receipts that are there are not its own.
-    earlier = earlier_receipts(layout, {unit.id for unit in job.plan.todo})
+    earlier = earlier_receipts(layout, (unit.id for unit in job.plan.todo))
     run = job.run
     content = RunFile(verb=job.config.verb, started=run.started, units=run.units, todo=run.todo, earlier=earlier)
     write_run_file(layout, job.config.run, content, guard_of(job.config.output, job.config.run))

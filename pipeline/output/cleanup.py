@@ -6,36 +6,10 @@ Data files that are to go are found before the commit. Whatever appears later is
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import filterfalse
 
-import numpy as np
-
 from lake.core.ordered_map import requested
 from lake.storage import Guard, Stat, store_for
 from pipeline.output.layout import DATA, Layout, files_below
 from pipeline.output.lease import store_time
-
-
-class NameSet(Container[str]):
-    """A set of very many names in eight bytes each, their hashes. Of 10^13 names that are not in it, one seems to be.
-
-    Args:
-      names: the names.
-
-    >>> names = NameSet(["latents/a.parquet", "latents/b.parquet"])
-    >>> "latents/a.parquet" in names, "latents/c.parquet" in names, names.may_repeat
-    (True, False, False)
-    """
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._hashes = np.sort(np.fromiter(map(hash, names), np.int64))
-
-    def __contains__(self, name: object) -> bool:
-        at = np.searchsorted(self._hashes, hash(name))
-        return bool(at < len(self._hashes) and self._hashes[at] == hash(name))
-
-    @property
-    def may_repeat(self) -> bool:
-        """Whether two of the names may be the same; if not, all differ."""
-        return bool((self._hashes[1:] == self._hashes[:-1]).any())
 
 
 def leftovers(layout: Layout, superseded: Iterable[str], current: Container[str], *, tidy: bool) -> list[Stat]:

@@ -20,7 +20,7 @@ from lake.core.records import OutputFile
 from lake.core.retry import retry
 from lake.storage import Guard, configure, put, store_for
 from pipeline.config import Gate, JobConfig
-from pipeline.output.cleanup import NameSet, clean_up, leftovers
+from pipeline.output.cleanup import clean_up, leftovers
 from pipeline.output.companions import copy_companions
 from pipeline.output.describe.description import Description, write_description
 from pipeline.output.heartbeat import HEARTBEAT, guard_of
@@ -35,6 +35,7 @@ from pipeline.output.manifest import (
     superseded_parts,
 )
 from pipeline.output.manifest_cutter import Change
+from pipeline.output.name_set import NameSet
 from pipeline.output.plan_files import read_obsolete
 from pipeline.output.receipts import Receipt, output_names, read_receipts_of, sum_counts, sum_files
 from pipeline.output.recovery import read_recovered

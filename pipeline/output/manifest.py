@@ -107,6 +107,10 @@ class Manifest(Mapping[str, Receipt]):
             if reason in part.rejects:
                 yield from (receipt for receipt in self.of(part) if reason in receipt.rejects)
 
+    def only(self, parts: Iterable[ManifestPart]) -> "Manifest":
+        """The same with some of its parts."""
+        return Manifest(self._layout, parts=[*parts], crc32c=self.crc32c)
+
     def counts(self) -> dict[str, Any]:
         """The sums over all units, as of ``sum_counts``. Those of parts are in the root."""
         return sum_parts(self.parts) if self.parts else sum_counts(self._rows.values())

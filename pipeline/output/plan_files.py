@@ -84,9 +84,20 @@ def write_part(uri: str, units: Iterable[Unit], guard: Guard | None = None) -> N
       units: its units.
       guard: the right to write it.
     """
+    write_lines(uri, map(unit_line, units), guard)
+
+
+def write_lines(uri: str, lines: Iterable[bytes], guard: Guard | None = None) -> None:
+    """Write one file of a plan.
+
+    Args:
+      uri: URI of the file.
+      lines: of its units, as of ``unit_line``.
+      guard: the right to write it.
+    """
     with store_for(uri).create(uri, guard) as sink:
-        for unit in units:
-            sink.write(unit_line(unit))
+        for line in lines:
+            sink.write(line)
 
 
 def read_units(part: str, stores: StoreOptions) -> Iterator[bytes]:

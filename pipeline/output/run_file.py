@@ -3,7 +3,7 @@
 It is the last file that a launcher writes before the workers begin, and goes with the plan at the commit.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from lake.core import sealed_json
@@ -58,6 +58,7 @@ def read_run_file(layout: Layout, run: str) -> RunFile:
     return RunFile(**{name: value[name] for name in _RULES})
 
 
-def earlier_receipts(layout: Layout, todo: Container[str]) -> dict[str, str]:
+def earlier_receipts(layout: Layout, todo: Iterable[str]) -> dict[str, str]:
     """Return the receipts that units to be processed have before the run begins, as ``RunFile.earlier``."""
-    return {unit: identity for unit, identity in listed_receipts(layout).items() if unit in todo}
+    listed = listed_receipts(layout)
+    return {unit: listed[unit] for unit in (todo if listed else ()) if unit in listed}

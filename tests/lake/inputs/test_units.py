@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 
 from lake.core.records import Shard
+from lake.formats import MIXED
 from lake.inputs import units as units_of
 from lake.inputs.discover import Found
-from lake.inputs.units import make_units
+from lake.inputs.shard_list import Builder
+from lake.inputs.units import WholeShards, all_units, make_units
 
 
 def shard(path: str, size: int = 10) -> Shard:
@@ -85,3 +87,28 @@ def test_a_big_splittable_shard_is_cut_on_row_groups(tmp_path: Path, monkeypatch
     assert edges[-1] == 1000
     assert [u.stop for u in units] == edges[1:]
     assert all(edge % 100 == 0 for edge in edges if edge is not None)
+
+
+def test_units_that_are_whole_shards_are_made_when_they_are_asked_for() -> None:
+    builder = Builder()
+    for name in ("b", "a", "c"):
+        builder.add(f"{name}.tfrecord", 10, "1")
+    listed = builder.build("/in")
+    mixed = Found(root="/in", format=MIXED, shards=listed, mixed={"tfrecord": listed, "webdataset": listed[:1]})
+    units, expected = all_units(mixed), [*make_units(mixed)]
+    assert isinstance(units, WholeShards)
+    assert [*units] == [*units] == expected
+    assert [units[at] for at in range(4)] == expected == units[:]
+    assert (units[-1], units[1:3], len(units)) == (expected[-1], expected[1:3], 4)
+    with pytest.raises(IndexError):
+        units[4]
+
+
+def test_units_of_large_shards_and_of_groups_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = Builder()
+    builder.add("a.png", 10, "1")
+    assert isinstance(all_units(Found(root="/in", format="folder", shards=builder.build("/in"))), list)
+    monkeypatch.setattr(units_of, "SPLIT_BYTES", 9)
+    large = Found(root="/in", format="tfrecord", shards=builder.build("/in"))
+    assert isinstance(all_units(large), list)
+    assert isinstance(all_units(large, whole=True), WholeShards)

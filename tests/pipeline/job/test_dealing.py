@@ -1,12 +1,15 @@
 """Units to workers: all of them, the large ones first, and about as well as the best way there is."""
 
+import json
 import random
+from collections.abc import Iterable
 from itertools import product
 
 import pytest
 
+from lake.core.records import Unit
 from lake.inputs.units import SPLIT_BYTES
-from pipeline.job.dealing import in_turns, largest_first, work_of
+from pipeline.job.dealing import in_turns, lines_largest_first, work_of
 from tests.pipeline.values import make_shard, make_unit
 
 
@@ -37,15 +40,20 @@ def test_one_large_unit_and_forty_small_ones() -> None:
     assert turns[1::2] == list(range(1, 41))
 
 
+def ordered(units: Iterable[Unit]) -> list[str]:
+    """The ids of units in their order."""
+    return [json.loads(line.partition(b" ")[2])["id"] for line in lines_largest_first(units)]
+
+
 def test_the_large_ones_first_and_equal_ones_as_they_were() -> None:
     sizes = {"a": 10, "b": 500, "c": 10, "d": 7000, "e": 500}
     units = [make_unit(name, shards=(make_shard(name, size=size),)) for name, size in sizes.items()]
-    assert [unit.id for unit in largest_first(units)] == ["d", "b", "e", "a", "c"]
+    assert ordered(units) == ["d", "b", "e", "a", "c"]
 
 
 def test_a_slice_is_not_as_large_as_its_shard() -> None:
     shard = make_shard("a", size=100 * SPLIT_BYTES)
     whole, part = make_unit("a", shards=(shard,)), make_unit("b", shards=(shard,), start=0, stop=9)
     larger = make_unit("c", shards=(make_shard("c", size=2 * SPLIT_BYTES),))
-    assert [unit.id for unit in largest_first([part, larger, whole])] == ["a", "c", "b"]
+    assert ordered([part, larger, whole]) == ["a", "c", "b"]
     assert work_of(part) < work_of(larger)
