@@ -154,6 +154,13 @@ SCHEDULE = (
         help="with --self-supervised: second shots of the images of --input, with the same keys in the same shards",
     ),
     Option(
+        flag="--pairs-by",
+        group="training",
+        field="pairs_by",
+        metavar="COLUMN",
+        help="with --self-supervised: column of --input whose value two shots of one scene have in common",
+    ),
+    Option(
         flag="--noise-level",
         group="training",
         field="noise_level",
@@ -212,7 +219,14 @@ SCHEDULE = (
         help="share of the samples that is held out (default 0.1; denoiser 0.02)",
     ),
 )
-SELF_SUPERVISED = ("pairs", "noise_level", "gain", "read_noise", "black_level")  # fields that need --self-supervised
+SELF_SUPERVISED = (
+    "pairs",
+    "pairs_by",
+    "noise_level",
+    "gain",
+    "read_noise",
+    "black_level",
+)  # fields that need --self-supervised
 # Field -> kinds that it applies to, for fields that do not apply to all.
 KINDS_OF_FIELD = {
     **dict.fromkeys(("latent_dim", "epochs", "batch_size", "patience", "input_shape", "resize", "decode"), EPOCH_KINDS),

@@ -102,7 +102,7 @@ def train_on_noise(
 
 def way_of(options: SelfSupervisedOptions) -> Way:
     """How a training learns: the strongest way that what is known of the noise allows."""
-    if options.pairs:
+    if options.paired:
         return TwoShots()
     if options.photons:
         return KnownCamera()
@@ -124,7 +124,7 @@ class _White:
 def level_of(options: SelfSupervisedOptions) -> Level | None:
     """How the noise level of an image is known."""
     given = options.noise_level
-    if options.pairs:
+    if options.paired:
         return pair_level
     if given is None:
         return None
@@ -155,6 +155,7 @@ def _bundled(
     training: dict[str, Json] = {
         "inputs": list(options.inputs),
         "pairs": list(options.pairs),
+        **({} if options.pairs_by is None else {"pairs_by": options.pairs_by}),
         **course.identity(),
         "channels": channels,
         "assumption": way.assumes,

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -213,6 +213,9 @@ def iter_noisy(options: SelfSupervisedOptions, channels: int) -> Iterator[Pixels
 def _records(options: SelfSupervisedOptions) -> Iterator[list[Records]]:
     """Each record, or pair of records, as batches of one."""
     where = options.inputs, options.selection, options.format
+    if options.pairs_by is not None:
+        yield from _by_column(options, options.pairs_by)
+        return
     if not options.pairs:
         for records in iter_records(*where):
             yield from ([records.take(np.array([at]))] for at in range(len(records)))
@@ -221,6 +224,23 @@ def _records(options: SelfSupervisedOptions) -> Iterator[list[Records]]:
         for start, piece in batch.clean:
             for at in range(len(piece)):
                 yield [batch.read.take(np.array([start + at])), piece.take(np.array([at]))]
+
+
+def _by_column(options: SelfSupervisedOptions, column: str) -> Iterator[list[Records]]:
+    """Records that have a value of a column in common, two by two; of an odd number the last one is left out."""
+    waiting, alone = dict[str, Records](), 0
+    selection = replace(options.selection, carry=(column,))
+    for records in iter_records(options.inputs, selection, options.format):
+        for at, value in enumerate(records.carried[column].to_pylist()):
+            one, scene = records.take(np.array([at])), repr(value)  # which a list has, too
+            if value is None:
+                alone += 1
+            elif (first := waiting.pop(scene, None)) is not None:
+                yield [first, one]
+            else:
+                waiting[scene] = one
+    if alone or waiting:
+        _LOG.warning("%d images left out: no second shot by column %r", alone + len(waiting), column)
 
 
 class _Reader:

@@ -17,6 +17,7 @@ class SelfSupervisedOptions(DenoiserOptions):
 
     Attributes:
       pairs: URIs of second shots of the images of ``inputs``, in shards with the same names and keys; () for none.
+      pairs_by: column of the images of ``inputs`` whose value two shots of one scene have in common; None for none.
       noise_level: standard deviation of the noise, where white is 255; 'estimate' for that of each image; None if it is
         not known.
       noise: 'gaussian', or 'poisson-gaussian' for that of photons and electronics, which is made white first.
@@ -30,6 +31,7 @@ class SelfSupervisedOptions(DenoiserOptions):
     """
 
     pairs: tuple[str, ...] = ()
+    pairs_by: str | None = None
     noise_level: float | str | None = None
     noise: str = GAUSSIAN
     gain: float | None = None
@@ -39,9 +41,14 @@ class SelfSupervisedOptions(DenoiserOptions):
 
     def __post_init__(self) -> None:
         DenoiserOptions.__post_init__(self)  # super() does not know a class with slots
-        if self.pairs and self.noise_level is not None:
+        if self.pairs and self.pairs_by is not None:
             raise UsageError(
-                "--noise-level and --pairs: a pair of shots tells its own noise level; leave out one of them"
+                "--pairs and --pairs-by: second shots are elsewhere or in the input; leave out one of them"
+            )
+        if self.paired and self.noise_level is not None:
+            flag = "--pairs" if self.pairs else "--pairs-by"
+            raise UsageError(
+                f"--noise-level and {flag}: a pair of shots tells its own noise level; leave out one of them"
             )
         level = self.noise_level
         if isinstance(level, (int, float)) and not (isfinite(level) and 0 < level <= _LARGEST):
@@ -49,6 +56,11 @@ class SelfSupervisedOptions(DenoiserOptions):
         if isinstance(level, str) and level != ESTIMATED:
             raise UsageError(f"--noise-level {level}: a number, or '{ESTIMATED}'")
         self._check_photons()
+
+    @property
+    def paired(self) -> bool:
+        """Whether there are two shots of a scene."""
+        return bool(self.pairs) or self.pairs_by is not None
 
     @property
     def photons(self) -> bool:

@@ -1,6 +1,8 @@
 """Noisy images as a training reads them: pairs, pages, depth, what is held out, and what is known of them."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 
@@ -68,6 +70,21 @@ def test_pairs_are_found_by_their_keys(tmp_path):
     (tmp_path / "two" / "0.png").unlink()
     with pytest.raises((InputError, ShardError)):
         read(tmp_path / "one", pairs=(str(tmp_path / "two"),))
+
+
+def test_pairs_are_found_by_a_column(tmp_path, caplog):
+    """Of three fields: two shots, three of which one is left over, and one alone; and one shot of no field."""
+    fields = ["a", "b", "b", "a", "b", None, "c"]
+    files = [{"bytes": png((DEEP[n] >> 4).astype(np.uint8)), "path": f"{n}.png"} for n in range(7)]
+    pq.write_table(
+        pa.table({"image": files, "field": fields, "number": [fields.index(f) for f in fields]}), tmp_path / "x.parquet"
+    )
+    for column in ("field", "number"):
+        images = read(tmp_path / "x.parquet", pairs_by=column)
+        assert np.array_equal(np.stack(images), np.stack([DEEP[[1, 0]], DEEP[[2, 3]]], axis=3) >> 4)
+    assert "3 images left out: no second shot by column 'field'" in caplog.text
+    with pytest.raises(InputError, match="plate"):
+        read(tmp_path / "x.parquet", pairs_by="plate")
 
 
 def test_a_pair_of_two_sizes_is_left_out(tmp_path, caplog):
@@ -188,6 +205,8 @@ def test_options_that_do_not_fit(more, error):
 @pytest.mark.parametrize(
     ("given", "text"),
     [
+        ({"pairs": ("x",), "pairs_by": "field"}, "--pairs and --pairs-by: second shots are elsewhere or in the input"),
+        ({"noise_level": 9.0, "pairs_by": "field"}, "--noise-level and --pairs-by: a pair of shots tells its own"),
         ({"gain": 2.0}, "--gain is for photons: add --noise poisson-gaussian, or leave it out"),
         ({"black_level": 9.0}, "--black-level is for photons"),
         ({"noise": "photons"}, "--noise photons: 'gaussian' or 'poisson-gaussian'"),
