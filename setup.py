@@ -79,6 +79,7 @@ setup(
         "dataflow": ["google-cloud-dataflow-client>=0.8"],
         "heif": ["pillow-heif>=0.22"],
         "iceberg": _ICEBERG,
+        "lance": ["pylance>=14"],
         "gpu-onnx": ["onnxruntime-gpu>=1.20"],  # it takes the place of onnxruntime, which has to be uninstalled
         "report": ["jinja2>=3.1", "plotly>=6"],
         "map": ["pacmap>=0.8"],  # another map of the latents in a report
@@ -97,6 +98,7 @@ setup(
             "playwright>=1.50",
             "polars>=1.10",
             *_ICEBERG,
+            "pylance>=14",
             "pytest>=8.3",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",

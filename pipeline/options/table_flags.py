@@ -9,8 +9,8 @@ LAKE_TABLE = (
         group="output",
         field="table",
         choices=tuple(TABLE_KINDS),
-        help="also publish the latents as a table of a lake's catalog, one snapshot for each run, without copies of "
-        "files; later runs go on with it",
+        help="also publish the latents as an Iceberg table of a catalog, without copies of files, or copy them to a "
+        "Lance dataset; one version for each run, and later runs go on with it",
     ),
     Option(
         flag="--catalog",

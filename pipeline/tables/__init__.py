@@ -5,4 +5,7 @@ commit knows ``pipeline.tables.publishing`` alone.
 """
 
 # By name. A module is imported when the first output with such a table appears.
-TABLE_KINDS = {"iceberg": ("pipeline.tables.iceberg", "IcebergTable")}
+TABLE_KINDS = {
+    "iceberg": ("pipeline.tables.iceberg", "IcebergTable"),
+    "lance": ("pipeline.tables.lance", "LanceTable"),
+}

@@ -71,8 +71,9 @@ def test_tables(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         for number in range(count):
             Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(folder / f"{number:02d}.png")
-    _, first, days, _, snapshots = run_page(HOWTO / "tables.md", tmp_path)
+    _, first, days, _, snapshots, _, near = run_page(HOWTO / "tables.md", tmp_path)
     assert first.split(maxsplit=1)[0] == "12" and "list<element: float>" in first
     assert eval(days) == [("2026-11-28", 12), ("2026-11-29", 5)]
     # Five images of the second day became seven others, and a third day came.
     assert snapshots.splitlines() == ["append 2 17 True", "overwrite 2 23 True"]
+    assert near.split() == ["1", "23", "0.0"]
