@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _OUTPUT, _RUN, _DIGEST = "latentlake.output", "latentlake.run", "latentlake.manifest"
 _AGE = "history.expire.max-snapshot-age-ms"
 _FIVE_DAYS = 5 * 24 * 3600 * 1000  # what Iceberg takes where a table says nothing
-_NEW = {"commit.manifest-merge.enabled": "true"}  # else each night leaves one more file that every reader reads
+# Else each night leaves one more manifest, which every reader reads, and one more copy of all metadata.
+_NEW = {"commit.manifest-merge.enabled": "true", "write.metadata.delete-after-commit.enabled": "true"}
 # A table of another copy of the metadata would be committed to by pyiceberg's own loop, without a look at the lease.
 _NO_RETRIES = {"commit.retry.num-retries": "0"}
 _SHOWN = 3  # names in an error

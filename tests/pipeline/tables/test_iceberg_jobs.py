@@ -7,13 +7,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lake.core.errors import LatentlakeError, OutputError, UsageError
+from lake.core.errors import HeldError, LatentlakeError, OutputError, UsageError
 from lake.core.retry import Backoff
 from pipeline.beam.launch import launch
 from pipeline.explore.output import Output
 from pipeline.job.repair import repair_options, retry_options
 from pipeline.options.job_options import Scope
 from pipeline.output import commit
+from pipeline.output.lease import holder, release
 from pipeline.output.verify import verify
 from pipeline.tables import iceberg, iceberg_catalog
 from tests.conftest import long_forms, write_parquet
@@ -172,7 +173,7 @@ def test_an_output_from_before_is_taken_as_it_is(night: Night) -> None:
 
 
 KILLS = {
-    "before the manifest": (commit, "write_manifest"),
+    "before the manifest": (commit, "publish_manifest"),
     "between manifest and snapshot": (iceberg.IcebergTable, "publish"),
     "between snapshot and record": (iceberg.IcebergTable, "_expire"),
     "between record and _SUCCESS": (commit, "_publish"),
@@ -237,6 +238,30 @@ def by_hand(folder: Path) -> None:
     table = table_of(folder / "lake.db", "lake.digits")
     first = Output(str(folder / "out")).table.to_table().slice(0, 1).to_pylist()
     table.append(pa.Table.from_pylist(first, table.schema().as_arrow()))
+
+
+def test_a_run_that_loses_the_output_publishes_nothing(
+    night: Night, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It has read the table's head, and then the lease and the head are another's."""
+    shared = {"catalog": str(tmp_path / "lake.db"), "table_name": "lake.digits"}
+    night.run(**shared)
+    night.shard("c", 20)
+    plain = iceberg.data_files
+
+    def late(*given: Any) -> Any:
+        found = holder(str(night.output))
+        assert found is not None
+        release(str(night.output), found.run)
+        by_hand(tmp_path)
+        return plain(*given)
+
+    monkeypatch.setattr(iceberg, "data_files", late)
+    with pytest.raises(HeldError):
+        night.run(**shared)
+    table = table_of(tmp_path / "lake.db", "lake.digits")
+    assert operations(table) == ["append", "append"]
+    assert table.current_snapshot().summary["total-records"] == "21"
 
 
 @pytest.mark.slow
