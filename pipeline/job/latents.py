@@ -99,9 +99,11 @@ def _check(options: "JobOptions | LatentOptions", form: LatentForm, spec: "Spec"
         raise UsageError(f"--latent-scale {options.latent_scale}: no positive number of 32 bits")
     if not np.isfinite(form.storage.shift_factor):
         raise UsageError(f"--latent-shift {options.latent_shift}: no number of 32 bits")
-    if form.name is not None and (form.seed is not None or options.variance):
+    if form.name is not None and options.variance:
+        raise UsageError("--latent-variance is of the model's own latent alone; leave it out, or --latent")
+    if form.name is not None and form.own_name is None and form.seed is not None:
         raise UsageError(
-            "--sample and --latent-variance are of the model's own latent alone; leave them out, or --latent"
+            f"--sample is of the model's own latent; leave it out, or add --latent {next(iter(spec.latents))}"
         )
     if form.further and form.storage.quantized and form.format != PARQUET:
         raise UsageError(

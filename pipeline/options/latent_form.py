@@ -95,7 +95,8 @@ class LatentForm:
         return () if self.name is None else (self.name, *(one.name for one in self.further))
 
     @property
-    def _own_name(self) -> str | None:
+    def own_name(self) -> str | None:
+        """The model's own latent by name, if it is one of ``names``."""
         return self.name if self.own else next((one.name for one in self.further if one.own), None)
 
     def alone(self, latent: FurtherLatent) -> "LatentForm":
@@ -122,7 +123,7 @@ class LatentForm:
         flip = {"flip": True} if self.flip else {}
         format = {} if self.format == PARQUET else {"format": self.format}
         storage = {} if self.storage.plain else {"storage": self.storage.to_json()}
-        names = {} if self.name is None else {"names": list(self.names), "own": self._own_name}
+        names = {} if self.name is None else {"names": list(self.names), "own": self.own_name}
         quantized = [one for one in self.further if one.storage.scale]
         scales = {"further": {one.name: one.storage.to_json() for one in quantized}} if quantized else {}
         return {**storage, **self._changes(), **flip, **format, **names, **scales}

@@ -63,19 +63,19 @@ class LatentMaker:
         *,
         flipped: bool,
     ) -> tuple[list[Array], Array | None]:
-        form, variance = self._form, None
+        form, variance, made, own = self._form, None, dict[str, Array](), self._form.own_name or ""
         if form.names and isinstance(self._runtime, Runtime):
             made = dict(zip(self._runtime.spec.latents, self._runtime.encode_all(pixels, failed, **given), strict=True))
-            return [_finished(made[one.name or ""], one) for one in self._forms], None
+        # For a sample beside others the trunk runs twice: no function of a bundle gives all latents and a variance.
         if self._variance or form.seed is not None:
-            latents, variance = self._runtime.encode_variance(pixels, failed, **given)
-        else:
-            latents = self._runtime.encode(pixels, failed, **given)
+            made[own], variance = self._runtime.encode_variance(pixels, failed, **given)
+        elif not made:
+            made[own] = self._runtime.encode(pixels, failed, **given)
         if form.seed is not None and variance is not None:
-            records_of = _identities(records, group.positions)
-            noise = noise_of(form.seed, records_of, math.prod(latents.shape[1:]), flipped=flipped)
-            latents = latents + np.sqrt(variance) * noise.reshape(latents.shape)
-        return [_finished(latents, form)], variance
+            identities = _identities(records, group.positions)
+            noise = noise_of(form.seed, identities, math.prod(variance.shape[1:]), flipped=flipped)
+            made[own] = made[own] + np.sqrt(variance) * noise.reshape(variance.shape)
+        return [_finished(made[one.name or ""], one) for one in self._forms], variance
 
 
 def _finished(latents: Array, form: LatentForm) -> Array:

@@ -260,12 +260,37 @@ def test_an_image_in_memory_has_one(bundles: Path, encoded: Path, digit_files: l
         item_form(LatentOptions(latent=["low", "code"]), bundle.spec)
 
 
+def test_a_sample_of_the_own_latent_beside_another(tmp_path: Path) -> None:
+    """It is that of a job for it alone, in whatever place, and the other latent stays what it is."""
+    from model.export import export
+    from tests.model.onnx_import import networks
+
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (40, 12, 8, 3), np.uint8))
+    files = networks.vae("y", "mean", "log_variance").save(tmp_path / "v.onnx")
+    export(files, ["mean", "spread=log_variance"], str(tmp_path / "all"), variance="log_variance")
+    export(files, "mean", str(tmp_path / "mean"), variance="log_variance")
+    both = ["mean", "spread"]
+    asked = {"plain": both, "one": both, "other": both[::-1], "alone": None}
+    found = {}
+    for name, latent in asked.items():
+        sample, bundle = None if name == "plain" else 5, tmp_path / ("all" if latent else "mean")
+        run(tmp_path / "x.npy", bundle, tmp_path / name, latent=latent, sample=sample, flip=True)
+        found[name] = table(tmp_path / name)
+    for flip in ("", "_flip"):
+        alone, spread = found["alone"][f"latent{flip}"], found["plain"][f"latent_spread{flip}"]
+        assert alone == found["one"][f"latent{flip}"] == found["other"][f"latent_mean{flip}"]
+        assert alone != found["plain"][f"latent{flip}"]
+        assert spread == found["one"][f"latent_spread{flip}"] == found["other"][f"latent{flip}"]
+    with pytest.raises(UsageError, match="--latent-variance is of the model's own latent alone"):
+        run(tmp_path / "x.npy", tmp_path / "all", tmp_path / "refused", latent=both, variance=True)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"latent": ["lwo"]}, "the bundle has code, fine, low; did you mean low"),
         ({"latent": ["low", "low"]}, "'low' is given twice"),
-        ({"latent": ["low"], "sample": 1}, "--sample and --latent-variance are of the model's own"),
+        ({"latent": ["low"], "sample": 1}, "--sample is of the model's own latent; leave it out, or add --latent code"),
         ({"latent": ["code", "low"], "pool": "cls"}, "has no tokens"),
         ({"latent": ["code", "low"], "latent_type": "int8", "latent_quantization": "x.json"}, "and no file"),
         ({"latent": ["code", "low"], "latent_type": "int8", "latent_format": "mds"}, "are for tables"),
