@@ -1,7 +1,7 @@
 """Train a denoiser on noisy crops of images, for a fixed number of steps, with checkpoints."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -13,6 +13,8 @@ from lake.images.types import Color
 from lake.inputs.load import first_shape
 from model.bundle import Bundle
 from model.export_trained import export_trained
+from model.input_spec import NoiseRange
+from model.pixels import Floats
 from model.preprocessing import Preprocessing
 from model.spec import Json
 from model.training.checkpoint import Checkpoint, Stops, check_output, go_on, remove_interim
@@ -34,6 +36,8 @@ from model.training.schedule import side_at
 from model.training.steps import Steps, measured_part
 
 _SHOWN_LEVELS = (15, 25, 50)  # noise levels of the held-out images, where white is 255
+_PROBED = (15.0, 10.0, 7.5, 5.0, 3.0, 2.0, 1.0)  # likewise, at which is looked for the least that it learned
+_UNSEEN = 10**0.005  # of the squared error, 0.05 dB more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,12 +173,33 @@ class _Run(Steps[TrainingReport, Batch]):
     def _measure_psnr(self) -> dict[str, float]:
         return {str(level): float(np.mean(list(self._ratios(level / 255)))) for level in _SHOWN_LEVELS}
 
-    def _ratios(self, level: float) -> Any:
+    def _ratios(self, level: float) -> Iterator[float]:
+        """PSNR of each held-out image at a noise level, white is 1, in dB."""
+        for clean, _, made in self._restored(level):
+            yield -DECIBEL * math.log(np.mean((made - clean) ** 2))
+
+    def _restored(self, level: float) -> Iterator[tuple[Floats, Floats, Floats]]:
+        """Each held-out image, the same with noise, and what is made of that."""
         for number, image in enumerate(self._images.held_out):
             clean = normalized(measured_part(image))
-            noise = np.random.default_rng([1, number]).standard_normal(clean.shape, np.float32)
-            made = self._clean(clean + noise * np.float32(level), np.full((*clean.shape[:3], 1), level, np.float32))
-            yield -DECIBEL * math.log(np.mean((np.clip(made.numpy(), 0, 1) - clean) ** 2))
+            noisy = clean + np.random.default_rng([1, number]).standard_normal(clean.shape, np.float32) * np.float32(
+                level
+            )
+            made = self._clean(noisy, np.full((*clean.shape[:3], 1), level, np.float32))
+            yield clean, noisy, np.clip(made.numpy(), 0, 1)
+
+    def learned(self) -> NoiseRange:
+        """The noise levels that it learned: down to the least at which no held-out image becomes worse.
+
+        Weak noise is hard, and rare in a training. What is kept of a change below this level relies on that
+        (``model.noise_range``).
+        """
+        low = _PROBED[0]
+        for level in _PROBED:
+            if any(_harmed(*images) for images in self._restored(level / 255)):
+                return low, max(LEVELS)
+            low = level
+        return min(LEVELS), max(LEVELS)
 
     def _identity(self) -> dict[str, Json]:
         options = self.options
@@ -200,14 +225,18 @@ class _Run(Steps[TrainingReport, Batch]):
         }
 
 
+def _harmed(clean: Floats, noisy: Floats, made: Floats) -> bool:
+    """Whether an image is worse than it was, by more than is seen."""
+    return float(np.mean((made - clean) ** 2)) > _UNSEEN * float(np.mean((noisy - clean) ** 2))
+
+
 def _value(report: TrainingReport) -> Json:
     return {"step": report.step, "loss": report.loss, "psnr": dict(report.psnr), "seconds": round(report.seconds, 3)}
 
 
 def _bundle(options: DenoiserOptions, run: _Run, cost: float) -> Bundle:
     training = {**run.provenance(), "operations_per_pixel": cost}
-    learned = min(LEVELS), max(LEVELS)
-    preprocessing = Preprocessing(value_range=(0.0, 1.0), noise_input="noise_level", noise_range=learned)
+    preprocessing = Preprocessing(value_range=(0.0, 1.0), noise_input="noise_level", noise_range=run.learned())
     bundle = export_trained(
         run.average, options.output, kind="denoiser", latent=None, preprocessing=preprocessing, training=training
     )

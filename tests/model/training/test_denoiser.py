@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,7 +14,7 @@ from model.bundle import Bundle
 from model.keras.load import load_model
 from model.training.checkpoint import FILE
 from model.training.crops import LEVELS, make_batch
-from model.training.denoiser import train_denoiser
+from model.training.denoiser import _Run, train_denoiser
 from model.training.options import DenoiserOptions
 from model.training.schedule import STEPS, averaged_at, rate_at, share_done, side_at
 
@@ -185,7 +186,22 @@ def test_the_curve_and_the_provenance(trained):
     assert (training["steps"], training["training_images"], training["precision"]) == (_STEPS, 4, "float32")
     assert training["validation_psnr"] == trained.reports[-1].psnr
     assert training["operations_per_pixel"] == trained.operations == 244_538
-    assert list(trained.bundle.spec.input.noise.range) == [min(LEVELS), max(LEVELS)]
+    assert trained.bundle.spec.input.noise.range[1] == max(LEVELS)
+
+
+@pytest.mark.parametrize(("error", "low"), [(0.0, 0.0), (0.9, 0.0), (4.0, 5.0), (6.0, 7.5), (14.0, 15.0), (40.0, 15.0)])
+def test_what_it_learned_is_what_does_no_harm(error, low):
+    """Of networks that miss one of two images by as much as noise of this level, and the other by less."""
+    run, rng = object.__new__(_Run), np.random.default_rng(0)
+    held_out = [np.full((64, 64, 1), value, np.float32) for value in (0.4, 0.6)]
+
+    def clean(noisy, levels):
+        value = round(float(noisy.mean()), 1)
+        missed = rng.standard_normal(noisy.shape) * error / 255
+        return SimpleNamespace(numpy=lambda: np.full(noisy.shape, value) + missed * (0.5 if value < 0.5 else 1))
+
+    run._images, run._clean = SimpleNamespace(held_out=held_out), clean
+    assert run.learned() == (low, max(LEVELS))
 
 
 def test_the_bundle_takes_any_size_and_a_noise_level(trained):
