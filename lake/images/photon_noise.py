@@ -73,7 +73,7 @@ def estimate_common_camera(images: Sequence[Array], black_level: float = 0.0) ->
       images: ``[H, W, K]`` of one type each, in the camera's numbers; alpha is left out.
       black_level: as of ``estimate_camera``, and raised likewise, to the darkest pixel of all at most.
 
-    >>> light = np.linspace(0, 400, 64)[None, :].repeat(64, 0)
+    >>> light = np.linspace(0, 400, 128)[None, :].repeat(128, 0)
     >>> shots = [2.0 * np.random.default_rng(seed).poisson(light / 2)[..., None] for seed in range(4)]
     >>> round(estimate_common_camera(shots).gain, 1)
     2.0
