@@ -1,0 +1,1 @@
+"""What faults cost: this project's job beside Beam's stock recipe, Daft and LitData."""

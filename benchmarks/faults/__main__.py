@@ -1,0 +1,103 @@
+"""Faults: this project's job beside Beam's stock recipe, Daft and LitData.
+
+    python -m benchmarks.faults --data DIR --peers PYTHON [--side NAME ...] [--records 6000] [--work DIR]
+
+``--data`` is a directory with ``mnist``; ``--peers`` is the Python of an environment with
+``benchmarks/peers/faults-requirements.txt``. Writes ``benchmarks/results/faults.json`` and ``faults.md``; of sides that
+are not named, what was found before stays.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults.judge import judge
+from benchmarks.faults.material import Material, make_all, make_model
+from benchmarks.faults.page import keep
+from benchmarks.faults.sides import SIDES, Ended, Place, place, versions
+from benchmarks.process import HERE
+
+INSTANTS = (0.3, 0.7, 1.0)  # shares of the records that have passed the model when all is killed
+FLIPS = 24  # bits of an output
+
+
+def main() -> None:
+    """Put every side through every fault, and write the page after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="directory with mnist")
+    parser.add_argument("--peers", type=Path, required=True, help="Python of the peers' environment")
+    parser.add_argument("--side", action="append", choices=[side.name for side in SIDES], help="default: all")
+    parser.add_argument("--records", type=int, default=6000)
+    parser.add_argument("--work", type=Path, default=HERE / ".work/faults")
+    given = parser.parse_args()
+    work, model = given.work.resolve(), given.work.resolve() / "encode.onnx"
+    work.mkdir(parents=True, exist_ok=True)
+    make_model(model)
+    inputs = make_all(given.data / "mnist", work, model, given.records)
+    for side in SIDES:
+        if given.side and side.name not in given.side:
+            continue
+        here = place(work / "side", side, given.peers, model)
+        found = []
+        for entry in suffered(here, inputs):
+            print(side.name, entry, file=sys.stderr, flush=True)
+            found.append(entry)
+            keep(side.name, versions(side, given.peers), given.records, found)
+
+
+def suffered(here: Place, inputs: Mapping[str, Material]) -> Iterator[dict[str, Any]]:
+    """What became of a side by each fault, in figures."""
+    yield from damaged_output(here.fresh(), inputs["clean"])
+    for kind in ("bad", "cut", "flipped"):
+        yield one(kind, inputs[kind], here.fresh().run(inputs[kind].folder))
+    if here.side.catches:
+        ended = here.fresh().run(inputs["bad"].folder, own_handling=True)
+        yield one("bad, caught by the user's function", inputs["bad"], ended)
+    for share in INSTANTS:
+        yield killed(here.fresh(), inputs["clean"], share)
+
+
+def damaged_output(here: Place, material: Material) -> Iterator[dict[str, Any]]:
+    """A run that nothing disturbs, and flips of bits in what it wrote."""
+    ended = here.run(material.folder, flips=FLIPS)
+    yield one("clean", material, ended)
+    outcomes = [outcome(rows, material) for rows in ended.found[1:]]
+    yield {"fault": "output", **{kind: outcomes.count(kind) for kind in ("found", "silent", "harmless")}}
+
+
+def outcome(rows: Any, material: Material) -> str:
+    """What became of a flipped bit: the reader raises, or it gives wrong rows, or the right ones."""
+    if isinstance(rows, str):
+        return "found"
+    return "harmless" if judge(rows, material.expected).sound else "silent"
+
+
+def killed(here: Place, material: Material, share: float) -> dict[str, Any]:
+    """A run that is killed, and another that goes on as the tool's documentation says."""
+    records = len(material.expected)
+    first = here.run(material.folder, kill_at=round(share * records))
+    second = here.run(material.folder)
+    redone = first.passed + second.passed - records
+    return one(f"kill at {share:.0%}", material, second) | {"redone": redone, "killed": first.status == -9}
+
+
+def one(fault: str, material: Material, ended: Ended) -> dict[str, Any]:
+    """The figures of a run.
+
+    told: keys of bad images that have a row without a latent. shards named: damaged ones whose name the run says.
+    """
+    rows = ended.found[0]
+    figures: dict[str, Any] = {"fault": fault, "status": ended.status, "seconds": round(ended.seconds, 1)}
+    if isinstance(rows, str):
+        figures |= {"unreadable": rows.strip().splitlines()[-1][:200], "lost": len(material.expected)}
+    else:
+        verdict = judge(rows, material.expected)
+        figures |= {"lost": verdict.lost, "doubled": verdict.doubled, "wrong": verdict.wrong, "told": verdict.told}
+    figures |= {"of bad": len(material.bad), "of shards": len(material.damaged)}
+    return figures | {"shards named": sum(shard in ended.said for shard in material.damaged)}
+
+
+if __name__ == "__main__":
+    main()
