@@ -80,13 +80,14 @@ def measured(name: str, place: Path) -> dict[str, Any]:
     """One phase: its seconds, those of its processor, and MiB above its start."""
     act = _PHASES[name](place)
     Path("/proc/self/clear_refs").write_text("5")  # the highest size begins anew
-    before, cpu, began = _mib("VmRSS"), time.process_time(), time.monotonic()
+    before, cpu, began = mib("VmRSS"), time.process_time(), time.monotonic()
     said = act()
-    spent = {"seconds": time.monotonic() - began, "cpu": time.process_time() - cpu, "mib": _mib("VmHWM") - before}
+    spent = {"seconds": time.monotonic() - began, "cpu": time.process_time() - cpu, "mib": mib("VmHWM") - before}
     return {key: round(value, 2) for key, value in spent.items()} | (said or {})
 
 
-def _mib(field: str) -> float:
+def mib(field: str) -> float:
+    """A size of this process, as the kernel tells it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
 
