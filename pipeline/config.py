@@ -113,6 +113,7 @@ class JobConfig:
         tables; None for one table for each unit.
       table: the table of a lake's catalog that the latents are published to; None for none. Changes names of files, and
         no bytes of theirs.
+      reuse: URI of the index of latents that are kept rather than computed; "" for none. Does not change output bytes.
     """
 
     verb: str
@@ -141,6 +142,7 @@ class JobConfig:
     executor: str = FIRST_EXECUTOR
     marks: bool = False
     hashes: bool = False
+    reuse: str = ""
     allow_code: bool = False
     normalization: str = ""
     latents: LatentForm | None = None

@@ -12,6 +12,7 @@ from pipeline.cli.summary import describe_passed_over
 from pipeline.cli.terminal import size_text
 
 if TYPE_CHECKING:
+    from pipeline.job.prepare import Job
     from pipeline.options.job_options import JobOptions
 
 _FIRST = 10  # units that are named
@@ -60,8 +61,13 @@ def plan_value(options: "JobOptions") -> dict[str, Any]:
         **found.to_value(),
         "probe": asdict(try_records(job.plan.units, job.config)),
         **({} if noise is None else {"noise": noise.to_value()}),
+        **({} if options.reuse is None else {"reuse": _reusable(job)}),
         "options": job.config.options(),
     }
+
+
+def _reusable(job: "Job") -> dict[str, int]:
+    return {"tables": len(job.reusable), "records": sum(table.rows for table in job.reusable)}
 
 
 def describe_plan(value: Mapping[str, Any]) -> str:
@@ -77,6 +83,7 @@ def describe_plan(value: Mapping[str, Any]) -> str:
         "",
         *_first(value),
         *_estimate(value),
+        *_reuse(value),
         *_probe(value["probe"]),
         *_noise(value.get("noise")),
         *describe_passed_over(value["passed_over"]),
@@ -131,6 +138,12 @@ def _estimate(value: Mapping[str, Any]) -> Iterator[str]:
     how = f"{found['startup']:.1f} s of start-up and {found['rate']:,.0f} records a second, as in the run of {when}"
     yield f"time: about {in_words(found['seconds'])} ({how})"
     yield f"output: about {size_text(found['output_bytes'])}"
+
+
+def _reuse(value: Mapping[str, Any]) -> Iterator[str]:
+    if (found := value.get("reuse")) is not None and value["todo"]:
+        known = f"{counted(found['records'], 'record')} of {counted(found['tables'], 'table')}"
+        yield f"reuse: what has the bytes of one of {known} keeps its latent, and takes less time"
 
 
 def _probe(found: Mapping[str, Any]) -> Iterator[str]:

@@ -32,6 +32,8 @@ def describe(summary: Mapping[str, Any]) -> str:
         lines.append(f"  the first page of {what} with several (--pages): {counted(several, 'result')}")
     if clipped := run.get("clipped"):
         lines.append(f"  clipped to the range of their type (--latent-type): {counted(clipped, 'number')} of latents")
+    if reused := run.get("reused"):
+        lines.append(f"  reused, since their bytes were there before (--reuse): {counted(reused, 'latent')}")
     if below := run.get("noise_below"):
         lines.append(f"  less noise than the model learned: {counted(below, 'image')}, changed the less for it")
     if above := run.get("noise_above"):
@@ -54,6 +56,8 @@ def headline(summary: Mapping[str, Any]) -> str:
     total, failed = summary["total"], summary["run"]["failed_units"]
     rejected = f"{share_text(total['rejects'] / total['read'])} rejected" if total["rejects"] else "none rejected"
     parts = [f"{count_text(total['read'])} record{'' if total['read'] == 1 else 's'}", rejected]
+    reused = summary["run"].get("reused", 0)
+    parts += [f"{count_text(reused)} reused"] if reused else []
     parts += [f"{counted(failed, 'unit')} failed"] if failed else []
     return f"{', '.join(parts)}: {'complete' if summary['complete'] else 'NOT complete'}"
 

@@ -201,6 +201,8 @@ def _last_run(job: "Job") -> Mapping[str, Any] | None:
             check_state(summary, _SUMMARY, layout.summary(run))
             same = (summary["verb"], summary["model_digest"]) == (job.config.verb, job.config.model_digest)
             did: Mapping[str, Any] = summary["run"]
-            if same and did["read"] and did["first_result"] is not None and not did.get("retry"):
+            # A retry copies most of its records, and what is reused costs next to nothing.
+            whole = not did.get("retry") and not did.get("reused")
+            if same and did["read"] and did["first_result"] is not None and whole:
                 return {**did, "ensemble": max(1, summary["options"].get("ensemble", 1))}
     return None

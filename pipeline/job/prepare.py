@@ -24,6 +24,7 @@ from pipeline.job.checks import check_directories, check_variance
 from pipeline.job.lake_table import table_due, table_spec, with_kept_table
 from pipeline.job.latents import latent_form, with_quantization
 from pipeline.job.plan import Plan, make_plan, reject_limit
+from pipeline.job.reuse import check_reuse, find_reusable
 from pipeline.job.source import JobSource, decoding_target, find_source
 from pipeline.job.trial import check_sample
 from pipeline.options.flags import AUTO
@@ -40,6 +41,7 @@ from pipeline.output.job_file import (
 from pipeline.output.layout import LATENTS, Layout
 from pipeline.output.receipts import Receipt
 from pipeline.output.recovery import Leavings, Recovered, find_leavings, known_state
+from pipeline.output.reusable import ReusableTable
 from pipeline.worker.image_outputs import image_outputs_for
 from pipeline.worker.verbs import VERBS
 
@@ -66,6 +68,7 @@ class Job:
       state: versions of the output's state when the job was planned. If they change, the plan is out of date.
       recovered: what the plan counts on of runs that did not come to their end.
       table_due: whether the table of a lake's catalog has other files than the output.
+      reusable: tables whose latents are kept for records of the same bytes.
     """
 
     options: JobOptions
@@ -78,6 +81,7 @@ class Job:
     state: "OutputState"
     recovered: Recovered
     table_due: bool = False
+    reusable: tuple[ReusableTable, ...] = ()
 
     @property
     def success(self) -> Stat | None:
@@ -139,6 +143,7 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, M
     units = () if config.sampling else make_units(source.found)
     config = with_quantization(config, options, units, job_file, _places(bundle.spec))
     check_job_file(job_file, config, options.overwrite)
+    check_reuse(options, config)
     expected = find_expected(options.expect_records, source.found) if options.expect_records else None
     receipts, recovered = known_state(layout, state.left, options.stores)
     if job_file is None and not options.overwrite:
@@ -174,6 +179,7 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, M
         state=state,
         recovered=recovered,
         table_due=due,
+        reusable=find_reusable(options, config, job_file, receipts, state.left) if plan.todo else (),
     )
     return job, receipts
 

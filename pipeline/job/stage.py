@@ -9,6 +9,7 @@ from lake.core.errors import OutputError
 from lake.storage import store_for
 from pipeline.job.dealing import lines_largest_first
 from pipeline.job.prepare import UNITS_PER_PART, Job, output_state, prepare
+from pipeline.job.reuse import stage_reuse
 from pipeline.options.job_options import JobOptions
 from pipeline.options.kept_options import options_to_json
 from pipeline.output.companions import write_list
@@ -60,7 +61,8 @@ def begin(options: JobOptions, *, ends_with_process: bool) -> Job:
             if job.nothing_to_do:
                 release(job.config.output, job.config.run)
                 return job
-            job = replace(job, config=replace(job.config, marks=job.config.restarts or job.run.tidy))
+            reuse = Layout(job.config.output).reuse_index(job.config.run) if job.reusable and job.plan.todo else ""
+            job = replace(job, config=replace(job.config, marks=job.config.restarts or job.run.tidy, reuse=reuse))
             if job.run.tidy:
                 adopt_marks(Layout(job.config.output), job.config.run)
             stage(job)
@@ -114,6 +116,8 @@ def stage(job: Job) -> None:
         write_recovered(job.run.recovered, job.recovered, guard)
     if job.run.companions:
         write_list(job.run.companions, job.plan.units, guard)
+    if job.config.reuse:
+        stage_reuse(job.config, job.reusable, {unit.id for unit in job.plan.todo}, guard)
     # The plan is written to files, because engines limit the size of a pipeline's graph.
     lines = lines_largest_first(job.plan.todo)
     for uri in job.parts:

@@ -186,6 +186,15 @@ PARTITION_BY = Option(
     "one for each unit)",
 )
 
+REUSE = Option(
+    flag="--reuse",
+    group="run",
+    field="reuse",
+    metavar="content|OUTPUT",
+    help="keep the latent of each record whose bytes the output has had before, with the same model and options, "
+    "however shards are called or cut by now; with the URI of another output also what that one has; implies --hash",
+)
+
 CONDITION_COLUMN = Option(
     flag="--condition-column",
     group="input",

@@ -85,6 +85,8 @@ class JobOptions:
       max_area: largest number of pixels of these; None for 1024 x 1024.
       hash: also write the SHA-256 of each record's bytes and a perceptual hash of its image.
       partition_by: column of the records by whose values the tables are partitioned; None for tables that are not.
+      reuse: keep latents of records with the same bytes: 'content' for those of the output, or another output's URI for
+        those of both. Sets ``hash``. Not kept in an output.
       condition_column: column with what a conditional model is told of each record; None for that of its bundle.
       latent: names of the bundle's latents to write, of ``model.spec.Spec.latents``; None for the model's own.
       latent_format: how latents are written, one of ``pipeline.options.latent_form.LATENT_FORMATS``.
@@ -165,6 +167,7 @@ class JobOptions:
     max_area: int | None = None
     hash: bool = False
     partition_by: str | None = None
+    reuse: str | None = None
     condition_column: str | None = None
     latent: Sequence[str] | None = None
     latent_format: str = PARQUET
@@ -208,6 +211,8 @@ class JobOptions:
         check_instance(self, _table())
         if self.carry == (NO_COLUMNS,):
             object.__setattr__(self, "carry", ())
+        if self.reuse is not None:  # records are looked up by it, in this output too from the next run on
+            object.__setattr__(self, "hash", True)
         if self.retry_policies is not None:
             object.__setattr__(self, "retry_policies", check_values(self.retry_policies, RETRY))
         for name, kind in _PARTS.items():

@@ -23,6 +23,7 @@ _RUN_FIELDS = (
     "expect_records",
     "stores",
     "allow_code",
+    "reuse",
 )
 _LATER_FIELDS = (
     "hash",

@@ -33,19 +33,22 @@ def leftovers(layout: Layout, superseded: Iterable[str], current: Container[str]
     return list(found.values())
 
 
-def clean_up(layout: Layout, leftover: Sequence[Stat], guard: Guard) -> None:
+def clean_up(layout: Layout, leftover: Sequence[Stat], guard: Guard, *, reuse: bool = False) -> None:
     """Remove leftovers, receipts that the manifest now holds, plans, and unfinished uploads of dead writers.
 
     Args:
       layout: the output.
       leftover: what ``leftovers`` returned.
       guard: the right to remove them.
+      reuse: whether there may be tables and an index that were kept for reuse, of this run or of one that died.
 
     Raises:
       HeldError: the run has lost its lease; nothing more is removed.
     """
     store = store_for(layout.output)
     store.discard(leftover, guard)
+    if reuse:
+        store.discard(files_below(layout.reuse), guard)
     # All units are done. A writer that is still at work was given up by its engine, and must not publish any more.
     store.sweep(layout.output, store_time(layout.output), guard)
     # Last: as long as there are plans and receipts, the next run knows that there may be files to clean up. Plans after

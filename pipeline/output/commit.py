@@ -146,7 +146,7 @@ def _commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -
     _publish(layout, config, summary, guard)
     # Old files are removed last. Should this process die earlier, every file that a manifest names still exists.
     with _named_loss(config):
-        clean_up(layout, leftover, guard)
+        clean_up(layout, leftover, guard, reuse=bool(config.reuse) or run.tidy)
         hand_back(config.output, config.run)
     return summary
 
@@ -295,8 +295,8 @@ def _summary(
 
 
 def _counted(receipts: Collection[Receipt]) -> dict[str, int]:
-    """Results of files with several images and of noise that was not learned, and clipped numbers; without zeros."""
-    names = ("several_pages", "clipped", "noise_below", "noise_above")
+    """Results of files with several images, of noise that was not learned, or reused, and clipped numbers; no zeros."""
+    names = ("several_pages", "clipped", "noise_below", "noise_above", "reused")
     counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in names}
     return {name: count for name, count in counts.items() if count}
 

@@ -139,14 +139,29 @@ def check_job_file(job_file: JobFile | None, config: JobConfig, overwrite: bool)
         return
     if not _is_settled(job_file) and _without_columns(job_file["options"]) == _without_columns(config.options()):
         return
-    before, now = _flat(job_file["options"]), _flat(json.loads(json.dumps(config.options())))
-    names = [name for name in {**now, **before} if before.get(name) != now.get(name)]
-    differing = [f"{name} {_brief(before.get(name))} -> {_brief(now.get(name))}" for name in names]
-    by = "by another version of latentlake, and " if "output_version" in names else ""
+    options = json.loads(json.dumps(config.options()))
+    differing = differences(job_file["options"], options)
+    other = job_file["options"].get("output_version") != options["output_version"]
+    by = "by another version of latentlake, and " if other else ""
     raise OutputError(
         f"{config.output} was made {by}with other options ({', '.join(differing)}); name another --output, or replace "
         "what it holds with --overwrite"
     )
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say which options of two jobs differ, and how.
+
+    Args:
+      before: options as JSON values, as a job file has them.
+      now: those of another job.
+
+    >>> differences({"verb": "encode", "target": {"resize": None}}, {"verb": "encode", "target": {"resize": "crop"}})
+    ['target.resize None -> crop']
+    """
+    old, new = _flat(before), _flat(now)
+    names = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+    return [f"{name} {_brief(old.get(name))} -> {_brief(new.get(name))}" for name in names]
 
 
 def _brief(value: object) -> str:
@@ -257,7 +272,7 @@ def _selection(selection: ColumnSelection) -> dict[str, Any]:
     return {**value, **whole, "carry": None if selection.carry is None else list(selection.carry)}
 
 
-def _flat(options: dict[str, Any]) -> dict[str, Any]:
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in options.items():
         flat.update({f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value})

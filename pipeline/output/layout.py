@@ -17,6 +17,7 @@ Data is in directories. The job's own state has names that begin with ``_``, whi
 <output>/_job.json                   what the output holds: verb, model, options
 <output>/_plan/<run>/                units of a run and those that failed, while it lasts, and its summary
 <output>/_receipts/<unit>.json       receipts of units since the last commit
+<output>/_reuse/                     with --reuse, while a run lasts: an index of latents, and tables that it replaces
 <output>/_manifest.parquet           all units of the committed state; of very many the root of its parts
 <output>/_manifest/<hash>.parquet    parts of a manifest of very many units
 <output>/_table.json                 with --table, the table of a lake's catalog that has the latents, and its snapshot
@@ -159,6 +160,24 @@ class Layout:
     def summary(self, run: str) -> str:
         """Return the URI of a run's summary."""
         return join(self.plan(run), "summary.json")
+
+    @property
+    def reuse(self) -> str:
+        """URI of the directory of what runs keep for reuse."""
+        return self.at("_reuse")
+
+    @property
+    def kept_tables(self) -> str:
+        """URI of the directory of copies of tables that a run is about to replace."""
+        return join(self.reuse, "tables")
+
+    def kept_table(self, fingerprint: str, number: int) -> str:
+        """Return the URI of the copy of a table, by its unit's fingerprint and its number in the unit."""
+        return join(self.kept_tables, f"{fingerprint}-{number}.parquet")
+
+    def reuse_index(self, run: str) -> str:
+        """Return the URI of the directory of a run's index of earlier latents."""
+        return join(self.reuse, run)
 
     def mark(self, run: str, name: str) -> str:
         """Return the URI of the mark of a unit that a run has begun."""

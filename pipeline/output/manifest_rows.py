@@ -91,6 +91,6 @@ def row_of(receipt: Receipt) -> dict[str, Any]:
 def _check(receipt: dict[str, Any]) -> str:
     # What is only said of the run is not in the manifest, so it cannot be part of the checksum.
     untimed = {**receipt, "seconds": 0.0, "first": None, "store_retries": 0}
-    for name in ("several_pages", "clipped", "noise_below", "noise_above", "spent", "run"):
+    for name in ("several_pages", "clipped", "noise_below", "noise_above", "reused", "spent", "run"):
         untimed.pop(name, None)
     return f"{google_crc32c.value(json.dumps(untimed, sort_keys=True).encode()):08x}"

@@ -47,6 +47,7 @@ class Receipt:
       clipped: numbers of latents that were clipped to the range of their type.
       noise_below: results of images with less noise than the model learned.
       noise_above: results of images with more noise than it learned.
+      reused: results whose latents were made by an earlier run.
       run: id of the run that wrote it; "" if it is not known.
       error: why the unit failed; None for a finished one.
       spent: seconds of threads by what they did: read, decode, model, write, publish.
@@ -73,6 +74,7 @@ class Receipt:
     clipped: int = 0
     noise_below: int = 0
     noise_above: int = 0
+    reused: int = 0
     run: str = ""
     error: str | None = None
     spent: Mapping[str, float] = field(default_factory=dict)
@@ -121,11 +123,12 @@ _RULES: dict[str, Rule] = {
     "clipped": natural,
     "noise_below": natural,
     "noise_above": natural,
+    "reused": natural,
     "run": utf8,
     "error": optional(utf8),
     "spent": mapping_of(number),
 }
-_RARE = ("clipped", "noise_below", "noise_above", "spent")  # fields that are left out where they say nothing
+_RARE = ("clipped", "noise_below", "noise_above", "reused", "spent")  # fields that are left out where they say nothing
 _FIELDS, _FILE_FIELDS = (tuple(field.name for field in fields(kind)) for kind in (Receipt, OutputFile))
 
 

@@ -132,6 +132,9 @@ def _of_run(summary: Mapping[str, Any] | None) -> Iterator[Finding]:
     if failed:
         text = f"{counted(failed, 'unit')} failed in the latest run."
         yield Finding(severity=Severity.BAD, text=text, section=Section.RUN)
+    if reused := summary.get("run", {}).get("reused", 0):
+        text = f"The latest run kept {counted(reused, 'latent')} of records whose bytes were there before."
+        yield Finding(severity=Severity.GOOD, text=text, section=Section.RUN)
 
 
 def _of_rejects(rejects: RejectFacts | None, what: str) -> Iterator[Finding]:

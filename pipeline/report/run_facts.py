@@ -91,6 +91,7 @@ def _run(committed: Committed, summary: Mapping[str, Any] | None) -> list[Fact]:
         records_read=f"{totals['read']:,}",
         results=f"{totals['results']:,}",
         rejects=f"{totals['rejects']:,}",
+        latents_reused_by_the_latest_run=f"{run['reused']:,}" if run.get("reused") else None,
         units=f"{len(committed.receipts):,}{kept}",
         size=f"{totals['output_bytes'] / 1e6:,.1f} MB",
         rate_of_the_latest_run=_rate(run),

@@ -23,6 +23,8 @@ class RecordHashes:
         self._records = records
         self._phash = np.zeros(len(records), np.int64)
         self._known = np.zeros(len(records), bool)
+        self._digests = np.zeros((len(records), hashlib.sha256().digest_size), np.uint8)
+        self._hashed = np.zeros(len(records), bool)
 
     def add(self, group: Group) -> None:
         """Add the perceptual hashes of images. Vectors have none, and of a file with several pages the first counts.
@@ -41,13 +43,36 @@ class RecordHashes:
             self.add(group)
         return self
 
+    def know(self, positions: Array, phash: Array, known: Array) -> None:
+        """Take perceptual hashes that were computed before.
+
+        Args:
+          positions: of records in the batch, int64 ``[m]``.
+          phash: int64 ``[m]``.
+          known: whether there is one, bool ``[m]``.
+        """
+        self._phash[positions], self._known[positions] = phash, known
+
+    def digests(self, positions: Array) -> Array:
+        """The SHA-256 of some records that have a payload, uint8 ``[m, 32]``.
+
+        Args:
+          positions: of these in the batch, int64 ``[m]``.
+        """
+        new = positions[~self._hashed[positions]]
+        data = b"".join(hashlib.sha256(view).digest() for view in self._views(new))
+        self._digests[new] = np.frombuffer(data, np.uint8).reshape(-1, self._digests.shape[1])
+        self._hashed[new] = True
+        digests: Array = self._digests[positions]
+        return digests
+
     def arrays(self, positions: Array) -> list[pa.Array]:
         """The columns ``sha256`` and ``phash`` of the results.
 
         Args:
           positions: of the results in the batch, int64 ``[m]``.
         """
-        digests = pa.array([hashlib.sha256(view).digest() for view in self._views(positions)], pa.binary(32))
+        digests = pa.array([digest.tobytes() for digest in self.digests(positions)], pa.binary(32))
         return [digests, pa.array(self._phash[positions], mask=~self._known[positions])]
 
     def _views(self, positions: Array) -> Iterator[memoryview | bytes]:

@@ -65,7 +65,7 @@ class UnitOutputs:
         self._before = 0  # rows that the table had before a retry of its rejects
         self._first: float | None = None  # when the first batch came out, in seconds since the epoch
         self._rejects: Counter[str] = Counter()
-        self._several = self._clipped = self._noise_below = self._noise_above = 0
+        self._several = self._clipped = self._noise_below = self._noise_above = self._reused = 0
         # Bytes of rejected records that may still be kept.
         self._reject_room = max(config.reject_budget, config.reject_bytes)
         self._table: TableWriter | None = None
@@ -120,6 +120,7 @@ class UnitOutputs:
         self._clipped += result.clipped
         self._noise_below += result.noise_below
         self._noise_above += result.noise_above
+        self._reused += result.reused
         TALLY.add(read=result.read, rejected=len(result.rejects))
 
     def publish(self, started: float, watch: Stopwatch) -> Receipt:
@@ -143,6 +144,7 @@ class UnitOutputs:
             clipped=self._clipped,
             noise_below=self._noise_below,
             noise_above=self._noise_above,
+            reused=self._reused,
             spent={part: round(seconds, 3) for part, seconds in sorted(watch.seconds.items())},
         )
 

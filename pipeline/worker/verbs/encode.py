@@ -28,6 +28,7 @@ from pipeline.options.flags import (
     MODEL,
     NO_IMAGES,
     PARTITION_BY,
+    REUSE,
     RUN,
     VARIANCE,
 )
@@ -42,6 +43,7 @@ from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.make_latents import LatentMaker
 from pipeline.worker.process import Worker
 from pipeline.worker.record_hashes import RecordHashes
+from pipeline.worker.reused_latents import NONE_KNOWN, KnownLatents, ReusedLatents, decode_others
 from pipeline.worker.verbs.verb import BatchResult, Verb, batch_result, model_faults, without_fault
 
 
@@ -84,6 +86,7 @@ class Encode(Verb):
         HASH,
         PARTITION_BY,
         *LAKE_TABLE,
+        REUSE,
         *RUN,
         *STORES,
     )
@@ -99,11 +102,14 @@ class Encode(Verb):
         self._maker = LatentMaker(worker.runtime, config.latents or LatentForm(), variance=config.variance)
         self.encoding = self._columns.encoding
         self.schema: pa.Schema = latent_schema(self._columns, self.errors, config.columns.carry, config.hashes)
+        self._reused = ReusedLatents(config.reuse, self.schema, self._columns.all_names) if config.reuse else None
 
     def run(self, raw: RawBatch) -> BatchResult:
         """Encode one batch."""
         records = raw.records()
-        decoded = self._decoder.decode(records)
+        hashes = RecordHashes(records) if self._hashes else None
+        known = NONE_KNOWN if self._reused is None or hashes is None else self._reused.of(records, hashes)
+        decoded = decode_others(self._decoder, records, known.positions)
         faults = dict(decoded.faults)
         told = read_conditions(records, self._condition, faults)
         groups = list(with_conditions(decoded.groups, told, faults))
@@ -115,10 +121,11 @@ class Encode(Verb):
             faults.update(part.faults)
         batch_images = self._batch_images(records, zip(groups, parts, strict=True), faults)
         good = without_fault(made.positions, faults)
-        hashes = RecordHashes(records).add_all(decoded.groups) if self._hashes else None
-        rows, clipped = self._rows(records, made, good, hashes)
-        result = batch_result(records, made.positions[good], faults, rows, batch_images, decoded.several)
-        return replace(result, clipped=clipped)
+        if hashes is not None:
+            hashes.add_all(decoded.groups)
+        positions, rows, clipped = self._rows(records, made, good, hashes, known)
+        result = batch_result(records, positions, faults, rows, batch_images, decoded.several)
+        return replace(result, clipped=clipped, reused=len(known))
 
     def compute(self, group: Group, records: Records, told: Array | None) -> ModelResults:
         """Run the model on one group of records.
@@ -168,14 +175,16 @@ class Encode(Verb):
         return [*self._columns.empty(), *([np.empty(0, np.float32)] if self.errors else [])]
 
     def _rows(
-        self, records: Records, made: ModelResults, good: Array, hashes: RecordHashes | None
-    ) -> tuple[pa.RecordBatch, int]:
+        self, records: Records, made: ModelResults, good: Array, hashes: RecordHashes | None, known: KnownLatents
+    ) -> tuple[Array, pa.RecordBatch, int]:
         whole = bool(good.all())
         columns = made.columns if whole else [column[good] for column in made.columns]
         positions = made.positions if whole else made.positions[good]
-        hashed = hashes.arrays(positions) if hashes else []
         arrays, clipped = self.to_arrow(columns)
-        return table_rows(records, positions, [*arrays, *hashed], self.schema), clipped
+        if len(known):
+            positions, arrays = known.joined(positions, arrays, self._columns.all_names)
+        hashed = hashes.arrays(positions) if hashes else []
+        return positions, table_rows(records, positions, [*arrays, *hashed], self.schema), clipped
 
 
 class Reconstruct(Encode):

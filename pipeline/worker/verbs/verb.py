@@ -45,6 +45,7 @@ class BatchResult:
       clipped: numbers of latents that were clipped to the range of their type.
       noise_below: results of images with less noise than the model learned.
       noise_above: results of images with more noise than it learned.
+      reused: results whose latents were made by an earlier run.
     """
 
     read: int
@@ -57,6 +58,7 @@ class BatchResult:
     clipped: int = 0
     noise_below: int = 0
     noise_above: int = 0
+    reused: int = 0
 
 
 class Verb(ABC):

@@ -30,6 +30,7 @@ FULL = make_receipt(
     clipped=4,
     noise_below=5,
     noise_above=6,
+    reused=7,
     spent={"model": 0.5, "read": 1.25},
     outputs=(make_file("latents/dt=1/a.parquet"), make_file("images/dt=1/a.tar")),
 )
@@ -46,7 +47,7 @@ def test_as_json_it_comes_back(receipt: Receipt) -> None:
     text = receipt.to_json()
     assert "\n" not in text
     assert Receipt.from_json(text) == Receipt.from_json(text.encode()) == receipt
-    rare = ("clipped", "noise_below", "noise_above", "spent")
+    rare = ("clipped", "noise_below", "noise_above", "reused", "spent")
     wanted = {name: value for name, value in asdict(receipt).items() if name not in rare or value}
     assert json.loads(text) == json.loads(json.dumps(wanted))
     assert list(json.loads(text)) == sorted(json.loads(text))
