@@ -51,6 +51,7 @@ MODELS: dict[str, tuple[object, ...]] = {
     "cifar": (_MAKE_AUTOENCODER, 128, 32, 32, 3),
     "bsd": (_MAKE_AUTOENCODER, 128, 64, 64, 3),
     "photographs": (_MAKE_ENCODER, 224),
+    "thumbnails": (_MAKE_ENCODER, 96),
     "denoiser": (_MAKE_DENOISER, LEVEL, "float32"),
     "denoiser-bfloat16": (_MAKE_DENOISER, LEVEL, "bfloat16"),
 }
