@@ -22,8 +22,8 @@ _HEAD = """# Faults
 became of the rows. `python -m benchmarks.faults` does it; every tool has the settings that its documentation names for
 faults (`benchmarks/peers/faults_*.py`, with links). Rows are compared by key with labels and latents that were computed
 apart. What a run has left is read whatever its status. Daft runs on its native runner: its checkpoints, which need that
-of Ray, are not measured, nor is Ray Data. latentlake runs with `--on-damage reject --max-reject-fraction 50%`: what follows
-a damaged page in its shard is lost, and a reject tells so. Kills that a side lacks below were not measured.
+of Ray, are not measured, nor is Ray Data. latentlake runs with `--on-damage reject --max-reject-fraction 50%`: what
+follows a damaged page in its shard is lost, and a reject tells so. Kills that a side lacks below were not measured.
 
 - **lost**: records that must have a latent, and have none in what the tool itself reads
 - **doubled**: rows beyond the first of a key

@@ -1,9 +1,10 @@
 """The protocol of a run, request by request, as ``pipeline`` and ``lake.storage`` do it.
 
 A program is a generator: it yields a request, and is sent the store's answer. What a run does beside its requests takes
-no time here. Left out are names that are published as others are (the job file, the model's copy, rejects, images; parts
-of a manifest are written, kept and removed as files of units are, and say nothing until the manifest names them),
-what a run does at once (requests of a batch, several units), and renewals of the lease: it may be lost at any instant.
+no time here. Left out are names that are published as others are (the job file, the model's copy, rejects, images; and
+parts of a manifest, which are written, kept and removed as files of units are, and say nothing until the manifest names
+them), what a run does at once (requests of a batch, several units), and renewals of the lease: it may be lost at any
+instant.
 """
 
 from collections.abc import Generator, Hashable, Iterable, Mapping
