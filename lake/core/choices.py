@@ -39,8 +39,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     >>> did_you_mean("--inptu", ["--input", "--output"])
     '; did you mean --input?'
+    >>> did_you_mean("rezise", ["resize", "reuse"])
+    '; did you mean resize?'
     """
-    near = difflib.get_close_matches(word[:_SHOWN].lower(), list(known), n=1, cutoff=0.5)
+    said, words = word[:_SHOWN].lower(), list(known)
+    # Letters that are swapped are the commonest slip, but far apart for what compares sequences.
+    near = [one for one in words if sorted(one) == sorted(said)] or difflib.get_close_matches(said, words, 1, 0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -346,11 +346,11 @@ def test_a_commit_that_lost_its_output_in_its_clean_up_removes_nothing_more(
     output.write("latents/a.parquet", "latents/of-a-run-that-died.parquet")
     known = module.clean_up
 
-    def late(*arguments: Any) -> None:
+    def late(*arguments: Any, **more: Any) -> None:
         (output.path / "_hold").unlink()
         output.again("run-2")
         output.write("latents/of-the-next-run.parquet")
-        known(*arguments)
+        known(*arguments, **more)
 
     monkeypatch.setattr(module, "clean_up", late)
     with pytest.raises(HeldError, match=r"run run-1 committed .* and then lost it .*: .* run run-2 on"):
@@ -362,8 +362,8 @@ def test_a_commit_that_lost_its_output_at_its_very_end_says_so(output: Output, m
     """Though nothing was left to be removed."""
     known = module.clean_up
 
-    def late(*arguments: Any) -> None:
-        known(*arguments)
+    def late(*arguments: Any, **more: Any) -> None:
+        known(*arguments, **more)
         (output.path / "_hold").unlink()
         output.again("run-2")
 
