@@ -8,6 +8,7 @@ are not named, what was found before stays.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -91,7 +92,8 @@ def one(fault: str, material: Material, ended: Ended) -> dict[str, Any]:
     rows = ended.found[0]
     figures: dict[str, Any] = {"fault": fault, "status": ended.status, "seconds": round(ended.seconds, 1)}
     if isinstance(rows, str):
-        figures |= {"unreadable": rows.strip().splitlines()[-1][:200], "lost": len(material.expected)}
+        said = re.sub(r"(/[^/\s]+)+/", "", rows.strip().splitlines()[-1])  # where it was done says nothing
+        figures |= {"unreadable": said[:200], "lost": len(material.expected)}
     else:
         verdict = judge(rows, material.expected)
         figures |= {"lost": verdict.lost, "doubled": verdict.doubled, "wrong": verdict.wrong, "told": verdict.told}
