@@ -116,7 +116,7 @@ def _modes(result: Result) -> list[list[str]]:
 
     return [
         [
-            f"two processes of one thread against one of all threads, {name}",
+            f"a process for each core, the default, against one of two threads, {name}",
             f"{value['ratio']:.2f}x",
             "",
             "; ".join(f"{side}: {of(runs)}" for side, runs in value["runs"].items()),

@@ -151,7 +151,7 @@ def modes(plan: Plan) -> dict[str, Any]:
             "processes": partial(run_job, plan.place, source, suffix, *processes, "--threads", 1),
         }
         runs = alternate(plan.rounds, sides)
-        found[name] = {"runs": runs, "ratio": ratio(runs, "processes", "threads")}
+        found[name] = {"runs": runs, "ratio": ratio(runs, "default", "threads")}
     return found
 
 
