@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from lake.inputs.reference import Reference
 
 __all__ = [
+    "FINGERPRINT",
     "FIRST_EXECUTOR",
     "OUTPUT_VERSION",
     "REJECT_BUDGET",
+    "RETRIED",
     "CameraNoise",
     "Gate",
     "ImagesOut",
@@ -43,6 +45,7 @@ __all__ = [
     "usual_pages",
 ]
 
+FINGERPRINT, RETRIED = "latentlake.fingerprint", "latentlake.retried"  # keys in the footers of tables
 # Version of the output's format. It is part of every fingerprint: a change makes all finished units out of date.
 OUTPUT_VERSION = 1
 # Of verbs that have changed more: denoise blends images below the levels that its model learned, and writes psnr_input.
@@ -209,8 +212,8 @@ class JobConfig:
             **({"latentlake.noise": json.dumps(self.noise.options())} if self.noise and self.noise.detailed else {}),
             **({} if self.latents is None else {METADATA_KEY: self.latents.metadata()}),
             "latentlake.unit": unit.id,
-            "latentlake.fingerprint": fingerprint(unit, self),
-            **({} if self.retry is None else {"latentlake.retried": self.retried}),
+            FINGERPRINT: fingerprint(unit, self),
+            **({} if self.retry is None else {RETRIED: self.retried}),
         }
 
     @property

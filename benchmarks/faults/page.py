@@ -1,7 +1,9 @@
 """What is kept of the sides, and the page for people."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import eq
 from typing import Any
 
 from benchmarks.faults.sides import SIDES
@@ -69,7 +71,7 @@ def page(kept: Mapping[str, Mapping[str, Any]]) -> str:
 def _inputs(sides: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[object]]:
     for fault, words in _INPUTS.items():
         for name, side in sides.items():
-            for one in _of(side, lambda fault_of: fault_of == fault):  # noqa: B023
+            for one in _of(side, partial(eq, fault)):
                 yield name, words, one["status"], *_counts(one), _told(one)
 
 
@@ -82,12 +84,12 @@ def _kills(sides: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[object]]
 
 def _outputs(sides: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[object]]:
     for name, side in sides.items():
-        for one in _of(side, lambda fault: fault == "output"):
+        for one in _of(side, partial(eq, "output")):
             counts = [one[kind] for kind in ("found", "silent", "harmless")]
             yield name, sum(counts), *counts
 
 
-def _of(side: Mapping[str, Any], wanted: Any) -> Iterator[Mapping[str, Any]]:
+def _of(side: Mapping[str, Any], wanted: Callable[[str], bool]) -> Iterator[Mapping[str, Any]]:
     return (one for one in side["found"] if wanted(one["fault"]))
 
 

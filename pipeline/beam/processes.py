@@ -34,4 +34,6 @@ def _count(job: Job) -> int:
     if job.options.threads is not None or threads_do or len(target.shape) != 3:
         return 0
     most = min(cores(), len(job.plan.todo) // _UNITS, job.plan.todo_bytes // _WORTH)
-    return max(0, most - 1 if memory is None else min(most, memory // _MEMORY) - 1)
+    if memory is not None:
+        most = min(most, memory // _MEMORY)
+    return max(0, most - 1)

@@ -18,6 +18,7 @@ from lake.formats.common.identity_columns import SHARD_TYPE
 from lake.formats.common.parquet_file import open_parquet, parse_footer, read_footer
 from lake.formats.common.vector_storage import FIRST, further_column
 from lake.storage import store_for
+from pipeline.config import FINGERPRINT
 from pipeline.options.latent_form import PARQUET
 from pipeline.output.job_file import read_job_file
 from pipeline.output.layout import LATENTS, METRICS, REJECTS, Layout
@@ -26,7 +27,6 @@ from pipeline.output.receipts import Receipt, sum_counts
 
 IDENTITY = ("key", "shard", "index")
 _ROWS = 1 << 14  # in a batch
-_FINGERPRINT = b"latentlake.fingerprint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +170,7 @@ class Committed:
         try:
             with store_for(uri).open(uri) as stream:
                 parquet = open_parquet(stream)
-                stated = (parquet.metadata.metadata or {}).get(_FINGERPRINT, b"").decode(errors="replace")
+                stated = (parquet.metadata.metadata or {}).get(FINGERPRINT.encode(), b"").decode(errors="replace")
                 if (parquet.metadata.num_rows, stated) != (file.rows, receipt.fingerprint):
                     raise _changed(uri)
                 yield from _rows_of(parquet, columns, most)

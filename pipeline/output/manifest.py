@@ -184,7 +184,7 @@ def read_manifest(layout: Layout) -> Manifest:
 def changed_manifest(
     layout: Layout, before: Manifest, changes: Iterable[Change], guard: Guard | None = None
 ) -> Manifest:
-    """Apply changes to a manifest, and write the parts that they are in. Until ``write_manifest`` nothing names them.
+    """Apply changes to a manifest, and write the parts that they are in. Until ``publish_manifest`` nothing names them.
 
     Args:
       layout: the output.

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 
 from lake.formats.common.parquet_file import open_parquet
 from lake.storage import store_for
+from pipeline.config import FINGERPRINT, RETRIED
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_FINGERPRINT, _RETRIED = b"latentlake.fingerprint", b"latentlake.retried"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def read_reusable(table: ReusableTable, read: Callable[[pq.ParquetFile], _T]) ->
         with store_for(table.uri).open(table.uri) as stream:
             file = open_parquet(stream)
             said = file.metadata.metadata or {}
-            if said.get(_FINGERPRINT) == table.fingerprint.encode() and _RETRIED not in said:
+            if said.get(FINGERPRINT.encode()) == table.fingerprint.encode() and RETRIED.encode() not in said:
                 return read(file)
             problem = "was written again since"
     except FileNotFoundError:

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing, suppress
 from logging import LogRecord
-from types import TracebackType
 
 from lake.core.counters import TALLY
 from lake.core.records import Unit
@@ -25,7 +25,7 @@ class ProcessEndedError(Exception):
 
 
 class UnitProcess:
-    """A process that runs one unit after the other. It ends with this one, or at the end of the block.
+    """A process that runs one unit after the other. It ends with this one, or when it is closed.
 
     What it counts and logs meanwhile is counted and logged here.
     """
@@ -38,14 +38,6 @@ class UnitProcess:
         finally:
             os.close(to_answer)
         self.ended = False
-
-    def __enter__(self) -> "UnitProcess":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def warm(self, config: JobConfig) -> None:
         """Let it load the model ahead of its first unit.
@@ -84,21 +76,17 @@ class UnitProcess:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(_PATIENCE)
-        for pipe in (self._process.stdin, self._answers):
-            try:
-                if pipe is not None:
-                    pipe.close()
-            except OSError:  # what was not sent yet has nowhere to go
-                continue
+        self._answers.close()
+        assert self._process.stdin is not None
+        with suppress(OSError):  # what was not sent yet has nowhere to go
+            self._process.stdin.close()
 
     def _ask(self, request: Request) -> None:
         assert self._process.stdin is not None
-        try:
+        with suppress(OSError):  # it has ended already, which who waits for its answer is told
             # The pipe stays open: its end tells the process that this one is gone.
             pickle.dump(request, self._process.stdin)
             self._process.stdin.flush()
-        except OSError:
-            return  # it has ended already, which who waits for its answer is told
 
     def _outcome(self, counted: Counter[str]) -> Receipt | Exception:
         while True:
@@ -123,7 +111,7 @@ def run_apart(unit: Unit, config: JobConfig) -> Receipt:
       ProcessEndedError: the process ended before the unit did.
       Exception: as of ``pipeline.worker.run_unit.run_anew``.
     """
-    with UnitProcess() as process:
+    with closing(UnitProcess()) as process:
         return process.run(unit, config)
 
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from lake.core.errors import HeldError, UsageError
 from lake.core.records import OutputFile
 from pipeline.tables.lance import DATASET, FILE_COLUMN, LanceTable
 from pipeline.tables.table import TableSpec, files_digest
-
-pytestmark = pytest.mark.skipif(find_spec("lance") is None, reason="needs pylance")
 
 SPEC = TableSpec(kind="lance")
 

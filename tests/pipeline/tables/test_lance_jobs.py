@@ -1,6 +1,5 @@
 """Jobs that keep a Lance dataset of their latents, night after night."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from pipeline.tables.lance import LanceTable
 from tests.conftest import long_forms, write_parquet
 from tests.pipeline.conftest import run_job
 from tests.pipeline.tables.test_lance import dataset_of
-
-pytestmark = pytest.mark.skipif(find_spec("lance") is None, reason="needs pylance")
 
 
 class Night:
