@@ -29,7 +29,7 @@ class Reason(StrEnum):
     """Why a record was rejected. The list is closed; ``docs/formats.md`` explains each value."""
 
     DAMAGED_SHARD = "damaged_shard"  # one row for everything after the damage, which is lost (--on-damage reject)
-    CORRUPT_RECORD = "corrupt_record"  # its checksum is wrong, but the records after it are intact (same option)
+    CORRUPT_RECORD = "corrupt_record"  # what holds it is damaged; records after it are read (same option)
     INVALID_RECORD = "invalid_record"  # the record's own framing (Example, sample) does not parse
     MISSING_IMAGE = "missing_image"  # no image or vector where the format stores it, or null
     EMPTY_IMAGE = "empty_image"  # zero bytes
@@ -90,6 +90,21 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ByteRange:
+    """The bytes of a slice, in a shard that does not say by itself where its rows are.
+
+    Attributes:
+      begin: first byte.
+      end: the byte after the last; None for the end of the shard.
+      index: name of the file beside the shard that says so; "" if the shard itself was looked through.
+    """
+
+    begin: int
+    end: int | None = None
+    index: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """One piece of work: a shard, a slice of a shard's rows, or a group of small files.
 
@@ -99,6 +114,7 @@ class Unit:
       shards: the shards that are read.
       start: first row of a slice, inclusive.
       stop: end of a slice, exclusive; None for the end of the shard.
+      byte_range: the bytes of these rows, where a shard does not say them by itself; None elsewhere.
       clean: with a reference, the clean shard that each shard is compared with, in the order of ``shards``.
       expected: number of records, if the source states it.
       retry_rejects: the unit is done, and only its rejected records are tried again.
@@ -110,6 +126,7 @@ class Unit:
     shards: Sequence[Shard]
     start: int = 0
     stop: int | None = None
+    byte_range: ByteRange | None = None
     clean: Sequence[Shard] = ()
     expected: int | None = None
     retry_rejects: bool = False

@@ -3,7 +3,7 @@
 A format that is only read has no writer.
 
 >>> list(FORMATS)
-['parquet', 'webdataset', 'array', 'folder', 'tfrecord', 'arrow', 'npy', 'csv', 'mds']
+['parquet', 'webdataset', 'array', 'folder', 'tfrecord', 'arrow', 'npy', 'csv', 'mds', 'arrayrecord']
 >>> FORMATS["webdataset"].reader.suffixes
 ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz', '.tar.zst', '.tzst')
 """
@@ -85,6 +85,7 @@ FORMATS = {
         Format("npy", "NpyReader"),
         Format("csv", "CsvReader"),
         Format("mds", "MdsReader"),
+        Format("arrayrecord", "ArrayRecordReader"),
     )
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from lake.core.records import RawBatch, Shard, Unit
+from lake.formats.common.cuts import Cuts
 from lake.images.types import PixelLayout
 from lake.storage import Stat
 
@@ -71,7 +72,7 @@ class RecordSchema:
       shaped: records are latents with shapes of their own, as ``.npy`` files of float32 ``[h, w, c]``.
       latents: as in ``ColumnSelection``.
       whole: ``Records.source`` is filled.
-      salvage: a record with a wrong checksum is a fault (CORRUPT_RECORD) if the framing allows reading on.
+      salvage: a record that damage covers is a fault (CORRUPT_RECORD) if the container tells which ones these are.
       settled: a shard told the columns; False if none has had a record so far.
       formats: of an input of several formats, what is read of the shards of each; its own names are empty then, and
         ``carry`` has the columns of all.
@@ -130,6 +131,7 @@ class Reader(ABC):
       companions: names of files that describe the shards of a directory, and are no shards themselves.
       sidecars: suffixes of files that belong to the shard of the same name, such as captions.
       bare: images may be bare pixels whose shape and type the user says.
+      indexes: suffixes of files beside a shard that may say where its records begin, of formats that have ``cuts``.
     """
 
     suffixes: tuple[str, ...]
@@ -137,6 +139,7 @@ class Reader(ABC):
     companions: tuple[str, ...] = ()
     sidecars: tuple[str, ...] = ()
     bare: bool = False
+    indexes: tuple[str, ...] = ()
 
     @abstractmethod
     def recognises(self, name: str, head: bytes) -> bool:
@@ -200,6 +203,21 @@ class Reader(ABC):
           UnreadableError: the store failed.
         """
         return None
+
+    def cuts(self, shard: Shard, index: Stat | None = None) -> Cuts:  # noqa: ARG002
+        """Where a giant shard is cut into slices of known bytes; by a pass over it, or by an index.
+
+        Both give the same slices. A shard that can only be read from its start is not cut.
+
+        Args:
+          shard: the shard.
+          index: the file beside it that says where records begin; None to look through the shard.
+
+        Raises:
+          ShardError: the shard is damaged, or the index does not fit it.
+          UnreadableError: the store failed.
+        """
+        return Cuts()
 
     def count(self, shard: Shard) -> int | None:
         """Number of records, where a footer, a header or an index tells it; None if only reading the shard would.

@@ -10,7 +10,9 @@ Both are written as differences from the black level, so that they hold for any 
 the read noise.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -54,12 +56,24 @@ class PoissonGaussian:
         1.0
         """
         light = np.asarray(pixels, np.float32) - np.float32(self.black_level)
-        root = np.float32(self._root)
+        root = np.float32(self.root)
         under = np.maximum(np.float32(self.gain) * light + root**2, 0)
         # 2 / gain (sqrt(under) - root), without a division by the gain.
         light = np.maximum(light, -(root**2) / np.float32(self.gain)) if self.gain else light
         values: Array = 2 * light / (np.sqrt(under) + root)
         return values
+
+    def electrons(self, pixels: Array) -> Array:
+        """The light of pixels in electrons, with its noise, float32; of a gain above 0.
+
+        Args:
+          pixels: in the camera's numbers, of any shape.
+
+        >>> PoissonGaussian(gain=2, read_noise=3, black_level=100).electrons(np.array([90, 300])).tolist()
+        [-5.0, 100.0]
+        """
+        light: Array = (np.asarray(pixels, np.float32) - np.float32(self.black_level)) / np.float32(self.gain)
+        return light
 
     def restored(self, values: Array) -> Array:
         """Mean pixels whose transformed values have these means, not below the black level.
@@ -76,17 +90,37 @@ class PoissonGaussian:
         >>> camera.restored(camera.stabilised(np.array([5000.0, 9000.0]))).round(1).tolist()
         [5000.5, 9000.5]
         """
-        values = np.asarray(values, np.float32)
-        gain, root = np.float32(self.gain), np.float32(self._root)
-        algebraic = values * (root + gain * values / 4)
-        # The formula diverges at 0; it is used down to the value of no light.
-        inverse = gain / np.maximum(2 * root + gain * values, 2 * root)  # 1 / D of the paper
-        series = _FIRST - inverse * (_SECOND - _THIRD * inverse)
-        bias = gain * (np.float32(1 / 4) + inverse * series)
-        mean: Array = np.maximum(algebraic + bias, 0) + np.float32(self.black_level)
+        light = self.unbiased(np.asarray(values, np.float32), np.maximum)
+        mean: Array = np.maximum(light, 0) + np.float32(self.black_level)
         return mean
 
+    def unbiased(self, values: Any, maximum: Callable[[Any, Any], Any]) -> Any:
+        """What ``restored`` gives, less the black level, and also below it: light in numbers of a pixel.
+
+        Args:
+          values: arrays or tensors of float32, as ``stabilised`` gives them, without their noise.
+          maximum: of two such, element by element.
+        """
+        gain, root = np.float32(self.gain), np.float32(self.root)
+        # The formula diverges at 0; it is used down to the value of no light.
+        inverse = gain / maximum(2 * root + gain * values, 2 * root)  # 1 / D of the paper
+        series = _FIRST - inverse * (_SECOND - _THIRD * inverse)
+        return self.algebraic(values) + gain * (np.float32(1 / 4) + inverse * series)
+
+    def algebraic(self, values: Any) -> Any:
+        """The light, in numbers of a pixel, of which ``stabilised`` makes these values.
+
+        Args:
+          values: arrays or tensors of float32, as ``stabilised`` gives them.
+
+        >>> camera = PoissonGaussian(gain=2, read_noise=3, black_level=100)
+        >>> camera.algebraic(camera.stabilised(np.array([95.0, 300.0]))).round(3).tolist()
+        [-5.0, 200.0]
+        """
+        gain, root = np.float32(self.gain), np.float32(self.root)
+        return values * (root + gain * values / 4)
+
     @property
-    def _root(self) -> float:
+    def root(self) -> float:
         """Square root of the transform's constant, ``3 / 8 gain^2 + read_noise^2``."""
         return float((3 / 8 * self.gain**2 + self.read_noise**2) ** 0.5)

@@ -2,13 +2,15 @@
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
+from types import MappingProxyType
 from typing import overload
 
 from lake.core.errors import ShardError, UnreadableError
 from lake.core.records import Shard, Unit
 from lake.formats import FORMATS
+from lake.formats.common.cuts import Cuts, Giant, giant
 from lake.formats.common.shard_errors import anything
 from lake.formats.reader import Reader
 from lake.inputs.discover import Found
@@ -19,14 +21,16 @@ GROUP_FILES = 4096  # most files of a group of small files
 GROUP_BYTES = 64 << 20  # most bytes of such a group
 OWN_BYTES = 64 << 10  # what a unit costs besides its records, as bytes of input: milliseconds to open and to publish it
 _GROUP_ENDS = 1024  # one file name in so many, chosen by checksum, ends a group
+_NO_CUTS: Mapping[Giant, Cuts] = MappingProxyType({})
 
 
-def make_units(found: Found, *, whole: bool = False) -> Iterator[Unit]:
+def make_units(found: Found, *, whole: bool = False, cuts: Mapping[Giant, Cuts] = _NO_CUTS) -> Iterator[Unit]:
     """Cut shards into units: whole shards, slices of large ones, or groups of small files.
 
     Args:
       found: the shards of the input.
       whole: do not slice shards.
+      cuts: where giants are cut, of formats whose shards do not say it by themselves.
 
     Raises:
       UnreadableError: the store failed.
@@ -37,7 +41,8 @@ def make_units(found: Found, *, whole: bool = False) -> Iterator[Unit]:
             yield from _groups(found.root, format, shards)
         else:
             for shard in shards:
-                yield from [_whole(shard, format, reader)] if whole else _slices(shard, format, reader)
+                known = cuts.get(giant(format, shard)) if cuts else None
+                yield from [whole_unit(shard, format)] if whole else _slices(shard, format, known)
 
 
 class WholeShards(Sequence[Unit]):
@@ -66,45 +71,57 @@ class WholeShards(Sequence[Unit]):
         at = range(len(self))[at]
         for format, shards in self._found.by_format.items():
             if at < len(shards):
-                return _whole(shards[at], format, FORMATS[format].reader)
+                return whole_unit(shards[at], format)
             at -= len(shards)
         raise IndexError(at)
 
 
-def all_units(found: Found, *, whole: bool = False) -> Sequence[Unit]:
+def all_units(found: Found, *, whole: bool = False, cuts: Mapping[Giant, Cuts] = _NO_CUTS) -> Sequence[Unit]:
     """All units of an input, as of ``make_units``. Where each is a whole shard, none is kept in memory.
 
     Args:
       found: the shards of the input.
       whole: do not slice shards.
+      cuts: as of ``make_units``.
 
     Raises:
       UnreadableError: the store failed.
     """
     formats = ((FORMATS[format].reader.grouped, shards) for format, shards in found.by_format.items())
-    if all(not grouped and _are_whole(shards, whole=whole) for grouped, shards in formats):
+    if not cuts and all(not grouped and _are_whole(shards, whole=whole) for grouped, shards in formats):
         return WholeShards(found)
-    return list(make_units(found, whole=whole))
+    return list(make_units(found, whole=whole, cuts=cuts))
 
 
 def _are_whole(shards: Sequence[Shard], *, whole: bool) -> bool:
     return isinstance(shards, Shards) and (whole or max(shards.sizes, default=0) <= SPLIT_BYTES)
 
 
-def _whole(shard: Shard, format: str, reader: Reader) -> Unit:
-    return Unit(id=strip_suffix(shard.path, reader.suffixes), format=format, shards=(shard,))
+def whole_unit(shard: Shard, format: str) -> Unit:
+    """The unit that is a whole shard.
+
+    Args:
+      shard: of a format whose files are not grouped.
+      format: its name.
+    """
+    return Unit(id=stem(shard.path, format), format=format, shards=(shard,))
 
 
-def _slices(shard: Shard, format: str, reader: Reader) -> Iterator[Unit]:
-    stem = strip_suffix(shard.path, reader.suffixes)
-    rows = _rows(shard, reader) if shard.size > SPLIT_BYTES else None
-    edges = _edges(rows, shard.size) if rows else [0]
-    if len(edges) <= 2:  # one slice only
-        yield _whole(shard, format, reader)
+def _slices(shard: Shard, format: str, cuts: Cuts | None) -> Iterator[Unit]:
+    slices = [*cuts.slices()] if cuts else _by_rows(shard, FORMATS[format].reader)
+    if len(slices) < 2:
+        yield whole_unit(shard, format)
         return
-    for number, (start, stop) in enumerate(pairwise(edges)):
-        name = f"{stem}-{number:05d}-of-{len(edges) - 1:05d}"
-        yield Unit(id=name, format=format, shards=(shard,), start=start, stop=stop)
+    bare = stem(shard.path, format)
+    for number, (start, stop, byte_range) in enumerate(slices):
+        name = f"{bare}-{number:05d}-of-{len(slices):05d}"
+        yield Unit(id=name, format=format, shards=(shard,), start=start, stop=stop, byte_range=byte_range)
+
+
+def _by_rows(shard: Shard, reader: Reader) -> list[tuple[int, int, None]]:
+    """First row and end of each slice of a shard that says its rows by itself."""
+    rows = _rows(shard, reader) if shard.size > SPLIT_BYTES else None
+    return [(start, stop, None) for start, stop in pairwise(_edges(rows, shard.size))] if rows else []
 
 
 def _rows(shard: Shard, reader: Reader) -> Sequence[int] | None:
@@ -180,12 +197,14 @@ def record_count(unit: Unit) -> int | None:
 
 
 def input_bytes(unit: Unit) -> int:
-    """Bytes of a unit's input. Of a slice it is what a slice has at most, since its share of the shard is not known.
+    """Bytes of a unit's input. Of a slice of rows it is what such a slice has at most, since its share is not known.
 
     Args:
       unit: the unit.
     """
     size = total_bytes(unit.shards)
+    if unit.byte_range is not None:
+        return (size if unit.byte_range.end is None else unit.byte_range.end) - unit.byte_range.begin
     return size if unit.stop is None else min(size, SPLIT_BYTES)
 
 

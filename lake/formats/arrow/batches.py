@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,19 @@ from lake.storage import store_for
 
 _MOST = 64 << 30  # bytes of the rows of a shard that unpack to more than _TIMES its size
 _TIMES = 100_000
+_MOST_LOST = 256  # record batches that are read over, each from the first message on
+
+
+class LostRows(NamedTuple):
+    """A record batch that cannot be read.
+
+    Attributes:
+      num_rows: how many rows it has.
+      problem: why.
+    """
+
+    num_rows: int
+    problem: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +66,26 @@ class OpenedStream:
           ShardError: a record batch cannot be read, or contradicts itself; the text names it.
           UnreadableError: the store failed.
         """
+        return (part for part in self.parts(columns, size, room, salvage=False) if not isinstance(part, LostRows))
+
+    def parts(
+        self, columns: Sequence[str], size: int, room: int, *, salvage: bool
+    ) -> Iterator[pa.RecordBatch | LostRows]:
+        """All rows in order, some columns of them, and what damage costs.
+
+        Args:
+          columns: as of ``batches``, and so are ``size``, ``room`` and what is raised.
+          size: the most rows of a batch.
+          room: bytes at which a batch ends.
+          salvage: go on after a record batch that cannot be read, if its head says how many rows are lost.
+        """
         pixels = pixel_columns(self.schema) if LINE in columns else []
         names = [*(name for name in columns if name != LINE or not pixels), *pixels]
         unpacked = 0
-        for batch in self._checked({self.schema.get_field_index(name) for name in names}):
+        for batch in self._checked({self.schema.get_field_index(name) for name in names}, salvage):
+            if isinstance(batch, LostRows):
+                yield batch
+                continue
             for start in range(0, batch.num_rows, size):
                 part = batch.slice(start, size)
                 sizes = np.sum([row_bytes(column) for column in part.columns], axis=0)
@@ -64,22 +93,41 @@ class OpenedStream:
                 self._check(unpacked)
                 yield from (folded(piece, pixels) if pixels else piece for piece in _pieces(part, sizes, room))
 
-    def _checked(self, places: set[int]) -> Iterator[pa.RecordBatch]:
+    def _checked(self, places: set[int], salvage: bool) -> Iterator[pa.RecordBatch | LostRows]:
         """Record batches that nothing contradicts. Arrow believes what they say of offsets and of dictionaries."""
+        source, batches = self._opened(places, 0)
+        rows = number = lost = 0
+        while True:
+            try:
+                if (batch := self._next(batches)) is None:
+                    return
+            except UnreadableError:
+                raise
+            except ShardError as error:
+                if not salvage or source.rows is None or lost == _MOST_LOST:
+                    where = f"record batch {number}, from row {rows} on, and what follows cannot be read"
+                    raise ShardError(self.shard.path, f"{where}: {error.problem}") from error
+                batch = LostRows(source.rows, f"record batch {number} cannot be read: {error.problem}")
+                # After a head that it refuses Arrow takes the wrong bytes for the next message.
+                source, batches = self._opened(places, number + 1)
+                lost += 1
+            yield batch
+            rows, number = rows + batch.num_rows, number + 1
+
+    def _opened(self, places: set[int], passed: int) -> tuple[MessageStream, pa.RecordBatchReader]:
+        """The messages, without the first record batches, and what Arrow reads of them."""
         options = pa.ipc.IpcReadOptions(included_fields=sorted(places), use_threads=False)
-        rows = number = 0
-        try:
-            with damage(self.shard):
-                for batch in pa.ipc.open_stream(MessageStream(self.stream), options=options):
-                    for column in batch.columns:
-                        _validate(column)
-                    yield batch
-                    rows, number = rows + batch.num_rows, number + 1
-        except UnreadableError:
-            raise
-        except ShardError as error:
-            where = f"record batch {number}, from row {rows} on, and what follows cannot be read"
-            raise ShardError(self.shard.path, f"{where}: {error.problem}") from error
+        source = MessageStream(self.stream, passed)
+        with damage(self.shard):
+            return source, pa.ipc.open_stream(source, options=options)
+
+    def _next(self, batches: pa.RecordBatchReader) -> pa.RecordBatch | None:
+        """The next record batch, checked; None after the last one."""
+        with damage(self.shard):
+            if (batch := next(batches, None)) is not None:
+                for column in batch.columns:
+                    _validate(column)
+            return batch
 
     def _check(self, unpacked: int) -> None:
         """Refuse a shard whose rows would take hours to unpack from almost nothing."""

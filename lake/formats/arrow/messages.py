@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeAlias
 import pyarrow as pa
 
 from lake.formats.arrow.index import FILE_MAGIC, FileIndex, read_index
-from lake.formats.arrow.metadata import DICTIONARY, SCHEMA, MessageMetadata, read_metadata
+from lake.formats.arrow.metadata import BATCH, DICTIONARY, SCHEMA, MessageMetadata, read_metadata
 from lake.formats.common.array_rows import exactly
 
 _FEATHER_1 = b"FEA1"
@@ -56,16 +56,21 @@ class MessageStream:
 
     Args:
       stream: the shard.
+      passed: how many of its record batches are left out, from the first one on.
 
     Attributes:
       closed: always False; Arrow asks.
+      rows: of the message that was given last, a record batch, if its head says them twice and its bytes can hold them;
+        else None.
     """
 
     closed = False
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, passed: int = 0) -> None:
+        self._passed = passed
         self._stream, self._size, self._at = stream, stream.seek(0, SEEK_END), 0
         self._waiting: list[memoryview] = []
+        self.rows: int | None = None
         self._dictionaries = 0
         stream.seek(0)
         is_file = stream.read(len(FILE_MAGIC)) == FILE_MAGIC
@@ -91,6 +96,7 @@ class MessageStream:
 
     def _load(self) -> bool:
         """Make the next message available; False after the last one."""
+        self.rows = None
         self._waiting = [memoryview(part) for part in next(self._messages, ()) if len(part)]
         return bool(self._waiting)
 
@@ -104,7 +110,8 @@ class MessageStream:
             if not (length := int.from_bytes(start[4:], "little")):
                 break
             data, metadata = self._metadata(length)
-            yield start, data, self._body(metadata)
+            if not self._passes(metadata):
+                yield start, data, self._body(metadata)
         if self._at < self._size:
             raise self._damage(f"{self._size - self._at} bytes follow its end")
         yield (start,)
@@ -119,7 +126,8 @@ class MessageStream:
             start = self._exactly(4, "the start of a message") if start == _CONTINUES else start
             data, metadata = self._metadata(int.from_bytes(start, "little"))
             self._seek(place + length)
-            yield self._start(len(data)), data, self._body(metadata)
+            if not self._passes(metadata):
+                yield self._start(len(data)), data, self._body(metadata)
         yield (self._start(0),)
 
     def _index(self) -> FileIndex:
@@ -140,13 +148,28 @@ class MessageStream:
         except ValueError as error:
             raise self._damage(str(error)) from error
 
-    def _body(self, metadata: MessageMetadata) -> memoryview:
+    def _passes(self, metadata: MessageMetadata) -> bool:
+        """Pass over the body of a message that is left out."""
+        if metadata.kind != BATCH or not self._passed:
+            return False
+        self._check_body(metadata)
+        self._seek(self._at + metadata.body)
+        self._passed -= 1
+        return True
+
+    def _check_body(self, metadata: MessageMetadata) -> None:
         left = self._size - self._at
         if not 0 <= metadata.body <= left:
             raise self._damage(f"it is cut, or damaged: a message of {metadata.body} bytes, of which there are {left}")
+
+    def _body(self, metadata: MessageMetadata) -> memoryview:
+        self._check_body(metadata)
         spooled = metadata.body > _SPOOLED
         body = self._mapped(metadata.body) if spooled else memoryview(self._exactly(metadata.body, "a message"))
         self._check_unpacked(metadata, body)
+        # A forged head could make billions of rows of nothing.
+        if metadata.kind == BATCH and metadata.agreed and 0 < metadata.rows <= metadata.body:
+            self.rows = metadata.rows
         return body
 
     def _mapped(self, size: int) -> memoryview:

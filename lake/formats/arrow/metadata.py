@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 SCHEMA, DICTIONARY, BATCH = 1, 2, 3  # kinds of messages, MessageHeader in Message.fbs
 _BUFFER = struct.Struct("<qq")  # offset and length of a buffer in the body
+_NODE = struct.Struct("<qq")  # rows and nulls of a column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +21,14 @@ class MessageMetadata:
       body: bytes of the body.
       packed: places of the compressed buffers in the body; empty if they are not compressed.
       rows: number of rows of a BATCH.
+      agreed: whether its first column says the same number.
     """
 
     kind: int
     body: int
     packed: tuple[int, ...] = ()
     rows: int = 0
+    agreed: bool = False
 
 
 def read_metadata(data: bytes) -> MessageMetadata:
@@ -39,10 +42,13 @@ def read_metadata(data: bytes) -> MessageMetadata:
         kind, body = message.number(1, "<B"), message.number(3, "<q")
         batch = message.table(2) if kind in (DICTIONARY, BATCH) else None
         rows = batch.number(0, "<q") if kind == BATCH and batch is not None else 0
+        nodes = batch.vector(1, _NODE.size) if kind == BATCH and batch is not None else b""
+        agreed = len(nodes) >= _NODE.size and _NODE.unpack_from(nodes)[0] == rows
         if kind == DICTIONARY and batch is not None:
             batch = batch.table(1)
         packed = batch is not None and batch.table(3) is not None
-        return MessageMetadata(kind=kind, body=body, packed=_buffers(batch) if packed and batch else (), rows=rows)
+        buffers = _buffers(batch) if packed and batch else ()
+        return MessageMetadata(kind=kind, body=body, packed=buffers, rows=rows, agreed=agreed)
     except struct.error as error:
         raise ValueError(f"metadata of {len(data)} bytes that are no message of Arrow") from error
 

@@ -6,18 +6,19 @@ What the columns are is decided as for Parquet (``lake.formats.parquet.columns``
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
+from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake.core.errors import InputError
 from lake.core.records import Fault, Records, Shard, Unit
-from lake.formats.arrow.batches import opened_stream
+from lake.formats.arrow.batches import LostRows, opened_stream
 from lake.formats.arrow.count import count_rows
 from lake.formats.arrow.messages import begins_arrow
 from lake.formats.common.shard_errors import as_planned, damage
 from lake.formats.parquet.columns import SHAPES, check_columns, path_of, widened
-from lake.formats.parquet.rows import flat_rows, in_blocks, storage_in, table_records
+from lake.formats.parquet.rows import flat_rows, in_blocks, lost_records, storage_in, table_records
 from lake.formats.parquet.settle import settle_table
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
 from lake.storage import store_for
@@ -58,17 +59,25 @@ class ArrowReader(Reader):
             return count_rows(stream, _COUNTED)
 
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[Records]:
-        """All records in order. Nothing in a stream is checksummed, but every length and offset is checked."""
+        """All records in order. Nothing in a stream is checksummed, but every length and offset is checked.
+
+        With ``salvage`` each row of a record batch that cannot be read is a fault, if its head says how many they are.
+        """
         (shard,) = unit.shards
         at, faults = 0, dict[int, Fault]()
         with as_planned(shard), opened_stream(shard) as file:
             check_columns(shard, file.columns, columns)
             storage = storage_in(shard, file.columns, columns)
+            parts = file.parts(_needed(columns), size, room, salvage=columns.salvage)
             with damage(shard):
-                rows = flat_rows(shard, file.batches(_needed(columns), size, room), columns, at, faults, storage)
-                for batch in in_blocks(size, room, rows):
-                    yield table_records(shard, batch, columns, at, faults, file.schema)
-                    at += batch.num_rows
+                for is_lost, run in groupby(parts, lambda part: isinstance(part, LostRows)):
+                    for lost in run if is_lost else ():
+                        rows = range(at, at + lost.num_rows)
+                        yield from lost_records(shard, None, columns, rows, size, lost.problem)
+                        at = rows.stop
+                    for batch in in_blocks(size, room, flat_rows(shard, run, columns, at, faults, storage)):
+                        yield table_records(shard, batch, columns, at, faults, file.schema)
+                        at += batch.num_rows
 
 
 def _needed(columns: RecordSchema) -> list[str]:

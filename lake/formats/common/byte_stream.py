@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from lake.core.errors import ShardError, UnreadableError
-from lake.core.records import Shard
+from lake.core.records import ByteRange, Shard
 from lake.formats.common.packing import packing_of, unpacked
 from lake.formats.common.shard_errors import reading
 from lake.storage import store_for
@@ -32,23 +32,37 @@ class Window:
         shard is zlib.
       proven: yield nothing that a gzip checksum contradicts. The stream is decompressed twice for that. A truncated
         stream has no checksum, so what there is of it is given.
+      byte_range: the bytes of a plain shard that the window moves over; None for all. Positions are those in it.
 
     Attributes:
       data: bytes that were read.
       pos: index of the first byte that was not used yet.
     """
 
-    __slots__ = ("_base", "_blocks", "_shard", "data", "pos")
+    __slots__ = ("_base", "_blocks", "_end", "_shard", "data", "pos")
 
-    def __init__(self, shard: Shard, *, is_plain: Callable[[bytes], bool] | None = None, proven: bool = False) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        *,
+        is_plain: Callable[[bytes], bool] | None = None,
+        proven: bool = False,
+        byte_range: ByteRange | None = None,
+    ) -> None:
         self.data, self.pos = b"", 0
-        self._shard, self._base = shard, 0
-        self._blocks = _blocks(shard, is_plain, proven)
+        self._shard, self._base = shard, byte_range.begin if byte_range else 0
+        self._end = byte_range.end if byte_range else None
+        self._blocks = _part(shard, byte_range) if byte_range else _blocks(shard, is_plain, proven)
 
     @property
     def offset(self) -> int:
         """Position of ``pos`` in the shard's (decompressed) bytes."""
         return self._base + self.pos
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the position is where the next slice of the shard begins."""
+        return self.offset == self._end
 
     def need(self, count: int) -> bool:
         """Make ``count`` bytes available from ``pos`` on.
@@ -125,8 +139,21 @@ def window_of(shard: Shard, is_plain: Callable[[bytes], bool] | None = None) -> 
     Raises:
       UnreadableError: the store failed.
     """
-    with reading(shard), store_for(shard.uri).open(shard.uri, sparse=True) as stream:
-        return _window(stream.read(_HEAD), is_plain)
+    return _window(_head(shard), is_plain)
+
+
+def is_compressed(shard: Shard, is_plain: Callable[[bytes], bool] | None = None) -> bool:
+    """Whether a shard is compressed, by its first bytes.
+
+    Args:
+      shard: the file.
+      is_plain: as of ``Window``.
+
+    Raises:
+      UnreadableError: the store failed.
+    """
+    head = _head(shard)
+    return packing_of(head) is not None or _window(head, is_plain) is not None
 
 
 def packing(shard: Shard) -> str | None:
@@ -135,8 +162,12 @@ def packing(shard: Shard) -> str | None:
     Raises:
       UnreadableError: the store failed.
     """
+    return packing_of(_head(shard))
+
+
+def _head(shard: Shard) -> bytes:
     with reading(shard), store_for(shard.uri).open(shard.uri, sparse=True) as stream:
-        return packing_of(stream.read(_HEAD))
+        return stream.read(_HEAD)
 
 
 def _window(head: bytes, is_plain: Callable[[bytes], bool] | None) -> int | None:
@@ -158,6 +189,16 @@ def _blocks(shard: Shard, is_plain: Callable[[bytes], bool] | None, proven: bool
         trusted, damage = _verified(shard, window) if proven else (0, None)
         blocks = filter(None, _inflated(shard, stream, head, window))
         yield from blocks if damage is None else _until(trusted, blocks, damage)
+
+
+def _part(shard: Shard, byte_range: ByteRange) -> Iterator[bytes]:
+    """Blocks of some bytes of a plain shard."""
+    left = (shard.size if byte_range.end is None else byte_range.end) - byte_range.begin
+    with reading(shard), store_for(shard.uri).open(shard.uri) as stream:
+        stream.seek(byte_range.begin)
+        while block := stream.read(min(BLOCK, left)):
+            left -= len(block)
+            yield block
 
 
 def _unpacked(shard: Shard, stream: BinaryIO, packing: str, proven: bool) -> Iterator[bytes]:

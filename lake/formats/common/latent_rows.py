@@ -82,13 +82,22 @@ class LatentRows:
         Args:
           rows: of the table.
         """
-        shapes = [self.shape] * rows.num_rows if self.shape is not None else rows.column(SHAPE).to_pylist()
-        latents = [self._arrays(rows.column(name), shapes, self.shape_of(name)) for name in self.names]
         names = [one.name for one in self.others]
         columns = [json_values(rows.column(name)) for name in names]
-        for row, shape in enumerate(shapes):
+        for row, (latents, shape) in enumerate(self.latents(rows)):
             values = {name: column[row] for name, column in zip(names, columns, strict=True)}
-            yield LatentSample([arrays[row] for arrays in latents], shape, values)
+            yield LatentSample(latents, shape, values)
+
+    def latents(self, rows: pa.RecordBatch) -> Iterator[tuple[Sequence[Array], Sequence[int]]]:
+        """The latents of each row, one of each of ``names``, and the shape of the first one.
+
+        Args:
+          rows: of the table.
+        """
+        shapes = [self.shape] * rows.num_rows if self.shape is not None else rows.column(SHAPE).to_pylist()
+        latents = [self._arrays(rows.column(name), shapes, self.shape_of(name)) for name in self.names]
+        for row, shape in enumerate(shapes):
+            yield [arrays[row] for arrays in latents], shape
 
     def _arrays(
         self, column: pa.Array, shapes: Sequence[Sequence[int]], own: tuple[int, ...] | None

@@ -25,14 +25,14 @@ def open_parquet(stream: BinaryIO, **options: Any) -> pq.ParquetFile:
 
     Args:
       stream: the file; it must stay open.
-      options: of ``pq.ParquetFile``.
+      options: of ``pq.ParquetFile``; only where damage is looked into, checksums are not verified.
 
     Raises:
       pa.ArrowException: the footer cannot be read, or its schema is too deep.
       OSError: the store failed.
     """
     options = options if "metadata" in options else {"metadata": parse_footer(read_footer(stream)), **options}
-    options |= {"pre_buffer": False, "buffer_size": _READ_AHEAD, "page_checksum_verification": True}
+    options = {"page_checksum_verification": True, **options, "pre_buffer": False, "buffer_size": _READ_AHEAD}
     return pq.ParquetFile(stream, **options)
 
 

@@ -88,6 +88,8 @@ def _has_paths(kind: pa.DataType) -> bool:
 def _lacking(column: pa.Array) -> Array:
     """Rows with a path and no bytes, int64 ``[m]``."""
     files, paths = pc.struct_field(column, "bytes"), pc.struct_field(column, "path")
+    if not files.null_count:
+        return np.empty(0, np.int64)
     found: Array = np.flatnonzero(pc.and_(files.is_null(), paths.is_valid()).to_numpy(zero_copy_only=False))
     return found
 

@@ -6,7 +6,7 @@ nothing else would notice.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any, BinaryIO, cast
@@ -21,8 +21,9 @@ from lake.formats.common.parquet_footer import scan_footer
 from lake.formats.common.shard_errors import damage
 from lake.formats.parquet import types
 from lake.formats.parquet.page_watch import PageWatch
+from lake.formats.parquet.pages import StoredPage, WithoutPages
 from lake.formats.parquet.pixel_columns import LINE, folded, pixel_columns, with_line
-from lake.formats.parquet.row_size import RowSizes
+from lake.formats.parquet.row_size import RowSizes, among
 from lake.storage import store_for
 
 
@@ -37,11 +38,15 @@ class Opened:
       file: the file as it is.
       plain: the same file without Arrow's schema in its footer; None if no column needs it.
       row_sizes: how large its rows can be.
+      stream: its bytes.
+      footer: the bytes of its footer.
     """
 
     file: pq.ParquetFile
     plain: pq.ParquetFile | None
     row_sizes: RowSizes
+    stream: BinaryIO
+    footer: bytes
 
     @property
     def schema(self) -> pa.Schema:
@@ -57,6 +62,18 @@ class Opened:
     def metadata(self) -> pq.FileMetaData:
         """The footer."""
         return self.file.metadata
+
+    def leaves(self, names: Sequence[str] | None) -> list[str]:
+        """Paths of the columns of numbers and bytes that some columns consist of.
+
+        Args:
+          names: of columns, or paths; None for all.
+        """
+        paths = [self.file.schema.column(at).path for at in range(len(self.file.schema))]
+        if names is None:
+            return paths
+        chosen = {*names, *(pixel_columns(self.schema) if LINE in names else ())}
+        return [path for path in paths if among(path, chosen)]
 
     def batches(
         self, size: int, *, columns: list[str] | None, groups: list[int] | None = None
@@ -81,7 +98,20 @@ class Opened:
         lists, others = [p for p in paths if p in fixed], [p for p in paths if p not in fixed]
         parts = [_read(self.file, size, others, groups)] if others else []
         parts += [_read(self.plain, size, lists, groups)] if lists else []
-        return map(self._joined, _in_step(parts))
+        return map(self._joined, in_step(parts))
+
+    def without(self, pages: Sequence[StoredPage], *, checked: bool = True) -> "Opened":
+        """The same file without some of its pages: where it lacks one, a column has fewer rows.
+
+        Args:
+          pages: that are passed over.
+          checked: pages are compared with their checksums.
+        """
+        stream = cast(BinaryIO, PageWatch(cast(BinaryIO, WithoutPages(self.stream, pages)), self.footer))
+        options = {} if checked else {"page_checksum_verification": False}
+        file = open_parquet(stream, metadata=self.file.metadata, **options)
+        plain = self.plain and open_parquet(stream, metadata=self.plain.metadata, **options)
+        return replace(self, file=file, plain=plain, row_sizes=RowSizes(stream, self.footer, file.schema))
 
     def _joined(self, parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         found = {name: values for part in parts for name, values in zip(part.schema.names, part.columns, strict=True)}
@@ -97,7 +127,7 @@ def _read(
     yield from file.iter_batches(size, row_groups=groups, columns=columns, use_threads=False)
 
 
-def _in_step(parts: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[list[pa.RecordBatch]]:
+def in_step(parts: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[list[pa.RecordBatch]]:
     """The same rows of each part. Parts are aligned, since a column of several chunks ends its batches early."""
     current: list[Any] = [next(part, None) for part in parts]
     while None not in current:
@@ -130,7 +160,8 @@ def opened(shard: Shard, *, names: bool = False, sparse: bool = False) -> Iterat
             _check_names(shard, file, footer)
         fixed = not sparse and _has_fixed_lists(file.schema_arrow)
         plain = open_parquet(stream, metadata=without_arrow_schema(footer)) if fixed else None
-        yield Opened(file=file, plain=plain, row_sizes=RowSizes(stream, footer, file.schema))
+        sizes = RowSizes(stream, footer, file.schema)
+        yield Opened(file=file, plain=plain, row_sizes=sizes, stream=stream, footer=footer)
 
 
 def _has_fixed_lists(schema: pa.Schema) -> bool:

@@ -14,11 +14,9 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from lake.formats.common.parquet_footer import RowGroup, scan_footer
-from lake.formats.common.thrift import Walk
+from lake.formats.parquet.page_header import read_page_header
 
 _SLACK = 1 << 30  # bytes by which pages may exceed a footer: some writers state 0, or compressed sizes
-_KIND, _UNPACKED_PAGE, _PACKED_PAGE = 1, 2, 3  # field ids in PageHeader
-DICTIONARY_PAGE = 2  # kind of a page
 
 
 @dataclass(slots=True)
@@ -108,37 +106,16 @@ def _look(chunk: _Chunk, start: int, data: bytes) -> None:
     while start <= chunk.following + len(chunk.begun) < end:
         head = chunk.begun + data[chunk.following + len(chunk.begun) - start : end - start]
         try:
-            size, unpacked, packed, _ = page_header(head)
+            header = read_page_header(head)
         except IndexError:  # it goes on in the next read
             chunk.begun = head
             return
-        chunk.following, chunk.begun = chunk.following + size + packed, b""
-        chunk.seen += size + unpacked
-        chunk.group.seen += size + unpacked
+        chunk.following, chunk.begun = chunk.following + header.size + header.packed, b""
+        chunk.seen += header.size + header.unpacked
+        chunk.group.seen += header.size + header.unpacked
         if chunk.group.seen > chunk.group.stated + _SLACK:
             stated, seen = chunk.group.stated, chunk.group.seen
             raise pa.ArrowInvalid(f"its pages unpack to {seen:,} bytes and more, and its footer says {stated:,}")
-
-
-def page_header(data: bytes) -> tuple[int, int, int, int]:
-    """Bytes of a page's header, those of the page unpacked and packed, and its kind, such as ``DICTIONARY_PAGE``.
-
-    Args:
-      data: begins with the header.
-
-    Raises:
-      IndexError: the header goes on after these bytes.
-      pa.ArrowInvalid: it is none.
-    """
-    walk, sizes = Walk(data), {_KIND: 0, _UNPACKED_PAGE: 0, _PACKED_PAGE: 0}
-    for number, kind in walk.fields():
-        if number in sizes:
-            sizes[number] = walk.integer(kind, 32)
-        else:
-            walk.value(kind, 1)
-    if min(sizes.values()) < 0:
-        raise pa.ArrowInvalid(f"a page of {min(sizes.values())} bytes")
-    return walk.at, sizes[_UNPACKED_PAGE], sizes[_PACKED_PAGE], sizes[_KIND]
 
 
 def _of_group(group: RowGroup) -> Iterator[_Chunk]:

@@ -5,16 +5,21 @@ The struct is what Hugging Face ``datasets`` writes for its ``Image`` feature. `
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 import pyarrow as pa
 
 from lake.core.errors import InputError, NoRecordsError, ShardError, UnreadableError
 from lake.core.records import Fault, Records, Shard, Unit
 from lake.formats.common.shard_errors import as_planned, damage
-from lake.formats.parquet.columns import SHAPES, check_columns, has_path, path_of, widened
+from lake.formats.common.vector_storage import VectorStorage
+from lake.formats.parquet.columns import SHAPES, check_columns, has_path, is_files, path_of, widened
 from lake.formats.parquet.footer import Opened, chosen_groups, opened, row_counts
 from lake.formats.parquet.row_size import MOST
-from lake.formats.parquet.rows import flat_rows, in_blocks, storage_in, table_records
+from lake.formats.parquet.rows import flat_rows, in_blocks, lost_records, storage_in, table_records
+from lake.formats.parquet.salvage import Salvage
 from lake.formats.parquet.settle import settle_table
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
 
@@ -56,8 +61,8 @@ class ParquetReader(Reader):
         """Records of the row groups between ``unit.start`` and ``unit.stop``. Page checksums are verified.
 
         Page headers have no checksum. A damaged one may shift a column against the others, which shows at the row
-        group's end at the earliest. With ``salvage`` a row group is therefore read completely or not at all, and
-        decoded twice.
+        group's end at the earliest. With ``salvage`` a row group is therefore decoded twice: first to see that it can
+        be. A row that is lost is a fault (CORRUPT_RECORD), and reading goes on after it.
 
         With ``whole``, ``Records.source`` is a ``pa.RecordBatch`` of the file's schema and metadata in which only the
         image files are null. Its bytes count for ``room`` too.
@@ -69,12 +74,12 @@ class ParquetReader(Reader):
                 check_columns(shard, file.columns, columns)
             at, faults = unit.start, dict[int, Fault]()
             most = _Most(rows=size, room=room)
-            intact, lost = _proof(shard, file, groups, columns, most, at) if columns.salvage else (groups, None)
-            for batch in in_blocks(size, room, _named(shard, file, intact, columns, most, at, faults)):
+            if columns.salvage and groups:
+                yield from _salvaged(shard, file, groups, columns, most, at)
+                return
+            for batch in in_blocks(size, room, _named(shard, file, groups, columns, most, at, faults)):
                 yield table_records(shard, batch, columns, at, faults, file.schema)
                 at += batch.num_rows
-            if lost is not None:
-                raise lost
             if at != stop:
                 raise ShardError(
                     shard.path, f"{at - unit.start} rows read, {stop - unit.start} in its footer; it is damaged"
@@ -90,6 +95,9 @@ def schema_of(shard: Shard) -> pa.Schema:
     """
     with opened(shard, sparse=True) as file:
         return file.schema
+
+
+_REPEATED = 4  # times the room of a batch that rows may take which all have the longest value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +116,15 @@ class _Most:
         """How many rows of a row group to read at once: ``rows``, or fewer if so many could exceed ``room`` bytes.
 
         The row group has some. Its size as a whole is used. PyArrow crashes if it is asked for the size of a column in
-        a damaged footer.
+        a damaged footer. Rows that all have the longest value may have a few times ``room``: so the sizes of small
+        images need not be looked up.
         """
         metadata = file.metadata.row_group(group)
-        rows = metadata.num_rows
-        longest = file.row_sizes.longest(group, leaves, min(self.room // min(self.rows, rows), MOST // rows))
+        rows, room = metadata.num_rows, _REPEATED * self.room
+        longest = file.row_sizes.longest(group, leaves, min(room // min(self.rows, rows), MOST // rows))
         file.row_sizes.check(group, rows, longest)
         average = metadata.total_byte_size / rows
-        return min(self.rows, max(1, int(self.room / max(average, longest, 1))))
+        return min(self.rows, max(1, int(min(self.room / max(average, 1), room / max(longest, 1)))))
 
 
 def _named(
@@ -135,14 +144,61 @@ def _named(
     except UnreadableError:
         raise
     except ShardError as error:
-        raise _proof(shard, file, groups, columns, most, at)[1] or error from error
+        raise _first_damage(shard, file, groups, columns, most, at) or error from error
 
 
-def _proof(
+def _salvaged(
     shard: Shard, file: Opened, groups: list[int], columns: RecordSchema, most: _Most, at: int
-) -> tuple[list[int], ShardError | None]:
-    """The row groups before the first damaged one, and the error that names that one; ``at`` is their first row."""
-    for number, group in enumerate(groups):
+) -> Iterator[Records]:
+    """All rows of row groups, with a fault in place of each that is lost."""
+    faults = dict[int, Fault]()
+    with damage(shard):
+        storage = storage_in(shard, file.columns, columns)
+        source = _salvage_of(shard, file, columns, most).runs(groups, at)
+        for problem, runs in groupby(source, attrgetter("problem")):
+            if problem is not None:
+                for run in runs:
+                    rows = range(at, at + run.rows)
+                    yield from lost_records(shard, run.batch, columns, rows, most.rows, problem)
+                    at += run.rows
+                continue
+            there = (run.batch for run in runs if run.batch is not None)
+            for batch in in_blocks(most.rows, most.room, _flat(shard, there, columns, at, faults, storage)):
+                yield table_records(shard, batch, columns, at, faults, file.schema)
+                at += batch.num_rows
+
+
+def _flat(
+    shard: Shard,
+    batches: Iterator[pa.RecordBatch],
+    columns: RecordSchema,
+    at: int,
+    faults: dict[int, Fault],
+    storage: VectorStorage,
+) -> Iterator[pa.RecordBatch]:
+    """As ``flat_rows``, with errors that name the shard."""
+    with damage(shard):
+        yield from flat_rows(shard, batches, columns, at, faults, storage)
+
+
+def _salvage_of(shard: Shard, file: Opened, columns: RecordSchema, most: _Most) -> Salvage:
+    names = None if columns.whole else _leaves(file.columns, columns)
+    kind = file.columns.field(columns.image).type
+    image = f"{columns.image}.bytes" if pa.types.is_struct(kind) else columns.image
+    files = image if is_files(kind) and columns.image_dtype is None and not columns.numeric else None
+    size = partial(_rows_at_once, most, names)
+    return Salvage(shard=shard, file=file, names=names, image=files, size=size, room=most.room)
+
+
+def _rows_at_once(most: _Most, names: list[str] | None, file: Opened, group: int) -> int:
+    return most.of(file, group, names)
+
+
+def _first_damage(
+    shard: Shard, file: Opened, groups: list[int], columns: RecordSchema, most: _Most, at: int
+) -> ShardError | None:
+    """The error that names the first row group that cannot be read; ``at`` is the first row of all."""
+    for group in groups:
         rows = file.metadata.row_group(group).num_rows
         try:
             with damage(shard):
@@ -154,9 +210,9 @@ def _proof(
             problem = error.problem
         if problem is not None:
             lost = f"rows {at} to {at + rows - 1} (row group {group}) and what follows cannot be read: {problem}"
-            return groups[:number], ShardError(shard.path, lost)
+            return ShardError(shard.path, lost)
         at += rows
-    return groups, None
+    return None
 
 
 def _batches(file: Opened, groups: list[int], columns: RecordSchema, most: _Most) -> Iterator[pa.RecordBatch]:

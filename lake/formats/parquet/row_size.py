@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from lake.formats.common.parquet_file import open_parquet, without_arrow_schema
 from lake.formats.common.parquet_footer import scan_footer
-from lake.formats.parquet.page_watch import DICTIONARY_PAGE, page_header
+from lake.formats.parquet.page_header import DICTIONARY_PAGE, read_page_header
 
 _HEAD = 4 << 10  # bytes that are read of a page to find its header, which may hold two of the values
 MOST = 64 << 30  # bytes of a row group that unpacks to more than _TIMES its file's size
@@ -92,7 +92,7 @@ class RowSizes:
             return None  # Arrow says what is wrong with it
         total = 0
         for leaf, chunk in zip(self._leaves, chunks, strict=True):
-            if _among(leaf.path, chosen):
+            if among(leaf.path, chosen):
                 if (size := self._first_page(leaf, *chunk)) is None:
                     return None
                 total += size
@@ -106,16 +106,16 @@ class RowSizes:
             return None
         self._stream.seek(start)
         try:
-            _, *sizes, kind = page_header(self._stream.read(min(_HEAD, end - start)))
+            header = read_page_header(self._stream.read(min(_HEAD, end - start)))
         except IndexError:
             return None
-        if kind != DICTIONARY_PAGE:
+        if header.kind != DICTIONARY_PAGE:
             return None
-        return max(sizes)  # what is not packed is as large as it is in the file
+        return max(header.unpacked, header.packed)  # what is not packed is as large as it is in the file
 
     def _longest(self, group: int, columns: Sequence[str] | None) -> int:
         chosen = None if columns is None else {*columns}
-        leaves = [leaf for leaf in self._leaves if _among(leaf.path, chosen)]
+        leaves = [leaf for leaf in self._leaves if among(leaf.path, chosen)]
         fixed: int = sum(leaf.length for leaf in leaves if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY")
         files = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         if not files:
@@ -137,8 +137,16 @@ class RowSizes:
         return longest
 
 
-def _among(path: str, columns: set[str] | None) -> bool:
-    """Whether a leaf is one of some columns, or below one."""
+def among(path: str, columns: set[str] | None) -> bool:
+    """Whether a leaf is one of some columns, or below one.
+
+    Args:
+      path: of the leaf.
+      columns: their paths; None for all.
+
+    >>> among("image.bytes", {"image"}), among("image", {"image.bytes"})
+    (True, False)
+    """
     return columns is None or not columns.isdisjoint(accumulate(path.split("."), "{}.{}".format))
 
 

@@ -117,11 +117,15 @@ def _keys(batch: pa.RecordBatch, columns: RecordSchema, at: int) -> pa.Array:
         return _numbered(at, batch.num_rows)
     if columns.key == path_of(columns.image) and not has_path(batch.column(columns.image).type):
         return _numbered(at, batch.num_rows)  # no image has a value, so no path
-    if columns.key == path_of(columns.image):
-        keys = text.text(pc.struct_field(types.stored(batch.column(columns.image)), "path"))
-    else:
-        keys = text.text(types.stored(batch.column(columns.key)))
+    keys = _stored_keys(batch, columns)
     return pc.coalesce(keys, _numbered(at, batch.num_rows)) if keys.null_count else keys
+
+
+def _stored_keys(batch: pa.RecordBatch, columns: RecordSchema) -> pa.Array:
+    """The keys as the shard has them, maybe null."""
+    if columns.key == path_of(columns.image):
+        return text.text(pc.struct_field(types.stored(batch.column(columns.image)), "path"))
+    return text.text(types.stored(batch.column(columns.key)))
 
 
 def _numbered(at: int, count: int) -> pa.Array:
@@ -215,6 +219,39 @@ def table_records(
         faults={row - at: faults.pop(row) for row in own},
         source=pa.RecordBatch.from_arrays(source, schema=schema) if columns.whole else None,
     )
+
+
+def lost_records(
+    shard: Shard, batch: pa.RecordBatch | None, columns: RecordSchema, rows: range, size: int, problem: str
+) -> Iterator[Records]:
+    """Rows that damage of their shard has cost, each a fault.
+
+    Args:
+      shard: that they are of.
+      batch: what there is of them, with nulls; None if there is nothing.
+      columns: what is read of each record.
+      rows: their numbers.
+      size: the most in a batch.
+      problem: why they are lost.
+    """
+    fault = Fault(stage=Stage.READ, reason=Reason.CORRUPT_RECORD, detail=f"the row is lost: {problem}")
+    for at in rows[::size]:
+        part = rows[at - rows.start :][:size]
+        yield Records(
+            shard=shard.path,
+            index=np.array(part),
+            key=_lost_keys(batch and batch.slice(at - rows.start, len(part)), columns, part),
+            payload=pa.nulls(len(part), pa.binary()),
+            carried={field.name: pa.nulls(len(part), field.type) for field in columns.carry},
+            faults=dict.fromkeys(range(len(part)), fault),
+        )
+
+
+def _lost_keys(batch: pa.RecordBatch | None, columns: RecordSchema, rows: range) -> pa.Array:
+    """Keys, as far as they are there; else they are empty."""
+    if columns.key is None:
+        return _numbered(rows.start, len(rows))
+    return pa.array([""] * len(rows)) if batch is None else pc.fill_null(_stored_keys(batch, columns), "")
 
 
 def _numbers(flat: Array, count: int, columns: RecordSchema) -> Array:

@@ -48,6 +48,19 @@ def seen_in(records: Sequence[Features]) -> dict[str, Seen]:
     return dict(sorted(seen.items()))  # a protobuf map has no order on the wire
 
 
+def kind_of(type: pa.DataType) -> str:
+    """The kind of the feature that a carried column is of.
+
+    Args:
+      type: of the column.
+
+    >>> kind_of(pa.list_(pa.float32())), kind_of(pa.string())
+    ('float', 'bytes')
+    """
+    scalar = type.value_type if pa.types.is_list(type) else type
+    return FLOAT if pa.types.is_floating(scalar) else INT64 if pa.types.is_integer(scalar) else BYTES
+
+
 def _is_text(value: bytes) -> bool:
     try:
         return "\0" not in value.decode()

@@ -9,22 +9,21 @@ masked CRC-32C of the data. All numbers are little-endian, and nothing stands be
 from collections.abc import Sequence
 from functools import lru_cache
 from math import inf
-from struct import pack, unpack
+from struct import pack
 from typing import NamedTuple
 
 import google_crc32c
 import numpy as np
 
 from lake.core.errors import ShardError
-from lake.core.records import Fault, Reason, Shard, Stage
+from lake.core.records import ByteRange, Fault, Reason, Shard, Stage
 from lake.formats.common.byte_stream import Window
+from lake.formats.tfrecord.lengths import FOOTER, FRAME, HEADER, MASK, begins, masked, record_length
+from lake.formats.tfrecord.lost_length import lost_length
 from lake.formats.tfrecord.weight import too_heavy
 
-HEADER = 12  # bytes of the length and its checksum
-_FOOTER = 4  # bytes of the data's checksum
 _PARSED = 64 << 20  # bytes that a record's values may take in any case, once they are parsed
-_MASK = 0xA282EAD8
-_OF_NOTHING = pack("<I", _MASK)  # the masked checksum of no data
+_OF_NOTHING = pack("<I", MASK)  # the masked checksum of no data
 
 
 class Taken(NamedTuple):
@@ -47,11 +46,13 @@ class Frames:
     Args:
       shard: plain, gzip or zlib.
       limit: a record with more bytes is a fault, and so is one whose values take more when they are parsed.
-      salvage: a record whose data does not match its checksum is a fault too, instead of damage to the shard.
+      salvage: a record whose data does not match its checksum is a fault too, instead of damage to the shard, and so is
+        one whose length does not, if everything else is right by one other length.
+      byte_range: the bytes of the records to read; None for all.
     """
 
-    def __init__(self, shard: Shard, limit: int, *, salvage: bool = False) -> None:
-        self._window, self._limit, self._salvage = Window(shard, is_plain=begins), limit, salvage
+    def __init__(self, shard: Shard, limit: int, *, salvage: bool = False, byte_range: ByteRange | None = None) -> None:
+        self._window, self._limit, self._salvage = Window(shard, is_plain=begins, byte_range=byte_range), limit, salvage
         self._parsed = max(limit, _PARSED)
         self._damage: ShardError | None = None
 
@@ -68,26 +69,31 @@ class Frames:
         start = self._window.offset
         records: list[bytes] = []
         sums: list[bytes] = []
-        large: dict[int, int] = {}
+        large, unframed = dict[int, int](), dict[int, int]()
         try:
             while len(records) < count and (left := start + room - self._window.offset) > 0:
                 length = self._next()
                 if length is None:
                     break
-                if length > self._limit:
+                if length < 0:
+                    unframed[len(records)] = self._window.offset
+                    self._take_unframed(~length, records, sums)
+                elif length > self._limit:
                     self._pass_over(length, records, sums)
                     large[len(records) - 1] = length
                 else:
                     self._cut(records, sums, count, left)
         except ShardError as damage:
             self._damage = damage
-        return self._judge(start, records, sums, large)
+        return self._judge(start, records, sums, large, unframed)
 
     def close(self) -> None:
         """Close the shard."""
         self._window.close()
 
-    def _judge(self, start: int, records: list[bytes], sums: list[bytes], large: dict[int, int]) -> Taken:
+    def _judge(
+        self, start: int, records: list[bytes], sums: list[bytes], large: dict[int, int], unframed: dict[int, int]
+    ) -> Taken:
         faults = {at: self._too_large(size) for at, size in large.items()}
         # Checksums are compared for all records at once, which is faster than one by one in the loop that cuts them.
         wrong = _wrong(records, sums)
@@ -95,7 +101,8 @@ class Frames:
             offset = _offset(start, records, large, wrong[0])
             self._damage = self._window.damage("the checksum of a record's data does not match", offset)
             return Taken(records[: wrong[0]], {at: f for at, f in faults.items() if at < wrong[0]}, self._damage)
-        faults |= {at: _corrupt(records[at], _offset(start, records, large, at)) for at in wrong}
+        faults |= {at: _corrupt(records[at], _offset(start, records, large, at), "data") for at in wrong}
+        faults |= {at: _corrupt(records[at], offset, "length") for at, offset in unframed.items()}
         faults |= {at: self._too_heavy(record) for at, record in enumerate(records) if too_heavy(record, self._parsed)}
         for at in faults:
             records[at] = b""
@@ -110,7 +117,10 @@ class Frames:
         return Fault(stage=Stage.READ, reason=Reason.RECORD_TOO_LARGE, detail=detail)
 
     def _next(self) -> int | None:
-        """Length of the next record, which is in the window unless it is too large; None at the shard's proper end."""
+        """Length of the next record, which is in the window unless it is too large; None at the shard's proper end.
+
+        If the one that it states is damaged, the bits of the number are inverted.
+        """
         window = self._window
         if not window.need(HEADER):
             if len(window.data) > window.pos:
@@ -118,18 +128,28 @@ class Frames:
             return None
         length = record_length(window.data[window.pos : window.pos + HEADER])
         if length is None:
-            raise window.damage("the checksum of a record's length does not match")
-        if length <= self._limit and not window.need(HEADER + length + _FOOTER):
+            found = lost_length(window, self._limit) if self._salvage else None
+            if found is None:
+                raise window.damage("the checksum of a record's length does not match")
+            return ~found
+        if length <= self._limit and not window.need(FRAME + length):
             raise window.damage(f"truncated within a record of {length} bytes")
         return length
 
     def _pass_over(self, length: int, records: list[bytes], sums: list[bytes]) -> None:
         """Skip a record that is too large without holding its data; an empty record takes its place."""
         start = self._window.offset
-        if not self._window.skip(HEADER + length + _FOOTER):
+        if not self._window.skip(FRAME + length):
             raise self._window.damage(f"truncated within a record of {length} bytes", start)
         records.append(b"")
         sums.append(_OF_NOTHING)
+
+    def _take_unframed(self, length: int, records: list[bytes], sums: list[bytes]) -> None:
+        """Take a record whose length stands nowhere; it is in the window."""
+        window, start = self._window, self._window.pos + HEADER
+        records.append(window.data[start : start + length])
+        sums.append(window.data[start + length : start + length + FOOTER])
+        window.pos = start + length + FOOTER
 
     def _cut(self, records: list[bytes], sums: list[bytes], count: int, room: float) -> None:
         """Cut the records that are completely in the window. This is the hot loop, so it checks only what it must."""
@@ -140,31 +160,12 @@ class Frames:
             if length is None or length > limit:
                 break
             end = pos + HEADER + length
-            if end + _FOOTER > size:
+            if end + FOOTER > size:
                 break
             records.append(data[pos + HEADER : end])
-            pos = end + _FOOTER
+            pos = end + FOOTER
             sums.append(data[end:pos])
         self._window.pos = pos
-
-
-# Most shards have few different lengths, so each header's checksum is computed once.
-@lru_cache(maxsize=1 << 14)
-def record_length(header: bytes) -> int | None:
-    """The length in a record's header; None if the header is short or its checksum does not match.
-
-    Args:
-      header: the first 12 bytes of a record.
-    """
-    if len(header) < HEADER:
-        return None
-    length, crc = unpack("<QI", header)
-    return int(length) if _masked(np.uint32(google_crc32c.value(header[:8]))) == crc else None
-
-
-def begins(head: bytes) -> bool:
-    """Whether a plain shard may begin so."""
-    return record_length(head[:HEADER]) is not None
 
 
 def framed(records: Sequence[bytes]) -> bytes:
@@ -174,11 +175,11 @@ def framed(records: Sequence[bytes]) -> bytes:
     >>> len(data), record_length(data[:HEADER])
     (19, 3)
     """
-    sums = _masked(np.array(list(map(google_crc32c.value, records)), np.uint32)).astype("<u4").tobytes()
+    sums = masked(np.array(list(map(google_crc32c.value, records)), np.uint32)).astype("<u4").tobytes()
     parts = [b""] * (3 * len(records))
     parts[0::3] = [_header(len(record)) for record in records]
     parts[1::3] = records
-    parts[2::3] = [sums[at : at + _FOOTER] for at in range(0, len(sums), _FOOTER)]
+    parts[2::3] = [sums[at : at + FOOTER] for at in range(0, len(sums), FOOTER)]
     return b"".join(parts)
 
 
@@ -186,29 +187,22 @@ def framed(records: Sequence[bytes]) -> bytes:
 def _header(length: int) -> bytes:
     """The 12-byte header of a record of this length."""
     stated = pack("<Q", length)
-    return stated + pack("<I", int(_masked(np.uint32(google_crc32c.value(stated)))))
+    return stated + pack("<I", int(masked(np.uint32(google_crc32c.value(stated)))))
 
 
 def _wrong(records: list[bytes], sums: list[bytes]) -> list[int]:
     """Positions of the records whose data does not match its checksum."""
     stored = np.frombuffer(b"".join(sums), "<u4")
-    found = _masked(np.array(list(map(google_crc32c.value, records)), np.uint32)) != stored
+    found = masked(np.array(list(map(google_crc32c.value, records)), np.uint32)) != stored
     return np.flatnonzero(found).tolist() if found.any() else []
 
 
 def _offset(start: int, records: list[bytes], large: dict[int, int], at: int) -> int:
     """The offset in the shard of the record at a position, if the first one is at ``start``."""
     sizes = sum(map(len, records[:at])) + sum(size for position, size in large.items() if position < at)
-    return start + at * (HEADER + _FOOTER) + sizes
+    return start + at * FRAME + sizes
 
 
-def _corrupt(record: bytes, offset: int) -> Fault:
-    detail = f"the checksum of the record's data does not match at byte {offset}"
+def _corrupt(record: bytes, offset: int, what: str) -> Fault:
+    detail = f"the checksum of the record's {what} does not match at byte {offset}"
     return Fault(stage=Stage.READ, reason=Reason.CORRUPT_RECORD, detail=detail, data=record)
-
-
-def _masked(crc: np.ndarray | np.uint32) -> np.ndarray:
-    # The checksum is rotated by 15 bits and a constant is added, so that the CRC of data that contains CRCs is still
-    # useful.
-    with np.errstate(over="ignore"):
-        return np.asarray((crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(_MASK))

@@ -9,17 +9,23 @@ import pyarrow as pa
 
 from lake.core.errors import InputError, NoRecordsError
 from lake.core.records import RawBatch, Shard, Unit
-from lake.formats.common.byte_stream import ZLIB_WINDOW, decompressed
+from lake.formats.common.byte_stream import ZLIB_WINDOW, decompressed, is_compressed
+from lake.formats.common.cuts import Cuts, as_cut
 from lake.formats.common.shard_errors import as_planned
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
 from lake.formats.tfrecord.batch import ExampleBatch
 from lake.formats.tfrecord.choose import carried_features, image_feature, key_feature, vector_length
+from lake.formats.tfrecord.cuts import indexed_record_cuts, record_cuts
 from lake.formats.tfrecord.example import features
-from lake.formats.tfrecord.first_records import SAMPLE, first_records, seen_in
-from lake.formats.tfrecord.framing import Frames, begins
+from lake.formats.tfrecord.first_records import SAMPLE, first_records, kind_of, seen_in
+from lake.formats.tfrecord.framing import Frames
+from lake.formats.tfrecord.head import about_records_in
+from lake.formats.tfrecord.lengths import begins
 from lake.formats.tfrecord.ragged import BYTES, FLOAT, INT64
 from lake.formats.tfrecord.raw import RawImages, is_file, raw_images
+from lake.storage import Stat, store_for
 
+_HEAD = 1 << 18  # bytes that tell about how many records there are
 _NAME = re.compile(r"\.tf-?rec(ords?)?(-\d+-of-\d+)?(\.gz)?$", re.IGNORECASE)
 
 
@@ -36,6 +42,7 @@ class TFRecordReader(Reader):
 
     suffixes: tuple[str, ...] = (".tfrecord", ".tfrecords", ".tfrec")
     bare = True
+    indexes = (".idx", ".index")
 
     def recognises(self, name: str, head: bytes) -> bool:
         return bool(_NAME.search(name)) or begins(decompressed(head)) or begins(decompressed(head, ZLIB_WINDOW))
@@ -62,37 +69,64 @@ class TFRecordReader(Reader):
             salvage=selection.salvage,
         )
 
+    def about(self, shard: Shard) -> float | None:
+        """As ``Reader.about``; of a compressed shard nothing is told."""
+        with store_for(shard.uri).open(shard.uri, sparse=True) as file:
+            return about_records_in(file.read(_HEAD), shard.size)
+
+    def cuts(self, shard: Shard, index: Stat | None = None) -> Cuts:
+        """At any record; the index is one of ``tfrecord2idx``."""
+        if is_compressed(shard, begins):
+            return Cuts()
+        return record_cuts(shard) if index is None else indexed_record_cuts(shard, index)
+
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
         """Records in order. With ``whole``, ``Records.source`` holds the serialized Examples."""
-        for shard in unit.shards:
-            with as_planned(shard), closing(Frames(shard, columns.max_record_bytes, salvage=columns.salvage)) as frames:
-                kinds, raw = _kinds(shard, columns), None
-                start, damage = 0, None
-                while damage is None:
-                    examples, faults, damage = frames.take(size, room)
-                    if not start:
-                        raw = _raw(shard, columns, next((e for e in examples if e), b""))
-                        kinds |= {} if raw is None else dict.fromkeys(raw.sides, INT64) | {raw.image: raw.kind}
-                    if examples:
-                        yield ExampleBatch(
-                            shard=shard.path,
-                            start=start,
-                            examples=examples,
-                            bad=faults,
-                            kinds=kinds,
-                            columns=columns,
-                            raw=raw,
-                        )
-                    elif damage is None:
-                        break
-                    start += len(examples)
-                if damage is not None:
-                    raise damage
+        return as_cut(_batches(unit, columns, size, room), unit)
+
+
+def _batches(unit: Unit, columns: RecordSchema, size: int, room: int) -> Iterator[RawBatch]:
+    for shard in unit.shards:
+        frames = Frames(shard, columns.max_record_bytes, salvage=columns.salvage, byte_range=unit.byte_range)
+        with as_planned(shard), closing(frames):
+            kinds, raw = _kinds(shard, columns), None
+            start, damage = unit.start, None
+            while damage is None:
+                examples, faults, damage = frames.take(size, room)
+                if start == unit.start:
+                    first = next((e for e in examples if e), b"")
+                    raw = _raw(shard, columns, first if unit.byte_range is None else _first(shard, columns, size))
+                    kinds |= {} if raw is None else dict.fromkeys(raw.sides, INT64) | {raw.image: raw.kind}
+                if examples:
+                    yield ExampleBatch(
+                        shard=shard.path,
+                        start=start,
+                        examples=examples,
+                        bad=faults,
+                        kinds=kinds,
+                        columns=columns,
+                        raw=raw,
+                    )
+                elif damage is None:
+                    break
+                start += len(examples)
+            if damage is not None:
+                raise damage
+
+
+def _first(shard: Shard, columns: RecordSchema, size: int) -> bytes:
+    """The first record of the shard of a slice, which says of all slices what images are."""
+    with closing(Frames(shard, columns.max_record_bytes, salvage=columns.salvage)) as frames:
+        for _ in range(size):
+            examples, _, damage = frames.take(1)
+            if damage is not None or not examples or examples[0]:
+                return examples[0] if examples else b""
+    return b""
 
 
 def _kinds(shard: Shard, columns: RecordSchema) -> dict[str, str]:
     """Kind of every feature that is read, by name. A vector may be floats in one shard and integers in another."""
-    kinds = {field.name: _kind(field.type) for field in columns.carry}
+    kinds = {field.name: kind_of(field.type) for field in columns.carry}
     if columns.key is not None:
         kinds[columns.key] = BYTES
     seen = seen_in(first_records(shard, columns.max_record_bytes, columns.salvage)) if columns.numeric else {}
@@ -109,8 +143,3 @@ def _raw(shard: Shard, columns: RecordSchema, first: bytes) -> RawImages | None:
     images = [record for record in records if columns.image in record]
     found = raw_images(columns.image, images, columns.image_shape, columns.image_dtype)
     return found and replace(found, layout=columns.layout)
-
-
-def _kind(type: pa.DataType) -> str:
-    scalar = type.value_type if pa.types.is_list(type) else type
-    return FLOAT if pa.types.is_floating(scalar) else INT64 if pa.types.is_integer(scalar) else BYTES

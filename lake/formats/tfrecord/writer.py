@@ -10,7 +10,8 @@ from lake.formats.common.gzip_sink import GzipSink
 from lake.formats.reader import RecordSchema
 from lake.formats.tfrecord.example import example_class
 from lake.formats.tfrecord.features import lists
-from lake.formats.tfrecord.framing import begins, framed
+from lake.formats.tfrecord.framing import framed
+from lake.formats.tfrecord.lengths import begins
 from lake.formats.writer import Create, DatasetWriter, Image, Results, UnitWriter
 from lake.images.types import ImageFile
 from lake.storage import Sink

@@ -22,12 +22,14 @@ from lake.core.records import (
     Shard,
     Unit,
 )
-from lake.formats.common.byte_stream import decompressed
+from lake.formats.common.byte_stream import decompressed, is_compressed
+from lake.formats.common.cuts import Cuts, as_cut
 from lake.formats.common.safetensors import SUFFIX
 from lake.formats.common.shard_errors import as_planned
 from lake.formats.common.text import text
 from lake.formats.common.vector_storage import VectorStorage
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
+from lake.formats.webdataset.cuts import indexed_sample_cuts, sample_cuts
 from lake.formats.webdataset.latent_samples import (
     IMAGE_SIZES,
     JSON,
@@ -38,11 +40,12 @@ from lake.formats.webdataset.latent_samples import (
     size_column,
     storage_of_shard,
 )
+from lake.formats.webdataset.member_names import shown
 from lake.formats.webdataset.npy_vectors import images, vector, vectors
-from lake.formats.webdataset.samples import Sample, SampleGrouping, WholeSample, fault_of, shown
+from lake.formats.webdataset.samples import Sample, SampleGrouping, WholeSample, fault_of
 from lake.formats.webdataset.tar_head import about_samples
 from lake.formats.webdataset.tar_read import TAR_BLOCK, is_header
-from lake.storage import store_for
+from lake.storage import Stat, store_for
 
 _IMAGES = "png;jpg;jpeg;webp;tif;tiff;bmp;gif"
 _IMAGE_SET = frozenset(_IMAGES.encode().split(b";"))
@@ -73,6 +76,7 @@ class WebDatasetReader(Reader):
         *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2"),
         *(".tar.xz", ".txz", ".tar.zst", ".tzst"),
     )
+    indexes = (".idx",)
 
     def recognises(self, name: str, head: bytes) -> bool:
         return name.lower().endswith(self.suffixes) or is_header(decompressed(head)[:TAR_BLOCK])
@@ -80,7 +84,9 @@ class WebDatasetReader(Reader):
     def settle(self, shard: Shard, selection: ColumnSelection) -> RecordSchema:
         looked_at = {b"cls", *(name.encode() for name in _extensions_of(selection))}
         looked_at |= {JSON, SUFFIX.encode()} if selection.latents else set()
-        grouping = SampleGrouping(shard, looked_at, selection.max_record_bytes, names=True)
+        # A compressed one would be unpacked as a whole for that.
+        salvage = selection.salvage and not is_compressed(shard)
+        grouping = SampleGrouping(shard, looked_at, selection.max_record_bytes, names=True, salvage=salvage)
         samples, damage = grouping.only(_SAMPLE)
         if damage is not None and not samples:
             raise damage
@@ -110,19 +116,34 @@ class WebDatasetReader(Reader):
         with store_for(shard.uri).open(shard.uri, sparse=True) as file:
             return about_samples(file.read(_HEAD), shard.size)
 
+    def cuts(self, shard: Shard, index: Stat | None = None) -> Cuts:
+        """Between samples of different keys; the index is one of NVIDIA DALI's ``wds2idx``, version 1.2."""
+        if is_compressed(shard):
+            return Cuts()
+        return sample_cuts(shard) if index is None else indexed_sample_cuts(shard, index)
+
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
         """Samples in order. With ``whole``, ``Records.source`` holds a ``WholeSample`` each."""
-        wanted = {extension.encode() for extension in (*columns.image.split(";"), *columns.carry.names)}
-        wanted |= {JSON} if columns.latents else set()
-        for shard in unit.shards:
-            source = SampleGrouping(
-                shard, wanted, columns.max_record_bytes, whole=columns.whole, salvage=columns.salvage
-            )
-            with as_planned(shard), closing(source):
-                start, storage = 0, storage_of_shard(shard, columns) if columns.latents else None
-                for samples in source.batches(size, room):
-                    yield SampleBatch(shard.path, start, samples, columns, storage)
-                    start += len(samples)
+        return as_cut(_batches(unit, columns, size, room), unit)
+
+
+def _batches(unit: Unit, columns: RecordSchema, size: int, room: int) -> Iterator[RawBatch]:
+    wanted = {extension.encode() for extension in (*columns.image.split(";"), *columns.carry.names)}
+    wanted |= {JSON} if columns.latents else set()
+    for shard in unit.shards:
+        source = SampleGrouping(
+            shard,
+            wanted,
+            columns.max_record_bytes,
+            whole=columns.whole,
+            salvage=columns.salvage,
+            byte_range=unit.byte_range,
+        )
+        with as_planned(shard), closing(source):
+            start, storage = unit.start, storage_of_shard(shard, columns) if columns.latents else None
+            for samples in source.batches(size, room):
+                yield SampleBatch(shard.path, start, samples, columns, storage)
+                start += len(samples)
 
 
 @dataclass(frozen=True, slots=True)

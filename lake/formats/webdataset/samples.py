@@ -1,18 +1,19 @@
 """The samples of a WebDataset shard: consecutive members with the same name up to the extension."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from lake.core.errors import ShardError
-from lake.core.records import Fault, Reason, Shard, Stage
+from lake.core.records import ByteRange, Fault, Reason, Shard, Stage
 from lake.formats.common.byte_stream import Window
 from lake.formats.reader import BATCH_BYTES
+from lake.formats.webdataset.member_names import shown, split_name
+from lake.formats.webdataset.salvage import salvaged_members
 from lake.formats.webdataset.tar_read import TAR_BLOCK, TarMember, tar_members
 
 _LONG_NAMES = ~0xFFF  # a name counts towards a sample's size only if it exceeds 4 KiB, the longest path of Linux
-_SHOWN = 500  # bytes of a name that an error shows
 
 # Name, extension (in lower case) and data of a member.
 WholeMember: TypeAlias = tuple[bytes, bytes, bytes]
@@ -57,7 +58,9 @@ class SampleGrouping:
       limit: a member with more bytes is a fault, and so is a sample of which more would be in memory.
       whole: read every member.
       names: list the members of other extensions too, without their data.
-      salvage: samples count even if damage follows them, so nothing that a gzip checksum contradicts is given.
+      salvage: samples count even if damage follows them, so nothing that a gzip checksum contradicts is given; and one
+        whose header is damaged is a fault, if what stands around it tells that it is no more than one.
+      byte_range: the bytes of the samples to read; None for all.
     """
 
     def __init__(
@@ -69,9 +72,14 @@ class SampleGrouping:
         whole: bool = False,
         names: bool = False,
         salvage: bool = False,
+        byte_range: ByteRange | None = None,
     ) -> None:
-        self._window = Window(shard, proven=salvage)
-        found = tar_members(self._window, limit, lambda name: whole or _extension(name) in wanted)
+        self._window = Window(shard, proven=salvage, byte_range=byte_range)
+        reads: Callable[[bytes], bool] = lambda name: whole or _extension(name) in wanted  # noqa: E731
+        if salvage:
+            found = salvaged_members(self._window, shard, limit, reads)
+        else:
+            found = tar_members(self._window, limit, reads)
         self._samples = _grouped(found, wanted, limit, whole, names)
 
     def batches(self, size: int, room: int) -> Iterator[list[Sample]]:
@@ -132,11 +140,10 @@ def _grouped(
     fault: Fault | None = None
     total, every = 0, list[WholeMember]()
     for name, size, data, other in found:
-        base = name.rfind(b"/") + 1
-        dot = name.find(b".", base)
-        if dot == base:  # a hidden file, such as macOS's ._ files
+        parts = split_name(name)
+        if parts is None:
             continue
-        key, extension = (name, b"") if dot < 0 else (name[:dot], name[dot + 1 :].lower())
+        key, extension = parts
         if key != current or extension in members:
             if current is not None:
                 yield Sample(current, members, fault, total, every)
@@ -144,7 +151,10 @@ def _grouped(
         total += len(name) & _LONG_NAMES
         is_wanted = extension in wanted
         if data is None:
-            if fault is None and (other or is_wanted or whole):
+            if not name and isinstance(other, Fault):  # a sample by itself, whose name is lost
+                yield Sample(key, members, other, total, every)
+                current = None
+            elif fault is None and (other or is_wanted or whole):
                 fault = _bad_member(name, size, other, limit)
         elif is_wanted or (whole and fault is None):
             room, total = total <= limit, total + size
@@ -172,7 +182,9 @@ def _overfull(key: bytes, total: int, count: int, limit: int) -> Fault | None:
     return fault_of(Reason.RECORD_TOO_LARGE, detail)
 
 
-def _bad_member(name: bytes, size: int, other: str, limit: int) -> Fault:
+def _bad_member(name: bytes, size: int, other: str | Fault, limit: int) -> Fault:
+    if isinstance(other, Fault):
+        return other
     if other:
         return fault_of(Reason.INVALID_RECORD, f"member {shown(name)} is {other}")
     return fault_of(Reason.RECORD_TOO_LARGE, f"member {shown(name)} has {size} bytes, and at most {limit} are allowed")
@@ -181,12 +193,3 @@ def _bad_member(name: bytes, size: int, other: str, limit: int) -> Fault:
 def fault_of(reason: Reason, detail: str) -> Fault:
     """A fault of stage ``read``."""
     return Fault(stage=Stage.READ, reason=reason, detail=detail)
-
-
-def shown(name: bytes) -> str:
-    """A name for an error message: quoted, and cut if it is very long.
-
-    >>> shown(b"0001.jpg")
-    "'0001.jpg'"
-    """
-    return repr(name[:_SHOWN].decode(errors="backslashreplace")) + "..." * (len(name) > _SHOWN)

@@ -9,15 +9,18 @@ from functools import lru_cache
 from typing import TypeAlias
 from zlib import adler32
 
+from lake.core.records import Fault
 from lake.formats.common.byte_stream import Window
 
 TAR_BLOCK = 512
+WRONG_CHECKSUM = "the checksum of a member's header does not match"
+MALFORMED_PAX = "a pax header is malformed"
 _ZEROS = bytes(TAR_BLOCK)
 _MODULUS = 65521  # modulus of adler32
 _EXTENSION_LIMIT = 1 << 20  # most bytes of a pax or long-name header; real ones have some hundred
 _COMMENT_LIMIT = 64 << 20  # most bytes of a global one: its comment may have a scale for each number of a latent
 _NUMBER = re.compile(rb" *([0-7]+)[ \0]*")
-_TIMES = re.compile(rb"(?:[0-9]+ [acm]time=[0-9.]+\n)+")
+TIMES = re.compile(rb"(?:[0-9]+ [acm]time=[0-9.]+\n)+")
 _FILE, _PAX = ord("0"), ord("x")
 # Type flags of headers.
 _REGULAR = (b"0", b"\0", b"7")  # 7: contiguous, treated as regular
@@ -34,18 +37,25 @@ _KINDS = {
     b"S": "a sparse file",
 }
 
-# Name, size, data, and in words what a member is that is no regular file ("" for a file). Data is None for such a
-# member, and if the size is over the limit. A plain tuple, since one is made for every member.
-TarMember: TypeAlias = tuple[bytes, int, bytes | None, str]
+# Name, size, data, and in words what a member is that is no regular file ("" for a file), or the fault of one whose
+# header is damaged. Data is None for such members, and if the size is over the limit. A plain tuple, since one is made
+# for every member.
+TarMember: TypeAlias = tuple[bytes, int, bytes | None, str | Fault]
 
 
-def tar_members(window: Window, limit: int, reads: Callable[[bytes], bool] = lambda _: True) -> Iterator[TarMember]:
-    """All members except directories, to the end of the archive.
+def tar_members(
+    window: Window,
+    limit: int,
+    reads: Callable[[bytes], bool] = lambda _: True,
+    lasting: dict[bytes, bytes] | None = None,
+) -> Iterator[TarMember]:
+    """All members except directories, to the end of the archive, or of the window's slice of it.
 
     Args:
       window: over the archive, at its start.
       limit: the data of a member with more bytes is skipped.
       reads: whether the data of a member with this name is of use; of any other one it may be empty.
+      lasting: receives the fields that global headers set for all members that follow.
 
     Raises:
       ShardError: the checksum or size of a header is wrong, the archive is truncated (a block of zeros marks its end),
@@ -53,17 +63,17 @@ def tar_members(window: Window, limit: int, reads: Callable[[bytes], bool] = lam
       UnreadableError: the store failed.
     """
     next_fields: dict[bytes, bytes] = {}  # fields that extension headers set for the next member
-    global_fields: dict[bytes, bytes] = {}  # fields that global headers set for all members that follow
+    global_fields = {} if lasting is None else lasting
     while header := _header(window):
         data, start = window.data, window.pos + TAR_BLOCK
-        kind, size = header[156], _number(header[124:136])
+        kind, size = header[156], stated_number(header[124:136])
         end = len(data) + 1 if size is None or size > limit else start + size + -size % TAR_BLOCK
         # The two common cases are handled here, if all is in the window: a plain file, and a pax header that only has
         # times. The others take the slower path.
         if end <= len(data) and kind == _FILE and not (next_fields or global_fields):
             window.pos = end
             yield _name(header), size or 0, data[start : start + (size or 0)], ""
-        elif end <= len(data) and kind == _PAX and _TIMES.fullmatch(data, start, start + (size or 0)):
+        elif end <= len(data) and kind == _PAX and TIMES.fullmatch(data, start, start + (size or 0)):
             window.pos = end
         else:
             window.pos = start
@@ -122,14 +132,14 @@ def is_header(header: bytes) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _expected(field: bytes) -> int | None:
     """The low half of adler32 of a header with this checksum field, which counts as 8 spaces in its own sum."""
-    stored = _number(field)
+    stored = stated_number(field)
     return None if stored is None else (1 + stored - 8 * 32 + sum(field)) % _MODULUS
 
 
 def _is_signed_header(header: bytes) -> bool:
     # Some old programs summed their bytes as signed.
     rest = header[:148] + b" " * 8 + header[156:]
-    return sum(rest) - 256 * sum(byte > 127 for byte in rest) == _number(header[148:156])
+    return sum(rest) - 256 * sum(byte > 127 for byte in rest) == stated_number(header[148:156])
 
 
 def _header(window: Window) -> bytes | None:
@@ -138,6 +148,8 @@ def _header(window: Window) -> bytes | None:
     header = window.data[pos : pos + TAR_BLOCK]
     if len(header) < TAR_BLOCK:
         if not window.need(TAR_BLOCK):
+            if window.at_edge:
+                return None
             if (
                 not window.offset and not window.data
             ):  # a file of 0 bytes, or a packed one of nothing, is an archive to tar
@@ -147,7 +159,7 @@ def _header(window: Window) -> bytes | None:
     if adler32(header) & 0xFFFF == _expected(header[148:156]) or _is_signed_header(header):
         return header
     if header != _ZEROS:
-        raise window.damage("the checksum of a member's header does not match")
+        raise window.damage(WRONG_CHECKSUM)
     _end(window)
     return None
 
@@ -170,15 +182,19 @@ def _name(header: bytes) -> bytes:
 
 
 def _size(window: Window, field: bytes, *, decimal: bool = False) -> int:
-    size = (int(field) if field.isdigit() and len(field) <= 20 else None) if decimal else _number(field)
+    size = (int(field) if field.isdigit() and len(field) <= 20 else None) if decimal else stated_number(field)
     if size is None:
         raise window.damage(f"the size of a member is no number ({field!r})", window.offset - TAR_BLOCK)
     return size
 
 
 @lru_cache(maxsize=1 << 14)
-def _number(field: bytes) -> int | None:
-    """A number in octal digits, or in base 256 if the first bit is set (GNU)."""
+def stated_number(field: bytes) -> int | None:
+    r"""The number in a field of a header, in octal digits, or in base 256 if the first bit is set (GNU); None for none.
+
+    >>> stated_number(b"0000644\0"), stated_number(b"644x")
+    (420, None)
+    """
     if field[:1] == b"\x80":
         return int.from_bytes(field[1:], "big")
     match = _NUMBER.fullmatch(field)
@@ -264,6 +280,6 @@ def _records(window: Window, data: bytes) -> Iterator[tuple[bytes, bytes]]:
         end = pos + int(digits) if digits.isdigit() else 0
         key, equals, value = data[pos + len(digits) + 1 : end].partition(b"=")
         if not equals or end > len(data) or data[end - 1] != ord("\n"):
-            raise window.damage("a pax header is malformed")
+            raise window.damage(MALFORMED_PAX)
         yield key, value[:-1]
         pos = end

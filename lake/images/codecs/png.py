@@ -98,6 +98,23 @@ def intact(data: bytes) -> bool:
     return True
 
 
+def whole(data: bytes) -> bool:
+    """Whether the checksums of all chunks prove a file, from its first byte to its last one.
+
+    Args:
+      data: of any kind.
+    """
+    end = len(SIGNATURE)
+    try:
+        for kind, start, length in _chunks(data):
+            if kind == b"IDAT":
+                _check_crc(data, kind, start, length)
+            end = start + length + 4
+    except ImageError:
+        return False
+    return data.startswith(SIGNATURE) and end == len(data)
+
+
 def transparent(data: bytes) -> tuple[int, ...]:
     """The samples of the one transparent colour (tRNS) of a grey or RGB image; () if there is none.
 

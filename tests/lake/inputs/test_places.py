@@ -14,6 +14,7 @@ from lake.inputs.discover import find_shards
 from lake.inputs.passed_over import PassedOver, Why
 from lake.inputs.reference import find_reference, with_clean
 from lake.inputs.units import make_units
+from lake.storage.remote_object import PAGE
 from tests.lake.storage.memory_store import MemoryStore
 
 
@@ -251,13 +252,13 @@ def test_a_glob_is_one_listing_with_its_prefix(
 ) -> None:
     tree.write("big/a.png", "big/b.png", "big/a-1/x1.png", "big/a-1/y.png", "big/deep/z.png")
     made: list[tuple[str, bool]] = []
-    pages = tree.store.pages
+    page = tree.store.page
     monkeypatch.setattr(
         tree.store,
-        "pages",
-        lambda uri, most=None, *, deep=True: (
-            made.append((uri, deep)) if most is None else None,
-            pages(uri, most, deep=deep),
+        "page",
+        lambda uri, *, most=PAGE, deep=True: (
+            made.append((uri, deep)) if most == PAGE else None,
+            page(uri, most=most, deep=deep),
         )[1],
     )
     assert find_shards([f"mem://b/{given}"]).shards
@@ -272,7 +273,7 @@ def test_many_names_of_one_directory_are_one_listing(tree: Tree) -> None:
     assert len(tree.store.requests) <= 3
     tree.store.requests.clear()
     assert len(find_shards([f"mem://b/d/t-{number:04}.tar" for number in range(500)]).shards) == 500
-    assert tree.store.requests == [("pages", "mem://b/d/t-0")]
+    assert tree.store.requests == [("page", "mem://b/d/t-0")]
     with pytest.raises(InputError, match=r"s-0500\.tar: no such file"):
         find_shards(["mem://b/d/s-{0000..0500}.tar"])
 

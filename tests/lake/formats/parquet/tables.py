@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 
 from lake.core.records import Fault, Records, Shard, Unit
 from lake.formats import FORMATS
+from lake.formats.common.parquet_file import read_footer
+from lake.formats.common.parquet_footer import scan_footer
+from lake.formats.parquet.pages import StoredPage, pages_of
 from lake.formats.reader import BATCH_BYTES, RecordSchema
 from tests.lake.formats.support import identity_of
 
@@ -62,6 +65,21 @@ def image_table(count: int) -> pa.Table:
 
 def expected(table: pa.Table) -> list[tuple[Any, ...]]:
     return [(at, row["image"]["path"], row["image"]["bytes"], row["label"]) for at, row in enumerate(table.to_pylist())]
+
+
+def pages(path: Path, column: str) -> list[list[StoredPage]]:
+    """The pages of a column, by row group."""
+    with path.open("rb") as file:
+        footer, metadata = read_footer(file), pq.read_metadata(path)
+        at = [metadata.schema.column(number).path for number in range(len(metadata.schema))].index(column)
+        return [pages_of(file, group.chunks[at]) for group in scan_footer(footer).groups]
+
+
+def harmed(path: Path, data: bytes, page: StoredPage, at: int = 0) -> None:
+    """One bit of a page's content is flipped."""
+    changed = bytearray(data)
+    changed[page.start + page.header.size + at] ^= 4
+    path.write_bytes(changed)
 
 
 def deep_file(levels: int) -> bytes:

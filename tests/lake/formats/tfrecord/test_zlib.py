@@ -9,7 +9,8 @@ from lake.core.errors import ShardError
 from lake.formats.common.byte_stream import ZLIB_WINDOW
 from lake.formats.common.gzip_sink import GzipSink
 from lake.formats.reader import ColumnSelection
-from lake.formats.tfrecord.framing import begins, framed
+from lake.formats.tfrecord.framing import framed
+from lake.formats.tfrecord.lengths import begins
 from lake.formats.tfrecord.writer import _sink_like
 from lake.inputs.discover import find_shards
 from lake.storage import store_for

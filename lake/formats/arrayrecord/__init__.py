@@ -1,0 +1,1 @@
+"""ArrayRecord: files of records with random access, which JAX's Grain reads; here of latents."""
