@@ -76,11 +76,13 @@ class Bucket:
         head: dict[str, Any] = self.client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
         return head
 
-    def allow(self, *actions: str) -> None:
-        """Let everybody do this."""
-        where = [f"arn:aws:s3:::{self.name}", f"arn:aws:s3:::{self.name}/*"]
-        statement = {"Effect": "Allow", "Principal": "*", "Action": list(actions), "Resource": where}
-        policy = {"Version": "2012-10-17", "Statement": [statement]}
+    def allow(self, *actions: str, remove_below: str = "") -> None:
+        """Let everybody do this, and remove what has this prefix."""
+        arn, everybody = f"arn:aws:s3:::{self.name}", {"Effect": "Allow", "Principal": "*"}
+        statements = [{**everybody, "Action": list(actions), "Resource": [arn, f"{arn}/*"]}]
+        if remove_below:
+            statements += [{**everybody, "Action": ["s3:DeleteObject"], "Resource": [f"{arn}/{remove_below}*"]}]
+        policy = {"Version": "2012-10-17", "Statement": statements}
         self.client.put_bucket_policy(Bucket=self.name, Policy=json.dumps(policy))
 
     def upload(self, source: Path, prefix: str) -> None:

@@ -2,12 +2,13 @@
 
 A request may arrive long after it was sent, when another run holds the lease. No store makes a request conditional on
 another object, so each kind has its own protection (``docs/decisions/0013-fencing.md``): a new name is created only if
-there is none; an object is replaced by a copy of a staged one; a version is deleted, not a name.
+there is none; an object is replaced by a copy of a staged one; a version is deleted, not a name, unless nothing is lost
+with the name (``docs/decisions/0055-many-deletes.md``).
 """
 
 import errno
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,8 @@ from lake.storage.store import Stat, join
 
 if TYPE_CHECKING:
     from lake.storage.remote import RemoteStore
+
+_LANES = 4  # requests for many objects at once: of 1,000 each, as many deletes as S3 takes in a second below one prefix
 
 
 def is_written(upload: Upload, head: Head, guard: Guard | None) -> bool:
@@ -56,8 +59,7 @@ def write(store: "RemoteStore", uri: str, upload: Upload, head: Head | None, gua
         _replace(store, uri, upload, guard)
     else:
         # A run that was stopped for a while looks at its lease first: what it writes now, nobody has asked for.
-        if not guard.confirmed():
-            store.look(guard)
+        _confirm(store, guard)
         store.send(uri, upload, None)
 
 
@@ -94,16 +96,35 @@ def _again(error: Exception) -> Backoff | None:
     return request_retry.REQUESTS if isinstance(error, (TimeoutError, ConflictError)) else None
 
 
-def discard(store: "RemoteStore", found: Iterable[Stat], guard: Guard) -> None:
-    """Remove versions of objects, as ``Store.discard``. Requests of a batch run concurrently."""
-    for batch in in_batches(found):
+def discard(store: "RemoteStore", found: Iterable[Stat], guard: Guard, *, by_name: bool) -> None:
+    """Remove objects, as ``Store.discard``. Requests of a batch run concurrently."""
+    for batch in in_batches(_left(store, found, guard) if by_name and store.many > 1 else found):
         # After the batch was listed: what a run wrote that has the lease by now is not in it.
         store.look(guard)
         deque(requested(partial(_remove, store, guard), batch), maxlen=0)  # raises the first error
 
 
-def _remove(store: "RemoteStore", guard: Guard, stat: Stat) -> None:
-    if not guard.confirmed():  # this process may have been stopped since the batch began
+def _left(store: "RemoteStore", found: Iterable[Stat], guard: Guard) -> Iterator[Stat]:
+    """Remove objects by their names, many by one request, and yield those that were not removed."""
+    for some in in_batches(found, _LANES * store.many):
         store.look(guard)
+        for left in requested(partial(_remove_many, store, guard), in_batches(some, store.many)):
+            yield from left
+
+
+def _remove_many(store: "RemoteStore", guard: Guard, some: Sequence[Stat]) -> list[Stat]:
+    _confirm(store, guard)
+    left = frozenset(store.remove_many([stat.uri for stat in some]))
+    return [stat for stat in some if stat.uri in left]
+
+
+def _confirm(store: "RemoteStore", guard: Guard) -> None:
+    """Look at the lease if this process may have been stopped since it last did."""
+    if not guard.confirmed():
+        store.look(guard)
+
+
+def _remove(store: "RemoteStore", guard: Guard, stat: Stat) -> None:
+    _confirm(store, guard)
     with suppress(ConflictError):  # it was written again, so it is not what was found
         store.remove(stat.uri, stat.identity)

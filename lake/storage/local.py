@@ -67,7 +67,8 @@ class LocalStore:
     def delete(self, uri: str) -> None:
         local_path(uri).unlink(missing_ok=True)
 
-    def discard(self, found: Iterable[Stat], guard: Guard) -> None:
+    def discard(self, found: Iterable[Stat], guard: Guard, *, by_name: bool = False) -> None:
+        del by_name  # under the lock nothing arrives late
         # A batch is listed before its look at the lease, so nothing in it is of a run that took the lease since.
         for batch in in_batches(found):
             with holding(guard):

@@ -9,7 +9,7 @@ import io
 import random
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BufferedReader
 from typing import BinaryIO
 
@@ -17,21 +17,22 @@ import google_crc32c
 
 from lake.storage.fencing import discard, is_written, write
 from lake.storage.guard import Guard
+from lake.storage.parallel_listing import list_objects
 from lake.storage.per_process import PerProcess
 from lake.storage.prefetch import MOST, ObjectFile, read_whole
-from lake.storage.remote_object import ConflictError, Head, Upload, attempt_id
+from lake.storage.remote_object import PAGE, ConflictError, Head, ListedPage, Upload, attempt_id
 from lake.storage.remote_sink import IN_MEMORY, RemoteSink
 from lake.storage.store import EVERYTHING, Listing, Sink, Stat, Store
 from lake.storage.store_clock import StoreClock
 
-__all__ = ["ConflictError", "Head", "PerProcess", "RemoteSink", "RemoteStore", "Upload", "split"]
+__all__ = ["PAGE", "ConflictError", "Head", "ListedPage", "PerProcess", "RemoteSink", "RemoteStore", "Upload", "split"]
 
 _ROUNDS = 16  # attempts against concurrent writers of the same object
 _TURN, _LONGEST = 0.05, 3.0  # longest pause in seconds after the first conflict, and after any
 
 
 class RemoteStore(Store):
-    """A store that is implemented by a few requests: list, head, fetch, send, copy, remove, and optionally begin.
+    """A store that is implemented by a few requests: page, head, fetch, send, copy, remove, and optionally begin.
 
     Each request is retried inside the store (``lake.storage.request_retry``). A request that fails for good raises an
     ``OSError`` with the URI and what to do: ``FileNotFoundError``, ``PermissionError``, ``ConflictError`` or another
@@ -39,18 +40,22 @@ class RemoteStore(Store):
 
     Attributes:
       dates: the store's clock, if the store's answers have dates.
+      many: the most objects that ``remove_many`` takes; 1 for a store that has no such request.
     """
 
     dates: StoreClock | None = None
+    many = 1
 
     @abstractmethod
-    def pages(self, uri: str, most: int | None = None, *, deep: bool = True) -> Iterator[Stat]:
-        """List the objects whose URIs begin with a prefix, in URI order.
+    def page(self, uri: str, *, most: int = PAGE, deep: bool = True, after: str = "", token: str = "") -> ListedPage:
+        """List objects whose URIs begin with a prefix: the next ones, in URI order.
 
         Args:
           uri: the prefix.
-          most: the most objects to list; None for all.
-          deep: also those with a slash after the prefix; if False, the store leaves them out of its answers.
+          most: the most objects to list.
+          deep: also those with a slash after the prefix; if False, the answer has their directories instead.
+          after: URI after which the listing begins; "" for its beginning.
+          token: of the page before this one; then ``after`` is not looked at.
         """
 
     @abstractmethod
@@ -119,10 +124,22 @@ class RemoteStore(Store):
           ConflictError: the store holds another version, if it can tell.
         """
 
+    def remove_many(self, uris: Sequence[str]) -> Sequence[str]:
+        """Remove objects of one bucket by one request, whatever their versions.
+
+        Args:
+          uris: of the objects, at most ``many``.
+
+        Returns:
+          Those that may not be removed, for whatever reason: all of them on a server without such a request. When
+          ``remove`` is asked for one of them, it removes it or says why not.
+        """
+        return uris
+
     def list(self, prefix: str, listing: Listing = EVERYTHING) -> Iterator[Stat]:
         # Web consoles create empty objects whose names end in a slash to show folders.
-        pages = self.pages(f"{prefix.rstrip('/')}/{listing.start}", deep=listing.deep)
-        return (stat for stat in pages if not stat.uri.endswith("/"))
+        found = list_objects(self.page, f"{prefix.rstrip('/')}/{listing.start}", deep=listing.deep)
+        return (stat for stat in found if not stat.uri.endswith("/"))
 
     def stat(self, uri: str) -> Stat | None:
         head = self.head(uri) if split(uri)[1] else None
@@ -130,7 +147,10 @@ class RemoteStore(Store):
 
     def is_directory(self, uri: str) -> bool:
         try:
-            return next(self.pages(uri.rstrip("/") + "/", most=1), None) is not None
+            page = self.page(uri.rstrip("/") + "/", most=1)
+            while page.token and not page.stats:
+                page = self.page(uri.rstrip("/") + "/", most=1, token=page.token)
+            return bool(page.stats)
         except FileNotFoundError:  # there is no such bucket
             return False
 
@@ -180,8 +200,8 @@ class RemoteStore(Store):
     def delete(self, uri: str) -> None:
         self.remove(uri, None)
 
-    def discard(self, found: Iterable[Stat], guard: Guard) -> None:
-        discard(self, found, guard)
+    def discard(self, found: Iterable[Stat], guard: Guard, *, by_name: bool = False) -> None:
+        discard(self, found, guard, by_name=by_name)
 
     def sweep(self, prefix: str, before: float, guard: Guard) -> None:
         """Do nothing: an upload that was not completed is no object and takes no space."""

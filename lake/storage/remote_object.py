@@ -1,8 +1,13 @@
 """Objects of a store over a network, as they are seen and as they are written."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
+
+from lake.storage.store import Stat
+
+PAGE = 1_000  # most objects that stores name in one answer
 
 
 class ConflictError(OSError):
@@ -24,6 +29,21 @@ class Head:
     version: str
     crc32c: str = ""
     attempt: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedPage:
+    """One answer to a listing.
+
+    Attributes:
+      stats: of objects, in URI order.
+      token: asks for what follows; "" if nothing does.
+      directories: URIs of the directories, with a slash at the end, where objects in them were left out.
+    """
+
+    stats: Sequence[Stat]
+    token: str
+    directories: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,12 +128,14 @@ class Store(Protocol):
         """Remove an object; one that is gone already is no error."""
         ...
 
-    def discard(self, found: Iterable[Stat], guard: Guard) -> None:
+    def discard(self, found: Iterable[Stat], guard: Guard, *, by_name: bool = False) -> None:
         """Remove objects that were found, in batches. One that is gone, or was written again since, is no error.
 
         Args:
           found: the objects; may be a listing that goes on.
           guard: the right to remove them, which is looked at once a batch is known.
+          by_name: whether nothing is lost with what may be written under the same names by a later holder of the right,
+            should a request arrive that late. Such objects a store may remove without a condition, many by one request.
 
         Raises:
           HeldError: the right is lost; nothing more is removed.

@@ -20,6 +20,7 @@ from lake.storage.gcs.store import SINGLE, GcsStore
 from lake.storage.options import DEFAULTS
 from lake.storage.remote import ConflictError, Upload
 from lake.storage.store import Listing
+from tests.stores.listing import check_listing
 
 NAMES = ("a-b/x", "a/x", "a/y/z", "a.txt", "B", "with space", "ünï/ço?d#e%20", "a/=;&+@:,$!'()*[]~")
 LARGE = os.urandom(2 * PART + 77)
@@ -93,6 +94,13 @@ def test_a_directory_is_a_prefix_and_no_object(gs: GcsBucket) -> None:
     assert [store.stat(uri) for uri in (gs.uri, f"{gs.uri}/a", f"{gs.uri}/a/b", f"{gs.uri}/none")] == [None] * 4
     assert not store.is_directory("gs://no-such-bucket/a")
     assert store.stat("gs://no-such-bucket/a") is None
+
+
+@pytest.mark.parametrize("deep", [True, False], ids=["deep", "one level"])
+def test_a_listing_by_several_requests_is_that_of_one(
+    gs: GcsBucket, deep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_listing(gs.uri, gs.put, monkeypatch, deep=deep)
 
 
 def test_a_listing_is_read_page_by_page(gs: GcsBucket, gcs: GcsServer) -> None:

@@ -113,6 +113,21 @@ def test_a_public_bucket_needs_no_credentials(
     assert public.get("x") == b"abc"
 
 
+def test_what_may_not_be_removed_among_many_is_named(bucket: Bucket, s3: S3Server) -> None:
+    """The server's answer is a success, with an error for each."""
+    names = [f"out/_receipts/{directory}/{number}" for directory in "ab" for number in range(3)]
+    for name in (*names, "out/_hold"):
+        bucket.put(name, b"mine")
+    listed = [*S3Store(StoreOptions(s3_endpoint=s3.url)).list(f"{bucket.uri}/out/_receipts")]
+    bucket.allow("s3:GetObject", "s3:ListBucket", remove_below="out/_receipts/a/")
+    anonymous = S3Store(StoreOptions(s3_endpoint=s3.proxy.url, anonymous=True))
+    denied = rf"DeleteObject was answered AccessDenied.*docs/stores.md.*{bucket.uri}/out/_receipts/b/0'"
+    with s3.proxy.doing() as seen, pytest.raises(PermissionError, match=denied):
+        anonymous.discard(listed, Lease(f"{bucket.uri}/out").guard(), by_name=True)
+    assert [request.method for request in seen if request.method in ("POST", "DELETE")][:2] == ["POST", "DELETE"]
+    assert [*bucket.files("out/_receipts/")] == ["b/0", "b/1", "b/2"]
+
+
 def test_who_pays_says_so_with_every_request(bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lake.storage.s3.store.SINGLE", 5 << 20)
     store = S3Store(StoreOptions(s3_endpoint=s3.proxy.url, requester_pays="project"))

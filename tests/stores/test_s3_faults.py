@@ -1,6 +1,7 @@
 """S3 over a network that fails, and a server that is overloaded: the right bytes, or an error that says what it was."""
 
 import random
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import pytest
 from harness.servers.proxy import Fault, Proxy, always
 from harness.servers.s3_server import Bucket, S3Server, uploading
 from lake.core.counters import RETRIES
-from lake.storage import StoreOptions, request_retry
+from lake.storage import Stat, StoreOptions, request_retry
 from lake.storage.remote import RemoteStore
 from lake.storage.request_retry import RequestBackoff
 from lake.storage.s3.store import S3Store
@@ -237,6 +238,44 @@ def test_a_server_without_conditional_removal_removes(bucket: Bucket, store: Rem
         store.swap(f"{bucket.uri}/x", lambda _: None)
         assert [bool(request.header("If-Match")) for request in seen if request.method == "DELETE"] == [True, False]
     assert bucket.files() == {}
+
+
+def removable(bucket: Bucket, store: RemoteStore) -> list[Stat]:
+    """Twenty receipts, in an output whose lease is held."""
+    for number in range(20):
+        bucket.put(f"out/_receipts/{number:02d}", b"x")
+    bucket.put("out/_hold", b"mine")
+    return [*store.list(f"{bucket.uri}/out/_receipts")]
+
+
+@pytest.mark.parametrize("what", PASSING)
+def test_many_removals_whose_request_fails_are_asked_for_again(
+    bucket: Bucket, store: RemoteStore, proxy: Proxy, what: int | str
+) -> None:
+    listed = removable(bucket, store)
+    with proxy.doing(Fault(what=what, method="POST", target=r"\?delete", seconds=1.5 * STALL)) as seen:
+        store.discard(listed, Lease(f"{bucket.uri}/out").guard(), by_name=True)
+        assert [request.method for request in seen if request.method in ("POST", "DELETE")] == ["POST", "POST"]
+    assert [*bucket.files()] == ["out/_hold"]
+    assert RETRIES.take() == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "MissingContentMD5"), (403, "AccessDenied"), (501, "NotImplemented")]
+)
+def test_a_server_that_does_not_remove_many_removes_them_one_by_one(
+    bucket: Bucket, store: RemoteStore, proxy: Proxy, status: int, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed, lease = removable(bucket, store), Lease(f"{bucket.uri}/out")
+    with proxy.doing(Fault(what=status, method="POST")) as seen:
+        store.discard(listed[:12], lease.guard(), by_name=True)
+        store.discard(listed[12:], lease.guard(), by_name=True)
+        changes = [request for request in seen if request.method in ("POST", "DELETE")]
+    assert [request.method for request in changes] == ["POST", *["DELETE"] * 20], "it is asked once"
+    assert all(request.header("If-Match") for request in changes[1:])
+    assert [*bucket.files()] == ["out/_hold"]
+    (said,) = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert re.match(f"{bucket.uri}: .* each takes one of its own .DeleteObjects was answered {code}, made up; ", said)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import base64
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,12 +24,11 @@ from lake.storage import request_retry
 from lake.storage.gcs.errors import persisted, status
 from lake.storage.gcs.resumable_upload import Session
 from lake.storage.options import StoreOptions
-from lake.storage.remote import Head, PerProcess, RemoteStore, Upload, split
+from lake.storage.remote import PAGE, Head, ListedPage, PerProcess, RemoteStore, Upload, split
 from lake.storage.store import Stat
 from lake.storage.store_clock import StoreClock
 
 SINGLE = 8 << 20  # objects of at most this many bytes are sent in one request; the client's own limit
-_PAGE = 1_000  # objects per listing request, the API's maximum
 _CONNECTIONS = 64  # pooled connections: more than threads that make requests
 _CORRUPTED_TIMES = 2  # repeats of an upload that arrived with other bytes
 _STARTS = 4  # sessions that are opened for one upload in parts
@@ -37,7 +36,7 @@ _ATTEMPT = "latentlake-attempt"  # key of the attempt id in an object's metadata
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _READ, _NOT_FOUND, _NO_SUCH_RANGE = (200, 206), 404, 416
 _CRC32C = re.compile(r"crc32c=([^,\s]+)")  # in the header X-Goog-Hash, which lists several checksums
-_FIELDS = "items(name,size,generation),nextPageToken"
+_FIELDS = "items(name,size,generation),prefixes,nextPageToken"
 # Unless this variable is set, the client requests the metadata of every bucket, for traces.
 _NO_METADATA = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 _EMULATOR = "STORAGE_EMULATOR_HOST"  # where Google's clients look for an endpoint
@@ -58,16 +57,26 @@ class GcsStore(RemoteStore):
         self.dates = dates = StoreClock()
         self._connection = PerProcess(lambda: _connect(options, dates))
 
-    def pages(self, uri: str, most: int | None = None, *, deep: bool = True) -> Iterator[Stat]:
+    def page(self, uri: str, *, most: int = PAGE, deep: bool = True, after: str = "", token: str = "") -> ListedPage:
         bucket, prefix = split(uri)
-        which = {"prefix": prefix, **({} if deep else {"delimiter": "/"})}
-        token: str | None = ""
-        while token is not None:
-            found, token = self._page(uri, which, token, min(most or _PAGE, _PAGE))
-            for blob in found[:most]:
-                yield Stat(uri=f"gs://{bucket}/{blob.name}", size=blob.size, identity=str(blob.generation))
-            if most is not None and (most := most - len(found)) <= 0:
-                return
+        which: dict[str, Any] = {"prefix": prefix, "page_size": most, **({} if deep else {"delimiter": "/"})}
+        if token or after:
+            which |= {"page_token": token} if token else {"start_offset": split(after)[1]}
+
+        def request() -> tuple[list[Any], str | None, set[str]]:
+            listing = self._bucket(uri).list_blobs(**which, fields=_FIELDS, **_once())
+            return [*next(listing.pages)], listing.next_page_token, listing.prefixes
+
+        blobs, following, directories = persisted("list", uri, request)
+        found = (
+            Stat(uri=f"gs://{bucket}/{blob.name}", size=blob.size, identity=str(blob.generation)) for blob in blobs
+        )
+        return ListedPage(
+            # The API begins at a name, not behind it.
+            stats=[stat for stat in found if stat.uri != after],
+            token=following or "",
+            directories=sorted(f"gs://{bucket}/{name}" for name in directories),
+        )
 
     def head(self, uri: str) -> Head | None:
         blob = persisted("get", uri, lambda: self._bucket(uri).get_blob(split(uri)[1], **_once()))
@@ -167,14 +176,6 @@ class GcsStore(RemoteStore):
     @property
     def _paid(self) -> dict[str, str]:
         return {"userProject": self._payer} if self._payer else {}
-
-    def _page(self, uri: str, which: dict[str, str], token: str, size: int) -> tuple[list[Any], str | None]:
-        def request() -> tuple[list[Any], str | None]:
-            how = {"page_token": token or None, "page_size": size, "fields": _FIELDS, **_once()}
-            listing = self._bucket(uri).list_blobs(**which, **how)
-            return [*next(listing.pages)], listing.next_page_token
-
-        return persisted("list", uri, request)
 
     def _send_whole(self, uri: str, blob: Any, upload: Upload, condition: dict[str, Any]) -> None:
         def request() -> None:

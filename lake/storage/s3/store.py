@@ -5,7 +5,7 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -17,8 +17,10 @@ from lake.storage import request_retry
 from lake.storage.guard import Guard
 from lake.storage.options import StoreOptions
 from lake.storage.remote import (
+    PAGE,
     ConflictError,
     Head,
+    ListedPage,
     PerProcess,
     RemoteStore,
     Upload,
@@ -35,6 +37,8 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import IncompleteReadError
 
+from lake.storage.s3 import delete_objects
+from lake.storage.s3.delete_objects import Deletions
 from lake.storage.s3.errors import FAILURES, NOT_IMPLEMENTED, answered, persisted, said
 
 SINGLE = 64 << 20  # objects of at most this many bytes are sent in one request
@@ -42,7 +46,6 @@ PART = 16 << 20  # bytes of each part of a larger one
 _SMALL = 1 << 20  # sent as bytes: for a file object the client would wait for "100 Continue" first
 _PARTS = 10_000  # parts of one object, the API's maximum
 _LANES = 4  # parts that are sent at once
-_PAGE = 1_000  # objects per listing request
 _CONNECTIONS = 64  # pooled connections: more than threads that make requests
 _ATTEMPT = "latentlake-attempt"  # key of the attempt id in an object's metadata
 
@@ -57,25 +60,28 @@ class S3Store(RemoteStore):
       options: endpoint, credentials and who pays.
     """
 
+    many = delete_objects.MOST
+
     def __init__(self, options: StoreOptions) -> None:
         self.dates = dates = StoreClock()
         self._client = PerProcess(lambda: _connect(options, dates))
         self._payer = {"RequestPayer": "requester"} if options.requester_pays else {}
         self._proven = set[str]()  # buckets whose server was seen to honour a precondition
+        self._deletions = Deletions(self._ask)
 
-    def pages(self, uri: str, most: int | None = None, *, deep: bool = True) -> Iterator[Stat]:
+    def page(self, uri: str, *, most: int = PAGE, deep: bool = True, after: str = "", token: str = "") -> ListedPage:
         bucket, prefix = split(uri)
-        which = {"Bucket": bucket, "Prefix": prefix, **({} if deep else {"Delimiter": "/"})}
-        next_page: dict[str, str] = {}
-        while True:
-            page = self._ask("list_objects_v2", uri, **which, MaxKeys=min(most or _PAGE, _PAGE), **next_page)
-            found = page.get("Contents", ())
-            for entry in found[:most]:
-                yield Stat(uri=f"s3://{bucket}/{entry['Key']}", size=entry["Size"], identity=_version(entry["ETag"]))
-            most = most and most - len(found)
-            if not page["IsTruncated"] or (most is not None and most <= 0):
-                return
-            next_page = {"ContinuationToken": page["NextContinuationToken"]}
+        which = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": most, **({} if deep else {"Delimiter": "/"})}
+        begin = {"ContinuationToken": token} if token else {"StartAfter": split(after)[1]} if after else {}
+        page = self._ask("list_objects_v2", uri, **which, **begin)
+        return ListedPage(
+            stats=[
+                Stat(uri=f"s3://{bucket}/{entry['Key']}", size=entry["Size"], identity=_version(entry["ETag"]))
+                for entry in page.get("Contents", ())
+            ],
+            token=page["NextContinuationToken"] if page["IsTruncated"] else "",
+            directories=[f"s3://{bucket}/{entry['Prefix']}" for entry in page.get("CommonPrefixes", ())],
+        )
 
     def head(self, uri: str) -> Head | None:
         try:
@@ -131,6 +137,9 @@ class S3Store(RemoteStore):
             if not condition or not answered(error, NOT_IMPLEMENTED):
                 raise
             self.remove(uri, None)
+
+    def remove_many(self, uris: Sequence[str]) -> Sequence[str]:
+        return self._deletions.remove(uris)
 
     def sweep(self, prefix: str, before: float, guard: Guard) -> None:
         """Abort multipart uploads whose writers were killed. Until then their parts take space, and cost money."""

@@ -1,11 +1,11 @@
 """A store of objects in memory: the five requests of ``RemoteStore``, and faults that a function injects."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import google_crc32c
 
-from lake.storage.remote import ConflictError, Head, RemoteStore, Upload
+from lake.storage.remote import PAGE, ConflictError, Head, ListedPage, RemoteStore, Upload
 from lake.storage.store import Stat
 
 Fault = Callable[[str, str], None]
@@ -37,12 +37,14 @@ class MemoryStore(RemoteStore):
 
     before, after: called around each request with its name and URI, after it when it is done; what they raise is its
       answer.
+    many: the most objects that one request removes; it leaves those in ``kept``.
     """
 
     def __init__(self, before: Fault = nothing, after: Fault = nothing) -> None:
         self.objects: dict[str, Object] = {}
         self.requests: list[tuple[str, str]] = []
         self.before, self.after = before, after
+        self.kept: set[str] = set()
         self._versions = 0
 
     def write(self, uri: str, data: bytes, attempt: str = "") -> None:
@@ -57,13 +59,17 @@ class MemoryStore(RemoteStore):
         """How often it was made."""
         return sum(name == request for name, _ in self.requests)
 
-    def pages(self, uri: str, most: int | None = None, *, deep: bool = True) -> Iterator[Stat]:
-        self._begin("pages", uri)
-        found = sorted(name for name in self.objects if name.startswith(uri) and (deep or "/" not in name[len(uri) :]))
-        self.after("pages", uri)
-        for name in found[:most]:
-            object = self.objects[name]
-            yield Stat(uri=name, size=len(object.data), identity=object.version)
+    def page(self, uri: str, *, most: int = PAGE, deep: bool = True, after: str = "", token: str = "") -> ListedPage:
+        self._begin("page", uri)
+        found = sorted(name for name in self.objects if name.startswith(uri) and name > (token or after))
+        # What is in a directory counts as one name.
+        level_of = str if deep else lambda name: uri + level(name[len(uri) :])
+        names = [*dict.fromkeys(map(level_of, found))]
+        self.after("page", uri)
+        chosen = names[:most]
+        stats = [self._stat(name) for name in chosen if name in self.objects]
+        token = "" if len(names) <= most else max(name for name in found if level_of(name) == chosen[-1])
+        return ListedPage(stats=stats, token=token, directories=[name for name in chosen if name not in self.objects])
 
     def head(self, uri: str) -> Head | None:
         self._begin("head", uri)
@@ -102,6 +108,19 @@ class MemoryStore(RemoteStore):
         self.objects.pop(uri, None)
         self.after("remove", uri)
 
+    def remove_many(self, uris: Sequence[str]) -> Sequence[str]:
+        assert 0 < len(uris) <= self.many
+        self._begin("remove_many", uris[0])
+        for uri in uris:
+            if uri not in self.kept:
+                self.objects.pop(uri, None)
+        self.after("remove_many", uris[0])
+        return [uri for uri in uris if uri in self.kept]
+
+    def _stat(self, uri: str) -> Stat:
+        found = self.objects[uri]
+        return Stat(uri=uri, size=len(found.data), identity=found.version)
+
     def _begin(self, request: str, uri: str) -> None:
         self.requests.append((request, uri))
         self.before(request, uri)
@@ -110,6 +129,12 @@ class MemoryStore(RemoteStore):
         now = self.objects.get(uri)
         if (None if now is None else now.version) != version:
             raise ConflictError(uri)
+
+
+def level(path: str) -> str:
+    """A name, or the directory that it is in, with its slash."""
+    name, slash, _ = path.partition("/")
+    return name + slash
 
 
 class Once:

@@ -1,6 +1,6 @@
 """What a run writes and removes in an object store when it has lost its lease, or loses it on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -208,7 +208,77 @@ def test_the_lease_is_looked_at_once_a_batch_is_known(store: MemoryStore, lease:
     assert len(store.objects) == 1 + 150
 
 
-def test_a_process_that_slept_in_a_batch_looks_again(store: MemoryStore, lease: Lease) -> None:
+def many(store: MemoryStore, count: int) -> list[Stat]:
+    """So many objects, in a store that removes ten by one request."""
+    store.many = 10
+    for number in range(count):
+        store.write(f"{PLACE}/{number:03d}", b"old")
+    return [stat for stat in store.list(PLACE) if not stat.uri.endswith("_hold")]
+
+
+def test_many_are_removed_by_their_names_in_few_requests(store: MemoryStore, lease: Lease) -> None:
+    listed = many(store, 95)
+    store.write(listed[7].uri, b"written again")
+    store.discard(iter(listed), lease.guard(), by_name=True)
+    assert [*store.objects] == [f"{PLACE}/_hold"]
+    assert (store.count("remove_many"), store.count("remove")) == (10, 0)
+    assert len(lease.looks) == 3, "once four requests' worth is known"
+
+
+def test_what_has_a_version_to_mind_is_removed_one_by_one(store: MemoryStore, lease: Lease) -> None:
+    listed = many(store, 25)
+    store.write(listed[7].uri, b"written again")
+    store.discard(listed, lease.guard())
+    assert sorted(store.objects) == [listed[7].uri, f"{PLACE}/_hold"]
+    assert (store.count("remove_many"), store.count("remove")) == (0, 25)
+
+
+def test_what_a_request_for_many_leaves_is_removed_as_it_was_found(store: MemoryStore, lease: Lease) -> None:
+    listed = many(store, 25)
+    store.kept = {listed[number].uri for number in (0, 9, 17)}
+    store.write(listed[9].uri, b"written again")
+    store.discard(listed, lease.guard(), by_name=True)
+    assert [*store.objects] == [f"{PLACE}/_hold", listed[9].uri]
+    assert [uri for name, uri in store.requests if name == "remove"] == [listed[number].uri for number in (0, 9, 17)]
+    store.kept, store.before = {listed[9].uri}, OnceAt("remove", PermissionError("denied"), listed[9].uri)
+    with pytest.raises(PermissionError, match="denied"):
+        store.discard(found(store, listed[9].uri), lease.guard(), by_name=True)
+
+
+class KilledError(BaseException):
+    """In the place of a process that has ended."""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", range(3))
+def test_killed_at_any_request_for_many_the_next_one_removes_the_rest(
+    store: MemoryStore, lease: Lease, moment: str, number: int
+) -> None:
+    listed = many(store, 25)
+    setattr(store, moment, OnceAt("remove_many", KilledError(), listed[10 * number].uri))
+    with pytest.raises(KilledError):
+        store.discard(listed, lease.guard(), by_name=True)
+    store.discard(found(store, *(stat.uri for stat in listed)), lease.guard(), by_name=True)
+    assert [*store.objects] == [f"{PLACE}/_hold"]
+
+
+def test_who_has_lost_the_lease_removes_nothing_by_name(store: MemoryStore, lease: Lease) -> None:
+    listed = many(store, 95)
+
+    def until_it_is_lost() -> Iterator[Stat]:
+        for number, stat in enumerate(listed):
+            if number == 60:
+                store.write(f"{PLACE}/_hold", b"theirs")
+            yield stat
+
+    with pytest.raises(HeldError):
+        store.discard(until_it_is_lost(), lease.guard(), by_name=True)
+    assert len(store.objects) == 1 + 55
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_process_that_slept_in_a_batch_looks_again(store: MemoryStore, lease: Lease, by_name: bool) -> None:
+    store.many = 10
     for name in "ab":
         store.write(f"{PLACE}/{name}", b"old")
     old = found(store, f"{PLACE}/a", f"{PLACE}/b")
@@ -221,7 +291,7 @@ def test_a_process_that_slept_in_a_batch_looks_again(store: MemoryStore, lease: 
 
     store.before = lose
     with pytest.raises(HeldError):
-        store.discard(old, lease.guard())
+        store.discard(old, lease.guard(), by_name=by_name)
     assert store.data(f"{PLACE}/a") == store.data(f"{PLACE}/b") == b"old"
 
 

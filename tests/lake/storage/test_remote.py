@@ -399,17 +399,17 @@ def test_listing(store: MemoryStore) -> None:
 
 def test_a_bucket_that_is_not_there_is_no_directory(store: MemoryStore) -> None:
     store.write(URI, b"1")
-    store.before = Once("pages", FileNotFoundError("no such bucket"))
+    store.before = Once("page", FileNotFoundError("no such bucket"))
     assert not store.is_directory("mem://b/dir")
-    store.before = Once("pages", PermissionError("no"))
+    store.before = Once("page", PermissionError("no"))
     with pytest.raises(PermissionError):
         store.is_directory("mem://b/dir")
 
 
 def test_of_a_directory_one_object_is_asked_for(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    pages: Callable[..., object] = store.pages
-    monkeypatch.setattr(store, "pages", lambda uri, most=None: (asked.append((uri, most)), pages(uri, most))[1])
+    page: Callable[..., object] = store.page
+    monkeypatch.setattr(store, "page", lambda uri, most: (asked.append((uri, most)), page(uri, most=most))[1])
     store.is_directory("mem://b/dir/")
     assert asked == [("mem://b/dir/", 1)]
 
@@ -420,7 +420,7 @@ def test_deleting(store: MemoryStore) -> None:
     store.delete(URI)
     assert store.data(URI) is None
     store.sweep("mem://b", 0.0, Lease("mem://b").guard())
-    assert store.count("pages") == 0
+    assert store.count("page") == 0
 
 
 @pytest.mark.parametrize(
