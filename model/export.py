@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,43 +11,31 @@ from lake.core.tensorflow import keras, require_tensorflow, tensorflow
 from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, refuse_existing, write_bundle
 from model.code import read_code
 from model.decoder_spec import describe_decoder
+from model.describe import describe_model, keras_runtime, tolerance_of, with_further
 from model.export_graphs import graphs_or_none, make_graphs
 from model.export_int8 import check_precision, export_int8
 from model.export_parts import (
-    HALF_TOLERANCE,
     SEED,
-    TOLERANCE,
-    check_grid,
-    input_of,
-    other_output_range,
     record_golden,
-    refuse_any_size,
     stated_ranges,
 )
-from model.golden import COUNT, golden_inputs, pack
-from model.input_spec import Shape
+from model.golden import COUNT, pack
 from model.keras.join import assemble
-from model.keras.layer_graph import depends_on_latent_alone, find_latent, layer_shapes
 from model.keras.load import keras_reason
 from model.keras.precision import to_bfloat16
 from model.keras.preprocessing import outer_layers
 from model.keras.save import serialize_model
-from model.keras.second_input import output_shape
-from model.keras.signature import format_shape, read_signature
 from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
 from model.load_parts import code_needed, load_again, load_parts
-from model.names import LatentRequest, read_requests
+from model.names import read_requests
 from model.onnx_import.export import export_onnx
 from model.onnx_import.source import check_options_of_graph, read_graphs
 from model.parts import Parts
-from model.pixels import to_unit
 from model.preprocessing import Preprocessing
-from model.probe import Probe
 from model.runtime.executor import ModelError
-from model.runtime.runtime import Runtime
-from model.runtime.tensorflow import TensorFlowExecutor, model_errors
-from model.spec import FUNCTIONS, Golden, Json, Latent, Spec, default_functions
+from model.runtime.tensorflow import model_errors
+from model.spec import Golden, Json
 
 
 def export(
@@ -155,14 +142,14 @@ def export(
         with model_errors():
             known = {**(training or {}), **loaded.provenance, "versions": _versions()}
             if kind == "decoder":
-                golden_as = Golden(count=COUNT, seed=SEED, tolerance=_tolerance(model))
+                golden_as = Golden(count=COUNT, seed=SEED, tolerance=tolerance_of(model))
                 generates = isinstance(path, Parts) and path.normal_prior
                 spec = describe_decoder(model, given, generates=generates, golden=golden_as, training=known)
             else:
                 further = [replace(one, layer=layer) for one, layer in zip(requests, found.further, strict=True)]
-                spec = _describe(model, latent, given, variance, kind, known, several=bool(further))
-                spec = _with_further(model, spec, further, first_name)
-            golden = record_golden(_runtime(model, spec))
+                spec = describe_model(model, latent, given, variance, kind, known, several=bool(further))
+                spec = with_further(model, spec, further, first_name)
+            golden = record_golden(keras_runtime(model, spec))
             looks = likeness(spec, golden, outer_layers(model), stated_ranges(given))
         spec = replace(spec, code=own_code)
         if looks is not None:
@@ -193,124 +180,6 @@ def export(
         )
     files = graphs_or_none(model, spec, golden, where)
     return write_bundle(output, spec, {MODEL_FILE: data, **code_file, GOLDEN_FILE: pack(golden), **files})
-
-
-def _runtime(model: Any, spec: Spec) -> Runtime:
-    return Runtime(TensorFlowExecutor(model, spec), spec)
-
-
-def _describe(
-    model: Any,
-    latent: str | None,
-    given: Preprocessing,
-    variance: str | None,
-    kind: str | None,
-    training: Json,
-    *,
-    several: bool,
-) -> Spec:
-    _check_single_output(model)
-    signature = read_signature(
-        model,
-        latent=latent is not None,
-        input_shape=given.input_shape,
-        noise_input=given.noise_input,
-        noise_scale=given.noise_scale,
-        condition=given.condition_request,
-    )
-    spec = Spec(
-        kind="denoiser",
-        input=input_of(signature, given),
-        latent=None,
-        functions=("denoise",),
-        golden=Golden(count=COUNT, seed=SEED, tolerance=_tolerance(model)),
-        files={},
-        own_output_range=other_output_range(given),
-        training=training,
-    )
-    if several:
-        refuse_any_size(spec)  # before it is tried at many sizes
-    return _probed(model, spec if latent is None else _with_latent(model, spec, latent, variance, kind))
-
-
-def _probed(model: Any, spec: Spec) -> Spec:
-    """Complete the description with what trying the model shows."""
-    if not spec.input.any_size and spec.latent:
-        return spec
-    probe = Probe(_runtime(model, spec))
-    if not spec.input.any_size:
-        probe.check_shape()
-        return spec
-    multiple, reach = probe.multiple_and_reach()
-    return replace(spec, input=replace(spec.input, multiple=multiple, reach=reach))
-
-
-def _with_latent(model: Any, spec: Spec, latent: str, variance: str | None, kind: str | None) -> Spec:
-    shape, condition = spec.input.shape, spec.input.condition
-    shapes = layer_shapes(model, shape, condition)
-    layer, latent_shape = find_latent(shapes, latent)
-    if spec.input.any_size:
-        check_grid(latent, latent_shape, shape)
-    known = kind or ("vae" if variance else "autoencoder")
-    # An output of another shape cannot be compared with the input, so the model only encodes.
-    whole = output_shape(model, shape, condition) == shape
-    if bool(variance) != (known == "vae") or (variance and not whole):
-        raise UsageError("a variational autoencoder is whole, and --log-variance names a layer of it")
-    spec = replace(
-        spec,
-        kind=known if whole else "encoder",
-        latent=Latent(layer=layer, shape=latent_shape),
-        variance=_variance(shapes, variance, latent_shape) if variance else None,
-    )
-    return replace(spec, functions=_functions(model, spec, layer))
-
-
-def _with_further(model: Any, spec: Spec, further: Sequence[LatentRequest], first_name: str | None) -> Spec:
-    """The description with latents that the same pass gives besides."""
-    if not further or spec.latent is None:
-        return spec
-    shapes = layer_shapes(model, spec.input.shape, spec.input.condition)
-    found = [(one.name, *find_latent(shapes, one.layer)) for one in further]
-    latents = tuple(Latent(layer=layer, shape=shape, own_name=name) for name, layer, shape in found)
-    return replace(spec, latent=replace(spec.latent, own_name=first_name), further=latents)
-
-
-def _variance(shapes: Mapping[str, list[Shape | None]], name: str, latent: Shape) -> str:
-    layer, shape = find_latent(shapes, name)
-    if shape != latent:
-        raise UsageError(
-            f"--log-variance {name}: its output is {format_shape(shape)}, and the latent is {format_shape(latent)}"
-        )
-    return layer
-
-
-def _functions(model: Any, spec: Spec, layer: str) -> tuple[str, ...]:
-    found = {*default_functions(spec.kind)}
-    # A skip connection around the latent lets the input through, so that the latent alone does not give the image.
-    # Whether there is one is tried, not read from the graph, because the layers are arbitrary.
-    if "reconstruct" in found and not spec.numeric:
-        low, high = spec.input.value_range
-        values = to_unit(golden_inputs(spec.input, SEED)) * np.float32(high - low) + np.float32(low)
-        alone = depends_on_latent_alone(model, layer, values, spec.input.condition)
-        # What is sampled has a size.
-        samples = alone and spec.variance and not spec.input.any_size
-        found |= {*(("decode",) if alone else ()), *(("generate",) if samples else ())}
-        found |= {"denoise"} if spec.input.condition is None else set()
-    return tuple(name for name in FUNCTIONS if name in found)
-
-
-def _check_single_output(model: Any) -> None:
-    structure = getattr(model, "output", None)
-    if isinstance(structure, (list, tuple, dict)):
-        raise BundleError(
-            f"the model puts out a {type(structure).__name__} of {len(structure)}; only models of one output "
-            f"tensor can be bundled: save keras.Model(model.input, model.outputs[0])"
-        )
-
-
-def _tolerance(model: Any) -> float:
-    half = any("16" in str(layer.compute_dtype) or "8" in str(layer.compute_dtype) for layer in model._flatten_layers())
-    return HALF_TOLERANCE if half else TOLERANCE
 
 
 def _versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from lake.core.errors import BundleError, UsageError
 from model.bundle import GOLDEN_FILE, Bundle, write_bundle
 from model.golden import pack
 from model.graphs import graph_file, graph_functions, graph_outputs
-from model.int8.layers import GraphCall, layers_to_keep
+from model.int8.layers import SHARES, GraphCall, gains_in_float32, layers_to_keep
 from model.int8.measure import cost
 from model.int8.quantizer import Quantizer
 from model.int8.samples import CalibrationSample, load_calibration
@@ -23,6 +23,7 @@ _MOST = 9e-2
 # Layers in float32 round as the processor does, and then a step of 8 bits may fall otherwise, and others in the layers
 # that follow. How far that goes is tried by inputs that differ by as much.
 _ROUNDING, _TRIALS, _MARGIN = 1e-6, 4, 3
+_LOST = 0.1  # dB at one of the noise levels, above which more layers stay in float32
 _TRIED_WITH = 8  # samples, of those to calibrate with, that layers are chosen by
 
 
@@ -102,10 +103,16 @@ def _quantized(spec: Spec, graphs: Mapping[str, bytes], calibrate: str, where: s
         return _run({graph_file(function): graph}, function, spec)
 
     exact, tried = load(graphs[graph_file(function)]), samples.calibrating[:: -(-len(feeds) // _TRIED_WITH)]
-    kept = layers_to_keep(quantizer, load, exact, tried, spec)
-    if len(kept) == len(quantizer.layers):
+    gains = gains_in_float32(quantizer, load, exact, tried, spec)
+    choices = [layers_to_keep(gains, quantizer.layers, share * quantizer.multiplications) for share in SHARES]
+    choices = [kept for kept in choices if len(kept) < len(quantizer.layers)]
+    if not choices:
         raise BundleError(f"{where}: --precision int8 has no layer worth changing between the first and the last one")
-    graph = quantizer.quantized(kept)
+    for kept in choices:
+        graph = quantizer.quantized(kept)
+        found = cost(exact, load(graph), samples.held_out, spec)
+        if max(found.get("loss_db", {}).values(), default=0) <= _LOST:
+            break
     quantization = Quantization(
         precision="int8",
         samples=len(feeds),
@@ -114,7 +121,7 @@ def _quantized(spec: Spec, graphs: Mapping[str, bytes], calibrate: str, where: s
             "int8": len(quantizer.layers) - len(kept),
             "float32": quantizer.count - len(quantizer.layers) + len(kept),
         },
-        cost=cost(exact, load(graph), samples.held_out, spec),
+        cost=found,
     )
     return replace(spec, quantization=quantization), {graph_file(function): graph}
 

@@ -132,6 +132,13 @@ SCHEDULE = (
         help="denoiser only: steps, of 8 crops each (default {default:,})",
     ),
     Option(
+        flag="--start-from",
+        group="training",
+        field="start_from",
+        metavar="BUNDLE",
+        help="start from the weights of this bundle, of the same kind and shapes (default: from new weights)",
+    ),
+    Option(
         flag="--precision",
         group="training",
         field="precision",

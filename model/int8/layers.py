@@ -1,6 +1,6 @@
 """Which layers stay in float32: those for which measuring says that it pays."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,19 +10,19 @@ from model.pixels import Floats, to_unit
 from model.spec import Spec
 
 GraphCall = Callable[[CalibrationSample], Floats]  # latents, or the output of a denoiser
-# Of all multiplications, that layers in float32 may have. They take three to four times as long there, so that this
-# costs a fifth of the speed; of the zoo's denoiser it takes off a fifth of the error.
-_SHARE = 1 / 12
+# Of all multiplications, that layers in float32 may have. They take three to four times as long there. The second share
+# is for a denoiser that loses too much with the first.
+SHARES = (0.22, 0.29)
 
 
-def layers_to_keep(
+def gains_in_float32(
     quantizer: Quantizer,
     load: Callable[[bytes], GraphCall],
     exact: GraphCall,
     samples: Sequence[CalibrationSample],
     spec: Spec,
-) -> tuple[str, ...]:
-    """The layers that take most off the error for their multiplications, by name, up to a twelfth of all of these.
+) -> dict[str, float]:
+    """What each layer takes off the error for each of its multiplications if it is in float32, by name.
 
     Each is tried by itself: all others are in 8 bits.
 
@@ -41,12 +41,26 @@ def layers_to_keep(
         return float(np.mean(list(found)))
 
     worst = error()
-    gains = {name: (worst - error(name)) / cost for name, cost in quantizer.layers.items()}
-    kept, left = list[str](), _SHARE * quantizer.multiplications
+    return {name: (worst - error(name)) / cost for name, cost in quantizer.layers.items()}
+
+
+def layers_to_keep(gains: Mapping[str, float], costs: Mapping[str, float], most: float) -> tuple[str, ...]:
+    """The layers whose gains are highest, as long as they cost no more than that together.
+
+    Args:
+      gains: of each layer, as ``gains_in_float32`` gives them.
+      costs: multiplications of each layer.
+      most: multiplications in all.
+
+    >>> costs = {"first": 9, "second": 9, "third": 1, "last": 1}
+    >>> layers_to_keep({"first": 3.0, "second": 2.0, "third": 1.0, "last": -1.0}, costs, most=12)
+    ('first', 'third')
+    """
+    kept, left = list[str](), most
     for name in sorted(gains, key=lambda name: -gains[name]):
-        if gains[name] > 0 and quantizer.layers[name] <= left:
+        if gains[name] > 0 and costs[name] <= left:
             kept.append(name)
-            left -= quantizer.layers[name]
+            left -= costs[name]
     return tuple(kept)
 
 

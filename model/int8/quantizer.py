@@ -17,6 +17,8 @@ from typing import Any
 
 from lake.core.onnxruntime import onnxruntime
 from lake.core.temporary import temporary_space
+from model.int8.even import evened
+from model.int8.rounding import rounded
 from model.keras.canonical import canonical
 from model.pixels import Pixels
 from model.runtime.onnx import open_session
@@ -50,14 +52,16 @@ class Quantizer:
         # The tools work on files, and print what they do.
         with temporary_space(), tempfile.TemporaryDirectory() as directory, redirect_stdout(StringIO()):
             path = Path(directory, "graph.onnx")
-            self._model = _prepared(graph, path)
-            taken = {value.name for value in self._model.graph.input}
+            prepared = _prepared(graph, path)
+            taken = {value.name for value in prepared.graph.input}
             some = [{name: feed[name] for name in feed.keys() & taken} for feed in feeds]
+            self._model = _saved(evened(prepared, some), path)
             found = _multiplications(self._model, some[0])
             self._ranges = _ranges(path, some)
         self.multiplications, self.count = sum(found.values()), len(found)
         kinds = {node.name: node.op_type for node in self._model.graph.node}
         self.layers = {name: found[name] for name in list(found)[1:-1] if kinds[name] in _QUANTISED}
+        self._rounded = rounded(self._model, self.layers, some)
 
     def quantized(self, kept: Collection[str] = ()) -> bytes:
         """The graph in 8 bits, as bytes of an ONNX file. Equal graphs and feeds give equal bytes.
@@ -69,6 +73,7 @@ class Quantizer:
 
         model = type(self._model)()
         model.CopyFrom(self._model)
+        self._round(model, kept)
         quantizer = QDQQuantizer(
             model,
             per_channel=True,
@@ -88,6 +93,14 @@ class Quantizer:
         quantizer.quantize_model()
         return canonical(quantizer.model.model, self._outputs)
 
+    def _round(self, model: Any, kept: Collection[str]) -> None:
+        from onnx import numpy_helper
+
+        changed = {node.input[1] for node in model.graph.node if node.name in self.layers and node.name not in kept}
+        for weight in model.graph.initializer:
+            if weight.name in changed & self._rounded.keys():
+                weight.CopyFrom(numpy_helper.from_array(self._rounded[weight.name], weight.name))
+
 
 def _prepared(graph: bytes, path: Path) -> Any:
     """The graph with its constants folded and its shapes inferred, its nodes named; also written to ``path``."""
@@ -102,6 +115,12 @@ def _prepared(graph: bytes, path: Path) -> Any:
     model = onnx.load_model(str(path))
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type} {number}"
+    return model
+
+
+def _saved(model: Any, path: Path) -> Any:
+    import onnx
+
     onnx.save_model(model, str(path))
     return model
 

@@ -9,10 +9,9 @@ from lake.core.errors import BundleError, UsageError
 from lake.core.printable import printable
 from lake.core.tensorflow import keras
 from model.keras.layout import to_images
+from model.keras.outputs import LISTED, output_named
 from model.keras.second_input import pack_inputs, second_input
 from model.keras.signature import format_shape
-
-_LISTED = 500  # characters of the outputs that an error lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,43 +243,6 @@ def decoder_of(model: Any, second: str | None = None) -> Joined:
     return Joined(model=to_images(decoder), latent=code.name, kind="decoder")
 
 
-def output_named(model: Any, name: str | None) -> Any:
-    """The tensor of a model's output.
-
-    Args:
-      model: a functional or sequential Keras model.
-      name: of the output, its position as Keras counts (0 is the first), or the name of a layer; None for the only one.
-
-    Raises:
-      UsageError: there are several, and none is named, or there is none of this name.
-    """
-    outputs = named_outputs(model)
-    if name is None and len(outputs) == 1:
-        return model.outputs[0]
-    if name is not None and name in outputs:
-        return outputs[name]
-    if name is not None and name.isdecimal() and int(name) < len(model.outputs):
-        return model.outputs[int(name)]
-    layer = next((layer for layer in model.layers if layer.name == name), None)
-    if layer is not None and len(layer._inbound_nodes) == 1 and len(layer._inbound_nodes[0].output_tensors) == 1:
-        return layer.output
-    what = f"it has no output or layer {name!r}" if name is not None else f"it has {len(model.outputs)} outputs"
-    raise UsageError(f"{what}; name its latent by --latent, one of: {_listing(model)}")
-
-
-def named_outputs(model: Any) -> Mapping[str, Any]:
-    """The output tensors of a model by their names: keys where it gives a dict, else the layers that give them."""
-    structure = getattr(model, "output", None)  # a sequential model that was loaded has none
-    if isinstance(structure, dict):
-        return dict(structure)
-    return {tensor._keras_history.operation.name: tensor for tensor in model.outputs}
-
-
-def _listing(model: Any) -> str:
-    shapes = (f"{name} ({format_shape(tuple(tensor.shape[1:]))})" for name, tensor in named_outputs(model).items())
-    return printable(", ".join(shapes), _LISTED)
-
-
 def _single_input(model: Any, role: str, second: str | None) -> Any:
     """The input of a model that takes one, besides that of a condition."""
     if not getattr(model, "inputs", None):
@@ -290,7 +252,7 @@ def _single_input(model: Any, role: str, second: str | None) -> Any:
         )
     others = [tensor for tensor in model.inputs if tensor.name != second]
     if len(others) != 1 or len(model.inputs) != 1 + (second is not None):
-        names = printable(", ".join(tensor.name for tensor in model.inputs), _LISTED)
+        names = printable(", ".join(tensor.name for tensor in model.inputs), LISTED)
         raise BundleError(
             f"the {role} takes {len(model.inputs)} inputs, {names}; only one of one input can be bundled, and of two "
             f"where --condition names the one that takes a class or other numbers of a record"

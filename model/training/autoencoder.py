@@ -22,6 +22,7 @@ from model.training.kinds import TRAINED, Kind
 from model.training.loss_curve import write_curve
 from model.training.options import TrainingOptions
 from model.training.samples import TrainingSamples, load_samples
+from model.training.start import open_start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ def train(options: TrainingOptions, watcher: Watcher | None = None, *, resume: b
       KeyboardInterrupt: it was stopped before the first epoch had ended.
     """
     check_output(options.output, resume=resume)
+    open_start(options.start_from)
     watcher = watcher or Watcher()
     kind = TRAINED[options.kind]
     shape = options.input_shape or first_shape(options.inputs, selection=options.selection, format=options.format)
@@ -78,7 +80,7 @@ def train(options: TrainingOptions, watcher: Watcher | None = None, *, resume: b
     interrupted = run.train(watcher)
     epochs, best = tuple(run.epochs), run.best
     remove_interim(options.output)
-    bundle = _bundle(options, kind, run.model, samples, best)
+    bundle = _bundle(options, kind, run, samples)
     _write_curve(options.output, objective.measure, epochs, best)
     if not interrupted:
         run.checkpoint.remove()
@@ -111,16 +113,16 @@ def _pixels(options: TrainingOptions, shape: Shape) -> Any:
     return iter_pixels(options.inputs, target=target, selection=options.selection, format=options.format)
 
 
-def _bundle(options: TrainingOptions, kind: Kind, model: Any, samples: TrainingSamples, best: Epoch) -> Bundle:
+def _bundle(options: TrainingOptions, kind: Kind, run: Epochs, samples: TrainingSamples) -> Bundle:
     statistics = samples.statistics
     return export_trained(
-        model,
+        run.model,
         options.output,
         kind=options.kind,
         latent=kind.latent,
         variance=kind.variance,
         preprocessing=Preprocessing(value_range=(statistics.low, statistics.high), resize=options.policy.get("resize")),
-        training=_provenance(options, samples, best),
+        training={**_provenance(options, samples, run.best), **run.began},
     )
 
 

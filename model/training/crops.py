@@ -16,7 +16,7 @@ from lake.images import decode_arrays, decode_one
 from lake.images.header import header_for
 from lake.images.types import ImageError, Target
 from lake.inputs.load import iter_records
-from model.pixels import Pixels
+from model.pixels import Floats, Pixels
 from model.training.samples import CACHE_BYTES, normalized
 
 _LOG = logging.getLogger(__name__)
@@ -168,6 +168,20 @@ def make_batch(images: Sequence[Pixels], side: int, seed: int, step: int) -> Bat
     clean = np.stack([random_crop(rng, images[int(rng.integers(len(images)))], side) for _ in range(BATCH)])
     level = (rng.triangular(*LEVELS, (BATCH, 1, 1, 1)) / 255).astype(np.float32)
     return Batch(clean=clean, level=level, noise=rng.standard_normal(clean.shape, np.float32))
+
+
+def noisy_crops(images: Sequence[Pixels], side: int, seed: int, steps: range) -> tuple[Floats, Floats]:
+    """What a denoiser is shown in some steps: crops with noise ``[n, side, side, C]``, and a map of its levels.
+
+    Args:
+      images: the training images.
+      side: side of the crops in pixels.
+      seed: seed of the training.
+      steps: numbers of the steps.
+    """
+    batches = [make_batch(images, side, seed, step) for step in steps]
+    noisy = np.concatenate([normalized(batch.clean) + batch.noise * batch.level for batch in batches])
+    return noisy, np.concatenate([np.broadcast_to(one.level, (*one.clean.shape[:3], 1)) for one in batches])
 
 
 def random_crop(rng: np.random.Generator, image: Pixels, side: int) -> Pixels:

@@ -17,6 +17,7 @@ from model.training.kinds import Kind
 from model.training.losses import Loss, Objective
 from model.training.options import TrainingOptions
 from model.training.samples import TrainingSamples, normalized
+from model.training.start import began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +79,12 @@ class Epochs:
         keras().utils.set_random_seed(options.seed)
         self._options = options
         self.model = kind.build(shape, options.latent_dim, samples.statistics)
+        # What the checkpoint and the card say of the weights at the start.
+        self.began = began(options.start_from, self.model)
         self._trainer = _Trainer(options, kind.decay, objective, self.model, samples)
         self._best = [keras().Variable(weight, trainable=False) for weight in self.model.get_weights()]
         self.epochs: list[Epoch] = []
-        self.checkpoint = Checkpoint(options.output, _identity(options, shape, samples))
+        self.checkpoint = Checkpoint(options.output, {**_identity(options, shape, samples), **self.began})
 
     @property
     def best(self) -> Epoch:

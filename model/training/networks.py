@@ -160,6 +160,16 @@ class _Blocks:
         return x
 
 
+def residual_blocks(model: Any) -> list[tuple[Any, Any]]:
+    """The residual blocks of a denoiser, in order: the convolution with a ReLU, and the one that reads it.
+
+    Args:
+      model: of ``build_denoiser``.
+    """
+    names = [layer.name.removesuffix("_in") for layer in model.layers if layer.name.endswith("_in")]
+    return [(model.get_layer(f"{name}_in"), model.get_layer(f"{name}_out")) for name in names]
+
+
 def _cropped(x: Any, height: int, width: int) -> Any:
     if x.shape[1:3] == (height, width):
         return x

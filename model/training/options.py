@@ -39,6 +39,7 @@ class TrainingOptions:
       seed: seed of weights, noise and order.
       validation_fraction: share of the samples that is held out.
       patience: epochs without a better validation loss before the training stops.
+      start_from: URI of a bundle, or ``zoo:NAME``, whose weights are those at the start; "" for new ones.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class TrainingOptions:
     seed: int = 0
     validation_fraction: float = 0.1
     patience: int = 3
+    start_from: str = ""
 
     def __post_init__(self) -> None:
         check_instance(self, _SHARED)
@@ -79,6 +81,7 @@ class DenoiserOptions:
       validation_fraction: share of the images that is held out.
       precision: 'float32', 'bfloat16', or 'auto' for bfloat16 if the machine multiplies it faster.
       checkpoint_steps: steps between two checkpoints.
+      start_from: URI of a bundle, or ``zoo:NAME``, whose weights are those at the start; "" for new ones.
     """
 
     inputs: tuple[str, ...]
@@ -92,6 +95,7 @@ class DenoiserOptions:
     validation_fraction: float = 0.02
     precision: str = "auto"
     checkpoint_steps: int = 1000
+    start_from: str = ""
 
     def __post_init__(self) -> None:
         check_instance(self, _SHARED)

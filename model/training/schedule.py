@@ -6,9 +6,11 @@ STEPS = 40_000  # default length of a training; the numbers of steps below refer
 # Progressive crops: steps and side in pixels. Small crops teach most for their cost, large ones at the end show
 # context.
 _PHASES = ((28_000, 64), (8_000, 96), (4_000, 128))
+SIDES = tuple(side for _, side in _PHASES)
 _WARM_UP = 200  # steps in which the learning rate rises
 _FALLS = _PHASES[0][0]  # step from which on it falls
 _REMEMBERED = 1000  # steps of which the weights are averaged
+RECYCLINGS = 32  # times, at least, that idle channels begin anew, until the learning rate falls
 
 
 def side_at(step: int, steps: int) -> int:
@@ -73,3 +75,21 @@ def averaged_at(step: int) -> float:
     (1.0, 0.5, 0.001)
     """
     return max(1 / _REMEMBERED, 9 / (9 + step))
+
+
+def recycles_at(step: int, steps: int) -> bool:
+    """Return whether idle channels are given new weights before a step: from step 0 on, evenly.
+
+    That is ``RECYCLINGS`` times, or more where the steps are no multiple of that. None are when the learning rate
+    falls, as they would not have the time to learn.
+
+    Args:
+      step: number of the step, from 0.
+      steps: number of all steps.
+
+    >>> [step for step in range(STEPS) if recycles_at(step, STEPS)][:3]
+    [0, 875, 1750]
+    >>> sum(recycles_at(step, STEPS) for step in range(STEPS))
+    32
+    """
+    return step < _FALLS * steps // STEPS and step % max(1, _FALLS * steps // STEPS // RECYCLINGS) == 0

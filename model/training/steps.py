@@ -18,6 +18,7 @@ from model.training.checkpoint import Checkpoint, Stops
 from model.training.muon import muon
 from model.training.options import DenoiserOptions
 from model.training.schedule import averaged_at, rate_at
+from model.training.start import began
 
 _SHOWN_SIDE = 320  # pixels; of a held-out image at most this much of either side is used
 _REPORTED = 200  # steps between two reports
@@ -59,6 +60,8 @@ class Steps(ABC, Generic[_Report, _Batch]):
         self.model = build(self.precision)
         # A bundle computes in float32, whatever the training does: it runs on any processor.
         self.average = build("float32")
+        # What a checkpoint and a card say of the weights at the start.
+        self.began = began(options.start_from, self.model, self.average)
         self._optimizer = muon(options.learning_rate)
         # Creates the optimizer's variables, which the checkpoint restores before the first step.
         self._optimizer.build(self.model.trainable_variables)
@@ -126,8 +129,12 @@ class Steps(ABC, Generic[_Report, _Batch]):
         else:
             self._measure_last()
 
+    def _prepare(self, step: int) -> None:
+        """Change what is to be changed before a step."""
+
     def _step(self, step: int, batch: _Batch) -> None:
         options = self.options
+        self._prepare(step)
         self._optimizer.learning_rate.assign(rate_at(step, options.steps, options.learning_rate))
         loss = self._loss(batch, np.float32(averaged_at(step)))
         if not math.isfinite(loss):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from lake.core.errors import BundleError, OutputError, UsageError
 from lake.core.tensorflow import keras
+from model import export_int8
 from model.bundle import Bundle
 from model.check import check_bundle
 from model.cli.main import main
@@ -64,6 +65,20 @@ def test_what_a_denoiser_loses_is_what_its_description_says(denoiser, denoiser_f
     ratios = [-10 * np.log10(np.mean((made - clean) ** 2, axis=(1, 2, 3))).mean() for made in (want, got)]
     assert ratios[0] - ratios[1] == pytest.approx(cost["loss_db"]["25"], abs=0.1)
     assert cost["images"] == 10 and set(cost["loss_db"]) == {"15", "25", "50"}
+
+
+@pytest.mark.slow
+def test_one_that_loses_too_much_keeps_more_layers(denoiser_file, photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_int8, "SHARES", (0.0, 0.5, 1.0))
+    found = []
+    for lost in (100.0, -1.0):  # any loss is good enough, and none is
+        monkeypatch.setattr(export_int8, "_LOST", lost)
+        output = str(tmp_path / f"{lost}")
+        bundle = export(denoiser_file, None, output, _TOLD, precision="int8", calibrate=str(photographs))
+        found.append(bundle.spec.quantization)
+    less, more = found
+    assert more.layers["float32"] > less.layers["float32"]
+    assert more.cost["psnr_to_float32_db"] > less.cost["psnr_to_float32_db"]
 
 
 def test_latents_point_where_they_did(encoder, bundle, pictures):

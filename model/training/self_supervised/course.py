@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lake.core.tensorflow import tensorflow
 from lake.images.anscombe import PoissonGaussian
-from model.pixels import Floats
+from model.pixels import Floats, Pixels
 from model.spec import Json
 from model.training.checkpoint import Checkpoint
 from model.training.crops import random_crop
@@ -19,7 +19,7 @@ from model.training.schedule import side_at
 from model.training.self_supervised.images import NoisyImages
 from model.training.self_supervised.options import SelfSupervisedOptions
 from model.training.self_supervised.step import compiled_step
-from model.training.self_supervised.ways import Way
+from model.training.self_supervised.ways import Shown, Way
 from model.training.steps import Steps, measured_part
 
 
@@ -59,9 +59,20 @@ def make_noisy_batch(images: NoisyImages, way: Way, side: int, seed: int, step: 
     """
     rng = np.random.default_rng([seed, step])
     chosen = rng.integers(len(images.training), size=way.crops)
-    noisy = images.shown(np.stack([random_crop(rng, images.training[n], side) for n in chosen]))
-    level = (images.levels[chosen] / np.float32(images.std)).reshape(-1, 1, 1, 1)
-    return noisy, level, *way.draw(rng, noisy)
+    crops = np.stack([random_crop(rng, images.training[n], side) for n in chosen])
+    shown = shown_to_network(images, crops, images.levels[chosen], images.blacks[chosen])
+    return shown.noisy, shown.level, *way.draw(rng, shown)
+
+
+def shown_to_network(images: NoisyImages, some: Pixels, levels: Floats, blacks: Floats) -> Shown:
+    """Some of the images ``[n, H, W, shots * C]``, of these levels and blacks ``[n]``, as the network sees them."""
+    noisy, camera = images.shown(some, levels, blacks), images.camera
+    return Shown(
+        noisy=noisy,
+        light=noisy if camera is None else camera.electrons(some),
+        level=(levels / np.float32(images.std)).reshape(-1, 1, 1, 1),
+        zero=images.zeros(levels, blacks),
+    )
 
 
 class Course(Steps[NoisyReport, tuple[Floats, ...]]):
@@ -71,7 +82,7 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
       options: what it depends on.
       way: how it learns.
       images: what it learns from.
-      camera: noise of photons that was made white in them; None where it was not.
+      camera: whose noise is made white in them, in the numbers of the files; None where none is.
     """
 
     options: SelfSupervisedOptions
@@ -115,6 +126,7 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
             "precision": self.precision,
             "noise_level": options.noise_level,
             "images": images.digest,
+            **self.began,
             **({} if self.camera is None else {"camera": asdict(self.camera)}),
         }
 
@@ -125,9 +137,9 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
 
     def _residuals(self) -> Iterator[Floats]:
         """What is removed from each held-out image; of a pair, from its first shot."""
-        for noisy, level in self._held_out():
-            shot = noisy[..., : len(self._images.mean)]
-            yield shot - self._network_of_arrays(shot, level)
+        for shown in self._held_out():
+            shot = shown.noisy[..., : len(self._images.mean)]
+            yield shot - self._network_of_arrays(shot, shown.level)
 
     def _exhausted(self) -> bool:
         """Whether the last measurements, as many as the patience, were none of them better than the one before."""
@@ -159,8 +171,8 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
     def _measure(self) -> float:
         """The error of the held-out images, by which the best weights are kept."""
         errors = []
-        for number, (noisy, level) in enumerate(self._held_out()):
-            errors.append(self._way.error(self._network_of_arrays, noisy, level, np.random.default_rng([1, number])))
+        for number, shown in enumerate(self._held_out()):
+            errors.append(self._way.error(self._network_of_arrays, shown, np.random.default_rng([1, number])))
         # An unbiased estimate of a small error may be below 0.
         error = 255 * self._images.std * math.sqrt(max(float(np.mean(errors)), 0.0))
         if not self.measured or error < (self.best_report.error or 0.0):
@@ -168,10 +180,11 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
                 kept.assign(variable.value)
         return error
 
-    def _held_out(self) -> Any:
-        for image, level in zip(self._images.held_out, self._images.held_out_levels, strict=True):
-            told = np.full((1, 1, 1, 1), level / self._images.std, np.float32)
-            yield self._images.shown(measured_part(image)), told
+    def _held_out(self) -> Iterator[Shown]:
+        images = self._images
+        for at, image in enumerate(images.held_out):
+            known = images.held_out_levels[at : at + 1], images.held_out_blacks[at : at + 1]
+            yield shown_to_network(images, measured_part(image), *known)
 
     def _network_of_arrays(self, noisy: Floats, level: Floats) -> Floats:
         made: Floats = self._network(noisy, np.asarray(level, np.float32)).numpy()

@@ -21,9 +21,11 @@ from model.training.samples import normalized
 from model.training.self_supervised.card import write_card
 from model.training.self_supervised.course import Course, NoisyReport, WatchNoisy
 from model.training.self_supervised.images import Level, NoisyImages, iter_noisy, load_noisy
+from model.training.self_supervised.known_camera import KnownCamera
 from model.training.self_supervised.options import ESTIMATED, SelfSupervisedOptions
-from model.training.self_supervised.photons import camera_of, made_white
-from model.training.self_supervised.ways import BlindSpot, KnownCamera, KnownLevel, TwoShots, Way
+from model.training.self_supervised.photons import camera_of, levels_of
+from model.training.self_supervised.ways import BlindSpot, KnownLevel, TwoShots, Way
+from model.training.start import open_start
 
 _NEAR = 1.25  # levels up to this factor below and above those that were seen count as learnt
 
@@ -82,16 +84,18 @@ def train_on_noise(
       KeyboardInterrupt: it was stopped before the first report.
     """
     check_output(options.output, resume=resume)
+    open_start(options.start_from)
     channels = channels_trained(options)
-    way, white = way_of(options), _White(options, channels)
+    photons = _Photons(options, channels)
     images = load_noisy(
         iter_noisy(options, channels),
         channels,
         level_of(options),
         options.validation_fraction,
-        made_white=white if options.photons else None,
+        photons=photons if options.photons else None,
     )
-    course = Course(options, way, images, white.camera)
+    way = way_of(options, photons.camera)
+    course = Course(options, way, images, photons.camera)
     interrupted = course.train(watch, begin())
     remove_interim(options.output)
     trained = _bundled(options, way, images, course, interrupted=interrupted)
@@ -100,25 +104,25 @@ def train_on_noise(
     return trained
 
 
-def way_of(options: SelfSupervisedOptions) -> Way:
-    """How a training learns: the strongest way that what is known of the noise allows."""
+def way_of(options: SelfSupervisedOptions, camera: PoissonGaussian | None) -> Way:
+    """How a training learns: the strongest way that what is known of the noise, or its camera, allows."""
     if options.paired:
         return TwoShots()
-    if options.photons:
-        return KnownCamera()
+    if camera is not None:
+        return KnownCamera(camera)
     return BlindSpot() if options.noise_level is None else KnownLevel()
 
 
-class _White:
-    """Makes the noise of photons white, once it has told the camera."""
+class _Photons:
+    """Tells the camera of all images, and the levels that their noise has once it is white."""
 
     def __init__(self, options: SelfSupervisedOptions, channels: int) -> None:
         self._options, self._channels = options, channels
         self.camera: PoissonGaussian | None = None
 
-    def __call__(self, images: Sequence[Pixels]) -> tuple[Sequence[Pixels], Sequence[float]]:
+    def __call__(self, images: Sequence[Pixels]) -> tuple[PoissonGaussian, Sequence[float], Sequence[float]]:
         self.camera = camera_of(self._options, images, self._channels)
-        return made_white(images, self.camera, self._options)
+        return levels_of(images, self.camera, self._options)
 
 
 def level_of(options: SelfSupervisedOptions) -> Level | None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lake.core.errors import UsageError
 from lake.core.records import Records
+from lake.images.anscombe import PoissonGaussian
 from lake.images.color import spread
 from lake.images.native_decoder import NativeDecoder
 from lake.images.types import Color, ImageError, Target
@@ -24,23 +25,30 @@ _MOST_HELD_OUT = 32  # images
 _FEW = 8  # images; of fewer, a strip of each is held out
 _STRIP = 8  # it is one in so many of the rows
 
-_Known = tuple[Pixels, float]  # an image, and the level of its noise
+_Known = tuple[Pixels, float, float]  # an image, the level of its noise, and the value of a transform that is black
 # The standard deviation of an image's noise, white is 1, from an image, or from shots [H, W, shots * C] of one scene.
 Level = Callable[[Pixels], float]
-# All images as the training takes them, and the level of each.
-MadeWhite = Callable[[Sequence[Pixels]], tuple[Sequence[Pixels], Sequence[float]]]
+# Of all images the camera, in the numbers of their pixels, and of each its level and the value of the transform that is
+# black.
+Photons = Callable[[Sequence[Pixels]], tuple[PoissonGaussian, Sequence[float], Sequence[float]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoisyImages:
     """Images ``[H, W, shots * C]``, shots of one scene side by side: all uint8, or all float32 where white is 1.
 
+    Of a camera that is known they are as they were read, of one type: what its transform cuts off is still there.
+
     Attributes:
       training: images to train on.
       held_out: images, or strips of them, that no training step sees.
-      levels: standard deviation of the noise of each training image, white is 1; 0 where it is not known.
+      levels: standard deviation of the noise of each training image, white is 1, after the transform if there is one; 0
+        where it is not known.
       held_out_levels: likewise.
-      mean: mean of each channel over the training images, float64 ``[C]``.
+      blacks: value that is black in each training image, of the transform that makes its noise white; 0 without one.
+      held_out_blacks: likewise.
+      camera: whose transform that is, in the numbers of the pixels; None without one.
+      mean: mean of each channel over the training images, after the transform, float64 ``[C]``.
       std: standard deviation of all channels about their means.
       digest: SHA-256 of all pixels.
     """
@@ -49,14 +57,23 @@ class NoisyImages:
     held_out: Sequence[Pixels]
     levels: Floats
     held_out_levels: Floats
+    blacks: Floats
+    held_out_blacks: Floats
+    camera: PoissonGaussian | None
     mean: npt.NDArray[np.float64]
     std: float
     digest: str
 
-    def shown(self, pixels: Pixels) -> Floats:
+    def shown(self, pixels: Pixels, levels: Floats, blacks: Floats) -> Floats:
         """Images ``[n, H, W, shots * C]`` as the network sees them: less the mean, divided by the deviation."""
         mean = np.tile(self.mean, pixels.shape[-1] // len(self.mean)).astype(np.float32)
-        return (normalized(pixels) - mean) / np.float32(self.std)
+        seen = pixels if self.camera is None else made_white(pixels, self.camera, levels, blacks)
+        return (normalized(seen) - mean) / np.float32(self.std)
+
+    def zeros(self, levels: Floats, blacks: Floats) -> Floats:
+        """The values of a transform that images of these levels and blacks show the network as 0, ``[n, 1, 1, C]``."""
+        spans = np.divide(1, levels, out=np.zeros_like(levels), where=levels > 0)
+        return (blacks[:, None] + self.mean.astype(np.float32) * spans[:, None])[:, None, None]
 
     @property
     def smallest(self) -> int:
@@ -70,7 +87,7 @@ def load_noisy(
     level: Level | None,
     fraction: float,
     cache_bytes: int = CACHE_BYTES,
-    made_white: MadeWhite | None = None,
+    photons: Photons | None = None,
 ) -> NoisyImages:
     """Load noisy images into memory, and hold some of them out.
 
@@ -84,35 +101,53 @@ def load_noisy(
       level: tells the standard deviation of an image's noise; None where nobody does.
       fraction: share of images that is held out.
       cache_bytes: most memory for the images; those that come after are not used.
-      made_white: makes the noise of the images white, and tells its level, in the place of ``level``; None where it is.
+      photons: tells the camera and the levels, in the place of ``level``; None where the noise is not that of photons.
 
     Raises:
       UsageError: there is no image, all have one value, none has any noise, or one is smaller than 32 pixels.
     """
     kept, sha256 = _kept(images, cache_bytes)
-    if made_white is None:
+    camera: PoissonGaussian | None = None
+    if photons is None:
         told = [0.0 if level is None else level(image) for image in kept]
-        known = list(zip(_in_one_type(kept), told, strict=True))
+        known = list(zip(_in_one_type(kept), told, [0.0] * len(kept), strict=True))
     else:
-        known = list(zip(*made_white(kept), strict=True))
+        camera, levels, blacks = photons(kept)
+        known = list(zip(kept, levels, blacks, strict=True))
     training, held_out = _split(known, fraction)
-    if level is not None or made_white is not None:
+    if level is not None or camera is not None:
         training = _with_noise(training)
-    mean, std = _moments([image for image, _ in training], channels)
+    mean, std = _moments(_seen(training, camera), channels)
     return NoisyImages(
-        training=[image for image, _ in training],
-        held_out=[image for image, _ in held_out],
-        levels=np.array([level for _, level in training], np.float32),
-        held_out_levels=np.array([level for _, level in held_out], np.float32),
+        training=[image for image, *_ in training],
+        held_out=[image for image, *_ in held_out],
+        levels=np.array([level for _, level, _ in training], np.float32),
+        held_out_levels=np.array([level for _, level, _ in held_out], np.float32),
+        blacks=np.array([black for *_, black in training], np.float32),
+        held_out_blacks=np.array([black for *_, black in held_out], np.float32),
+        camera=camera,
         mean=mean,
         std=std,
         digest=sha256,
     )
 
 
+def made_white(pixels: Pixels, camera: PoissonGaussian, levels: Floats, blacks: Floats) -> Floats:
+    """Transformed images ``[n, H, W, C]`` of these levels and blacks ``[n]``, as a job makes them: white is 1."""
+    levels, blacks = (values.reshape(-1, 1, 1, 1) for values in (levels, blacks))
+    found: Floats = (camera.stabilised(pixels) - blacks) * levels
+    return found
+
+
+def _seen(images: Sequence[_Known], camera: PoissonGaussian | None) -> Iterator[Pixels]:
+    for image, *known in images:
+        level, black = np.array([known], np.float32).T
+        yield image if camera is None else made_white(image[None], camera, level, black)[0]
+
+
 def _with_noise(images: Sequence[_Known]) -> list[_Known]:
     """The images whose level is not 0."""
-    noisy = [(image, level) for image, level in images if level > 0]
+    noisy = [known for known in images if known[1] > 0]
     if not noisy:
         raise UsageError("no image has any noise to learn from; give images with noise, of a pair two different shots")
     if len(noisy) < len(images):
@@ -148,15 +183,16 @@ def _split(images: Sequence[_Known], fraction: float) -> tuple[list[_Known], lis
         # A strip is as high as the network's coarsest pixels need, and leaves as much to train on.
         rows = [
             min(max(SMALLEST_SIDE, image.shape[0] // _STRIP // 8 * 8), image.shape[0] - SMALLEST_SIDE)
-            for image, _ in images
+            for image, *_ in images
         ]
         if min(rows) < SMALLEST_SIDE:
             raise UsageError(
                 f"{len(images)} images of which one has less than {2 * SMALLEST_SIDE} rows: too little to hold out"
             )
+        told = [(image, (level, black)) for image, level, black in images]
         return (
-            [(image[:-count], level) for (image, level), count in zip(images, rows, strict=True)],
-            [(image[-count:], level) for (image, level), count in zip(images, rows, strict=True)],
+            [(image[:-count], *known) for (image, known), count in zip(told, rows, strict=True)],
+            [(image[-count:], *known) for (image, known), count in zip(told, rows, strict=True)],
         )
     every = max(2, round(1 / fraction)) if fraction else 0
     chosen = {n for n in range(len(images)) if every and n % every == 0 and n // every < _MOST_HELD_OUT}
@@ -165,7 +201,7 @@ def _split(images: Sequence[_Known], fraction: float) -> tuple[list[_Known], lis
     return [known for n, known in enumerate(images) if n not in chosen], [images[n] for n in sorted(chosen)]
 
 
-def _moments(images: Sequence[Pixels], channels: int) -> tuple[npt.NDArray[np.float64], float]:
+def _moments(images: Iterable[Pixels], channels: int) -> tuple[npt.NDArray[np.float64], float]:
     """Mean of each channel, and the standard deviation about it, of pixels where white is 1."""
     count, total, squares = 0, np.zeros(channels), 0.0
     for image in images:

@@ -1,4 +1,4 @@
-"""Noise of photons in the images of a training: made white, as a job makes it before the network sees an image."""
+"""Noise of photons in the images of a training: its camera, and what a job makes of it for the network."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from lake.core.errors import UsageError
 from lake.images.anscombe import PoissonGaussian
 from lake.images.photon_noise import estimate_common_camera
 from model.photon_denoiser import stabilised
-from model.pixels import Floats, Pixels
+from model.pixels import Pixels
 from model.training.self_supervised.options import SelfSupervisedOptions
 
 _WITH_ALPHA = (2, 4)  # channels of which a job leaves out the last one
@@ -36,7 +36,8 @@ def camera_of(options: SelfSupervisedOptions, images: Sequence[Pixels], channels
     if channels in _WITH_ALPHA:
         raise UsageError(f"--noise {options.noise} is not for images of {channels} channels; give --noise-level")
     if options.gain is not None and options.read_noise is not None:
-        return PoissonGaussian(gain=options.gain, read_noise=options.read_noise, black_level=options.black_level)
+        gain, read_noise = float(options.gain), float(options.read_noise)  # a bundle takes no whole numbers
+        return PoissonGaussian(gain=gain, read_noise=read_noise, black_level=float(options.black_level))
     scale = _scale(options, images[0])
     found = estimate_common_camera(images, options.black_level / scale)
     if not found.gain:
@@ -47,10 +48,10 @@ def camera_of(options: SelfSupervisedOptions, images: Sequence[Pixels], channels
     return scaled(found, scale)
 
 
-def made_white(
+def levels_of(
     images: Sequence[Pixels], camera: PoissonGaussian, options: SelfSupervisedOptions
-) -> tuple[list[Floats], list[float]]:
-    """Images as a job shows them to the network, and the levels of their noise then, white is 1.
+) -> tuple[PoissonGaussian, list[float], list[float]]:
+    """The camera in the numbers of the images, the levels of their noise as a job shows them, and what black is then.
 
     Args:
       images: as ``camera_of`` takes them.
@@ -58,8 +59,9 @@ def made_white(
       options: of the training.
     """
     own = scaled(camera, 1 / _scale(options, images[0]))
-    found = [stabilised(image[None], [(own,) * image.shape[2]]) for image in images]
-    return [shown[0] for shown, *_ in found], [float(levels[0]) for *_, levels in found]
+    found = [stabilised(image[None], [(own,) * image.shape[2]])[1:] for image in images]
+    blacks, _, levels = zip(*found, strict=True)
+    return own, [float(level[0]) for level in levels], [float(black[0]) for black in blacks]
 
 
 def scaled(camera: PoissonGaussian, scale: float) -> PoissonGaussian:

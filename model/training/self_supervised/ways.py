@@ -5,6 +5,7 @@ Images are as the network sees them: less their mean, divided by their standard 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -20,6 +21,24 @@ from model.training.self_supervised.recorruption import PROBE, level_with, recor
 Cleans: TypeAlias = Callable[[Any, Any], Any]  # images [n, H, W, C] and noise levels [n, 1, 1, 1] -> denoised images
 _LEAST = 1e-3  # noise level that a loss is divided by at least
 _REPEATS = 4  # masks of a held-out image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Images as the network sees them, and what is known of each.
+
+    Attributes:
+      noisy: ``[n, H, W, shots * C]``.
+      light: likewise, electrons of a camera that is known, and what its transform cuts off, too; else ``noisy``.
+      level: standard deviation of their noise, ``[n, 1, 1, 1]``.
+      zero: value that the network sees as 0, of the transform that makes the noise of photons white, ``[n, 1, 1, C]``;
+        0 where there is none.
+    """
+
+    noisy: Floats
+    light: Floats
+    level: Floats
+    zero: Floats
 
 
 class Way(ABC):
@@ -46,8 +65,8 @@ class Way(ABC):
         return build_denoiser(channels, precision)
 
     @abstractmethod
-    def draw(self, rng: np.random.Generator, noisy: Floats) -> tuple[Floats, ...]:
-        """Draw what is random in a step besides its crops ``[n, side, side, shots * C]``."""
+    def draw(self, rng: np.random.Generator, shown: Shown) -> tuple[Floats, ...]:
+        """Draw what is random in a step besides its crops."""
 
     @abstractmethod
     def loss(self, network: Cleans, noisy: Any, level: Any, *drawn: Any) -> Any:
@@ -61,13 +80,12 @@ class Way(ABC):
         """
 
     @abstractmethod
-    def error(self, network: Cleans, noisy: Floats, level: Floats, rng: np.random.Generator) -> float:
+    def error(self, network: Cleans, shown: Shown, rng: np.random.Generator) -> float:
         """The mean squared error of an image that was not trained on, told without a clean one.
 
         Args:
           network: in inference, of arrays.
-          noisy: ``[1, H, W, shots * C]``.
-          level: ``[1, 1, 1, 1]``.
+          shown: the image.
           rng: of what is random in it.
         """
 
@@ -79,9 +97,9 @@ class TwoShots(Way):
     assumes = "the noise of two shots is independent, and nothing moves between them"
     shots = 2
 
-    def draw(self, rng: np.random.Generator, noisy: Floats) -> tuple[Floats, ...]:
+    def draw(self, rng: np.random.Generator, shown: Shown) -> tuple[Floats, ...]:
         """Which shot of each crop is the target."""
-        return (rng.integers(2, size=(len(noisy), 1, 1, 1)).astype(np.float32),)
+        return (rng.integers(2, size=(len(shown.noisy), 1, 1, 1)).astype(np.float32),)
 
     def loss(self, network: Cleans, noisy: Any, level: Any, *drawn: Any) -> Any:
         """The squared distance to the other shot, in units of the noise's variance."""
@@ -91,16 +109,10 @@ class TwoShots(Way):
         given, target = first + (second - first) * swapped, second + (first - second) * swapped
         return tf.reduce_mean(tf.square((network(given, level) - target) / tf.maximum(level, _LEAST)))
 
-    def error(
-        self,
-        network: Cleans,
-        noisy: Floats,
-        level: Floats,
-        rng: np.random.Generator,  # noqa: ARG002
-    ) -> float:
+    def error(self, network: Cleans, shown: Shown, rng: np.random.Generator) -> float:  # noqa: ARG002
         """The squared distance to the other shot, less the noise's variance."""
-        first, second = np.split(noisy, 2, axis=-1)
-        return _mean((network(first, level) - second) ** 2 - level**2)
+        first, second = np.split(shown.noisy, 2, axis=-1)
+        return mean_of((network(first, shown.level) - second) ** 2 - shown.level**2)
 
 
 class KnownLevel(Way):
@@ -110,9 +122,9 @@ class KnownLevel(Way):
     assumes = "the noise is Gaussian, independent in each pixel, and of the level that is said"
     crops = BATCH // 2  # each of them is used twice
 
-    def draw(self, rng: np.random.Generator, noisy: Floats) -> tuple[Floats, ...]:
+    def draw(self, rng: np.random.Generator, shown: Shown) -> tuple[Floats, ...]:
         """Standard normal noise, which is used with both of its signs."""
-        return (rng.standard_normal(noisy.shape, np.float32),)
+        return (rng.standard_normal(shown.noisy.shape, np.float32),)
 
     def loss(self, network: Cleans, noisy: Any, level: Any, *drawn: Any) -> Any:
         """The estimate of the squared error, in units of the noise's variance."""
@@ -124,19 +136,13 @@ class KnownLevel(Way):
         plus, minus = tf.split(made, 2, axis=0)
         return tf.reduce_mean(recorruption_error(plus, minus, noisy, level, normal) / level**2)
 
-    def error(self, network: Cleans, noisy: Floats, level: Floats, rng: np.random.Generator) -> float:
+    def error(self, network: Cleans, shown: Shown, rng: np.random.Generator) -> float:
         """Stein's unbiased estimate for the image as it is."""
+        noisy, level = shown.noisy, shown.level
         normal = rng.standard_normal(noisy.shape, np.float32)
         plus, minus = (network(recorrupted(noisy, level, sign * normal, PROBE)[0], level) for sign in (1, -1))
         made = network(noisy, level)
-        return _mean((made - noisy) ** 2 + (plus - minus) * normal * level / PROBE - level**2)
-
-
-class KnownCamera(KnownLevel):
-    """As by a known level, of images whose photon noise was made white, so that its level is known."""
-
-    name = "gain and read noise"
-    assumes = "the noise is that of photons and electronics, independent in each pixel, and of the camera that is said"
+        return mean_of((made - noisy) ** 2 + (plus - minus) * normal * level / PROBE - level**2)
 
 
 class BlindSpot(Way):
@@ -151,10 +157,10 @@ class BlindSpot(Way):
         """Build the untrained network."""
         return build_blind_denoiser(channels, precision)
 
-    def draw(self, rng: np.random.Generator, noisy: Floats) -> tuple[Floats, ...]:
+    def draw(self, rng: np.random.Generator, shown: Shown) -> tuple[Floats, ...]:
         """The crops with hidden pixels, and where these are."""
-        mask = hidden_pixels(rng, noisy.shape)
-        return hide(rng, noisy, mask), mask.astype(np.float32)
+        mask = hidden_pixels(rng, shown.noisy.shape)
+        return hide(rng, shown.noisy, mask), mask.astype(np.float32)
 
     def loss(self, network: Cleans, noisy: Any, level: Any, *drawn: Any) -> Any:
         """The squared error of the hidden pixels."""
@@ -163,14 +169,15 @@ class BlindSpot(Way):
         squares = tf.reduce_mean(tf.square(network(given, level) - noisy), axis=-1, keepdims=True)
         return tf.reduce_sum(squares * mask) / tf.reduce_sum(mask)
 
-    def error(self, network: Cleans, noisy: Floats, level: Floats, rng: np.random.Generator) -> float:
+    def error(self, network: Cleans, shown: Shown, rng: np.random.Generator) -> float:
         """The squared error of hidden pixels, in which their own noise is."""
         errors = []
         for _ in range(_REPEATS):
-            given, mask = self.draw(rng, noisy)
-            errors.append(_mean(np.square(network(given, level) - noisy)[mask[..., 0] > 0]))
+            given, mask = self.draw(rng, shown)
+            errors.append(mean_of(np.square(network(given, shown.level) - shown.noisy)[mask[..., 0] > 0]))
         return float(np.mean(errors))
 
 
-def _mean(values: Floats) -> float:
+def mean_of(values: Floats) -> float:
+    """Their mean, summed in float64."""
     return float(np.mean(values, dtype=np.float64))

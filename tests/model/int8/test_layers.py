@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.int8.layers import layers_to_keep, relative_error
+from model.int8.layers import SHARES, gains_in_float32, layers_to_keep, relative_error
 from model.int8.samples import CalibrationSample
 from tests.model.int8.specs import DENOISER, ENCODER
 
@@ -14,7 +14,7 @@ class _Known:
     """A quantiser whose graphs are the names of the layers in 8 bits."""
 
     def __init__(self, costs):
-        self.layers, self.multiplications = costs, 120
+        self.layers, self.multiplications = costs, 46
 
     def quantized(self, kept=()):
         return ",".join(name for name in self.layers if name not in kept).encode()
@@ -24,7 +24,7 @@ class _Known:
     ("costs", "wanted"),
     [
         (dict.fromkeys("abcde", 1), {"a", "b", "c", "e"}),  # all that help
-        (dict.fromkeys("abcde", 5), {"a", "b"}),  # ten of 120
+        (dict.fromkeys("abcde", 5), {"a", "b"}),  # 10.1 of 46
         ({"a": 11, "b": 5, "c": 5, "d": 1, "e": 1}, {"b", "e"}),  # a is too dear, however much it helps
         ({"a": 10, "b": 2, "c": 8, "d": 1, "e": 1}, {"b", "e"}),  # b 1.5, a 0.5, e 0.5 for each multiplication
     ],
@@ -36,7 +36,9 @@ def test_what_helps_most_for_its_multiplications(costs, wanted):
         error = 10 + sum(_ERRORS[name] for name in graph.decode().split(","))
         return lambda _: np.array([[1 + np.sqrt(error)]])
 
-    kept = layers_to_keep(_Known(costs), load, lambda _: np.ones((1, 1)), [one], ENCODER)
+    quantizer = _Known(costs)
+    gains = gains_in_float32(quantizer, load, lambda _: np.ones((1, 1)), [one], ENCODER)
+    kept = layers_to_keep(gains, quantizer.layers, SHARES[0] * quantizer.multiplications)
     assert set(kept) == wanted
 
 

@@ -12,6 +12,7 @@ from lake.core.errors import OutputError, UsageError
 from lake.formats.reader import ColumnSelection
 from model.bundle import Bundle
 from model.keras.load import load_model
+from model.training import networks
 from model.training.checkpoint import FILE
 from model.training.crops import LEVELS, make_batch
 from model.training.denoiser import _Run, train_denoiser
@@ -51,15 +52,28 @@ def _ignore(report, steps):
     pass
 
 
+def _train_small(*arguments, **more):
+    """A training of a network that is compiled and exported in a third of the time, where any network will do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("_GRAY_WIDTHS", (32, 40, 64)), ("_DOWN_BLOCKS", (1, 1, 1)), ("_UP_BLOCKS", (1, 1))):
+            patch.setattr(networks, name, value)
+        return train_denoiser(*arguments, **more)
+
+
 @pytest.fixture(scope="module")
 def trained(inputs, tmp_path_factory):
     return train_denoiser(_settings(inputs, tmp_path_factory.mktemp("trained") / "bundle"), _ignore)
 
 
 @pytest.fixture(scope="module")
+def trained_small(inputs, tmp_path_factory):
+    return _train_small(_settings(inputs, tmp_path_factory.mktemp("small") / "bundle"), _ignore)
+
+
+@pytest.fixture(scope="module")
 def trained_longer(inputs, tmp_path_factory):
     output = tmp_path_factory.mktemp("longer") / "bundle"
-    return train_denoiser(_settings(inputs, output, steps=_MANY, checkpoint_steps=4), _ignore)
+    return _train_small(_settings(inputs, output, steps=_MANY, checkpoint_steps=4), _ignore)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +81,7 @@ def interrupted(inputs, tmp_path_factory) -> Path:
     """What a training leaves that has saved its first step, and is stopped before it saves the second."""
     output = tmp_path_factory.mktemp("interrupted") / "bundle"
     with pytest.raises(_InterruptedError):
-        train_denoiser(_settings(inputs, output), _interrupting(1))
+        _train_small(_settings(inputs, output), _interrupting(1))
     assert [path.name for path in output.iterdir()] == [FILE]
     return output
 
@@ -114,10 +128,10 @@ def test_what_is_reported_is_what_the_bundled_model_does(trained, inputs):
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_goes_on_to_the_same_weights(trained, interrupted, inputs, tmp_path):
+def test_an_interrupted_training_goes_on_to_the_same_weights(trained_small, interrupted, inputs, tmp_path):
     shutil.copytree(interrupted, tmp_path / "b")
-    went_on = train_denoiser(_settings(inputs, tmp_path / "b"), _ignore)
-    _check_the_same(went_on, trained)
+    went_on = _train_small(_settings(inputs, tmp_path / "b"), _ignore)
+    _check_the_same(went_on, trained_small)
 
 
 @pytest.mark.slow
@@ -125,30 +139,30 @@ def test_a_training_that_is_interrupted_twice_goes_on_to_the_same_weights(traine
     settings = _settings(inputs, tmp_path / "b", steps=_MANY, checkpoint_steps=4)
     for step in (0, 4):  # before step 4 is saved, and before step 8 is
         with pytest.raises(_InterruptedError):
-            train_denoiser(settings, _interrupting(step))
+            _train_small(settings, _interrupting(step))
     assert [path.name for path in (tmp_path / "b").iterdir()] == [FILE]
-    _check_the_same(train_denoiser(settings, _ignore), trained_longer)
+    _check_the_same(_train_small(settings, _ignore), trained_longer)
 
 
 @pytest.mark.slow
-def test_one_that_is_stopped_leaves_a_bundle_and_goes_on_to_the_same_weights(trained, inputs, tmp_path):
+def test_one_that_is_stopped_leaves_a_bundle_and_goes_on_to_the_same_weights(trained_small, inputs, tmp_path):
     settings = _settings(inputs, tmp_path / "b")
-    stopped = train_denoiser(settings, _ignore, lambda: lambda done: done == 2)
+    stopped = _train_small(settings, _ignore, lambda: lambda done: done == 2)
     assert (stopped.interrupted, stopped.reports[-1].step, len(stopped.reports[-1].psnr)) == (True, 2, 3)
     assert stopped.bundle.spec.training["validation_psnr"] == stopped.reports[-1].psnr
     with pytest.raises(OutputError, match="of a training that was interrupted: give --resume"):
-        train_denoiser(settings, _ignore)
-    _check_the_same(train_denoiser(settings, _ignore, resume=True), trained)
+        _train_small(settings, _ignore)
+    _check_the_same(_train_small(settings, _ignore, resume=True), trained_small)
 
 
 @pytest.mark.slow
 def test_one_that_is_stopped_between_checkpoints(trained_longer, inputs, tmp_path):
     settings = _settings(inputs, tmp_path / "b", steps=_MANY, checkpoint_steps=4)
-    stopped = train_denoiser(settings, _ignore, lambda: lambda done: done == 6)
+    stopped = _train_small(settings, _ignore, lambda: lambda done: done == 6)
     assert [report.step for report in stopped.reports] == [4, 6]
-    _check_the_same(train_denoiser(settings, _ignore, resume=True), trained_longer)
+    _check_the_same(_train_small(settings, _ignore, resume=True), trained_longer)
     with pytest.raises(KeyboardInterrupt):  # before the first report
-        train_denoiser(replace(settings, output=str(tmp_path / "c")), _ignore, lambda: lambda done: done == 2)
+        _train_small(replace(settings, output=str(tmp_path / "c")), _ignore, lambda: lambda done: done == 2)
     assert not (tmp_path / "c").exists()
 
 
@@ -162,17 +176,17 @@ def _check_the_same(went_on, trained):
 def test_refusals(trained, interrupted, inputs, tmp_path):
     shutil.copytree(interrupted, tmp_path / "b")
     with pytest.raises(OutputError, match=r"checkpoint\.npz: of a training with seed 0, not 1; give the same options"):
-        train_denoiser(_settings(inputs, tmp_path / "b", seed=1), _ignore)
+        _train_small(_settings(inputs, tmp_path / "b", seed=1), _ignore)
     np.save(tmp_path / "other.npy", np.load(inputs)[::-1])
     with pytest.raises(OutputError, match="of a training with images '"):
-        train_denoiser(_settings(str(tmp_path / "other.npy"), tmp_path / "b"), _ignore)
+        _train_small(_settings(str(tmp_path / "other.npy"), tmp_path / "b"), _ignore)
     with pytest.raises(OutputError, match="holds a bundle already"):
-        train_denoiser(_settings(inputs, Path(trained.bundle.uri)), _ignore)
+        _train_small(_settings(inputs, Path(trained.bundle.uri)), _ignore)
     np.save(tmp_path / "vectors.npy", np.zeros((5, 3), np.float32))
     with pytest.raises(UsageError, match="--kind denoiser takes images"):
-        train_denoiser(_settings(str(tmp_path / "vectors.npy"), tmp_path / "c"), _ignore)
+        _train_small(_settings(str(tmp_path / "vectors.npy"), tmp_path / "c"), _ignore)
     with pytest.raises(UsageError, match=r"the loss is not finite in step [0-9]+; give a smaller --learning-rate"):
-        train_denoiser(_settings(inputs, tmp_path / "c", learning_rate=1e30), _ignore)
+        _train_small(_settings(inputs, tmp_path / "c", learning_rate=1e30), _ignore)
 
 
 def test_the_curve_and_the_provenance(trained):

@@ -12,7 +12,7 @@ from lake.images.anscombe import PoissonGaussian
 from model.training.self_supervised.denoiser import level_of, pair_level
 from model.training.self_supervised.images import iter_noisy, load_noisy
 from model.training.self_supervised.options import SelfSupervisedOptions
-from model.training.self_supervised.photons import camera_of, made_white
+from model.training.self_supervised.photons import camera_of, levels_of
 from tests.conftest import png
 
 RNG = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def test_sixteen_bits_stay_and_are_standardized(tmp_path):
     assert (len(loaded.training), len(loaded.held_out)) == (7, 2)
     assert loaded.mean == pytest.approx([training.mean()], rel=1e-6)
     assert loaded.std == pytest.approx(training.std(), rel=1e-6)
-    shown = np.stack([loaded.shown(image[None])[0] for image in loaded.training])
+    shown = loaded.shown(np.stack(loaded.training), loaded.levels, loaded.blacks)
     assert (shown.mean(), shown.std()) == pytest.approx((0, 1), abs=1e-4)
     assert shown[0, ..., 0] * loaded.std + loaded.mean[0] == pytest.approx(training[0], abs=1e-6)
 
@@ -99,11 +99,15 @@ CAMERA = {"noise": "poisson-gaussian", "gain": 2.2, "read_noise": 3.3, "black_le
 
 
 def shown(images, channels=1, **more):
-    """The images of a training on photon noise, and its camera."""
+    """The images of a training on photon noise, those that it learns from after the transform, and its camera."""
     chosen = options("none", **CAMERA | more)
     camera = camera_of(chosen, images, channels)
-    made = load_noisy(images, channels, None, 0.2, made_white=lambda kept: made_white(kept, camera, chosen))
-    return made, camera
+    made = load_noisy(images, channels, None, 0.2, photons=lambda kept: levels_of(kept, camera, chosen))
+    seen = [
+        made.shown(image[None], level[None], black[None])[0] * made.std + made.mean.astype(np.float32)
+        for image, level, black in zip(made.training, made.levels, made.blacks, strict=True)
+    ]
+    return made, seen, camera
 
 
 @pytest.mark.parametrize("shots", [1, 2])
@@ -111,19 +115,29 @@ def test_noise_of_photons_becomes_white_and_of_the_level_that_is_told(shots):
     electrons = np.broadcast_to(np.repeat(np.arange(20.0, 220, 20), 20)[:, None], (9, 64, 200, shots))
     pixels = 2.2 * RNG.poisson(electrons) + RNG.normal(100, 3.3, electrons.shape)
     images = list(np.rint(pixels).astype(np.uint16))
-    loaded, camera = shown(images)
+    loaded, seen, camera = shown(images)
     assert camera == PoissonGaussian(gain=2.2, read_noise=3.3, black_level=100)
-    levels = [*loaded.levels, *loaded.held_out_levels]
-    for image, level in zip([*loaded.training, *loaded.held_out], levels, strict=True):
+    # In memory they are as they were read.
+    assert all(np.array_equal(*pair) for pair in zip(loaded.training, images[1:5] + images[6:], strict=True))
+    for image, level in zip(seen, loaded.levels, strict=True):
         steps = image.reshape(64, 10, 20, shots).std(axis=(0, 2))
         np.testing.assert_allclose(steps, level, rtol=0.12)
-        assert image.min() >= 0 and image.max() == pytest.approx(1)
-    _, estimated = shown(images, gain=None, read_noise=None)
+        assert (image.min(), image.max()) == pytest.approx((0, 1), abs=1e-5)
+    assert (np.mean(seen), np.std(seen)) == pytest.approx((loaded.mean[0], loaded.std), rel=1e-4)
+    zeros = loaded.zeros(loaded.levels, loaded.blacks)
+    back = camera.algebraic((seen[0] - loaded.mean.astype(np.float32)) / loaded.levels[0] + zeros[0])
+    np.testing.assert_allclose(back, images[1] - 100.0, atol=0.05)
+    *_, estimated = shown(images, gain=None, read_noise=None)
     assert estimated.gain == pytest.approx(2.2, rel=0.05)
     # Floating pixels were divided by their white; a camera stays in the numbers of the files.
-    floating, same = shown([(image / 4095).astype(np.float32) for image in images], policy={"white": 4095.0})
+    _, floating, same = shown([(image / 4095).astype(np.float32) for image in images], policy={"white": 4095.0})
     assert same == camera
-    np.testing.assert_allclose(floating.training[0], loaded.training[0], atol=1e-4)
+    np.testing.assert_allclose(floating[0], seen[0], atol=1e-4)
+
+
+def test_a_camera_of_whole_numbers_is_one_that_a_bundle_takes():
+    camera = camera_of(options("none", **CAMERA | {"gain": 2, "read_noise": 3, "black_level": 100}), [DEEP[0]], 1)
+    assert [repr(value) for value in (camera.gain, camera.read_noise, camera.black_level)] == ["2.0", "3.0", "100.0"]
 
 
 def test_photon_noise_that_cannot_be_told():
