@@ -7,7 +7,7 @@ into each unit's fingerprint. A unit whose receipt has the same fingerprint is d
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,12 @@ from lake.core.records import Unit
 from lake.formats import MIXED
 from lake.formats.common.vector_storage import METADATA_KEY
 from lake.formats.reader import RecordSchema
-from lake.images.types import DecodeMode, Target
+from lake.images.types import Target
 from lake.inputs.sampled import LatentSampling
 from lake.storage.options import StoreOptions
 from pipeline.options.condition import ConditionSource
 from pipeline.options.latent_form import PARQUET, LatentForm
+from pipeline.options.reject_retry import RejectRetry, json_copy, policies
 from pipeline.options.values import CameraNoise, Gate, ImagesOut, NoiseLevel, usual_pages
 from pipeline.tables.table import TableSpec
 
@@ -54,24 +55,6 @@ _VERSIONS = {"denoise": 2}
 FIRST_EXECUTOR = "tensorflow"  # what made every output before executors could be chosen
 
 REJECT_BUDGET = 16 << 20  # default of ``JobConfig.reject_budget``
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RejectRetry:
-    """How a retry decodes the records that the job's own options rejected.
-
-    Attributes:
-      target: decoding policies of the second attempt.
-      max_record_bytes: largest record, in bytes, that the second attempt reads.
-    """
-
-    target: Target
-    max_record_bytes: int
-
-    def options(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        value: dict[str, Any] = _json({**asdict(self), "target": _policies(self.target)})
-        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +154,7 @@ class JobConfig:
             "output_version": _VERSIONS.get(self.verb, OUTPUT_VERSION),
             "verb": self.verb,
             "model_digest": self.model_digest,
-            "target": _policies(self.target),
+            "target": policies(self.target),
             "columns": {
                 "image": self.columns.image,
                 "key": self.columns.key,
@@ -190,11 +173,11 @@ class JobConfig:
             **({"hash": True} if self.hashes else {}),
             **({} if self.partition_by is None else {"partition_by": self.partition_by}),
             **({} if self.latents is None else {"latents": self.latents.options()}),
-            **({} if self.sampling is None else {"drawn": _json(self.sampling.options())}),
+            **({} if self.sampling is None else {"drawn": json_copy(self.sampling.options())}),
             **({} if self.reference is None else {"reference": self.reference.options()}),
             **({} if self.images is None else {"images": self.images.options()}),
             **({} if self.condition is None else {"condition": self.condition.name}),
-            **({} if self.noise is None else {"noise": _json(self.noise.options())}),
+            **({} if self.noise is None else {"noise": json_copy(self.noise.options())}),
             **({} if self.ensemble == 1 else {"ensemble": self.ensemble}),
         }
 
@@ -320,24 +303,8 @@ def options_digest(config: JobConfig) -> str:
 
 @lru_cache(maxsize=8)
 def _preprocessing(target: Target) -> str:
-    return json.dumps(_policies(target), sort_keys=True)
-
-
-def _policies(target: Target) -> dict[str, Any]:
-    """The fields of a target. One that was added later is left out where it is not in use."""
-    value = {key: _plain(field) for key, field in asdict(target).items()}
-    unused = {"decode": DecodeMode.EXACT, "pages": None, "white": 1.0, "buckets": None}
-    return {key: field for key, field in value.items() if key not in unused or field != unused[key]}
+    return json.dumps(policies(target), sort_keys=True)
 
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _json(value: object) -> Any:
-    """Convert to what JSON gives back, lists for tuples, so that new values equal those read from an output."""
-    return json.loads(json.dumps(value))

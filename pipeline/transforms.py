@@ -22,6 +22,7 @@ from lake.images.types import Target
 from lake.storage import configured
 from model.runtime import choose_executor
 from pipeline.beam.notebook import allow_plain_labels
+from pipeline.beam.range_steps import CommitRanges
 from pipeline.beam.steps import (
     AccumulateReceipts,
     EncodeItems,
@@ -60,7 +61,8 @@ class RunJob(beam.PTransform):
     """Run a staged job from its plan to its commit.
 
     The steps: read the plan, spread its units over the workers, run each unit to its receipt, combine the receipts,
-    commit. The result is a collection of one element, the summary of the run as a ``dict``.
+    commit; of very many units range by range. The result is a collection of one element, the summary of the run as a
+    ``dict``.
 
     Args:
       job: a job that ``pipeline.job.stage.begin`` has planned and staged.
@@ -75,7 +77,7 @@ class RunJob(beam.PTransform):
         self._parts, self._config, self._gate, self._run = job.parts, job.config, job.options.gate, job.run
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[dict[str, Any]]:
-        return (
+        receipts = (
             begin
             # The few files of the plan need no reshuffle of their own.
             | "Plan parts" >> beam.Create(self._parts, reshuffle=False)
@@ -83,6 +85,11 @@ class RunJob(beam.PTransform):
             # Prevents fusion: otherwise the worker that reads a file of the plan would run all of its units.
             | "Spread" >> beam.Reshuffle()
             | "Run units" >> beam.ParDo(RunUnits(self._config))
+        )
+        if self._run.ranges:
+            return receipts | "Commit ranges" >> CommitRanges(self._config, self._gate, self._run, self._lineage)
+        return (
+            receipts
             | "Accumulate receipts" >> beam.CombineGlobally(AccumulateReceipts())
             | "Commit" >> beam.Map(commit_receipts, self._config, self._gate, self._run, self._lineage)
         )

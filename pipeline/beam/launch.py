@@ -35,6 +35,7 @@ from pipeline.output.commit import commit, nothing_done
 from pipeline.output.heartbeat import renewing
 from pipeline.output.layout import Layout
 from pipeline.output.lease import renew
+from pipeline.output.range_commit import commit_ranges
 from pipeline.output.state_file import read_summary
 from pipeline.output.stop import raise_if_stopped
 from pipeline.worker.beside import BESIDE
@@ -139,6 +140,8 @@ def _to_end(
 ) -> dict[str, Any]:
     # With no unit to run, at most a commit is missing. Beam and the model need not be loaded for it.
     if not job.plan.todo:
+        if job.run.ranges:
+            return commit_ranges(job.config, job.options.gate, job.run)
         return commit(job.config, job.options.gate, job.run, [])
     if pipeline is None:
         job, count = with_processes_beside(job)

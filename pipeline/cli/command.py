@@ -74,14 +74,16 @@ def _run(options: Namespace, beam_arguments: Sequence[str]) -> int:
 def _launch(job: JobOptions, options: Namespace, beam_arguments: Sequence[str]) -> int:
     from pipeline.beam.launch import launch
     from pipeline.cli.progress_bar import Progress
-    from pipeline.cli.summary import describe
-    from pipeline.output.commit import check_complete
 
     try:
         summary = launch(job, beam_arguments, detach=hasattr(options, "detach"), show=Progress)
     finally:
         # The process is about to end, and Python would traverse all objects once more, which takes half a second.
         gc.freeze()
+    # Only now, since they would take a part of the time before the first record.
+    from pipeline.cli.summary import describe
+    from pipeline.output.commit import check_complete
+
     _print(json.dumps(summary, indent=2) if options.json else describe(summary))
     check_complete(summary)
     return 0

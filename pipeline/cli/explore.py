@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DRIFTED = 5  # exit status of ``compare`` where the data have drifted
 _SHOWN = 40  # most lines of a result
+_DIMENSIONS = 10  # most of them that are printed
 _KEY = 60  # characters
 
 # As JSON, as it was found, as lines of text, and the exit status.
@@ -83,7 +84,7 @@ def _similar(output: "Output", options: Namespace) -> Answer:
 def _outliers(output: "Output", options: Namespace) -> Answer:
     found = output.outliers(**_given(options, "top", "by", "k"))
     rows = found.table.to_pylist()
-    what = "error (mse)" if found.by == "error" else "mean distance to the nearest neighbours"
+    what = "error (mse)" if found.by == "error" else "distance to the nearest neighbours"
     lines = [f"the highest {what} of {len(output):,} records{'' if found.exact else ', among 10,000 candidates'}"]
     lines += [f"  {row['score']:.6g}  {_record(row)}" for row in rows]
     return {"output": output.uri, "by": str(found.by), "exact": found.exact, "outliers": rows}, found, lines, 0
@@ -122,7 +123,10 @@ def _compare(output: "Output", options: Namespace) -> Answer:
     verdict = "drift" if drift.drifted else "no drift"
     chance = f"0.5 is chance, standard error {drift.error:.4f}; drift from {drift.threshold:g} on"
     lines = [f"{verdict}: a classifier tells {options.b} from {output.uri} with AUC {drift.auc:.4f} ({chance})"]
-    lines += [f"  {row['name']}  KS {row['ks']:.4f}  Wasserstein {row['wasserstein']:.4f} sd" for row in rows]
+    apart = [row for row in rows if row["ks"] > 0][:_DIMENSIONS]
+    lines += [f"  {row['name']}  KS {row['ks']:.4f}  Wasserstein {row['wasserstein']:.4f} sd" for row in apart]
+    if hidden := len(rows) - len(apart):
+        lines.append(f"  {hidden:,} dimensions differ less or not at all; --json or --output-table FILE has all")
     value = {
         "a": output.uri,
         "b": options.b,

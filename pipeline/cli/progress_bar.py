@@ -11,7 +11,7 @@ from lake.cli.lines import line_of
 from lake.cli.screen import blocks_of_terminal, columns_of, moves_cursor
 from lake.core.counters import TALLY, Counts
 from lake.inputs.units import OWN_BYTES
-from pipeline.cli.progress_text import Shown, bar_line, fitting, words_line
+from pipeline.cli.progress_text import ShownProgress, bar_line, fitting, words_line
 from pipeline.job.record_counts import about_records, total_records
 from pipeline.output.pace import Pace, TimeLeft
 from pipeline.output.remaining import Remaining
@@ -145,7 +145,7 @@ class Progress:
             return fitting([f"{line_of(self._source.waiting)}, {seconds}", f"loading, {seconds}"], width)
         return words_line(shown) if width is None else bar_line(shown, width, blocks or blocks_of_terminal())
 
-    def shown(self, now: float) -> Shown | None:
+    def shown(self, now: float) -> ShownProgress | None:
         """Return what there is to be shown; None before the first record.
 
         Args:
@@ -162,7 +162,7 @@ class Progress:
             # What is left may turn out to be more than it seemed, and a bar that goes back is of no use.
             share = self._most_share = min(_MOST, max(self._most_share, costs.share))
             left = costs.seconds
-        return Shown(
+        return ShownProgress(
             share=share,
             read=read,
             of=self._records,

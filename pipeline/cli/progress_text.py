@@ -12,7 +12,7 @@ _APART, _SECONDS = 1.3, 10  # the fewest and the most seconds left are both said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ShownProgress:
     """What a line says.
 
     Attributes:
@@ -46,7 +46,7 @@ class Shown:
         return (least, most) if most > _APART * max(1.0, least) and most - least > _SECONDS else (self.left,)
 
 
-def bar_line(shown: Shown, width: int, blocks: str) -> str:
+def bar_line(shown: ShownProgress, width: int, blocks: str) -> str:
     """One line with a bar, if there is room for one; of the rest what fits.
 
     Args:
@@ -54,7 +54,7 @@ def bar_line(shown: Shown, width: int, blocks: str) -> str:
       width: most characters.
       blocks: what stands for work that is done, and for the rest.
 
-    >>> far = Shown(share=0.3, read=300, of=1000, rejects=2, units=1, all_units=4, rate=50.0, left=14.0)
+    >>> far = ShownProgress(share=0.3, read=300, of=1000, rejects=2, units=1, all_units=4, rate=50.0, left=14.0)
     >>> bar_line(far, 80, "#-")
     '###-------  30%  300 records  50/s  2 rejects  1/4 units  0:14 left'
     >>> bar_line(far, 20, "#-")
@@ -63,19 +63,19 @@ def bar_line(shown: Shown, width: int, blocks: str) -> str:
     return fitting(_forms(shown, blocks), width)
 
 
-def words_line(shown: Shown) -> str:
+def words_line(shown: ShownProgress) -> str:
     """One line of a log.
 
     Args:
       shown: what it says.
 
-    >>> words_line(Shown(share=0.3, read=300, of=1000, rejects=2, units=1, all_units=4, rate=50.0, left=14.0))
+    >>> words_line(ShownProgress(share=0.3, read=300, of=1000, rejects=2, units=1, all_units=4, rate=50.0, left=14.0))
     '30% done: 300 of 1,000 records read, 50 a second, 2 rejected; 1 of 4 units finished; about 14 s left'
 
     Where small and large images are in one run, it is not sure what the rest is:
 
     >>> words_line(
-    ...     Shown(
+    ...     ShownProgress(
     ...         share=0.3, read=9, of=None, rejects=0, units=0, all_units=4, rate=9.0, left=90.0, between=(60.0, 400.0)
     ...     )
     ... )
@@ -119,7 +119,7 @@ def fitting(forms: Iterable[str], width: int | None) -> str:
     return form[: max(0, width or 0)]
 
 
-def _forms(shown: Shown, blocks: str) -> Iterator[str]:
+def _forms(shown: ShownProgress, blocks: str) -> Iterator[str]:
     """Yield the line in all its forms, from the longest to the shortest."""
     percent = f"{math.floor(shown.share * 100):3d}%"
     # While there is work to do, some time is left.

@@ -1,4 +1,8 @@
-"""The records that are least like all others: by the model's error, or by how far their nearest neighbours are."""
+"""The records that are least like all others: by the model's error, or by how far their k-th nearest neighbour is.
+
+The distance to the k-th neighbour is the score of Ramaswamy, Rastogi and Shim, "Efficient algorithms for mining
+outliers from large data sets", SIGMOD 2000. A mean over all k would be small for outliers that are like each other.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +17,7 @@ from pipeline.explore.committed import IDENTITY, Committed, error_column, take_r
 from pipeline.explore.latent_cache import LatentMatrix, load_latents
 from pipeline.explore.leaves import make_leaves, principal_axes
 from pipeline.explore.nearest import Metric, exact_distances, find_nearest
+from pipeline.options.explore import EXPLORE_DEFAULTS
 
 _AT_ONCE = 512  # records whose neighbours are searched among all others at once
 _MOST = 20  # searches
@@ -22,7 +27,7 @@ class Score(StrEnum):
     """What makes a record an outlier."""
 
     ERROR = "error"  # the model's error, mse
-    NEIGHBOURS = "neighbours"  # mean distance to its nearest neighbours
+    NEIGHBOURS = "neighbours"  # distance to its k-th nearest neighbour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +46,11 @@ class Outliers(TableAnswer):
 
 
 def find_outliers(
-    committed: Committed, top: int, by: Score | None = None, k: int = 10, cache: str | None = None
+    committed: Committed,
+    top: int,
+    by: Score | None = None,
+    k: int = EXPLORE_DEFAULTS.outlier_k,
+    cache: str | None = None,
 ) -> Outliers:
     """Find the records that are least like the others.
 
@@ -49,7 +58,8 @@ def find_outliers(
       committed: the output.
       top: how many.
       by: the score; None for the error where there is one.
-      k: neighbours whose mean distance (Euclidean) is the score.
+      k: the distance (Euclidean) to this one of the nearest neighbours is the score. Outliers that are like each
+        other are found while there are at most k of them.
       cache: local directory for latents; None for one in the output.
 
     Raises:
@@ -71,7 +81,7 @@ def find_outliers(
 
 
 def farthest(latents: LatentMatrix, top: int, k: int) -> tuple[Array, Array, bool]:
-    """The records whose ``k`` nearest neighbours are farthest away on average.
+    """The records whose ``k``-th nearest neighbour is farthest away.
 
     The neighbours in a record's own leaf give a bound that its score cannot exceed. The records with the highest bounds
     are compared with all others, until the bounds of the rest are below the scores that were found.
@@ -79,7 +89,7 @@ def farthest(latents: LatentMatrix, top: int, k: int) -> tuple[Array, Array, boo
     Args:
       latents: the records.
       top: how many.
-      k: number of neighbours.
+      k: which neighbour; the last one if there are fewer.
 
     Returns:
       Positions int64 ``[m]``, scores float64 ``[m]`` in descending order, and whether no other record has a higher one.
@@ -93,7 +103,7 @@ def farthest(latents: LatentMatrix, top: int, k: int) -> tuple[Array, Array, boo
     scores = np.full(count, -np.inf)
     for number in range(_MOST):
         some = order[number * _AT_ONCE : (number + 1) * _AT_ONCE]
-        scores[some] = _scores(latents, some, k)
+        scores[some] = neighbour_distances(latents.values, latents.norms, some, k)
         best = np.lexsort((np.arange(count), -scores))[: min(top, count)]
         done = (number + 1) * _AT_ONCE
         if done >= count or scores[best[-1]] >= bounds[order[done]]:
@@ -103,7 +113,7 @@ def farthest(latents: LatentMatrix, top: int, k: int) -> tuple[Array, Array, boo
 
 
 def _bounds(values: Array, k: int) -> Array:
-    """An upper bound of each record's score: the mean distance to the nearest of its leaf, float64 ``[n]``."""
+    """An upper bound of each record's score: the distance to the k-th nearest of its leaf, float64 ``[n]``."""
     ones = np.ones(len(values), np.float32)
     leaves = make_leaves(values, ones, *principal_axes(values, ones))
     bounds = np.full(len(values), np.inf)
@@ -116,18 +126,33 @@ def _bounds(values: Array, k: int) -> Array:
         norms = np.einsum("nd,nd->n", part, part)
         squares = np.maximum(norms[:, None] + norms - 2 * part @ part.T, 0)
         np.fill_diagonal(squares, np.inf)
-        bounds[rows] = np.sqrt(np.partition(squares, k - 1, axis=1)[:, :k]).mean(1)
+        bounds[rows] = np.sqrt(np.partition(squares, k - 1, axis=1)[:, k - 1])
     return bounds * (1 + 1e-9)
 
 
-def _scores(latents: LatentMatrix, some: Array, k: int) -> Array:
-    queries = latents.values[some]
-    positions, _ = find_nearest(latents.values, latents.norms, queries, k + 1, Metric.L2)
-    distances = exact_distances(queries[:, None], latents.values[positions], Metric.L2)
+def neighbour_distances(values: Array, norms: Array, some: Array, k: int) -> Array:
+    """How far away the ``k``-th nearest neighbour is, of some latents among all.
+
+    Args:
+      values: the latents, float32 ``[n, D]``.
+      norms: their squared norms ``[n]``.
+      some: positions of those that are asked about, int64 ``[m]``.
+      k: which neighbour, at most ``n - 1``.
+
+    Returns:
+      Euclidean distances, float64 ``[m]``.
+
+    >>> line = np.array([[0.0], [1.0], [3.0], [7.0]], np.float32)
+    >>> neighbour_distances(line, line[:, 0] ** 2, np.array([0, 3]), 2).tolist()
+    [3.0, 6.0]
+    """
+    queries = values[some]
+    positions, _ = find_nearest(values, norms, queries, k + 1, Metric.L2)
+    distances = exact_distances(queries[:, None], values[positions], Metric.L2)
     # Itself does not count; it is not among the nearest only where more than k others are equal.
     own = positions == some[:, None]
     own[~own.any(1), -1] = True
-    scores: Array = distances[~own].reshape(len(some), -1).mean(1)
+    scores: Array = distances[~own].reshape(len(some), -1).max(1)
     return scores
 
 

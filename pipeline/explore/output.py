@@ -1,48 +1,29 @@
-"""What a job wrote, as one object: its tables, latents and images, and the questions that people ask of them."""
+"""What a job wrote, as one object: its content, and the questions that people ask of it."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Sequence
 from os import fspath
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from lake.cli.check import check_names, check_values, optional_fields
+from lake.cli.check import check_values
 from lake.cli.option import Option
-from lake.cli.options import STORES
-from lake.core.errors import LatentlakeError, OutputError, UsageError
+from lake.core.errors import UsageError
 from lake.core.records import Array
-from lake.storage import StoreOptions, configure, configured, store_for
 from pipeline.explore.committed import Committed
 from pipeline.explore.drift import Drift, find_drift
 from pipeline.explore.duplicates import Duplicates, Sameness, find_copies, find_duplicates
-from pipeline.explore.latent_cache import LatentMatrix, load_latents
 from pipeline.explore.nearest import Metric
 from pipeline.explore.outliers import Outliers, Score, find_outliers
+from pipeline.explore.output_content import OutputContent
 from pipeline.explore.query_image import Name, encode_image, image_bytes, image_name
 from pipeline.explore.similar import Similar, read_queries, similar_to, similar_to_keys
 from pipeline.options.explore import COMPARE, DUPLICATES, EXPLORE_DEFAULTS, OUTLIERS, REPORT, SIMILAR
-from pipeline.output.state_file import read_summary
-from pipeline.output.tables import REJECT_SCHEMA
-from pipeline.tables.table_file import read_table_record
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow.dataset as ds
-    from PIL.Image import Image
-
-    from lake.core.records import OutputFile
-    from pipeline.output.receipts import Receipt
-    from pipeline.output.verify import VerifyReport
     from pipeline.report.make_gallery import ExploreResult
     from pipeline.report.report import Report
 
-_SHOWN = 12  # images of a strip
 
-
-class Output:
+class Output(OutputContent):
     """A finished output, as it was when this object was made. Nothing of it is changed, but that latents are cached.
 
     Args:
@@ -56,109 +37,6 @@ class Output:
       VerifyError: its state is damaged.
       UsageError: an option of the stores is unknown, or it has no latents of this name.
     """
-
-    def __init__(self, output: Name, *, cache: Name | None = None, latent: str | None = None, **stores: Any) -> None:
-        check_names(stores, [option.field for option in STORES])
-        checked = check_values(stores, STORES, optional=optional_fields(StoreOptions))
-        self._stores = replace(configured(), **checked)
-        self._cache = None if cache is None else fspath(cache)
-        with self._reached():
-            self._committed = Committed.read(fspath(output), latent)
-        self._latent = latent
-
-    @property
-    def uri(self) -> str:
-        """Where it is."""
-        return self._committed.layout.output
-
-    @property
-    def verb(self) -> str:
-        """What the job computed, such as ``encode``."""
-        return self._committed.verb
-
-    @property
-    def table(self) -> "ds.Dataset":
-        """The rows of all results, as a dataset of PyArrow: of the committed tables, whatever lies beside them."""
-        return self._dataset(self._committed.tables, self._committed.schema)
-
-    @property
-    def rejects(self) -> "ds.Dataset":
-        """The rejected records, as a dataset of PyArrow."""
-        return self._dataset(self._committed.reject_tables, lambda: REJECT_SCHEMA)
-
-    def _dataset(self, files: "Sequence[tuple[Receipt, OutputFile]]", schema: Callable[[], pa.Schema]) -> "ds.Dataset":
-        # With PyArrow's datasets pandas is imported, if there is one, and commands need neither.
-        from pipeline.explore.dataset import open_dataset
-
-        with self._reached():
-            return open_dataset(self._committed, files, schema())
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """What ``_SUCCESS`` says.
-
-        Raises:
-          OutputError: the output is not complete, so that it has none.
-        """
-        with self._reached():
-            uri = self._committed.layout.success
-            if store_for(uri).stat(uri) is None:
-                raise OutputError(f"{self.uri} is not complete: no _SUCCESS; see 'latentlake status {self.uri}'")
-            return read_summary(uri)
-
-    @property
-    def snapshot(self) -> str | None:
-        """Id of the last snapshot of the table of a lake's catalog that has the latents; None where there is none."""
-        with self._reached():
-            record = read_table_record(self._committed.layout)
-            return record.snapshot or None if record else None
-
-    def to_pandas(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
-        """The rows of all results as a data frame of pandas.
-
-        Args:
-          columns: names of the columns; None for all.
-
-        Raises:
-          UsageError: pandas is not installed.
-        """
-        try:
-            import pandas  # noqa: F401
-        except ImportError as error:
-            raise UsageError("to_pandas needs pandas, which is not installed; .table.to_table() needs none") from error
-        return self.table.to_table(columns=None if columns is None else [*columns]).to_pandas()
-
-    def latents(self) -> LatentMatrix:
-        """All latents, memory-mapped: ``values`` float32 ``[n, D]``, ``keys`` and ``rows`` (key, shard, index).
-
-        The first call fills the cache, in one pass over the tables; later ones, of other processes too, open it.
-
-        Raises:
-          UsageError: the output has none, or no place for the cache.
-        """
-        return self._latents
-
-    @cached_property
-    def _latents(self) -> LatentMatrix:
-        with self._reached():
-            return load_latents(self._committed, self._cache)
-
-    def images(self, keys: str | Sequence[str]) -> "dict[str, Image]":
-        """Images of some records: what the job made of them if it wrote images, else what it read.
-
-        Args:
-          keys: of the records; of a key that several records have, the first is meant.
-
-        Returns:
-          Images of Pillow by key, in 8 bits.
-
-        Raises:
-          InputError: no record has one of the keys, or the input is no longer what it was.
-        """
-        from pipeline.explore.pictures import images_of
-
-        with self._reached():
-            return images_of(self._committed, [keys] if isinstance(keys, str) else keys)
 
     def similar(
         self,
@@ -207,15 +85,15 @@ class Output:
             return similar_to_keys(self._latents, [key] if isinstance(key, str) else key, count, chosen)
 
     def outliers(
-        self, *, top: int = EXPLORE_DEFAULTS.top, by: str | None = None, k: int = EXPLORE_DEFAULTS.k
+        self, *, top: int = EXPLORE_DEFAULTS.top, by: str | None = None, k: int = EXPLORE_DEFAULTS.outlier_k
     ) -> Outliers:
         """Find the records that are least like the others.
 
         Args:
           top: how many.
-          by: ``error`` for the model's error, ``neighbours`` for the mean distance to the nearest ones; None for the
+          by: ``error`` for the model's error, ``neighbours`` for the distance to the k-th nearest; None for the
             error where there is one.
-          k: how many neighbours count.
+          k: which neighbour. Outliers that are like each other are found while there are at most k of them.
 
         Raises:
           UsageError: the output has no such score.
@@ -331,46 +209,8 @@ class Output:
             query = None if image is None else image_bytes(image)
             write_gallery(self._committed, found, fspath(file), other=against, image=query, cache=self._cache)
 
-    def verify(self, *, deep: bool = False) -> "VerifyReport":
-        """Compare the output, as it is now, with its manifest.
-
-        Args:
-          deep: also read every byte and every row.
-        """
-        from pipeline.output.verify import verify
-
-        with self._reached():
-            return verify(self.uri, deep=deep)
-
-    def __len__(self) -> int:
-        return self._committed.rows
-
-    def __repr__(self) -> str:
-        return f"Output({self.uri!r}: {self._committed.headline})"
-
-    def _repr_html_(self) -> str:
-        from pipeline.explore.html import strip_of
-        from pipeline.explore.pictures import first_images
-
-        with self._reached():
-            try:
-                images = first_images(self._committed, _SHOWN)
-            except (LatentlakeError, OSError):  # the input may be gone, and the headline is right without it
-                images = []
-        return strip_of(f"{self.uri}: {self._committed.headline}", images)
-
     def _other(self, other: "Output | Name") -> Committed:
         return other._committed if isinstance(other, Output) else Committed.read(fspath(other), self._latent)
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        """Reach the stores as this output was opened, within the block."""
-        before = configured()
-        configure(self._stores)
-        try:
-            yield
-        finally:
-            configure(before)
 
 
 def _checked(table: Sequence[Option], **values: Any) -> dict[str, Any]:

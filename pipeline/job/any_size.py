@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pipeline.options.job_options import JobOptions
 
 _AREA = 1024 * 1024  # pixels
-_WITH_SHAPES = ("parquet", "arrow", "webdataset", "mds")  # formats whose latents may have shapes of their own
+# Formats whose latents may have shapes of their own.
+_WITH_SHAPES = ("parquet", "arrow", "webdataset", "mds", "arrayrecord")
 
 
 def buckets_for(options: "JobOptions", spec: "Spec") -> Buckets | None:

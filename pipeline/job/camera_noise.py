@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from lake.core.choices import quoted
 from lake.core.errors import UsageError
 from lake.images.anscombe import PoissonGaussian
-from pipeline.options.flags import ESTIMATE, POISSON_GAUSSIAN
+from pipeline.options.image_flags import ESTIMATE, POISSON_GAUSSIAN
 from pipeline.options.values import CameraNoise
 
 if TYPE_CHECKING:

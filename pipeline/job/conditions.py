@@ -1,6 +1,5 @@
 """Settle what a conditional model is told: by which column of the records, or by the user for images without any."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -8,9 +7,9 @@ import pyarrow as pa
 from lake.core.choices import quoted
 from lake.core.errors import InputError, NoColumnError, UsageError
 from lake.formats.reader import ColumnSelection, RecordSchema
-from lake.inputs.columns import settle
 from lake.inputs.discover import Found
 from lake.inputs.sampled import SampledCondition
+from pipeline.job.columns import carrying
 from pipeline.options.condition import ConditionSource, condition_of_text
 from pipeline.worker.verbs import VERBS
 
@@ -51,21 +50,15 @@ def with_condition_column(
     Raises:
       InputError: the first shard has no such column; the text names what there is.
     """
-    if name is None or not columns.settled:
+    if name is None:
         return columns
-    asked = tuple(columns.carry.names)
-    problem: NoColumnError | None = None
     # Of "json.label", the label in the column json; there a tar of latents has all columns of its records.
     of_tar = (_JSON,) if selection.latents and found.format == _TAR else ()
-    for column in dict.fromkeys((name, name.partition(".")[0], *of_tar)):
-        if column in asked:
-            return columns
-        try:
-            return settle(found, replace(selection, carry=(*asked, column)))
-        except NoColumnError as error:
-            problem = problem or error
-    what = str(problem).replace("set --carry to", "set --condition-column to")
-    raise InputError(f"{what} (the model is told {quoted(name)} of each record: --condition-column)") from problem
+    names = dict.fromkeys((name, name.partition(".")[0], *of_tar))
+    try:
+        return carrying(found, selection, columns, names, "--condition-column")
+    except NoColumnError as error:
+        raise InputError(f"{error} (the model is told {quoted(name)} of each record: --condition-column)") from error
 
 
 def condition_source(columns: RecordSchema, name: str | None, spec: "Spec") -> ConditionSource | None:

@@ -35,7 +35,7 @@ def lines_largest_first(units: Iterable[Unit]) -> Iterator[bytes]:
         for unit in units:
             work.append(work_of(unit))
             edges.append(edges[-1] + spool.write(unit_line(unit)))
-        for at in np.argsort(-np.array(work, np.int64), kind="stable").tolist():
+        for at in np.argsort(np.negative(work), kind="stable"):
             spool.seek(edges[at])
             yield spool.read(edges[at + 1] - edges[at])
 

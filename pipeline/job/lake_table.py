@@ -11,7 +11,7 @@ from lake.formats.common.hive import partition_name
 from lake.formats.common.identity_columns import carried_name
 from lake.storage.location import local_path
 from pipeline.config import JobConfig, table_version
-from pipeline.job.checks import latent_table_schema
+from pipeline.job.table_names import latent_table_schema
 from pipeline.options.job_options import JobOptions
 from pipeline.options.latent_form import PARQUET
 from pipeline.output.job_file import JobFile
@@ -60,7 +60,9 @@ def table_spec(options: JobOptions) -> TableSpec | None:
     """
     if options.table is None:
         if options.catalog is not None or options.table_name is not None:
-            raise UsageError("--catalog and --table-name say where a table is; add --table iceberg, or leave them out")
+            raise UsageError(
+                "--catalog and --table-name say where a table is; add --table iceberg or ducklake, or leave them out"
+            )
         return None
     if options.latent_format != PARQUET:
         raise UsageError(f"--table is of Parquet, not of --latent-format {options.latent_format}; leave one out")
@@ -69,7 +71,10 @@ def table_spec(options: JobOptions) -> TableSpec | None:
     if options.catalog is None:
         return TableSpec(kind=options.table, **_given(name=options.table_name))
     if "://" in options.catalog:
-        raise UsageError("--catalog is a name or the path of a SQLite file; where it is goes into ~/.pyiceberg.yaml")
+        raise UsageError(
+            "--catalog is a name or the path of a SQLite file; where it is goes into ~/.pyiceberg.yaml, or into a "
+            "secret of DuckDB"
+        )
     if options.table_name is None:
         raise UsageError(f"--catalog {options.catalog} may have tables of others: add --table-name NAMESPACE.NAME")
     catalog = str(local_path(options.catalog).absolute()) if is_path(options.catalog) else options.catalog

@@ -1,14 +1,13 @@
 """Settle by which column the tables of a job are partitioned."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lake.core.choices import quoted
-from lake.core.errors import InputError, NoColumnError, UsageError
+from lake.core.errors import InputError, UsageError
 from lake.formats.common.hive import is_partition_column, partition_type
 from lake.formats.reader import ColumnSelection, RecordSchema
-from lake.inputs.columns import settle
 from lake.inputs.discover import Found
+from pipeline.job.columns import carrying
 from pipeline.options.latent_form import PARQUET
 from pipeline.worker.verbs import VERBS
 
@@ -57,8 +56,7 @@ def with_partition_column(
     """
     if name is None or not columns.settled:
         return columns
-    if name not in columns.carry.names:
-        columns = _extended(found, selection, columns, name)
+    columns = carrying(found, selection, columns, [name], "--partition-by")
     kind = columns.carry.field(name).type
     if partition_type(kind) is None:
         raise InputError(
@@ -66,10 +64,3 @@ def with_partition_column(
             "truth values and dates; name another column"
         )
     return columns
-
-
-def _extended(found: Found, selection: ColumnSelection, columns: RecordSchema, name: str) -> RecordSchema:
-    try:
-        return settle(found, replace(selection, carry=(*columns.carry.names, name)))
-    except NoColumnError as error:
-        raise InputError(str(error).replace("set --carry to", "set --partition-by to")) from error

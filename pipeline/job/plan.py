@@ -4,12 +4,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from types import MappingProxyType
 
 from lake.core.errors import InputError
 from lake.core.records import Unit
 from lake.formats import FORMATS
+from lake.formats.common.cuts import Cuts, Giant
 from lake.inputs.discover import Found
 from lake.inputs.expected import Expected
+from lake.inputs.giants import find_cuts
 from lake.inputs.reference import CleanShards, with_clean
 from lake.inputs.sampled import sampled_units
 from lake.inputs.units import all_units, input_bytes, record_count, split_path, stem, strip_slice
@@ -17,7 +20,9 @@ from pipeline.config import JobConfig, options_digest
 from pipeline.job.unchanged import find_unchanged
 from pipeline.options.job_options import Scope
 from pipeline.output.companions import with_companions
+from pipeline.output.cuts_file import read_cuts
 from pipeline.output.finished import is_done
+from pipeline.output.layout import Layout
 from pipeline.output.manifest import Manifest
 from pipeline.output.name_set import NameSet
 from pipeline.output.receipts import Receipt, sum_counts
@@ -50,6 +55,28 @@ class Plan:
         return sum(map(input_bytes, self.todo))
 
 
+def plan_cuts(found: Found, config: JobConfig, receipts: Mapping[str, Receipt]) -> Mapping[Giant, Cuts]:
+    """Cut the giants of an input, as an earlier run did if there was one.
+
+    Args:
+      found: the input's shards.
+      config: the job.
+      receipts: receipts of the units that are done, by unit.
+
+    Raises:
+      UnreadableError: the store failed.
+      VerifyError: what the output knows of earlier cuts is damaged.
+    """
+
+    def is_done_whole(unit: Unit) -> bool:
+        receipt = receipts.get(unit.id)
+        return receipt is not None and is_done(unit, config, receipt)
+
+    if config.sampling is not None or _is_never_cut(config):
+        return {}
+    return find_cuts(found, lambda: read_cuts(Layout(config.output)), is_done_whole)
+
+
 def make_plan(
     found: Found,
     config: JobConfig,
@@ -57,6 +84,7 @@ def make_plan(
     scope: Scope = _ALL,
     expected: Expected | None = None,
     clean: CleanShards | None = None,
+    cuts: Mapping[Giant, Cuts] = MappingProxyType({}),
 ) -> Plan:
     """Cut the input into units and select those that are to be run.
 
@@ -67,11 +95,12 @@ def make_plan(
       scope: units to run or to drop in addition.
       expected: how many records the input must have; None if it is not known.
       clean: the clean shards, if the job has a reference.
+      cuts: of ``plan_cuts``.
 
     Raises:
       InputError: two units would have the same name.
     """
-    units = _units(found, config, expected, clean)
+    units = _units(found, config, expected, clean, cuts)
     # Outputs are named after units, so two of one name would replace each other's files.
     if NameSet(unit.id for unit in units).may_repeat:
         _check_names(units)
@@ -89,14 +118,25 @@ def make_plan(
     return Plan(units=units, todo=todo, obsolete=obsolete, vanished=vanished)
 
 
-def _units(found: Found, config: JobConfig, expected: Expected | None, clean: CleanShards | None) -> Sequence[Unit]:
+def _is_never_cut(config: JobConfig) -> bool:
+    """Whether shards stay whole, however large they are."""
+    # A shard that is copied becomes one object, so it cannot be cut into slices; nor can one with a reference,
+    # because the two are read side by side from their first records.
+    return config.columns.whole or config.reference is not None
+
+
+def _units(
+    found: Found,
+    config: JobConfig,
+    expected: Expected | None,
+    clean: CleanShards | None,
+    cuts: Mapping[Giant, Cuts],
+) -> Sequence[Unit]:
     """All units of the input."""
     if config.sampling is not None:
         units: Sequence[Unit] = list(sampled_units(config.sampling.count))
     else:
-        # A shard that is copied becomes one object, so it cannot be cut into slices; nor can one with a reference,
-        # because the two are read side by side from their first records.
-        units = all_units(found, whole=config.columns.whole or config.reference is not None)
+        units = all_units(found, whole=_is_never_cut(config), cuts=cuts)
     if clean is not None:
         units = [with_clean(unit, clean) for unit in units]
     if config.images is not None and config.images.rewrite and found.companions:

@@ -3,11 +3,12 @@
 import os
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lake.cli.check import check_decode
 from lake.core.errors import HeldError
+from lake.formats.common.cuts import Cuts, Giant
 from lake.formats.reader import ColumnSelection
 from lake.images.types import Pages, Target
 from lake.inputs.apart import check_apart
@@ -20,12 +21,14 @@ from lake.storage.redact import check_no_user
 from model.input_json import normalization_text
 from model.runtime import choose_executor
 from pipeline.config import ImagesOut, JobConfig, RejectRetry, usual_pages
-from pipeline.job.checks import check_directories, check_variance
+from pipeline.job.checks import check_variance
 from pipeline.job.lake_table import table_due, table_spec, with_kept_table
-from pipeline.job.latents import latent_form, with_quantization
-from pipeline.job.plan import Plan, make_plan, reject_limit
+from pipeline.job.latents import latent_form
+from pipeline.job.plan import Plan, make_plan, plan_cuts, reject_limit
+from pipeline.job.quantization import with_quantization
 from pipeline.job.reuse import check_reuse, find_reusable
 from pipeline.job.source import JobSource, decoding_target, find_source
+from pipeline.job.table_names import check_directories
 from pipeline.job.trial import check_sample
 from pipeline.options.flags import AUTO
 from pipeline.options.job_options import JobOptions
@@ -39,6 +42,7 @@ from pipeline.output.job_file import (
     read_job_file,
 )
 from pipeline.output.layout import LATENTS, Layout
+from pipeline.output.ranges import Ranges
 from pipeline.output.receipts import Receipt
 from pipeline.output.recovery import Leavings, Recovered, find_leavings, known_state
 from pipeline.output.reusable import ReusableTable
@@ -63,12 +67,14 @@ class Job:
       run: the part that travels to the commit.
       plan: the units of the output, and which of them are to be run.
       found: the input's shards.
+      cuts: where giants among them are cut.
       bundle: the model.
       selection: what the user and the model ask of each record.
       state: versions of the output's state when the job was planned. If they change, the plan is out of date.
       recovered: what the plan counts on of runs that did not come to their end.
       table_due: whether the table of a lake's catalog has other files than the output.
       reusable: tables whose latents are kept for records of the same bytes.
+      ranges: of its units, if there are so many that workers commit them.
     """
 
     options: JobOptions
@@ -80,8 +86,10 @@ class Job:
     selection: ColumnSelection
     state: "OutputState"
     recovered: Recovered
+    cuts: Mapping[Giant, Cuts] = field(default_factory=dict)
     table_due: bool = False
     reusable: tuple[ReusableTable, ...] = ()
+    ranges: Ranges | None = None
 
     @property
     def success(self) -> Stat | None:
@@ -148,7 +156,8 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, M
     receipts, recovered = known_state(layout, state.left, options.stores)
     if job_file is None and not options.overwrite:
         check_receipts(receipts, config)
-    plan = make_plan(source.found, config, receipts, options.scope, expected, source.clean)
+    cuts = plan_cuts(source.found, config, receipts)
+    plan = make_plan(source.found, config, receipts, options.scope, expected, source.clean, cuts)
     check_directories(config, plan.units)
     due = table_due(config, plan.units, receipts)
     most = options.gate.max_reject_fraction
@@ -174,6 +183,7 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, M
         ),
         plan=plan,
         found=source.found,
+        cuts=cuts,
         bundle=bundle,
         selection=source.selection,
         state=state,

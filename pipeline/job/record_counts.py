@@ -32,7 +32,7 @@ def count_records(unit: Unit, *, footers: bool = True, stores: bool = False) -> 
 
 
 def about_records(units: Iterable[Unit]) -> float | None:
-    """About how many records some units have, told from the first bytes of some shards; None if that tells nothing.
+    """About how many records some units have, told from footers or first bytes of some shards; None if none tells it.
 
     Args:
       units: the units, of which each is read as a whole.
@@ -51,7 +51,7 @@ def about_records(units: Iterable[Unit]) -> float | None:
 
 
 def _about(unit: Unit) -> float | None:
-    if (count := record_count(unit)) is not None:
+    if (count := count_records(unit)) is not None:
         return count
     with suppress(LatentlakeError, OSError):  # the unit will say so
         return FORMATS[unit.format].reader.about(unit.shards[0]) if len(unit.shards) == 1 else None

@@ -15,14 +15,8 @@ from lake.inputs.reference import CleanShards, Reference, find_reference
 from lake.inputs.sampled import LatentSampling
 from pipeline.config import ImagesOut, NoiseLevel
 from pipeline.job.any_size import buckets_for, check_latent_formats, with_sizes
-from pipeline.job.checks import (
-    check_ensemble,
-    check_noise_column,
-    images_out,
-    latent_sampling,
-    noise_level,
-    with_noise_column,
-)
+from pipeline.job.checks import check_ensemble, images_out, noise_level
+from pipeline.job.columns import check_noise_column, with_noise_column
 from pipeline.job.conditions import (
     condition_name,
     condition_source,
@@ -31,6 +25,7 @@ from pipeline.job.conditions import (
     with_condition_column,
 )
 from pipeline.job.partition import check_partition_by, with_partition_column
+from pipeline.job.sampling import latent_sampling
 from pipeline.options.condition import ConditionSource
 from pipeline.options.job_options import JobOptions
 from pipeline.output.job_file import JobFile, settled_schema
@@ -149,8 +144,7 @@ def _columns(
         columns = settle(found, selection, columns)
     elif columns is None:
         columns = with_sizes(found, selection, settle(found, selection))
-        extended = with_noise_column(selection, columns, noise)
-        columns = columns if extended is selection else settle(found, extended)
+        columns = with_noise_column(found, selection, columns, noise)
         columns = with_condition_column(found, selection, columns, told)
     check_noise_column(columns, noise)
     return columns

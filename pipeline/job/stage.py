@@ -13,12 +13,15 @@ from pipeline.job.reuse import stage_reuse
 from pipeline.options.job_options import JobOptions
 from pipeline.options.kept_options import options_to_json
 from pipeline.output.companions import write_list
+from pipeline.output.cuts_file import read_cuts, write_cuts
 from pipeline.output.heartbeat import HEARTBEAT, guard_of
 from pipeline.output.job_file import write_job_file
 from pipeline.output.layout import Layout
 from pipeline.output.lease import acquire, await_workers, check_free, clear_staged, release
+from pipeline.output.manifest import read_manifest
 from pipeline.output.marks import adopt_marks
 from pipeline.output.plan_files import write_lines, write_obsolete
+from pipeline.output.ranges import are_many, make_ranges, write_ranges
 from pipeline.output.receipts import Receipt, write_receipt
 from pipeline.output.recovery import write_recovered
 from pipeline.output.run_file import RunFile, earlier_receipts, write_run_file
@@ -63,6 +66,7 @@ def begin(options: JobOptions, *, ends_with_process: bool) -> Job:
                 return job
             reuse = Layout(job.config.output).reuse_index(job.config.run) if job.reusable and job.plan.todo else ""
             job = replace(job, config=replace(job.config, marks=job.config.restarts or job.run.tidy, reuse=reuse))
+            job = _in_ranges(job)
             if job.run.tidy:
                 adopt_marks(Layout(job.config.output), job.config.run)
             stage(job)
@@ -70,6 +74,20 @@ def begin(options: JobOptions, *, ends_with_process: bool) -> Job:
         release(job.config.output, job.config.run)
         raise
     return job
+
+
+def _in_ranges(job: Job) -> Job:
+    """The job, in ranges if there are so many units that workers commit them."""
+    # A table takes its files from one task, and copies beside images are of all units.
+    if job.config.table is not None or job.run.companions:
+        return job
+    if not are_many(len(job.plan.todo), job.plan.obsolete, job.recovered):
+        return job
+    todo = (unit.id for unit in job.plan.todo)
+    ranges = make_ranges(todo, read_manifest(Layout(job.config.output)), job.plan.obsolete, job.recovered)
+    if ranges is None:
+        return job
+    return replace(job, ranges=ranges, run=replace(job.run, ranges=len(ranges)))
 
 
 def _prepare(options: JobOptions, run: str | None = None, *, restarts: bool) -> Job:
@@ -114,10 +132,14 @@ def stage(job: Job) -> None:
         write_obsolete(job.run.obsolete, job.plan.obsolete, guard)
     if job.run.recovered:
         write_recovered(job.run.recovered, job.recovered, guard)
+    if job.ranges is not None:
+        write_ranges(layout, job.config.run, job.ranges, guard)
     if job.run.companions:
         write_list(job.run.companions, job.plan.units, guard)
     if job.config.reuse:
         stage_reuse(job.config, job.reusable, {unit.id for unit in job.plan.todo}, guard)
+    if job.cuts and job.cuts != read_cuts(layout):
+        write_cuts(layout, job.cuts, guard)
     # The plan is written to files, because engines limit the size of a pipeline's graph.
     lines = lines_largest_first(job.plan.todo)
     for uri in job.parts:

@@ -13,7 +13,8 @@ class ExploreOptions:
     """What the options are that a user does not give.
 
     Attributes:
-      k: nearest records; for outliers, the neighbours whose mean distance is the score.
+      k: nearest records.
+      outlier_k: which of the nearest neighbours of an outlier is far away.
       metric: how far latents are from each other.
       top: outliers.
       phash_bits: most bits in which the perceptual hashes of duplicates differ.
@@ -24,6 +25,7 @@ class ExploreOptions:
     """
 
     k: int = 10
+    outlier_k: int = 30
     metric: str = "l2"
     top: int = 20
     phash_bits: int = 2
@@ -68,10 +70,16 @@ OUTLIERS = (
     _option("--top", "how many records (default {default})", positive, metavar="N"),
     _option(
         "--by",
-        "the model's error, or the mean distance to the nearest neighbours (default: the error, where there is one)",
+        "the model's error, or the distance to the nearest neighbours (default: the error, where there is one)",
         choices=("error", "neighbours"),
     ),
-    _K,
+    _option(
+        "--k",
+        "which of the nearest neighbours is far away; fewer outliers that are alike are found too "
+        f"(default {EXPLORE_DEFAULTS.outlier_k})",
+        positive,
+        metavar="N",
+    ),
     *_WRITTEN,
 )
 DUPLICATES = (

@@ -14,7 +14,8 @@ from lake.formats.reader import ColumnSelection
 from lake.images.types import Color, DecodeMode, Orientation, Pages, PixelLayout, Resize, Target
 from lake.storage.options import DEFAULTS, StoreOptions
 from pipeline.config import REJECT_BUDGET, Gate
-from pipeline.options.flags import AUTO, GAUSSIAN, RUN
+from pipeline.options.flags import AUTO, RUN
+from pipeline.options.image_flags import GAUSSIAN
 from pipeline.options.latent_form import PARQUET
 from pipeline.options.output_flags import RETRY
 from pipeline.worker.verbs import VERBS

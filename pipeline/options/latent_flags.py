@@ -21,7 +21,7 @@ LATENT_FORMAT = Option(
     field="latent_format",
     choices=LATENT_FORMATS,
     help="how latents are written: as tables (default {default}), or for trainers as tars of WebDataset with .npy "
-    "or .safetensors members, or as MDS of MosaicML",
+    "or .safetensors members, as MDS of MosaicML, or as ArrayRecord, which Grain reads",
 )
 
 STORED = (

@@ -8,7 +8,8 @@ from typing import Any
 from lake.formats.common.vector_storage import FLOAT32, FURTHER, VectorStorage, further_column
 
 PARQUET, WEBDATASET, TENSORS, MDS = "parquet", "webdataset", "webdataset-safetensors", "mds"
-LATENT_FORMATS = (PARQUET, WEBDATASET, TENSORS, MDS)
+ARRAYRECORD = "arrayrecord"
+LATENT_FORMATS = (PARQUET, WEBDATASET, TENSORS, MDS, ARRAYRECORD)
 NORMALIZE = ("l2",)
 POOL = ("mean", "cls")
 

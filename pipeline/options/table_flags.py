@@ -9,7 +9,7 @@ LAKE_TABLE = (
         group="output",
         field="table",
         choices=tuple(TABLE_KINDS),
-        help="also publish the latents as an Iceberg table of a catalog, without copies of files, or copy them to a "
+        help="also publish the latents as a table of Iceberg or DuckLake, without copies of files, or copy them to a "
         "Lance dataset; one version for each run, and later runs go on with it",
     ),
     Option(
@@ -17,7 +17,8 @@ LAKE_TABLE = (
         group="output",
         field="catalog",
         metavar="NAME|PATH",
-        help="with --table: a catalog of pyiceberg's configuration, or a SQLite file (default: one within the output)",
+        help="with --table: a catalog of pyiceberg's configuration, for ducklake a secret of DuckDB, or a SQLite file "
+        "(default: one within the output)",
     ),
     Option(
         flag="--table-name",

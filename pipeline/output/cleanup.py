@@ -28,9 +28,18 @@ def leftovers(layout: Layout, superseded: Iterable[str], current: Container[str]
     old = requested(store_for(layout.output).stat, map(layout.at, gone))
     found = {stat.uri: stat for stat in old if stat is not None}
     if tidy:
-        data = {stat.uri[len(layout.output) + 1 :]: stat for stat in _data(layout)}
-        found |= {data[name].uri: data[name] for name in unnamed(data, current)}
+        found |= {stat.uri: stat for stat in unnamed_files(layout, current)}
     return list(found.values())
+
+
+def unnamed_files(layout: Layout, current: Container[str]) -> list[Stat]:
+    """Find the data files that belong to no unit.
+
+    Args:
+      layout: the output.
+      current: names of the files of all units.
+    """
+    return [stat for stat in _data(layout) if unnamed([stat.uri[len(layout.output) + 1 :]], current)]
 
 
 def clean_up(layout: Layout, leftover: Sequence[Stat], guard: Guard, *, reuse: bool = False) -> None:
@@ -52,9 +61,10 @@ def clean_up(layout: Layout, leftover: Sequence[Stat], guard: Guard, *, reuse: b
     # All units are done. A writer that is still at work was given up by its engine, and must not publish any more.
     store.sweep(layout.output, store_time(layout.output), guard)
     # Last: as long as there are plans and receipts, the next run knows that there may be files to clean up. Plans after
-    # receipts, since a receipt without the plan of its run says nothing.
-    store.discard(files_below(layout.receipts), guard)
-    store.discard(filterfalse(is_summary, files_below(layout.plans)), guard)
+    # receipts, since a receipt without the plan of its run says nothing. A receipt that the next run writes may be lost
+    # with its name, which makes a unit be done again; and what is below the plan of a run, no other run writes.
+    store.discard(files_below(layout.receipts), guard, by_name=True)
+    store.discard(filterfalse(is_summary, files_below(layout.plans)), guard, by_name=True)
 
 
 def is_summary(stat: Stat) -> bool:

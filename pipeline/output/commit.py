@@ -14,13 +14,13 @@ from typing import Any
 from lake import __version__
 from lake.core import sealed_json
 from lake.core.counters import RETRIES
-from lake.core.errors import HeldError, LatentlakeError, UnfinishedError
-from lake.core.quantities import plain_share
+from lake.core.errors import HeldError, UnfinishedError
 from lake.core.records import OutputFile
 from lake.core.retry import retry
 from lake.storage import Guard, configure, put, store_for
 from pipeline.config import Gate, JobConfig
 from pipeline.output.cleanup import clean_up, leftovers
+from pipeline.output.commit_checks import check_balance, check_number, check_owners, judge
 from pipeline.output.companions import copy_companions
 from pipeline.output.describe.description import Description, write_description
 from pipeline.output.heartbeat import HEARTBEAT, guard_of
@@ -37,14 +37,14 @@ from pipeline.output.manifest import (
 from pipeline.output.manifest_cutter import Change
 from pipeline.output.name_set import NameSet
 from pipeline.output.plan_files import read_obsolete
-from pipeline.output.receipts import Receipt, output_names, read_receipts_of, sum_counts, sum_files
-from pipeline.output.recovery import read_recovered
+from pipeline.output.receipts import Receipt, output_names
+from pipeline.output.recovery import read_adopted, read_recovered
 from pipeline.output.reject_examples import examples
-from pipeline.output.run_timing import timing_of
+from pipeline.output.run_sums import RunSums
+from pipeline.output.run_timing import spans_of, timing_of
 from pipeline.output.state_file import read_summary
 from pipeline.tables.publishing import Publishing
 
-_NAMED = 20  # most failed units that the summary names
 _REASONS = 3  # most reasons that the summary has examples of
 
 
@@ -66,6 +66,7 @@ class Run:
       recovered: URI of what the plan counts on, and what it does not, of runs that did not come to their end; "" if
         there were none.
       description: what the commit says of the output beside the data; None for nothing.
+      ranges: in how many ranges of units workers commit it; 0 if one task does. See ``pipeline.output.ranges``.
     """
 
     units: int
@@ -78,6 +79,7 @@ class Run:
     companions: str = ""
     recovered: str = ""
     description: Description | None = None
+    ranges: int = 0
 
 
 def commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -> dict[str, Any]:
@@ -107,26 +109,26 @@ def commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) ->
 
 def _commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -> dict[str, Any]:
     layout, guard = Layout(config.output), guard_of(config.output, config.run)
-    if (done := _ended(config, layout)) is not None:
+    if (done := ended(config)) is not None:
         return done
     new = {receipt.unit: receipt for receipt in fresh}
-    _check(new, run)
+    check_number(len(new), run.todo)
+    check_balance(new.values())
     before, recovered = read_manifest(layout), read_recovered(run.recovered)
     # Receipts of this run came with the pipeline and need not be read.
     finished = {unit for unit, receipt in new.items() if receipt.error is None}
-    pending = read_receipts_of(layout, [unit for unit in recovered.adopted if unit not in finished])
+    pending = read_adopted(layout, config.run, [unit for unit in recovered.adopted if unit not in finished])
     failed = [receipt for receipt in new.values() if receipt.error is not None]
-    changes = _changes(pending, new, frozenset(recovered.doubtful), read_obsolete(run.obsolete))
+    changes = changes_of(pending, new, frozenset(recovered.doubtful), read_obsolete(run.obsolete))
     state = changed_manifest(layout, before, changes, guard)
     # The gate judges the state as it would be under _SUCCESS. If it refuses, stale units keep their old results.
     judged = changed_manifest(layout, state, [(unit, None) for unit in sorted(_stale(state, failed))], guard)
-    if not (refused := _judge(gate, run, judged.counts(), len(failed))):
+    if not (refused := judge(gate, run.expected, judged.counts(), len(failed))):
         state = judged
     if run.companions:
         state = changed_manifest(layout, state, _with_companions(layout, run, state, before, guard), guard)
     current = NameSet(state.names())
-    if current.may_repeat:
-        _check_names(state.receipts())
+    check_owners(state, current)
     superseded = chain(replaced_names(before, state), output_names(pending.values()))
     table = None if config.table is None else Publishing(config.table, layout, config.run, guard)
     if table is not None:
@@ -136,23 +138,53 @@ def _commit(config: JobConfig, gate: Gate, run: Run, fresh: Iterable[Receipt]) -
         leftover = table.spare(leftover)
     if run.tidy or before.parts or state.parts:
         leftover += superseded_parts(layout, state)
+    done_spans = spans_of((receipt for receipt in new.values() if receipt.error is None), run.started)
+    sums = RunSums.of([*new.values()], done_spans)
+    summary = publish_state(config, run, state, sums, timing_of(sums.busy, [done_spans]), refused, table)
+    # Old files are removed last. Should this process die earlier, every file that a manifest names still exists.
+    with named_loss(config):
+        clean_up(layout, leftover, guard, reuse=bool(config.reuse) or run.tidy)
+        hand_back(config.output, config.run)
+    return summary
+
+
+def publish_state(
+    config: JobConfig,
+    run: Run,
+    state: Manifest,
+    sums: RunSums,
+    timing: Mapping[str, Any],
+    refused: Sequence[str],
+    table: Publishing | None = None,
+) -> dict[str, Any]:
+    """Write the manifest of a state, and with it whatever says that the run has ended.
+
+    Args:
+      config: the job.
+      run: facts of the run.
+      state: the new state, whose parts are there.
+      sums: of the receipts of the run.
+      timing: what ``timing_of`` says of them.
+      refused: why ``_SUCCESS`` is not written; empty if it is.
+      table: the table of the output, if it has one.
+
+    Returns:
+      The summary.
+    """
+    layout, guard = Layout(config.output), guard_of(config.output, config.run)
     manifest = retry("the manifest", lambda _: publish_manifest(layout, state, guard))
-    summary = _summary(config, run, state, new, manifest, refused)
+    summary = _summary(config, run, state, sums, timing, manifest, refused)
     if (description := run.description) is not None:
         retry("the description", lambda _: write_description(layout, description, state.values(), summary, guard))
     # After the manifest, which says what the snapshot has; before _SUCCESS, which says that all is there.
     if table is not None and not refused:
         summary["table"] = table.publish(state.receipts())
     _publish(layout, config, summary, guard)
-    # Old files are removed last. Should this process die earlier, every file that a manifest names still exists.
-    with _named_loss(config):
-        clean_up(layout, leftover, guard, reuse=bool(config.reuse) or run.tidy)
-        hand_back(config.output, config.run)
     return summary
 
 
 @contextmanager
-def _named_loss(config: JobConfig) -> Iterator[None]:
+def named_loss(config: JobConfig) -> Iterator[None]:
     """Say of a clean-up that lost the output what it had done."""
     try:
         yield
@@ -177,7 +209,7 @@ def _passed_over(run: Run) -> dict[str, Any]:
     return {"passed_over_files": unknown["count"], "passed_over": dict(run.passed_over)}
 
 
-def _ended(config: JobConfig, layout: Layout) -> dict[str, Any] | None:
+def ended(config: JobConfig) -> dict[str, Any] | None:
     """Return the summary if this run has committed already, else None.
 
     A commit releases the lease as its last step. So a run without a lease has either committed or lost its output.
@@ -188,17 +220,24 @@ def _ended(config: JobConfig, layout: Layout) -> dict[str, Any] | None:
     try:
         renew(config.output, config.run)
     except HeldError:
-        uri = layout.summary(config.run)
+        uri = Layout(config.output).summary(config.run)
         if store_for(uri).stat(uri) is None:
             raise
         return read_summary(uri)
     return None
 
 
-def _changes(
+def changes_of(
     pending: Mapping[str, Receipt], new: Mapping[str, Receipt], doubtful: Collection[str], gone: Collection[str]
 ) -> Iterator[Change]:
-    """Yield what becomes of the units that are not as the manifest has them, sorted: None for those that are to go."""
+    """Yield what becomes of the units that are not as the manifest has them, sorted: None for those that are to go.
+
+    Args:
+      pending: receipts that the run counts on of earlier ones.
+      new: those of the run.
+      doubtful: units whose files a run may have replaced.
+      gone: units that the commit drops.
+    """
     for unit in sorted({*pending, *new, *doubtful, *gone}):
         receipt = new.get(unit)
         if receipt is None or receipt.error is not None:
@@ -225,39 +264,15 @@ def _with_companions(layout: Layout, run: Run, state: Manifest, before: Manifest
     yield from ((unit, described[unit]) for unit, old in state.items() if described[unit] != old)
 
 
-def _check(new: Mapping[str, Receipt], run: Run) -> None:
-    if len(new) != run.todo:
-        raise LatentlakeError(f"{run.todo} units were planned and {len(new)} left a receipt; run the job again")
-    for receipt in new.values():
-        # The invariant of every job: no record is lost silently.
-        if receipt.error is None and receipt.read != receipt.results + receipt.rejected:
-            raise LatentlakeError(
-                f"unit {receipt.unit}: {receipt.read} records read, but {receipt.results} results and "
-                f"{receipt.rejected} rejects; this is a defect of the job, please report it"
-            )
-
-
-def _check_names(receipts: Iterable[Receipt]) -> None:
-    """Check that no two units wrote the same file: the second would have replaced the records of the first."""
-    owner: dict[str, str] = {}
-    for receipt in receipts:
-        for output in receipt.outputs:
-            if owner.setdefault(output.name, receipt.unit) != receipt.unit:
-                raise LatentlakeError(
-                    f"units {owner[output.name]!r} and {receipt.unit!r} both wrote {output.name}; run one job for each"
-                )
-
-
 def _summary(
     config: JobConfig,
     run: Run,
     state: Manifest,
-    new: Mapping[str, Receipt],
+    sums: RunSums,
+    timing: Mapping[str, Any],
     manifest: OutputFile,
     refused: Sequence[str],
 ) -> dict[str, Any]:
-    failed = sorted((r for r in new.values() if r.error is not None), key=lambda r: r.unit)
-    done = [receipt for receipt in new.values() if receipt.error is None]
     total = state.counts()
     return {
         "complete": not refused,
@@ -273,48 +288,24 @@ def _summary(
             "units": run.todo,
             "kept_units": run.units - run.todo,
             **_passed_over(run),
-            "failed_units": len(failed),
-            **sum_counts(done),
-            "written": sum_files(done),
-            **_counted(new.values()),
-            "store_retries": RETRIES.take() + sum(r.store_retries for r in new.values()),
+            "failed_units": sums.failed_units,
+            **sums.counts,
+            "written": sums.written,
+            **sums.rare,
+            "store_retries": RETRIES.take() + sums.store_retries,
             "started": run.started,
-            "first_result": min((r.first for r in new.values() if r.first), default=None),
+            "first_result": sums.first,
             "ended": time.time(),
             "seconds": round(time.time() - run.started, 3),
-            **timing_of(done, run.started),
+            **timing,
         },
-        # Limited: the summary is read by people and travels through the engine.
-        "failed": [{"unit": r.unit, "error": r.error} for r in failed[:_NAMED]],
+        "failed": sums.failed,
         "examples": examples(Layout(config.output), state, list(total["reasons"])[:_REASONS]),
         "manifest": asdict(manifest),
         "options": config.options(),
         "version": __version__,
         "python": platform.python_version(),
     }
-
-
-def _counted(receipts: Collection[Receipt]) -> dict[str, int]:
-    """Results of files with several images, of noise that was not learned, or reused, and clipped numbers; no zeros."""
-    names = ("several_pages", "clipped", "noise_below", "noise_above", "reused")
-    counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in names}
-    return {name: count for name, count in counts.items() if count}
-
-
-def _judge(gate: Gate, run: Run, total: Mapping[str, Any], failed: int) -> list[str]:
-    """Return the reasons why ``_SUCCESS`` is not written; none if the output is within the limits."""
-    refused = []
-    if failed > gate.max_failed_units:
-        refused.append(f"{failed} failed units, {gate.max_failed_units} allowed (--max-failed-units)")
-    read = total["read"]
-    # An output without records has no rejects either.
-    share = total["rejects"] / max(read, 1)
-    if share > gate.max_reject_fraction:
-        allowed = f"{plain_share(gate.max_reject_fraction)} allowed (--max-reject-fraction)"
-        refused.append(f"{share:.2%} of the records were rejected, {allowed}")
-    if run.expected not in (None, read):
-        refused.append(f"{read} records, and {run.expected} are expected (--expect-records)")
-    return refused
 
 
 def _publish(layout: Layout, config: JobConfig, summary: Mapping[str, Any], guard: Guard) -> None:

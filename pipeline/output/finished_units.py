@@ -79,7 +79,7 @@ class FinishedUnits:
           now: in seconds since the epoch.
         """
         began = self.first or min((report.at - report.seconds for report in self._running.values()), default=now)
-        running = {unit: (said.done_by(now), now - said.at + said.seconds) for unit, said in self._running.items()}
+        running = {unit: (said.done_by(now), said.own_by(now)) for unit, said in self._running.items()}
         return reckon(self._work, self.done | self.failed, running, now - began)
 
     @property

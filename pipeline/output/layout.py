@@ -6,6 +6,7 @@ Data is in directories. The job's own state has names that begin with ``_``, whi
 <output>/latents/<unit>.parquet      encode, reconstruct: one table per unit; mirrors the directories of the input
 <output>/latents/<unit>.<version>.parquet   the same with --table, whose files never change
 <output>/latents/<unit>.tar          the same with --latent-format webdataset; mds: <unit>/shard.00000.mds, index.json
+<output>/latents/<unit>.arrayrecord  the same with --latent-format arrayrecord; <unit>.json says what made it
 <output>/latents/<column>=<value>/<unit>.parquet   with --partition-by; metrics/ likewise
 <output>/metrics/<unit>.parquet      denoise: one table per unit
 <output>/images/<shard>              images, named after the input's shards, or after the unit
@@ -15,6 +16,7 @@ Data is in directories. The job's own state has names that begin with ``_``, whi
 <output>/_hold                       lease of the run that writes to this output, while there is one
 <output>/_staged/<run>/              in an object store: what a run is about to put in the place of other objects
 <output>/_job.json                   what the output holds: verb, model, options
+<output>/_cuts.json                  where giant shards of the input are cut into slices; only where there are some
 <output>/_plan/<run>/                units of a run and those that failed, while it lasts, and its summary
 <output>/_receipts/<unit>.json       receipts of units since the last commit
 <output>/_reuse/                     with --reuse, while a run lasts: an index of latents, and tables that it replaces
@@ -22,6 +24,7 @@ Data is in directories. The job's own state has names that begin with ``_``, whi
 <output>/_manifest/<hash>.parquet    parts of a manifest of very many units
 <output>/_table.json                 with --table, the table of a lake's catalog that has the latents, and its snapshot
 <output>/_iceberg/                   with --table iceberg and no --catalog, the catalog and the metadata of that table
+<output>/_ducklake/                  with --table ducklake and no --catalog, the catalog of that table
 <output>/README.md                   with --card, a dataset card; of a page that is the user's, one part
 <output>/croissant.json              with --croissant, the same in Croissant; further entries are the user's
 <output>/_SUCCESS                    summary of the run that completed the output; written last
@@ -33,6 +36,7 @@ from dataclasses import dataclass
 
 from lake.formats.common.parquet_table import visible
 from lake.storage import Stat, join, store_for
+from lake.storage.store import EVERYTHING, Listing
 
 MODELS = "_model"
 LATENTS, METRICS, IMAGES, MAPS, REJECTS = "latents", "metrics", "images", "error_maps", "rejects"
@@ -65,6 +69,11 @@ class Layout:
     def job(self) -> str:
         """URI of the job file."""
         return self.at("_job.json")
+
+    @property
+    def cuts(self) -> str:
+        """URI of what the output knows of cuts in giant shards."""
+        return self.at("_cuts.json")
 
     @property
     def lease(self) -> str:
@@ -153,6 +162,14 @@ class Layout:
         """Return the URI of what a run counts on, and what it does not, of runs that did not come to their end."""
         return join(self.plan(run), "recovered.json")
 
+    def ranges(self, run: str) -> str:
+        """Return the URI of the list of ranges of units that workers commit one by one."""
+        return join(self.plan(run), "ranges.json")
+
+    def range_file(self, run: str, number: int, kind: str) -> str:
+        """Return the URI of a file about one of these ranges, by what it has."""
+        return join(self.plan(run), "ranges", f"{number:05d}.{kind}")
+
     def companions(self, run: str) -> str:
         """Return the URI of the list of files that a run's commit copies beside the images."""
         return join(self.plan(run), "companions.json")
@@ -182,6 +199,10 @@ class Layout:
     def mark(self, run: str, name: str) -> str:
         """Return the URI of the mark of a unit that a run has begun."""
         return join(self.plan(run), "begun", f"{name}.json")
+
+    def replaced(self, run: str, name: str) -> str:
+        """Return the URI of the mark of a finished unit whose files a run replaces."""
+        return join(self.plan(run), "replaced", f"{name}.json")
 
     def running(self, run: str) -> str:
         """Return the URI of the directory where a run's long units say how far they are."""
@@ -230,9 +251,14 @@ def rejects_name(unit: str) -> str:
     return table_name(REJECTS, unit)
 
 
-def files_below(directory: str) -> Iterator[Stat]:
-    """Yield the files below a directory, none if it does not exist. One request for each page of a listing."""
+def files_below(directory: str, listing: Listing = EVERYTHING) -> Iterator[Stat]:
+    """Yield the files below a directory, none if it does not exist. One request for each page of a listing.
+
+    Args:
+      directory: its URI.
+      listing: which of them.
+    """
     try:
-        yield from store_for(directory).list(directory)
+        yield from store_for(directory).list(directory, listing)
     except FileNotFoundError:
         return

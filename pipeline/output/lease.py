@@ -11,6 +11,7 @@ lost its lease without knowing it is harmless: its writes are made under a ``Gua
 """
 
 import os
+import random
 import socket
 import time
 from contextlib import suppress
@@ -90,11 +91,13 @@ def renew(output: str, run: str) -> None:
     Raises:
       HeldError: the run has lost its lease: it seemed dead, and another one took over.
     """
+    age = RENEWAL * random.uniform(0.5, 0.75)
 
     def change(data: bytes | None) -> bytes | None:
         lease, now = own(output, run, data), store_time(output)
-        # Another worker has just renewed it. Object stores limit the rate of writes to one object.
-        fresh = 0 <= now - lease.beat < RENEWAL / 2
+        # Another worker has just renewed it. Object stores limit the rate of writes to one object, so of a thousand
+        # workers that see it grow old not all may write at once: each waits for an age of its own.
+        fresh = 0 <= now - lease.beat < age
         return data if fresh else dump(replace(lease, beat=now))
 
     store_for(output).swap(Layout(output).lease, change)
@@ -195,7 +198,7 @@ def clear_staged(output: str, run: str, guard: Guard) -> None:
     """
     layout = Layout(output)
     others = (stat for stat in files_below(layout.staged) if not stat.uri.startswith(f"{layout.staging(run)}/"))
-    store_for(output).discard(others, guard)
+    store_for(output).discard(others, guard, by_name=True)  # nothing is staged twice under a name
 
 
 def store_time(output: str) -> float:

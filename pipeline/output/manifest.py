@@ -206,10 +206,39 @@ def changed_manifest(
             cutter.keep(part)
     rows = () if before.parts else before.values()
     cutter.add(with_changes(rows, ahead.up_to(None)))
+    return _cut_manifest(layout, cutter, before)
+
+
+def joined_manifest(
+    layout: Layout, before: Manifest, parts: Sequence[ManifestPart], guard: Guard | None = None
+) -> Manifest:
+    """Make one manifest of parts that were cut range by range.
+
+    A range ends where a part does, unless the unit that ends it has failed or is gone. There the parts are cut once
+    more, up to the next place where both ways have cut.
+
+    Args:
+      layout: the output.
+      before: the committed state.
+      parts: those of all ranges, in the order of their units. All are there.
+      guard: the right to write.
+    """
+    found = before.only(parts)
+    cutter = Cutter(layout, (*before.parts, *parts), guard)
+    for part in parts:
+        if cutter.within or not (is_closed(part) or part is parts[-1]):
+            cutter.add(found.of(part))
+        else:
+            cutter.keep(part)
+    return _cut_manifest(layout, cutter, found)
+
+
+def _cut_manifest(layout: Layout, cutter: Cutter, source: Manifest) -> Manifest:
+    """The manifest of what was cut; parts of the source were kept as they are."""
     done = cutter.result()
     if cutter.count > PART_UNITS:
         return Manifest(layout, parts=[part for part in done if isinstance(part, ManifestPart)])
-    return Manifest(layout, [r for one in done for r in (before.of(one) if isinstance(one, ManifestPart) else one)])
+    return Manifest(layout, [r for one in done for r in (source.of(one) if isinstance(one, ManifestPart) else one)])
 
 
 def publish_manifest(layout: Layout, manifest: Manifest, guard: Guard | None = None) -> OutputFile:

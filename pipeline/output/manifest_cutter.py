@@ -46,13 +46,16 @@ class Cutter:
       layout: the output.
       known: the parts of the committed manifest.
       guard: the right to write.
+      few: whether so few units that all fit into one part are written as well: they are not all of the manifest.
 
     Attributes:
       count: number of units.
     """
 
-    def __init__(self, layout: Layout, known: Iterable[ManifestPart], guard: Guard | None) -> None:
-        self._layout, self._guard = layout, guard
+    def __init__(
+        self, layout: Layout, known: Iterable[ManifestPart], guard: Guard | None, *, few: bool = False
+    ) -> None:
+        self._layout, self._guard, self._few = layout, guard, few
         self._known = frozenset(part.name for part in known)
         self._done = list[ManifestPart | list[Receipt]]()
         self._rows = list[Receipt]()
@@ -85,7 +88,7 @@ class Cutter:
             self._done.append(self._rows)
             self.count += len(self._rows)
             self._rows = []
-        if self.count > PART_UNITS:
+        if self._few or self.count > PART_UNITS:
             self._done = [one if isinstance(one, ManifestPart) else self._write(one) for one in self._done]
 
     def _write(self, rows: Sequence[Receipt]) -> ManifestPart:

@@ -45,6 +45,22 @@ def marked(layout: Layout, run: str, unit: str, starts: int) -> Iterator[None]:
             store_for(uri).delete(uri)
 
 
+def mark_replaced(layout: Layout, run: str, unit: str) -> None:
+    """Mark a finished unit whose files a run replaces; the commit removes it.
+
+    Its receipt says so, too, but has a name that other runs remove: one that had committed before may do so late.
+
+    Args:
+      layout: the output.
+      run: id of the run.
+      unit: id of the unit.
+
+    Raises:
+      OSError: the output cannot be written.
+    """
+    put(layout.replaced(run, mark_name(unit)), sealed_json.dumps({}), guard_of(layout.output, run), durable=False)
+
+
 def find_marks(layout: Layout, run: str) -> Mapping[str, str]:
     """List the marks of a run.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 _MOST = 128  # moments that are remembered
 # What a record costs besides its bytes, in bytes, as long as nothing tells it.
 _RECORD = 2048
-_WEIGHT = 1e-3  # of that assumption, in moments
+_WEIGHT = 1e-3  # of that assumption, in moments, where records come steadily
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,24 +33,27 @@ class Pace:
     share ``a`` went into records and the rest into bytes, and what is left is the same mean of what records alone
     tell and what bytes alone tell: the truth lies between the two. ``a`` is fitted to what was done until each moment
     before, by least squares; as far as records and bytes have come in one proportion, nothing tells it, and a usual
-    cost of a record is assumed.
+    cost of a record is assumed. Results come in batches, so a moment may be late by the longest pause between two; the
+    later, the less it tells. A pause that is not longer than others is part of the batch that comes.
 
     Attributes:
       records: of the whole run.
       bytes: of the whole run.
 
     >>> pace = Pace(records=1000, bytes=1e6)
-    >>> for second in range(1, 11):  # small images, and each record takes as long, whatever its size
-    ...     pace.add(float(second), 50 * second, 1e4 * second)
-    >>> for second in range(11, 13):  # large ones
-    ...     pace.add(float(second), 50 * second, 1e5 + 1e5 * (second - 10))
+    >>> for tenth in range(1, 101):  # small images, and each record takes as long, whatever its size
+    ...     pace.add(tenth / 10, 5 * tenth, 1e3 * tenth)
+    >>> for tenth in range(101, 121):  # large ones
+    ...     pace.add(tenth / 10, 5 * tenth, 1e5 + 1e4 * (tenth - 100))
     >>> round(pace.left().seconds, 1), round(pace.left().least, 1), round(pace.left().most, 1)
-    (8.0, 8.0, 10.2)
+    (8.0, 8.0, 10.3)
     """
 
     records: float
     bytes: float
     _moments: list[tuple[float, float, float]] = field(default_factory=list)
+    _now: float = 0.0  # seconds
+    _longest: float = 0.0  # seconds between two moments at which something came out
 
     def add(self, seconds: float, records: float, bytes: float) -> None:
         """Note what is done.
@@ -60,6 +63,11 @@ class Pace:
           records: that have come out.
           bytes: of the input, likewise.
         """
+        self._now = seconds
+        before = self._moments[-1] if self._moments else (0.0, 0.0, 0.0)
+        if (records, bytes) == before[1:]:
+            return
+        self._longest = max(self._longest, seconds - before[0])
         if len(self._moments) == _MOST:  # every other one will do
             del self._moments[::2]
         self._moments.append((seconds, records, bytes))
@@ -69,12 +77,14 @@ class Pace:
         if not self._moments or min(self._moments[-1]) <= 0:
             return None
         seconds, records, size = self._moments[-1]
-        by_records = seconds * max(0.0, self.records - records) / records
-        by_bytes = seconds * max(0.0, self.bytes - size) / size
+        paused = min(self._now - seconds, self._longest)
+        spent = self._now - paused
+        by_records = spent * max(0.0, self.records - records) / records
+        by_bytes = spent * max(0.0, self.bytes - size) / size
         share, unsure = self._of_records()
-        likely = share * by_records + (1 - share) * by_bytes
-        ends = [a * by_records + (1 - a) * by_bytes for a in (max(0.0, share - unsure), min(1.0, share + unsure))]
-        return TimeLeft(share=seconds / (seconds + likely), seconds=likely, least=min(ends), most=max(ends))
+        shares = (share, max(0.0, share - unsure), min(1.0, share + unsure))
+        likely, *ends = (max(0.0, a * by_records + (1 - a) * by_bytes - paused) for a in shares)
+        return TimeLeft(share=self._now / (self._now + likely), seconds=likely, least=min(ends), most=max(ends))
 
     def _of_records(self) -> tuple[float, float]:
         """The share of the time that went into records, and how far it may be off."""
@@ -84,6 +94,7 @@ class Pace:
             x, y = read / records, done / size
             told += (at / seconds - y) * (x - y)
             apart += (x - y) ** 2
-        weight, usual = _WEIGHT * len(self._moments), _RECORD * records / (_RECORD * records + size)
+        weight = (_WEIGHT + (self._longest / seconds) ** 2) * len(self._moments)
+        usual = _RECORD * records / (_RECORD * records + size)
         share = min(1.0, max(0.0, (told + weight * usual) / (apart + weight)))
         return share, (weight / (apart + weight)) ** 0.5

@@ -3,14 +3,14 @@
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import google_crc32c
 
 from lake.core import sealed_json
 from lake.core.errors import LatentlakeError
-from lake.core.records import Shard, Unit
+from lake.core.records import ByteRange, Shard, Unit
 from lake.inputs.units import input_bytes
 from lake.storage import Guard, StoreOptions, configure, put, store_for
 from pipeline.output.state_file import read_state_file
@@ -19,12 +19,14 @@ from pipeline.output.state_values import Rule, check_fields, list_of, natural, o
 _SHARDS = ("shards", "clean", "companions")
 _CLEAN_RULES: Mapping[str, Rule] = {"uri": utf8, "path": utf8, "size": natural, "identity": utf8}
 _SHARD_RULES: Mapping[str, Rule] = {**_CLEAN_RULES, "path": relative}  # outputs are named after it
+_RANGE_RULES: Mapping[str, Rule] = {"begin": natural, "end": optional(natural), "index": utf8}
 _UNIT_RULES: Mapping[str, Rule] = {
     "id": relative,
     "format": utf8,
     "shards": list_of(lambda value: check_fields(value, _SHARD_RULES, whole=True)),
     "start": natural,
     "stop": optional(natural),
+    "byte_range": optional(lambda value: check_fields(value, _RANGE_RULES, whole=True)),
     "clean": list_of(lambda value: check_fields(value, _CLEAN_RULES, whole=True)),
     "companions": list_of(lambda value: check_fields(value, _SHARD_RULES, whole=True)),
     "expected": optional(natural),
@@ -40,6 +42,7 @@ def unit_line(unit: Unit) -> bytes:
     """
     value: dict[str, Any] = {field.name: getattr(unit, field.name) for field in fields(unit)}
     value |= {name: [_plain(shard) for shard in value[name]] for name in _SHARDS}
+    value["byte_range"] = unit.byte_range and asdict(unit.byte_range)
     text = json.dumps(value).encode()
     return b"%08x %b\n" % (google_crc32c.value(text), text)
 
@@ -153,4 +156,5 @@ def unpack_unit(data: bytes) -> Unit:
 
 def _unit(text: bytes) -> Unit:
     value = json.loads(text)
-    return Unit(**{**value, **{name: tuple(Shard(**shard) for shard in value[name]) for name in _SHARDS}})
+    shards = {name: tuple(Shard(**shard) for shard in value[name]) for name in _SHARDS}
+    return Unit(**{**value, **shards, "byte_range": value["byte_range"] and ByteRange(**value["byte_range"])})

@@ -1,14 +1,27 @@
 """The accumulator that combines all receipts of a run into one value on their way to the commit."""
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.output.receipts import Receipt
 from pipeline.output.stop import is_stop
 
-# Receipts that are compressed together, to about a seventh of their size. In the end a single worker has all of them.
-_BLOCK = 1000
+RECEIPTS = 1000  # of a block
+
+
+def pack_receipts(lines: Sequence[str]) -> bytes:
+    """A block of receipts, compressed, since in the end one worker has all of them, or those of a range.
+
+    Args:
+      lines: as ``Receipt.to_json`` returned them; one or more.
+    """
+    return zlib.compress("\n".join(lines).encode())
+
+
+def unpack_receipts(block: bytes) -> Iterator[Receipt]:
+    """Yield the receipts of a block."""
+    yield from map(Receipt.from_json, zlib.decompress(block).split(b"\n"))
 
 
 @dataclass(slots=True)
@@ -31,7 +44,7 @@ class ReceiptAccumulator:
             self.stop = self.stop or line
             return
         self.lines.append(line)
-        if len(self.lines) >= _BLOCK:
+        if len(self.lines) >= RECEIPTS:
             self._pack()
 
     def join(self, others: Iterable["ReceiptAccumulator"]) -> None:
@@ -45,9 +58,9 @@ class ReceiptAccumulator:
     def receipts(self) -> Iterator[Receipt]:
         """Yield all receipts."""
         for block in self.blocks:
-            yield from map(Receipt.from_json, zlib.decompress(block).split(b"\n"))
+            yield from unpack_receipts(block)
         yield from map(Receipt.from_json, self.lines)
 
     def _pack(self) -> None:
-        self.blocks.append(zlib.compress("\n".join(self.lines).encode()))
+        self.blocks.append(pack_receipts(self.lines))
         self.lines.clear()

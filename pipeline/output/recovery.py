@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from lake.core import sealed_json
+from lake.core.errors import LatentlakeError
 from lake.core.ordered_map import requested
 from lake.core.records import Unit
 from lake.storage import Guard, Stat, put, store_for
@@ -13,8 +14,9 @@ from lake.storage.options import StoreOptions
 from pipeline.output.cleanup import is_summary
 from pipeline.output.layout import Layout, files_below
 from pipeline.output.manifest import read_manifest
+from pipeline.output.marks import mark_name
 from pipeline.output.plan_files import read_units, unpack_unit
-from pipeline.output.receipts import Receipt, read_receipts
+from pipeline.output.receipts import Receipt, read_receipts, read_receipts_of
 from pipeline.output.state_file import read_state_file
 from pipeline.output.state_values import list_of, relative
 
@@ -103,6 +105,30 @@ def read_recovered(uri: str) -> Recovered:
     return Recovered(**{name: tuple(read_state_file(uri, rules)[name]) for name in rules})
 
 
+def read_adopted(layout: Layout, run: str, units: Sequence[str]) -> dict[str, Receipt]:
+    """Read the receipts of earlier runs that a run counts on, for its commit.
+
+    Args:
+      layout: the output.
+      run: id of the run.
+      units: ids of the units.
+
+    Returns:
+      By unit. Only after the run has published its manifest, which has the units, may there be fewer: an earlier
+      attempt of the commit has removed some.
+
+    Raises:
+      LatentlakeError: one is gone. A request to remove it, of a run that had committed before, may have come late:
+        receipts are removed by their names.
+    """
+    found = read_receipts_of(layout, units)
+    gone = [unit for unit in units if unit not in found]
+    if gone and store_for(layout.output).stat(layout.summary(run)) is None:
+        text = f"{len(gone)} receipts of an earlier run are gone, such as {layout.receipt(gone[0])}"
+        raise LatentlakeError(f"{text}; run the job again, which does their units again")
+    return found
+
+
 def known_state(layout: Layout, left: Leavings, stores: StoreOptions) -> tuple[Mapping[str, Receipt], Recovered]:
     """Tell what is done, by the manifest and by what runs left since.
 
@@ -125,7 +151,7 @@ def known_state(layout: Layout, left: Leavings, stores: StoreOptions) -> tuple[M
     """
     manifest = read_manifest(layout)
     receipts = read_receipts(layout) if left.receipts else {}
-    last = _last_runs(left, receipts, stores)
+    last = _last_runs(layout, left, receipts, stores)
     pending = {unit: receipt for unit, receipt in receipts.items() if receipt.run in ("", last.get(unit))}
     finished = {unit for unit, receipt in pending.items() if receipt.error is None}
     if not (last or pending):
@@ -136,14 +162,19 @@ def known_state(layout: Layout, left: Leavings, stores: StoreOptions) -> tuple[M
     return state, Recovered(adopted=sorted(finished), doubtful=sorted(doubtful))
 
 
-def _last_runs(left: Leavings, receipts: Mapping[str, Receipt], stores: StoreOptions) -> dict[str, str]:
+def _last_runs(layout: Layout, left: Leavings, receipts: Mapping[str, Receipt], stores: StoreOptions) -> dict[str, str]:
     """Return for each unit the last run that was to do it, of those since the last commit."""
     last: dict[str, str] = {}
     for run in sorted(run for run in left.plans if run > left.last_commit):
-        parts = [stat.uri for stat in left.plans[run] if stat.uri.endswith(".jsonl")]
-        for unit in _units(parts, stores):
-            # A retry of rejects writes a receipt before it replaces a file. Without one it has left the unit alone.
-            if not unit.retry_rejects or (unit.id in receipts and receipts[unit.id].run == run):
+        names = {stat.uri for stat in left.plans[run]}
+        for unit in _units(sorted(uri for uri in names if uri.endswith(".jsonl")), stores):
+            # A retry of rejects writes a mark and a receipt before it replaces a file; the receipt may be gone, by a
+            # removal that came late. Without either it has left the unit alone.
+            if (
+                not unit.retry_rejects
+                or (unit.id in receipts and receipts[unit.id].run == run)
+                or layout.replaced(run, mark_name(unit.id)) in names
+            ):
                 last[unit.id] = run
     return last
 

@@ -28,12 +28,12 @@ def reckon(
     """Reckon how far a run is.
 
     The rest takes as long as all workers need for all of it, or as long as the unit that runs longest needs by itself:
-    a worker that has nothing more to do does not help with it.
+    a worker that has nothing more to do does not help with it. While other units run in its process, it is slower.
 
     Args:
       work: all units of the run, each with its work.
       ended: those that have finished or failed.
-      running: those that are under way: the work that is done of each, and the seconds that it took.
+      running: those that are under way: the work that is done of each, and the seconds that it would have taken alone.
       elapsed: seconds since there are results.
 
     Returns:

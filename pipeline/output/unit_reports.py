@@ -19,7 +19,13 @@ from pipeline.output.state_file import read_state_file
 from pipeline.output.state_values import Rule, natural, number, utf8
 
 EVERY = 5.0  # seconds
-_RULES: Mapping[str, Rule] = {"unit": utf8, "done": natural, "seconds": number, "at": number}
+_RULES: Mapping[str, Rule] = {
+    "unit": utf8,
+    "done": natural,
+    "seconds": number,
+    "own": number,
+    "at": number,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +36,14 @@ class UnitReport:
       unit: id of the unit.
       done: bytes of its input whose records have come out.
       seconds: since it began.
+      own: about as many of these as it would have taken alone: units that run in one process share it.
       at: when that was, in seconds since the epoch.
     """
 
     unit: str
     done: int
     seconds: float
+    own: float
     at: float
 
     def done_by(self, now: float) -> float:
@@ -45,6 +53,10 @@ class UnitReport:
           now: in seconds since the epoch, by a clock that may be another one.
         """
         return self.done * (1 + min(max(0.0, now - self.at), 6 * EVERY) / max(self.seconds, EVERY))
+
+    def own_by(self, now: float) -> float:
+        """The seconds that are its own by some seconds later, likewise."""
+        return self.own * (1 + (now - self.at) / max(self.seconds, EVERY))
 
 
 def write_report(layout: Layout, run: str, report: UnitReport, guard: Guard) -> None:
@@ -70,15 +82,16 @@ def read_reports(layout: Layout, run: str) -> dict[str, UnitReport]:
     return {report.unit: report for report in requested(_read, uris) if report is not None}
 
 
-def report_now(unit: str, done: int, seconds: float) -> UnitReport:
+def report_now(unit: str, done: int, seconds: float, own: float) -> UnitReport:
     """What a unit says at this moment.
 
     Args:
       unit: id of the unit.
       done: bytes of its input whose records have come out.
       seconds: since it began.
+      own: as of ``UnitReport``.
     """
-    return UnitReport(unit=unit, done=done, seconds=round(seconds, 3), at=round(time.time(), 3))
+    return UnitReport(unit=unit, done=done, seconds=round(seconds, 3), own=round(own, 3), at=round(time.time(), 3))
 
 
 def _read(uri: str) -> UnitReport | None:

@@ -106,9 +106,11 @@ def _outliers(unusual: Unusual | None) -> Iterator[tuple[int, str]]:
 
 
 def _copies(copies: Copies | None) -> Iterator[tuple[int, str]]:
-    for group in copies.groups if copies is not None else ():
-        others = len(group) - 1
-        yield int(group[0]), f"there {others + 1:,} times"
+    if copies is None:
+        return
+    for group in copies.groups:
+        first, count = int(group[0]), f"{len(group):,}"
+        yield first, f"{count} look alike" if first in copies.alike else f"there {count} times"
 
 
 def _drifted(survey: Survey, partitions: GroupFacts | None) -> Iterator[tuple[int, str]]:

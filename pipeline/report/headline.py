@@ -187,12 +187,13 @@ def _of_duplicates(duplicates: DuplicateFacts | None) -> Iterator[Finding]:
     if duplicates is None:
         return
     among = "" if duplicates.exact else f" among {duplicates.compared:,} that were compared"
-    if not duplicates.count:
+    if not duplicates.groups:
         text = f"No duplicates{among} (by {duplicates.by})."
         yield Finding(severity=Severity.GOOD, text=text, section=None)
         return
+    alike = f" and {duplicates.look_alike:,} that look alike" if duplicates.look_alike else ""
     text = (
-        f"{counted(duplicates.count, 'duplicate')}{among}, in {counted(duplicates.groups, 'group')} "
+        f"{counted(duplicates.count, 'duplicate')}{alike}{among}, in {counted(duplicates.groups, 'group')} "
         f"(by {duplicates.by})."
     )
     yield Finding(severity=Severity.LOOK, text=text, section=Section.DUPLICATES)

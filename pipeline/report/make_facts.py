@@ -138,6 +138,7 @@ def _duplicates(
         return None
     return DuplicateFacts(
         count=copies.count,
+        look_alike=copies.look_alike,
         groups=len(copies.groups),
         by=copies.by,
         exact=found.whole,

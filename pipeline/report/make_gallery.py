@@ -113,7 +113,7 @@ def outlier_gallery(committed: Committed, found: Outliers) -> GalleryFacts:
     what = "error" if found.by == Score.ERROR else "distance"
     images = GalleryImages(committed).shown(rows, [f"{what} {row['score']:.4g}" for row in rows])
     inexact = () if found.exact else ("Found among 10,000 candidates; another record may be as far away.",)
-    by = "the highest error" if found.by == Score.ERROR else "the farthest nearest neighbours"
+    by = "the highest error" if found.by == Score.ERROR else "the farthest neighbours"
     return GalleryFacts(
         output=committed.layout.output,
         command="outliers",

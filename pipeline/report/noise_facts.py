@@ -8,7 +8,7 @@ import numpy as np
 from lake.core.errors import LatentlakeError
 from lake.core.printable import printable
 from pipeline.explore.committed import Committed
-from pipeline.options.flags import ESTIMATE, POISSON_GAUSSIAN
+from pipeline.options.image_flags import ESTIMATE, POISSON_GAUSSIAN
 from pipeline.report.distributions import Histogram, NoiseFacts
 from pipeline.report.survey import Survey
 

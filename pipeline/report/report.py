@@ -13,7 +13,7 @@ from pipeline.report.page.document import check_installed
 from pipeline.report.page.render import render
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Report:
     """A report that was written.
 
@@ -55,6 +55,12 @@ class Report:
         lines = [self.headline.sentence]
         lines += [f"  {finding.severity}: {finding.text}" for finding in self.headline.findings]
         return [*lines, f"the page: {self.file}"]
+
+    def __repr__(self) -> str:
+        return f"Report({self.file!r}: {self.headline.sentence})"
+
+    def __str__(self) -> str:
+        return "\n".join(map(printable, self.describe()))
 
     def _repr_html_(self) -> str:
         sentence, *findings, page = (escape(printable(line)) for line in self.describe())

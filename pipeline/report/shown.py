@@ -150,7 +150,9 @@ class DuplicateFacts:
     """Records that are there more than once.
 
     Attributes:
-      count: of records to drop, so that one of each group is left.
+      count: of records to drop, so that one is left of those that equal bytes or latents hold together.
+      look_alike: of further records that a perceptual hash alone holds together with others: different small images may
+        have one hash.
       groups: number of groups.
       by: what shows it, for people, such as "equal bytes" or "equal latents".
       exact: whether all records were compared; else ``compared`` of them were.
@@ -160,6 +162,7 @@ class DuplicateFacts:
     """
 
     count: int
+    look_alike: int = 0
     groups: int
     by: str
     exact: bool

@@ -12,7 +12,7 @@ from pipeline.explore.latent_reader import LatentReader
 _SAMPLE_BYTES = 64 << 20  # of sampled latents
 _REFERENCES = 1024  # latents that distances are measured to
 _REFERENCE_BYTES = 16 << 20
-_NEAREST = 3  # of them, whose mean distance counts
+_NEAREST = 4  # of them, the distance to which counts: some outliers that are alike may be among them
 _PARTS = 16
 _TELLING = 256  # bits of a latent from which on two that are equal are of equal images, and not by chance
 
@@ -26,7 +26,7 @@ class LatentSurvey:
       variance: of each dimension, float64 ``[D]``.
       hashes: equal for equal latents, uint64 ``[n]``; None where latents are so coarse that different images share
         them.
-      distances: mean distance of each latent to the nearest of some others, float32 ``[n]``; None if not measured.
+      distances: distance of each latent to the fourth nearest of some others, float32 ``[n]``; None if not measured.
       rows: which rows ``values`` are of, int64 ``[m]``, ascending.
       values: sampled latents, float32 ``[m, D]``.
     """
@@ -147,7 +147,7 @@ def latent_hashes(values: Array) -> Array:
 
 
 def reference_distances(values: Array, references: Array) -> Array:
-    """Mean distance of each latent to the three nearest of some others, not counting one that is equal.
+    """Distance of each latent to the fourth nearest of some others, or to the last one, not counting one that is equal.
 
     The others are divided into 16 parts, and of each only the nearest one counts: that is several times as fast.
 
@@ -172,8 +172,5 @@ def reference_distances(values: Array, references: Array) -> Array:
     # A row that is among the references itself: what is left of the difference is rounding.
     parts[parts <= 1e-5 * lengths] = np.inf
     nearest = np.sort(parts, axis=1)[:, :_NEAREST]
-    nearest = np.sqrt(np.where(np.isfinite(nearest), nearest, np.nan))
-    known = np.isfinite(nearest)
-    sums = np.where(known, nearest, 0).sum(1)
-    distances: Array = np.divide(sums, known.sum(1), out=np.zeros_like(sums), where=known.any(1)).astype(np.float32)
+    distances: Array = np.sqrt(np.where(np.isfinite(nearest), nearest, 0).max(1)).astype(np.float32)
     return distances

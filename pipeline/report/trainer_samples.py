@@ -6,6 +6,9 @@ from itertools import islice
 from typing import Any
 
 from lake.core.records import Shard
+from lake.formats.arrayrecord.example import LatentExample
+from lake.formats.arrayrecord.names import RECORDS_SUFFIX
+from lake.formats.arrayrecord.records import open_records
 from lake.formats.common.array_rows import exactly
 from lake.formats.mds.shard import read_head
 from lake.formats.reader import BATCH_BYTES
@@ -23,7 +26,7 @@ def first_identities(receipt: Receipt, layout: Layout, count: int) -> list[tuple
     """Key, shard and index of the first records of a unit.
 
     Args:
-      receipt: of the unit, whose latents are WebDataset or MDS.
+      receipt: of the unit, whose latents are WebDataset, MDS or ArrayRecord.
       layout: of the output.
       count: most records.
 
@@ -34,7 +37,7 @@ def first_identities(receipt: Receipt, layout: Layout, count: int) -> list[tuple
     if not files:
         return []
     uri, size = layout.at(files[0].name), files[0].size
-    read = _of_tar if uri.endswith(".tar") else _of_mds
+    read = _of_tar if uri.endswith(".tar") else _of_arrayrecord if uri.endswith(RECORDS_SUFFIX) else _of_mds
     said = islice(read(uri, size, count), count)
     return [(str(one["key"]), str(one["shard"]), int(one["index"])) for one in said if {*_IDENTITY} <= {*one}]
 
@@ -53,3 +56,10 @@ def _of_mds(uri: str, size: int, _: int) -> Iterator[dict[str, Any]]:
             found = head.values(exactly(stream, stop - start, "a sample"))
             index = int.from_bytes(found["index"], "little", signed=True)
             yield {"key": found["key"].decode(), "shard": found["shard"].decode(), "index": index}
+
+
+def _of_arrayrecord(uri: str, _: int, count: int) -> Iterator[dict[str, Any]]:
+    with open_records(uri) as records:
+        for _ in range(min(count, records.left)):
+            found = LatentExample.of(records.next())
+            yield {"key": found.text("key"), "shard": found.text("shard"), "index": found.number("index")}

@@ -11,16 +11,22 @@ from lake.core.records import Array
 from pipeline.explore.duplicates import SHARE, grouped
 from pipeline.explore.hashes import similar_pairs
 from pipeline.explore.nearest import Metric
+from pipeline.explore.outliers import neighbour_distances
 from pipeline.explore.pairs import pairs_within
+from pipeline.options.explore import EXPLORE_DEFAULTS
 from pipeline.report.survey import Survey
+from pipeline.report.survey_latents import LatentSurvey
 from pipeline.report.survey_rows import errors_of
 
 FENCE = 3.0  # interquartile ranges above the third quartile: Tukey's outer fence
 _FEWEST = 20  # rows of which some can be outliers
+_COMPARED_ROWS = 10_000  # rows of which all distances are computed
 _NEAR_ROWS = 20_000  # rows of which all pairs are compared
 _HASHED_ROWS = 200_000
 _PHASH_BITS = 2
 _PAIRS = 20_000  # pairs that the median distance is taken of
+_PERCEPTUAL = "perceptual hash"
+_NONE = np.empty(0, np.int64), np.empty(0, np.int64)  # pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +34,23 @@ class Copies:
     """Rows that are the same.
 
     Attributes:
-      groups: rows of each group, the largest group first; the first row of each is the one to keep.
+      groups: rows of each group, the first row of each is the one to keep; those of ``alike`` last, else the largest
+        first.
       by: what shows it, for people.
+      count: number of rows to drop, so that one is left of those that equal bytes or latents hold together.
+      alike: the first rows of groups that perceptual hashes hold together. Of small images different ones may have
+        equal hashes, so these are not said to be the same.
     """
 
     groups: Sequence[Array]
     by: str
+    count: int = 0
+    alike: frozenset[int] = frozenset()
 
     @property
-    def count(self) -> int:
-        """Number of rows to drop, so that one of each group is left."""
-        return sum(len(group) - 1 for group in self.groups)
+    def look_alike(self) -> int:
+        """Number of further rows to drop, so that one of each group is left."""
+        return sum(len(group) - 1 for group in self.groups) - self.count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +103,7 @@ def find_repeated(survey: Survey) -> Copies | None:
     if "sha256" in survey.hashes:
         found["equal bytes"] = pairs_of_equals(_leading_bits(survey.hashes["sha256"]))
     if "phash" in survey.hashes and len(survey) <= _HASHED_ROWS:
-        found["perceptual hash"] = _alike(survey.hashes["phash"])
+        found[_PERCEPTUAL] = _alike(survey.hashes["phash"])
     latents = survey.latents
     if latents is not None and latents.hashes is not None:
         found["equal latents"] = pairs_of_equals(latents.hashes)
@@ -105,8 +117,14 @@ def find_repeated(survey: Survey) -> Copies | None:
     order = np.argsort(group, kind="stable")
     edges = np.flatnonzero(np.diff(group[order])) + 1
     groups = [rows for rows in np.split(order, edges) if len(rows) > 1]
-    shown = [name for name, (one, _) in found.items() if len(one)]
-    return Copies(groups=sorted(groups, key=lambda rows: (-len(rows), rows[0])), by=", ".join(shown))
+    sure = grouped(len(survey), [_NONE, *(pairs for name, pairs in found.items() if name != _PERCEPTUAL)])
+    alike = frozenset(int(rows[0]) for rows in groups if (sure[rows] != sure[rows[0]]).any())
+    return Copies(
+        groups=sorted(groups, key=lambda rows: (int(rows[0]) in alike, -len(rows), rows[0])),
+        by=", ".join(name for name, (one, _) in found.items() if len(one)),
+        count=len(survey) - len(np.unique(sure)),
+        alike=alike,
+    )
 
 
 def pairs_of_equals(values: Array) -> tuple[Array, Array]:
@@ -140,7 +158,7 @@ def find_unusual(survey: Survey) -> Unusual | None:
     if errors is not None:
         measured[name] = fence_scores(np.log(np.maximum(np.nan_to_num(errors, posinf=1e30), 1e-12)))
     if survey.latents is not None and survey.latents.distances is not None:
-        measured["distance of its latent to others"] = fence_scores(survey.latents.distances.astype(np.float64))
+        measured["distance of its latent to others"] = fence_scores(_distances(survey.latents, len(survey)))
     if not measured:
         return None
     return Unusual(measured=measured)
@@ -178,6 +196,17 @@ def _alike(column: pa.ChunkedArray) -> tuple[Array, Array]:
     return known[one], known[other]
 
 
+def _distances(latents: LatentSurvey, rows: int) -> Array:
+    """How far each latent is from others: from its 30th neighbour where all can be compared."""
+    assert latents.distances is not None
+    if len(latents.rows) < rows or rows > _COMPARED_ROWS:
+        return latents.distances.astype(np.float64)
+    norms = np.einsum("nd,nd->n", latents.values, latents.values)
+    k = min(EXPLORE_DEFAULTS.outlier_k, rows - 1)
+    parts = np.array_split(np.arange(rows), -(-rows // 512))
+    return np.concatenate([neighbour_distances(latents.values, norms, part, k) for part in parts])
+
+
 def _near(values: Array) -> tuple[Array, Array]:
     one, other = np.random.default_rng(0).integers(0, len(values), (2, _PAIRS))
     apart = one != other
@@ -186,4 +215,4 @@ def _near(values: Array) -> tuple[Array, Array]:
     try:
         return pairs_within(values, norms, SHARE * median, Metric.L2)
     except UsageError:  # far too many are near each other for any of them to be a copy
-        return np.empty(0, np.int64), np.empty(0, np.int64)
+        return _NONE

@@ -7,5 +7,6 @@ commit knows ``pipeline.tables.publishing`` alone.
 # By name. A module is imported when the first output with such a table appears.
 TABLE_KINDS = {
     "iceberg": ("pipeline.tables.iceberg", "IcebergTable"),
+    "ducklake": ("pipeline.tables.ducklake", "DuckLakeTable"),
     "lance": ("pipeline.tables.lance", "LanceTable"),
 }

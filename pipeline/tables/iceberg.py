@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lake.core.errors import LatentlakeError, UsageError
+from lake.core.errors import UsageError
 from lake.core.records import OutputFile
 from lake.core.retry import retry
 from lake.storage.redact import clean
-from pipeline.tables.iceberg_catalog import commit_policy, folder, loaded, named_errors, opened_catalog, said, why
-from pipeline.tables.iceberg_files import check_paths, data_files, files_of, files_of_all, place, schema_of_file
-from pipeline.tables.iceberg_schema import check_partitions, directory_keys, evolve, table_schema
+from pipeline.tables.files import directory_keys, place, schema_of_file
+from pipeline.tables.iceberg_catalog import commit_policy, folder, loaded, opened_catalog
+from pipeline.tables.iceberg_files import check_paths, data_files, files_of, files_of_all
+from pipeline.tables.iceberg_schema import check_partitions, evolve, table_schema
 from pipeline.tables.table import LakeTable, Snapshot, TableSpec, files_digest
+from pipeline.tables.table_errors import differing_files, files_lost, named_errors, named_few, said, why
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -29,7 +30,6 @@ _FIVE_DAYS = 5 * 24 * 3600 * 1000  # what Iceberg takes where a table says nothi
 _NEW = {"commit.manifest-merge.enabled": "true", "write.metadata.delete-after-commit.enabled": "true"}
 # A table of another copy of the metadata would be committed to by pyiceberg's own loop, without a look at the lease.
 _NO_RETRIES = {"commit.retry.num-retries": "0"}
-_SHOWN = 3  # names in an error
 
 
 class IcebergTable(LakeTable):
@@ -91,9 +91,7 @@ class IcebergTable(LakeTable):
     def _differences(self, files: Sequence[OutputFile], present: "Mapping[str, DataFile]") -> Iterator[str]:
         wanted = {file.name: file for file in files}
         table = said(self.spec)
-        for what, names in (("lacks", wanted.keys() - present.keys()), ("also has", present.keys() - wanted.keys())):
-            if names:
-                yield f"{table} {what} {_listed(names)}; run the job again"
+        yield from differing_files(self.spec, wanted.keys(), present.keys())
         for name in sorted(wanted.keys() & present.keys()):
             file, entry = wanted[name], present[name]
             if (file.size, file.rows) != (entry.file_size_in_bytes, entry.record_count):
@@ -172,12 +170,10 @@ class IcebergTable(LakeTable):
             lost = f"{known - len(present)} files" if head is not None and known > len(present) else ""
         else:
             before = present if last == head else files_of(table, last, self.output)
-            lost = _listed(before.keys() - present.keys())
+            lost = named_few(before.keys() - present.keys())
         if lost:
-            raise LatentlakeError(
-                f"{said(self.spec)} has lost {lost} of {self.output}: another writer has rewritten or removed them; "
-                "keep compaction off this table, and roll it back, or name another --output and table"
-            )
+            remedy = "roll it back, or name another --output and table"
+            raise files_lost(self.spec, self.output, lost, remedy)
 
     def _own(self, table: "Table | None") -> "TableSnapshot | None":
         """The last snapshot of this output in the history of a table's head."""
@@ -214,14 +210,3 @@ class IcebergTable(LakeTable):
             table.maintenance.expire_snapshots().by_ids(old).commit()
         except CommitFailedException:  # another writer was first; the next run does it
             return
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Some names, for an error.
-
-    >>> _listed("dcba")
-    'a, b, c and 1 more'
-    """
-    ordered = sorted(names)
-    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
-    return ", ".join(islice(ordered, _SHOWN)) + more

@@ -1,15 +1,17 @@
 """Catalogs of Iceberg tables: one within the output, one in a SQLite file, or one of pyiceberg's own configuration."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lake.core.errors import HeldError, LatentlakeError, UsageError
+from lake.core.errors import HeldError, UsageError
 from lake.core.retry import Backoff
+from lake.storage import StoreOptions, configured
 from lake.storage.location import is_local, local_path
-from lake.storage.redact import clean
 from pipeline.tables.table import TableSpec, is_path
+from pipeline.tables.table_errors import said, why
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -58,10 +60,10 @@ def opened_catalog(spec: TableSpec, output: str, *, write: bool = False) -> "Ite
 
 
 def _open(spec: TableSpec, output: str, *, write: bool) -> "Catalog | None":
-    from pyiceberg.catalog import load_catalog
-
     if spec.catalog and not is_path(spec.catalog):
-        return load_catalog(spec.catalog)
+        from pyiceberg.catalog import load_catalog
+
+        return load_catalog(spec.catalog, **_unsaid(spec.catalog, store_properties(configured())))
     if not spec.catalog and not is_local(output):
         raise UsageError(
             f"--table iceberg: {output} is in a store, and the catalog within an output is for a disk; name one with "
@@ -70,10 +72,33 @@ def _open(spec: TableSpec, output: str, *, write: bool) -> "Catalog | None":
     file = local_path(spec.catalog).absolute() if spec.catalog else folder(output) / _FILE
     if not write and not file.exists():
         return None
-    from pyiceberg.catalog.sql import SqlCatalog
+    from pipeline.tables.sqlite_catalog import SqliteCatalog
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    return SqlCatalog("latentlake", uri=f"sqlite:///{file}", warehouse=str(file.parent))
+    return SqliteCatalog("latentlake", file)
+
+
+def store_properties(options: StoreOptions) -> dict[str, str]:
+    """How pyiceberg reaches the stores of a job, where a table's metadata are. Credentials both find for themselves.
+
+    Args:
+      options: of the job.
+
+    >>> store_properties(StoreOptions(s3_endpoint="http://minio:9000"))["s3.endpoint"]
+    'http://minio:9000'
+    """
+    region = os.environ.get("AWS_DEFAULT_REGION", "us-east-1")  # pyiceberg would ask Amazon for that of the bucket
+    s3 = {"s3.endpoint": options.s3_endpoint, "s3.region": region} if options.s3_endpoint else {}
+    gcs = {"gcs.service.host": options.gcs_endpoint} if options.gcs_endpoint else {}
+    return {**s3, **gcs, **({"s3.anonymous": "true"} if options.anonymous else {})}
+
+
+def _unsaid(catalog: str, properties: dict[str, str]) -> dict[str, str]:
+    """Leave out what the configuration of a catalog says itself, which may be of another server than the job's."""
+    from pyiceberg.utils.config import Config
+
+    said_there = Config().get_catalog_config(catalog) or {}
+    return {name: value for name, value in properties.items() if name not in said_there}
 
 
 def loaded(catalog: "Catalog | None", spec: TableSpec) -> "Table | None":
@@ -97,36 +122,12 @@ def loaded(catalog: "Catalog | None", spec: TableSpec) -> "Table | None":
         raise UsageError(f"{said(spec)}: {why(error)}") from error
 
 
-def said(spec: TableSpec) -> str:
-    """A table, for the text of an error."""
-    return f"table {spec}"
-
-
-def why(error: BaseException) -> str:
-    """What an error of a catalog says, in one line, without what may be secret."""
-    return f"{type(error).__name__}: {clean(str(error))}"
-
-
 def commit_policy(error: Exception) -> Backoff | None:
     """How a commit is tried again: the table is read again, and what is there already is not added twice."""
     from pyiceberg.exceptions import CommitFailedException, RESTError, ValidationException
-    from sqlalchemy.exc import OperationalError
 
-    unreachable: tuple[type[Exception], ...] = (RESTError, OperationalError, ConnectionError, TimeoutError)
     if isinstance(error, (CommitFailedException, ValidationException)):
         return _CONFLICT
-    return _UNREACHABLE if isinstance(error, unreachable) else None
-
-
-@contextmanager
-def named_errors(spec: TableSpec) -> Iterator[None]:
-    """Say of an error of a catalog or of pyiceberg which table it is of, and what is left to do."""
-    try:
-        yield
-    except LatentlakeError:
-        raise
-    except Exception as error:
-        raise LatentlakeError(
-            f"{said(spec)} was not updated: {why(error)}; the output's files are there: run the job again, which "
-            "publishes them"
-        ) from error
+    # of sqlite3, and of SQLAlchemy, which is there only where a catalog uses it
+    operational = "OperationalError" in {kind.__name__ for kind in type(error).__mro__}
+    return _UNREACHABLE if operational or isinstance(error, (RESTError, ConnectionError, TimeoutError)) else None

@@ -4,35 +4,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from lake.core.errors import UsageError
 from lake.core.ordered_map import requested
 from lake.core.records import OutputFile
-from lake.formats.common.hive import Partition
-from lake.formats.common.parquet_file import parse_footer, read_footer
-from lake.storage import join, store_for
-from lake.storage.location import is_local, local_path
+from lake.storage.location import is_local
 from pipeline.output.layout import LATENTS
+from pipeline.tables.files import footer_of, place
 from pipeline.tables.iceberg_schema import partition_of
 
 if TYPE_CHECKING:
+    from pyiceberg.io.pyarrow import StatisticsCollector
     from pyiceberg.manifest import DataFile, ManifestFile
     from pyiceberg.table import Table
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot as TableSnapshot
 
 _CUT = frozenset("?#")  # pyiceberg and others read an object's URI up to these
-
-
-def place(output: str) -> str:
-    """What the paths of an output's files begin with in a table: an absolute path, or a URI of a store.
-
-    >>> place("s3://lake/out")
-    's3://lake/out/'
-    """
-    return f"{local_path(output).absolute()}/" if is_local(output) else f"{output}/"
 
 
 def check_paths(output: str, names: Sequence[str]) -> None:
@@ -45,25 +32,6 @@ def check_paths(output: str, names: Sequence[str]) -> None:
         raise UsageError(f"--table iceberg: {odd!r} has a ? or #, at which readers of a table cut a URI; rename it")
 
 
-def footer_of(output: str, name: str) -> pq.FileMetaData:
-    """Read the footer of a data file.
-
-    Args:
-      output: URI of the output.
-      name: of the file, relative to it.
-    """
-    uri = join(output, name)
-    with store_for(uri).open(uri, sparse=True) as stream:
-        return parse_footer(read_footer(stream))
-
-
-def schema_of_file(output: str, file: OutputFile) -> pa.Schema:
-    """Read the columns of a data file, with the one whose value its directory says, of the type that it had."""
-    footer = footer_of(output, file.name)
-    schema, partition = footer.schema.to_arrow_schema().remove_metadata(), Partition.of(footer.metadata)
-    return schema if partition is None else schema.append(partition.field)
-
-
 def data_files(output: str, files: Sequence[OutputFile], metadata: "TableMetadata") -> "Iterator[DataFile]":
     """Describe data files to a table: their partitions, and minima and maxima of their columns.
 
@@ -72,28 +40,31 @@ def data_files(output: str, files: Sequence[OutputFile], metadata: "TableMetadat
       files: to describe.
       metadata: of the table.
     """
-    return requested(partial(_data_file, output, metadata), files)
+    from pyiceberg.io.pyarrow import compute_statistics_plan, parquet_path_to_id_mapping
+
+    plan = compute_statistics_plan(metadata.schema(), metadata.properties)
+    columns = parquet_path_to_id_mapping(metadata.schema())
+    return requested(partial(_data_file, output, metadata, plan, columns), files)
 
 
-def _data_file(output: str, metadata: "TableMetadata", file: OutputFile) -> "DataFile":
-    from pyiceberg.io.pyarrow import (
-        compute_statistics_plan,
-        data_file_statistics_from_parquet_metadata,
-        parquet_path_to_id_mapping,
-    )
+def _data_file(
+    output: str,
+    metadata: "TableMetadata",
+    plan: "dict[int, StatisticsCollector]",
+    columns: dict[str, int],
+    file: OutputFile,
+) -> "DataFile":
+    from pyiceberg.io.pyarrow import data_file_statistics_from_parquet_metadata
     from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 
-    schema = metadata.schema()
     statistics = data_file_statistics_from_parquet_metadata(
-        parquet_metadata=footer_of(output, file.name),
-        stats_columns=compute_statistics_plan(schema, metadata.properties),
-        parquet_column_mapping=parquet_path_to_id_mapping(schema),
+        parquet_metadata=footer_of(output, file.name), stats_columns=plan, parquet_column_mapping=columns
     )
     return DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=place(output) + file.name,
         file_format=FileFormat.PARQUET,
-        partition=partition_of(file.name, metadata.spec(), schema),
+        partition=partition_of(file.name, metadata.spec(), metadata.schema()),
         file_size_in_bytes=file.size,
         sort_order_id=None,
         spec_id=metadata.default_spec_id,

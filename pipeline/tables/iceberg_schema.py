@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 
 from lake.core.errors import UsageError
-from lake.formats.common.hive import NULL
+from pipeline.tables.files import directory_values
 
 if TYPE_CHECKING:
     from pyiceberg.partitioning import PartitionSpec
@@ -60,24 +59,6 @@ def _is_known(kind: pa.DataType) -> bool:
     except (TypeError, ValueError):
         return kind in (pa.map_(pa.string(), pa.string()),)
     return True
-
-
-def directory_values(name: str) -> dict[str, str | None]:
-    """The values that the directories of a file say, as Hive writes them.
-
-    Args:
-      name: of a data file, relative to the output.
-
-    >>> directory_values("latents/dt=2026-11-28/site=a%20b/x.parquet")
-    {'dt': '2026-11-28', 'site': 'a b'}
-    """
-    pairs = (part.partition("=") for part in name.split("/")[1:-1])
-    return {key: None if value == NULL else unquote(value) for key, equals, value in pairs if key and equals}
-
-
-def directory_keys(names: Iterable[str]) -> list[str]:
-    """The names of the partitions of some files, in the order in which they appear."""
-    return list(dict.fromkeys(key for name in names for key in directory_values(name)))
 
 
 def check_partitions(spec: "PartitionSpec", schema: "Schema", keys: Iterable[str], table: str) -> None:

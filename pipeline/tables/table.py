@@ -19,7 +19,8 @@ class TableSpec:
 
     Attributes:
       kind: a name in ``pipeline.tables.TABLE_KINDS``.
-      catalog: name of a configured catalog, or the path of a SQLite file; "" for a catalog within the output.
+      catalog: name of a configured catalog, or of a secret of DuckDB, or the path of a SQLite file; "" for a catalog
+        within the output.
       name: of the table in it, ``NAMESPACE.NAME``.
     """
 

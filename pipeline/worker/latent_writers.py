@@ -8,8 +8,8 @@ from lake.core.records import Unit
 from lake.formats.common.latent_rows import LatentRows
 from lake.formats.common.parquet_table import visible
 from lake.formats.writer import Create, UnitWriter
-from pipeline.config import JobConfig
-from pipeline.options.latent_form import MDS, TENSORS, LatentForm
+from pipeline.config import FINGERPRINT, JobConfig
+from pipeline.options.latent_form import ARRAYRECORD, MDS, TENSORS, LatentForm
 from pipeline.output.latent_columns import SHAPE, LatentColumns
 
 
@@ -31,6 +31,11 @@ def latent_writer(unit: Unit, config: JobConfig, schema: pa.Schema, dimension: i
         from lake.formats.mds.latents import MdsWriter
 
         return MdsWriter(name, create, table, metadata)
+    if config.latents.format == ARRAYRECORD:
+        from lake.formats.arrayrecord.latents import ArrayRecordWriter
+
+        # By it a record's receipt is found, which a file of records alone does not lead to.
+        return ArrayRecordWriter(name, create, table, metadata, {FINGERPRINT: metadata[FINGERPRINT]})
     from lake.formats.webdataset.latents import LatentTarWriter
 
     file = f"{name}.tar"

@@ -30,13 +30,24 @@ def run_or_stop(unit: Unit, config: JobConfig) -> Receipt | Stop:
     """
     if not config.restarts:
         return run_unit(unit, config)
-    configure(config.stores)
-    if (stop := _STOPS.of(config)) is not None:
+    if (stop := known_stop(config)) is not None:
         return stop
     try:
         return run_unit(unit, config)
     except Exception as error:
         return stop_run(config, error)
+
+
+def known_stop(config: JobConfig) -> Stop | None:
+    """Return why a run has ended, if the engine starts the job again; None as long as this process knows of nothing.
+
+    Args:
+      config: the job.
+    """
+    if not config.restarts:
+        return None
+    configure(config.stores)
+    return _STOPS.of(config)
 
 
 def stop_run(config: JobConfig, error: Exception) -> Stop:

@@ -137,7 +137,6 @@ def _run(unit: Unit, config: JobConfig, worker: Worker, attempt: int) -> Receipt
     dimension = worker.runtime.spec.dimension
     outputs = UnitOutputs(unit, config, verb, dimension)
     progress, watch = UnitProgress(unit, config), Stopwatch()
-    batches = progress.noting(read_unit(unit, config, verb, dimension, attempt))
 
     def compute(batch: RawBatch) -> BatchResult:
         with watch.time("decode"):  # what is not counted as the model's or as writing
@@ -145,6 +144,7 @@ def _run(unit: Unit, config: JobConfig, worker: Worker, attempt: int) -> Receipt
 
     try:
         outputs.begin()
+        batches = progress.noting(read_unit(unit, config, verb, dimension, attempt))
         for result in _computed(unit, worker, compute, watch.each("read", batches)):
             with watch.time("write"):
                 outputs.write(result)

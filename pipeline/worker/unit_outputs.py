@@ -30,6 +30,7 @@ from pipeline.output.layout import (
     rejects_name,
     table_name,
 )
+from pipeline.output.marks import mark_replaced
 from pipeline.output.receipts import Receipt, write_receipt
 from pipeline.output.tables import REJECT_SCHEMA, reject_rows
 from pipeline.worker.image_outputs import image_outputs_for
@@ -165,7 +166,9 @@ class UnitOutputs:
         if self._unit.retry_rejects:
             # While files are replaced one by one, the unit's receipt is not true. Should the process die meanwhile,
             # this one makes the next run process the whole unit again.
-            write_receipt(Layout(self._config.output), self._receipt(error=_BEING_REPLACED), self._guard)
+            layout = Layout(self._config.output)
+            mark_replaced(layout, self._config.run, self._unit.id)
+            write_receipt(layout, self._receipt(error=_BEING_REPLACED), self._guard)
 
     def _receipt(self, **fields: Any) -> Receipt:
         return Receipt(

@@ -16,6 +16,7 @@ from pipeline.output.layout import Layout
 from pipeline.output.unit_reports import EVERY, remove_report, report_now, write_report
 
 _T = TypeVar("_T")
+_RUNNING = set["UnitProgress"]()  # in this process
 
 
 class UnitProgress:
@@ -35,7 +36,9 @@ class UnitProgress:
         self._most, self._before = input_bytes(unit), TALLY.bytes_read_here
         self._waiting = deque[int]()
         self._done = 0
-        self._begun = self._reported = time.monotonic()
+        self._begun = self._reported = self._looked = time.monotonic()
+        self._own = 0.0  # seconds
+        _RUNNING.add(self)
 
     def noting(self, batches: Iterable[_T]) -> Iterator[_T]:
         """The batches themselves; each is noted as it is read."""
@@ -47,20 +50,23 @@ class UnitProgress:
         """The results of the next batch are written."""
         before, self._done = self._done, self._waiting.popleft()
         TALLY.add(running_bytes=self._done - before)
-        if time.monotonic() - self._reported >= EVERY:
-            self._report()
+        now = time.monotonic()
+        self._own, self._looked = self._own + (now - self._looked) / len(_RUNNING), now
+        if now - self._reported >= EVERY:
+            self._report(now)
 
     def end(self) -> None:
         """The unit runs no longer: it is finished or has failed, and counts as a whole."""
         TALLY.add(running_bytes=-self._done)
         self._done = 0
+        _RUNNING.discard(self)
         if self._reported > self._begun:
             remove_report(Layout(self._config.output), self._config.run, self._unit)
             self._reported = self._begun
 
-    def _report(self) -> None:
-        self._reported = time.monotonic()
-        report = report_now(self._unit, self._done, self._reported - self._begun)
+    def _report(self, now: float) -> None:
+        self._reported = now
+        report = report_now(self._unit, self._done, now - self._begun, self._own)
         # Nothing depends on it. A lease that is lost, or a store that fails, ends the unit where its data is written.
         with suppress(OSError, HeldError):
             write_report(Layout(self._config.output), self._config.run, report, self._guard)

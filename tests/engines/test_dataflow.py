@@ -40,6 +40,7 @@ from tests.pipeline.conftest import run_job
 
 STEPS = ["Plan parts", "Read units", "Spread", "Run units", "Accumulate receipts", "Commit"]
 SHARDS = 100_000
+RANGES = 40_000  # most bytes of the steps that commit very many units range by range
 GRAPH_BYTES = 100_000
 pytestmark = pytest.mark.timeout(300)
 
@@ -246,7 +247,7 @@ def test_wrong_options_of_dataflow_are_refused_before_anything_is_written(place:
 
 
 def test_the_graph_of_many_shards_is_as_small(place: Place, submitted: Launched, tmp_path: Path) -> None:
-    """A thousand units to a part of the plan; the graph has the parts' names alone."""
+    """A thousand units to a part of the plan; the graph has the parts' names alone, and the steps that commit many."""
     np.save(tmp_path / "one.npy", np.zeros((1, 8, 8, 1), np.uint8))
     data = (tmp_path / "one.npy").read_bytes()
     for number in range(SHARDS):
@@ -261,4 +262,4 @@ def test_the_graph_of_many_shards_is_as_small(place: Place, submitted: Launched,
     assert sum(place.bucket.get(name).count(b"\n") for name in parts) == SHARDS
     grown = len(launched.graph) - len(submitted.graph)
     longest = max(len(name) for name in parts) + len(place.bucket.uri) + 64
-    assert 0 < grown < len(parts) * longest
+    assert 0 < grown < len(parts) * longest + RANGES

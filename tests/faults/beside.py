@@ -11,5 +11,5 @@ CALL = "tests.faults.beside:main"
 def main(arguments: Sequence[str]) -> int:
     """Run one command."""
     processes.cores = lambda: 2  # type: ignore[assignment]
-    processes._WORTH = processes._UNITS = 1
+    processes._WORTH = processes._WORTH_BYTES = processes._UNITS = 1
     return run(arguments)

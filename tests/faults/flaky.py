@@ -97,10 +97,10 @@ class FlakyStore:
         with _call("delete", uri):
             self._store.delete(_path(uri))
 
-    def discard(self, found: Iterable[Stat], guard: Guard) -> None:
+    def discard(self, found: Iterable[Stat], guard: Guard, *, by_name: bool = False) -> None:
         for stat in found:
             with _call("delete", stat.uri):
-                self._store.discard([replace(stat, uri=_path(stat.uri))], _on_disk(guard))
+                self._store.discard([replace(stat, uri=_path(stat.uri))], _on_disk(guard), by_name=by_name)
 
     def sweep(self, prefix: str, before: float, guard: Guard) -> None:
         self._store.sweep(_path(prefix), before, _on_disk(guard))

@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TypeAlias
 
 from lake.storage import local_lock, request_retry
+from lake.storage.local_walk import TEMPORARY
 from pipeline.cli.command import main as run
 from pipeline.output import lease, lease_record
 from pipeline.output.verify.report import VerifyReport
@@ -196,7 +197,9 @@ def tell(place: Place, story: Story, moment: Moment, output: str, folder: Path) 
 
 
 def _everything(place: Place, output: str) -> dict[str, bytes]:
-    return {**place.data(output), "_SUCCESS": place.get(output, "_SUCCESS")}
+    """What readers see. The late run may be at work, and files that it only begins may be there at one look."""
+    found = {**place.data(output), "_SUCCESS": place.get(output, "_SUCCESS")}
+    return {name: data for name, data in found.items() if not PurePath(name).name.startswith(TEMPORARY)}
 
 
 @contextmanager

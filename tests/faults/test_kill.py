@@ -117,7 +117,12 @@ def test_again_and_again_over_shards_of_numbers(
 
 @pytest.mark.parametrize(
     ("format", "files"),
-    [("parquet", "latents/*/*.parquet"), ("webdataset", "latents/*/*.tar"), ("mds", "latents/*/*/index.json")],
+    [
+        ("parquet", "latents/*/*.parquet"),
+        ("webdataset", "latents/*/*.tar"),
+        ("mds", "latents/*/*/index.json"),
+        ("arrayrecord", "latents/*/*.arrayrecord"),
+    ],
 )
 @pytest.mark.slow
 def test_a_cache_of_latents_of_many_sizes(nursery: Nursery, tmp_path: Path, format: str, files: str) -> None:

@@ -131,9 +131,11 @@ class TestRetry:
         assert "truncated" in lost["detail"]
         assert [row["latent"] for row in rows(output)[200:]] == [row["latent"] for row in rows(output)[: results - 200]]
 
+    @pytest.mark.parametrize("removed", [False, True])
     def test_an_interrupted_retry_is_made_up_for(
-        self, mixed: Path, tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+        self, mixed: Path, tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, removed: bool
     ) -> None:
+        """Also where its receipts went with their names, by a request of an earlier run that came late."""
         output, clean = tmp_path / "out", tmp_path / "clean"
         encode(mixed, model, output)
         shutil.copytree(output, clean)
@@ -146,6 +148,8 @@ class TestRetry:
                 "pipeline.worker.run_unit.write_receipt", no_receipt
             )  # the files are there, and nothing says so
             assert main(["retry", str(output), "--resize", "stretch"]) == 1
+        if removed:
+            shutil.rmtree(output / "_receipts")
         assert encode(mixed, model, output) == 3
         assert files(output) == files(clean)
         assert verify(str(output), deep=True).units_to_redo == ()
@@ -179,7 +183,7 @@ class TestShardsThatGo:
             for number in gone:
                 (source / f"{number:02d}.parquet").rename(tmp_path / f"{number:02d}")
             (source / "new.parquet").write_bytes((tmp_path / "00").read_bytes())
-            sizes.append(len(pickle.dumps(prepare(asked).run)))
+            sizes.append(len(pickle.dumps(prepare(asked, f"99990101T000000Z-00000{len(sizes)}").run)))
         assert sizes[0] == sizes[1]
 
     def test_another_model_leaves_nothing_of_the_first(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli.command import main
@@ -9,6 +10,7 @@ from pipeline.output.verify import verify
 from tests.conftest import Model
 from tests.faults.damaged import COUNT, Container
 from tests.faults.outputs import add_up, rows
+from tests.lake.formats.parquet.tables import harmed, pages
 
 pytestmark = pytest.mark.slow  # jobs from end to end
 
@@ -43,3 +45,45 @@ def test_a_cut_shard(tmp_path: Path, intact: dict[str, Container], model: Model,
     assert main([*named, str(output)]) == 0
     assert rows(output) == whole
     assert verify(str(output), deep=True).problems == ()
+
+
+WIDE = ("--on-damage", "reject", "--max-reject-fraction", "1")
+
+
+@pytest.fixture
+def page(tmp_path: Path, intact: dict[str, Container]) -> Path:
+    """A shard of Parquet of which a page is damaged, with the labels of rows 24 to 27."""
+    source = tmp_path / "in/a.parquet"
+    source.parent.mkdir()
+    source.write_bytes(intact["parquet"].data)
+    harmed(source, intact["parquet"].data, pages(source, "label")[1][2])
+    return source
+
+
+def check_lost(output: Path) -> None:
+    assert add_up(output) == (COUNT, COUNT - 4, 4)
+    lost = [(row["index"], row["key"], row["reason"]) for row in rows(output, "rejects")]
+    assert lost == [(at, f"{at}.png", "corrupt_record") for at in range(24, 28)]
+    assert verify(str(output), deep=True).problems == ()
+
+
+def test_a_damaged_page_costs_its_rows(tmp_path: Path, intact: dict[str, Container], model: Model, page: Path) -> None:
+    words = ["encode", "--input", str(page), "--model", model.bundle, "--output", str(tmp_path / "out")]
+    assert main(words) == 3
+    assert main(["retry", str(tmp_path / "out"), *WIDE]) == 0
+    check_lost(tmp_path / "out")
+    kept = rows(tmp_path / "out")
+    page.write_bytes(intact["parquet"].data)
+    assert main(words) == 0
+    whole = rows(tmp_path / "out")
+    assert (len(whole), kept) == (COUNT, [*whole[:24], *whole[28:]])
+
+
+def test_a_shard_with_a_damaged_page_is_written_again_without_its_rows(
+    tmp_path: Path, model: Model, page: Path
+) -> None:
+    words = ["reconstruct", "--input", str(page), "--model", model.bundle, "--output", str(tmp_path / "out")]
+    assert main([*words, *WIDE]) == 0
+    check_lost(tmp_path / "out")
+    written = pq.read_table(tmp_path / "out/images/a.parquet")
+    assert written["label"].to_pylist() == [at % 10 for at in range(COUNT) if not 24 <= at < 28]

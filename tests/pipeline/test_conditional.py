@@ -223,7 +223,7 @@ def test_several_formats_in_one_job(trained: Trained, pixels: Pixels, classes: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["webdataset", "webdataset-safetensors", "mds"])
+@pytest.mark.parametrize("format", ["webdataset", "webdataset-safetensors", "mds", "arrayrecord"])
 @pytest.mark.parametrize("write", [parquet, names_in_parquet, json_in_tars])
 def test_latents_for_trainers_are_decoded_without_another_word(
     write: Any, format: str, trained: Trained, pixels: Pixels, classes: Pixels, tmp_path: Path

@@ -49,6 +49,14 @@ def test_polars(encoded: Path, latents: Pixels) -> None:
     np.testing.assert_array_equal(frame["latent"].to_numpy(), latents)
 
 
+def test_lance(encoded: Path, latents: Pixels, tmp_path: Path) -> None:
+    import lance
+
+    copy = lance.write_dataset(ds.dataset(encoded / "latents"), tmp_path / "copy.lance")
+    assert np.array_equal(np.stack(copy.to_table(columns=["latent"])["latent"].to_numpy()), latents)
+    assert copy.count_rows("label = 3") == 183
+
+
 @pytest.mark.filterwarnings("ignore")  # its own, while it is imported
 def test_datasets(encoded: Path, latents: Pixels, tmp_path: Path) -> None:
     from datasets import load_dataset

@@ -1,4 +1,4 @@
-"""Latents as WebDataset and as MDS through whole jobs: the rows of the tables, a trainer's loop, and images again."""
+"""Latents in the formats of trainers through whole jobs: the rows of the tables, a trainer's loop, and images again."""
 
 import io
 import json
@@ -22,11 +22,13 @@ from pipeline.job.repair import repair_options, retry_options
 from pipeline.options.job_options import JobOptions, make_options
 from pipeline.output.verify import verify
 from tests.conftest import Model, Pixels, png
+from tests.lake.formats.arrayrecord import samples as arrayrecord
 from tests.lake.formats.mds.specification import samples
 from tests.model import nets
 from tests.pipeline.conftest import run_job
 
-FORMATS = ("webdataset", "webdataset-safetensors", "mds")
+FORMATS = ("webdataset", "webdataset-safetensors", "mds", "arrayrecord")
+_FILES = {"mds": "*.mds", "arrayrecord": "*.arrayrecord"}  # others are tars
 _SIZES = [(40, 64), (64, 40), (33, 47), (40, 64), (90, 31), (8, 8)]
 _GATE = Gate(max_reject_fraction=0.5)
 _OPTIONS: dict[str, Any] = {"flip": True, "variance": True, "latent_scale": 0.18215, "latent_shift": 0.5, "gate": _GATE}
@@ -117,10 +119,11 @@ def tensors(data: bytes) -> dict[str, Pixels]:
 
 
 def samples_of(output: Path, format: str) -> Iterator[dict[str, Any]]:
-    files = sorted((output / "latents").rglob("index.json" if format == "mds" else "*.tar"))
+    files = sorted((output / "latents").rglob("index.json" if format == "mds" else _FILES.get(format, "*.tar")))
     for file in files:
-        if format == "mds":
-            yield from ({**sample, "caption": sample["txt"]} for sample in samples(file.parent))
+        if format in _FILES:
+            found = samples(file.parent) if format == "mds" else arrayrecord.samples(file)
+            yield from ({**sample, "caption": sample["txt"]} for sample in found)
         else:
             yield from of_tar(file)
 
@@ -132,7 +135,7 @@ def test_samples_are_the_rows_of_the_table(caches: Path, format: str) -> None:
     assert len(found) == len(wanted) == 22
     for row, sample in zip(wanted, found, strict=True):
         assert sample.pop("caption") == row["txt"] and row["txt"].startswith("photograph ")
-        if format != "mds":
+        if format not in _FILES:
             said = json.loads(json.dumps({"type": "float32", "scaling_factor": float(np.float32(0.18215))}))
             said |= {"shift_factor": 0.5, "shape": [*row["latent"].shape]}
         for name in ("latent", "latent_flip", "latent_variance"):
@@ -260,7 +263,7 @@ def test_a_retry_processes_the_whole_unit(photographs: Path, bundle: str, tmp_pa
     assert verify(str(tmp_path / "out"), deep=True).problems == ()
     one, other = (list(samples_of(tmp_path / name, format)) for name in ("clean", "out"))
     for row, same in zip(one, other, strict=True):
-        for name in row:
+        for name in row.keys() - {"latentlake.fingerprint"}:  # of other options
             np.testing.assert_array_equal(row[name], same[name])
 
 
@@ -271,11 +274,14 @@ def test_verify_notices(caches: Path, bundle: str, tmp_path: Path, format: str) 
 
     output = tmp_path / "out"
     shutil.copytree(caches / format, output)
-    (one, other) = sorted((output / "latents").rglob("*.mds" if format == "mds" else "*.tar"))
+    (one, other) = sorted((output / "latents").rglob(_FILES.get(format, "*.tar")))
     whole = one.read_bytes()
     one.write_bytes(other.read_bytes())
-    assert any("its unit is 'a/train-1'" in found.problem for found in verify(str(output)).problems)
-    one.write_bytes(whole[:-700] + bytes([whole[-700] ^ 1]) + whole[-699:])
+    # Records lead to the unit by its fingerprint.
+    stated = "its fingerprint is " if format == "arrayrecord" else "its unit is 'a/train-1'"
+    assert any(stated in found.problem for found in verify(str(output)).problems)
+    at = len(whole) // 2 if format == "arrayrecord" else len(whole) - 700
+    one.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     (found,) = verify(str(output), deep=True).problems
     assert "checksum" in found.problem and found.unit == "a/train-0"
     launch(repair_options(verify(str(output), deep=True)), [])

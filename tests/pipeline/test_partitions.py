@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import lance
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -67,11 +68,13 @@ def test_files(partitioned: Path, encoded: Path) -> None:
     assert verify(str(partitioned), deep=True).problems == ()
 
 
-def test_every_reader_finds_the_rows_of_the_plain_tables(partitioned: Path, encoded: Path) -> None:
+def test_every_reader_finds_the_rows_of_the_plain_tables(partitioned: Path, encoded: Path, tmp_path: Path) -> None:
     wanted = in_order(Output(encoded).table.to_table())
     assert in_order(Output(partitioned).table.to_table()) == wanted
     assert Output(partitioned).table.schema.field("label").type == pa.int64()
-    assert in_order(ds.dataset(partitioned / "latents", partitioning="hive").to_table()) == wanted
+    dataset = ds.dataset(partitioned / "latents", partitioning="hive")
+    assert in_order(dataset.to_table()) == wanted
+    assert in_order(lance.write_dataset(dataset, tmp_path / "copy.lance").to_table()) == wanted
     files = f"{partitioned}/latents/**/*.parquet"
     assert in_order(duckdb.sql(f"FROM read_parquet('{files}', hive_partitioning = true)").to_arrow_table()) == wanted
     assert in_order(pl.scan_parquet(files, hive_partitioning=True).collect().to_arrow()) == wanted

@@ -25,6 +25,7 @@ from pipeline.output.verify import verify
 from pipeline.worker.in_memory import encode_items
 from pipeline.worker.process import close_worker, worker_for
 from tests.conftest import Model, Pixels, write_parquet
+from tests.lake.formats.arrayrecord import samples as arrayrecord
 from tests.lake.formats.mds.specification import samples
 from tests.pipeline.conftest import run_job
 
@@ -150,7 +151,7 @@ def images(output: Path) -> list[bytes]:
     return [value["bytes"] if isinstance(value, dict) else value for value in column]
 
 
-@pytest.mark.parametrize("format", ["webdataset", "webdataset-safetensors", "mds"])
+@pytest.mark.parametrize("format", ["webdataset", "webdataset-safetensors", "mds", "arrayrecord"])
 def test_formats_of_trainers(format: str, shard: Path, bundles: Path, tmp_path: Path, encoded: Path) -> None:
     output = tmp_path / "cache"
     run(shard, bundles / "all", output, latent=NAMES, latent_format=format)
@@ -168,6 +169,9 @@ def test_formats_of_trainers(format: str, shard: Path, bundles: Path, tmp_path: 
 def samples_of(output: Path, format: str) -> Any:
     if format == "mds":
         yield from samples(output / "latents/x")
+        return
+    if format == "arrayrecord":
+        yield from arrayrecord.samples(output / "latents/x.arrayrecord")
         return
     (file,) = output.rglob("*.tar")
     with tarfile.open(file) as tar:

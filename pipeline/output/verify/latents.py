@@ -9,6 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from lake.core.records import Array, Shard
+from lake.formats.arrayrecord.example import LatentExample
+from lake.formats.arrayrecord.names import RECORDS_SUFFIX, TYPE, feature
+from lake.formats.arrayrecord.records import description_beside, open_records
 from lake.formats.common.array_rows import exactly
 from lake.formats.common.safetensors import SUFFIX, tensors_of
 from lake.formats.common.vector_storage import FIRST, FURTHER, METADATA_KEY
@@ -19,6 +22,8 @@ from lake.formats.webdataset.latent_samples import json_of, npy_array
 from lake.formats.webdataset.latents import said_by
 from lake.formats.webdataset.samples import Sample, SampleGrouping
 from lake.storage import store_for
+from lake.storage.location import is_local
+from pipeline.config import FINGERPRINT
 
 _TAR, _MDS = ".tar", ".mds"
 _MEMBERS = ("npy", "flip.npy", "variance.npy", SUFFIX, "json")
@@ -35,7 +40,7 @@ def is_latents(name: str) -> bool:
     >>> is_latents("latents/a.tar"), is_latents("latents/a/index.json")
     (True, False)
     """
-    return name.endswith((_TAR, _MDS))
+    return name.endswith((_TAR, _MDS, RECORDS_SUFFIX))
 
 
 def said_in(uri: str, size: int) -> Mapping[str, Any]:
@@ -50,6 +55,8 @@ def said_in(uri: str, size: int) -> Mapping[str, Any]:
     """
     if uri.endswith(_TAR):
         return said_by(_shard(uri, size))
+    if uri.endswith(RECORDS_SUFFIX):
+        return _said_beside(uri)
     with store_for(uri).open(uri) as stream:
         return read_head(stream, size).metadata
 
@@ -64,7 +71,8 @@ def latent_batches(uri: str, size: int) -> Iterator[pa.RecordBatch]:
     Raises:
       LatentlakeError, OSError, ValueError, EOFError: it cannot be read.
     """
-    yield from (_of_tar if uri.endswith(_TAR) else _of_mds)(uri, size)
+    suffix = next(suffix for suffix in _BATCHES if uri.endswith(suffix))
+    yield from _BATCHES[suffix](uri, size)
 
 
 def _of_tar(uri: str, size: int) -> Iterator[pa.RecordBatch]:
@@ -99,6 +107,27 @@ def _of_mds(uri: str, size: int) -> Iterator[pa.RecordBatch]:
             yield _batch([row["shard"].decode() for row in rows], index, finite)
 
 
+def _of_arrayrecord(uri: str, _: int) -> Iterator[pa.RecordBatch]:
+    with open_records(uri) as records:
+        while records.left:
+            found = [LatentExample.of(records.next()) for _ in range(min(_ROWS, records.left))]
+            kind = feature(FIRST, TYPE)
+            finite = [_finite(one.arrays(), one.text(kind)) for one in found]
+            yield _batch([one.text("shard") for one in found], [one.number("index") for one in found], finite)
+
+
+def _said_beside(uri: str) -> Mapping[str, Any]:
+    """What a file of ArrayRecord says about itself: its description, and the fingerprint in its first record.
+
+    Of one in a store the description alone, since its records are read from disks, and whole files are fetched for it.
+    """
+    said = description_beside(uri)
+    if not is_local(uri):
+        return said
+    with open_records(uri) as records:
+        return {**said, FINGERPRINT: LatentExample.of(records.next()).text(FINGERPRINT)}
+
+
 def _finite(arrays: Iterator[Array], kind: str) -> bool:
     """Whether all numbers are finite; of bfloat16, by the bits of the exponent."""
     if kind == "bfloat16":
@@ -114,3 +143,6 @@ def _batch(shards: Sequence[str], index: Sequence[int], finite: Sequence[bool]) 
 
 def _shard(uri: str, size: int) -> Shard:
     return Shard(uri=uri, path=uri, size=size, identity="")
+
+
+_BATCHES = {_TAR: _of_tar, _MDS: _of_mds, RECORDS_SUFFIX: _of_arrayrecord}

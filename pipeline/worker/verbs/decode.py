@@ -12,7 +12,8 @@ from lake.images.types import Group
 from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
-from pipeline.options.flags import CONDITION_COLUMN, GENERATE, IMAGES, LATENTS, MODEL, RUN
+from pipeline.options.flags import CONDITION_COLUMN, GENERATE, LATENTS, MODEL, RUN
+from pipeline.options.image_flags import IMAGES
 from pipeline.worker.conditions import read_conditions, told_of, with_conditions
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.process import Worker

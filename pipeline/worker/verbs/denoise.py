@@ -30,7 +30,8 @@ from model.noise_range import count_outside
 from model.photon_denoiser import denoise_photons
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
-from pipeline.options.flags import DENOISE, ERROR_MAP, HASH, IMAGES, MODEL, PARTITION_BY, RUN
+from pipeline.options.flags import HASH, MODEL, PARTITION_BY, RUN
+from pipeline.options.image_flags import DENOISE, ERROR_MAP, IMAGES
 from pipeline.output.layout import METRICS
 from pipeline.output.tables import metrics_schema
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for

@@ -19,19 +19,8 @@ from lake.images.types import Group
 from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from pipeline.config import JobConfig
-from pipeline.options.flags import (
-    BUCKETS,
-    CONDITION_COLUMN,
-    ERROR_MAP,
-    HASH,
-    IMAGES,
-    MODEL,
-    NO_IMAGES,
-    PARTITION_BY,
-    REUSE,
-    RUN,
-    VARIANCE,
-)
+from pipeline.options.flags import CONDITION_COLUMN, HASH, MODEL, PARTITION_BY, REUSE, RUN, VARIANCE
+from pipeline.options.image_flags import BUCKETS, ERROR_MAP, IMAGES, NO_IMAGES
 from pipeline.options.latent_flags import LATENT, LATENT_FORMAT, MADE, STORED
 from pipeline.options.latent_form import LatentForm
 from pipeline.options.table_flags import LAKE_TABLE

@@ -64,7 +64,7 @@ def test_a_model_is_trained_and_exported(shards: Path, model: Model, tmp_path: P
 
 def test_an_interruption_ends_the_job(tmp_path: Path, model: Model, digit_files: list[bytes]) -> None:
     """It is raised here, and the process of the job has let the output go."""
-    write_parquet(tmp_path / "in/a.parquet", digit_files * 60, [0] * (60 * len(digit_files)))
+    write_parquet(tmp_path / "in/a.parquet", digit_files * 300, [0] * (300 * len(digit_files)))
     code = (
         "import sys, latentlake as ll\n"
         "try: ll.encode(sys.argv[1], model=sys.argv[2], output=sys.argv[3])\n"

@@ -70,6 +70,9 @@ def test_compare_has_its_own_exit_status(tmp_path: Path, capsys: pytest.CaptureF
     status, text = answer(capsys, "compare", sides[0], other)
     assert status == 5
     assert text.startswith("drift: a classifier tells ")
+    assert len(text.splitlines()) == 7
+    _, text = answer(capsys, "compare", sides[0], sides[0])
+    assert text.splitlines()[1:] == ["  6 dimensions differ less or not at all; --json or --output-table FILE has all"]
     status, text = answer(capsys, "compare", sides[0], other, "--json")
     value = json.loads(text)
     assert (status, value["drifted"], len(value["dimensions"])) == (5, True, 6)
@@ -105,7 +108,7 @@ def test_hashes_are_compared_where_there_are_some(tmp_path: Path, capsys: pytest
     ("words", "sentence"),
     [
         (("similar", "{o}", "--key", "a/\x1b[2J3", "--k", "2"), "What is most like a/\\x1b[2J3, of 400 records"),
-        (("outliers", "{o}", "--top", "3"), "The 3 of 400 records with the farthest nearest neighbours"),
+        (("outliers", "{o}", "--top", "3"), "The 3 of 400 records with the farthest neighbours"),
         (("duplicates", "{o}", "--threshold", "0.001"), "1 of 400 records are there more than once"),
         (("duplicates", "{o}", "{o}", "--threshold", "0.001"), "400 of 400 records are in {o}, too"),
         (("compare", "{o}", "{o}"), "No drift against {o}"),

@@ -18,12 +18,24 @@ def test_the_farthest_of_all(tmp_path: Path) -> None:
     values[[5, 77, 2999]] += np.array([[9], [8], [7]], np.float32)
     found = find_outliers(Committed.read(make_output(tmp_path / "o", values)), top=10, k=5)
     distances, _ = NearestNeighbors(n_neighbors=6, algorithm="brute").fit(values).kneighbors(values)
-    scores = distances[:, 1:].mean(1)
+    scores = distances[:, 5]
     order = np.argsort(-scores)[:10]
     assert found.by == Score.NEIGHBOURS
     assert found.exact
     assert found.table.column("key").to_pylist() == [f"k{row}" for row in order]
     np.testing.assert_allclose(found.table.column("score").to_numpy(), scores[order], rtol=1e-5)
+
+
+def test_a_group_of_outliers(tmp_path: Path) -> None:
+    """Twenty that are nearly equal: each has nineteen neighbours, and is an outlier all the same."""
+    values = clustered(3000, 8)
+    values[100:120] = values.mean(0) + 9 * values.std(0) + np.random.default_rng(0).normal(0, 0.01, (20, 8))
+    committed = Committed.read(make_output(tmp_path / "o", values))
+    found = find_outliers(committed, top=20)
+    assert {*found.table.column("key").to_pylist()} == {f"k{row}" for row in range(100, 120)}
+    assert not {*find_outliers(committed, top=20, k=19).table.column("key").to_pylist()} & {
+        f"k{row}" for row in range(100, 120)
+    }
 
 
 def test_by_the_error_where_there_is_one(tmp_path: Path) -> None:

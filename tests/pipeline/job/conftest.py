@@ -20,6 +20,11 @@ BLACK = png(np.zeros((8, 8), np.uint8))
 VECTORS = Input(shape=(5,), dtype="float32", value_range=(0.0, 1.0), color=None)
 
 
+def asked(verb: str = "reconstruct", **changes: Any) -> JobOptions:
+    """What a user asks for, of files that are not there."""
+    return JobOptions(verb=verb, model="/m", output="/out", **changes)
+
+
 def make_spec(**changes: Any) -> Spec:
     """Of an autoencoder of 8 x 8 grey images; ``changes`` are fields of ``Spec``."""
     plain: dict[str, Any] = {

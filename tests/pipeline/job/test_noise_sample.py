@@ -14,7 +14,7 @@ from pipeline.job.prepare import prepare
 from pipeline.options.job_options import JobOptions
 from tests.conftest import png
 
-LEVELS = [2.0, 10.0, 20.0, 70.0]
+LEVELS = [2.0, 10.0, 20.0, 85.0]
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def options(noisy: Path, level: str) -> JobOptions:
 @pytest.mark.parametrize(
     ("level", "how", "images", "outside", "says"),
     [
-        ("sigma", "column sigma", 4, (1, 1), "4 images, column sigma, where white is 255: 2 to 70, half of them"),
+        ("sigma", "column sigma", 4, (1, 1), "4 images, column sigma, where white is 255: 2 to 85, half of them"),
         ("estimate", "estimated", 4, (1, 1), "4 images, estimated, where white is 255: "),
-        ("60", "given", 0, (0, 1), "noise: 60"),
+        ("90", "given", 0, (0, 1), "noise: 90"),
         ("25", "given", 0, (0, 0), "noise: 25"),
     ],
 )
@@ -48,22 +48,22 @@ def test_a_plan_tells_the_noise(
 ) -> None:
     value = plan_value(options(noisy, level))
     found = value["noise"]
-    assert (found["how"], found["images"], found["learned"]) == (how, images, (5.0, 55.0))
+    assert (found["how"], found["images"], found["learned"]) == (how, images, (5.0, 75.0))
     assert (found["below"], found["above"]) == outside
     if level == "sigma":
         assert [*found["quartiles"]] == np.percentile(LEVELS, [0, 25, 50, 75, 100]).round(2).tolist()
     if level == "estimate":
-        np.testing.assert_allclose([found["quartiles"][0], found["quartiles"][-1]], [2, 70], rtol=0.15)
+        np.testing.assert_allclose([found["quartiles"][0], found["quartiles"][-1]], [2, 85], rtol=0.15)
     text = describe_plan(value)
     assert says in text
     warning = {
-        (1, 1): "  warning: the model learned 5 to 55; 1 of them are below, 1 above",
-        (0, 1): "  warning: more than the model learned, 5 to 55",
+        (1, 1): "  warning: the model learned 5 to 75; 1 of them are below, 1 above",
+        (0, 1): "  warning: more than the model learned, 5 to 75",
     }
     assert ("warning" in text) == (outside in warning) and warning.get(outside, "") in text
 
 
 def test_no_image_is_begun_after_the_time(noisy: Path) -> None:
     job = prepare(options(noisy, "estimate"))
-    found = sample_noise(job.plan.units, job.config, (5.0, 55.0), seconds=-1.0)
+    found = sample_noise(job.plan.units, job.config, (5.0, 75.0), seconds=-1.0)
     assert found is not None and (found.images, found.quartiles) == (0, ())

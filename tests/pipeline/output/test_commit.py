@@ -20,7 +20,7 @@ from lake.core.records import OutputFile, Reason, Reject, Stage
 from lake.storage import Guard, StoreOptions, configure, configured, measured
 from pipeline.config import Gate, JobConfig, RejectRetry
 from pipeline.output import commit as module
-from pipeline.output import lease, lease_record
+from pipeline.output import lease, lease_record, recovery
 from pipeline.output.commit import Run, check_complete, commit
 from pipeline.output.describe.description import Description
 from pipeline.output.heartbeat import guard_of
@@ -405,16 +405,49 @@ def test_receipts_that_a_dead_run_left_are_of_the_output(output: Output) -> None
 def test_this_runs_receipts_need_not_be_read_again(output: Output) -> None:
     """What is among the files may be of a twin: what came to the commit counts."""
     write_receipt(output.layout, make_receipt("a", read=99, outputs=()))
+    write_receipt(output.layout, make_receipt("b"))
     asked: list[Any] = []
-    read = module.read_receipts_of
+    read = recovery.read_receipts_of
     recovered = output.layout.recovered("run-1")
     write_recovered(recovered, Recovered(adopted=["a", "b"]), guard_of(str(output.path), "run-1"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "read_receipts_of", lambda layout, units: (asked.append(units), read(layout, units))[1])
+        patch.setattr(recovery, "read_receipts_of", lambda layout, units: (asked.append(units), read(layout, units))[1])
         summary = output.commit([make_receipt("a"), failed("b")], LENIENT, recovered=recovered)
-    assert summary["total"]["read"] == 3
+    assert summary["total"]["read"] == 6
     assert asked == [["b"]]
-    assert read_manifest(output.layout) == {"a": make_receipt("a")}
+    assert read_manifest(output.layout) == {"a": make_receipt("a"), "b": make_receipt("b")}
+
+
+def test_a_receipt_that_the_plan_counted_on_and_that_is_gone_ends_the_commit(output: Output) -> None:
+    """It was removed by its name, late: what the manifest says of the unit may not be what its file holds."""
+    output.commit([make_receipt("a"), make_receipt("b")])
+    output.again("run-2")
+    recovered, success = output.layout.recovered("run-2"), output.success
+    write_recovered(recovered, Recovered(adopted=["a", "b"]), guard_of(str(output.path), "run-2"))
+    write_receipt(output.layout, replace(make_receipt("a", fingerprint="new"), run="dead"))
+    says = r"^1 receipts of an earlier run are gone, such as .*/out/_receipts/b\.json; run the job again, which does"
+    with pytest.raises(LatentlakeError, match=says):
+        output.commit([], recovered=recovered)
+    assert read_manifest(output.layout) == {"a": make_receipt("a"), "b": make_receipt("b")}
+    assert output.success == success
+
+
+def test_an_attempt_that_died_in_its_clean_up_has_removed_receipts_that_it_counted_on(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recovered, left = output.layout.recovered("run-1"), make_receipt("a")
+    write_recovered(recovered, Recovered(adopted=["a"]), guard_of(str(output.path), "run-1"))
+    write_receipt(output.layout, left)
+
+    def killed(layout: Layout, *_: object, **__: object) -> None:
+        Path(layout.receipt("a")).unlink()
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
+        patch.setattr(module, "clean_up", killed)
+        output.commit([make_receipt("b")], recovered=recovered)
+    assert output.commit([make_receipt("b")], recovered=recovered)["complete"]
+    assert read_manifest(output.layout) == {"a": left, "b": make_receipt("b")}
 
 
 def test_receipts_that_the_plan_did_not_count_on_are_of_nothing(output: Output) -> None:

@@ -199,7 +199,7 @@ def test_a_worker_that_begins_takes_the_time_back(tmp_path: Path, clock: Clock) 
     assert held(tmp_path)["beat"] == clock.now
 
 
-@pytest.mark.parametrize(("later", "written"), [(0.0, False), (4.9, False), (5.0, True), (9.0, True)])
+@pytest.mark.parametrize(("later", "written"), [(0.0, False), (4.9, False), (7.5, True), (9.0, True)])
 def test_a_beat_is_written_when_the_last_one_is_old_enough(
     tmp_path: Path, clock: Clock, later: float, written: bool
 ) -> None:
@@ -208,6 +208,17 @@ def test_a_beat_is_written_when_the_last_one_is_old_enough(
     clock.now += later
     renew(str(tmp_path), "one")
     assert held(tmp_path)["beat"] == (clock.now if written else began)
+
+
+def test_of_many_who_see_a_beat_grow_old_few_write_at_once(tmp_path: Path, clock: Clock) -> None:
+    acquire(str(tmp_path), "one", ends_with_process=False)
+    began, writers = clock.now, 0
+    for _ in range(100):
+        clock.now = began + 5.5  # a fifth of the way from 5 to 7.5
+        renew(str(tmp_path), "one")
+        writers += held(tmp_path)["beat"] != began
+        write(tmp_path, beat=began)
+    assert 5 <= writers <= 45
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,35 @@ def test_a_range_where_nothing_tells() -> None:
     assert left.most == pytest.approx(seconds[159] * (size[-1] - size[159]) / size[159])
 
 
+def test_results_that_come_in_batches() -> None:
+    """Four batches of large images take a third of the time, and then 500 of small ones the rest."""
+    sizes = np.array([(180e3 * 1250, 1250.0)] * 4 + [(2048.0 * 320, 320.0)] * 500)
+    size, records = np.cumsum(sizes, axis=0).T
+    seconds = PER_RECORD * records + PER_BYTE * size
+    pace, errors = Pace(records=records[-1], bytes=size[-1]), []
+    for now in np.arange(0.1, seconds[-1] - 0.1, 0.02):  # a bar looks all the time, whether there is a new batch or not
+        done = int(np.searchsorted(seconds, now, side="right"))
+        pace.add(now, *((records[done - 1], size[done - 1]) if done else (0.0, 0.0)))
+        if 0.4 < now / seconds[-1] < 0.75:
+            left = pace.left()
+            assert left is not None
+            errors.append(abs(left.seconds - (seconds[-1] - now)) / (seconds[-1] - now))
+    assert max(errors) < 0.12
+
+
+def test_a_pause_that_is_longer_than_others_counts() -> None:
+    pace = Pace(records=100, bytes=1000)
+    for second in range(1, 11):
+        pace.add(float(second), 5 * second, 50 * second)
+    said = []
+    for now in (10.0, 10.5, 11.0, 20.0):
+        pace.add(now, 50, 500)
+        left = pace.left()
+        assert left is not None
+        said.append(left.seconds)
+    assert said == pytest.approx([10.0, 9.5, 9.0, 18.0])
+
+
 def test_memory_is_bounded_and_noise_is_borne() -> None:
     seconds, records, size = played(RUNS["at random"] * 20)
     noise = np.cumsum(np.diff(seconds, prepend=0) * _RNG.lognormal(0, 0.5, len(seconds)))

@@ -10,6 +10,7 @@ from lake.core.records import Unit
 from lake.storage import StoreOptions
 from pipeline.output.layout import Layout
 from pipeline.output.manifest import write_manifest
+from pipeline.output.marks import mark_name
 from pipeline.output.plan_files import write_part
 from pipeline.output.receipts import Receipt, write_receipt
 from pipeline.output.recovery import Recovered, find_leavings, known_state, read_recovered, write_recovered
@@ -114,6 +115,15 @@ def test_a_retry_of_rejects_says_what_it_replaces(output: Output) -> None:
     output.done(FIRST, "b")
     output.done(FIRST, "c", error="its files were being replaced")
     assert output.known() == ({"a": "", "b": FIRST}, told(adopted="b", doubtful="c"))
+
+
+def test_a_retry_of_rejects_whose_receipt_is_gone_has_replaced_a_file_all_the_same(output: Output) -> None:
+    output.committed("a", "b")
+    output.planned(FIRST, *(replace(make_unit(unit), retry_rejects=True) for unit in "ab"))
+    mark = Path(output.layout.replaced(FIRST, mark_name("b")))
+    mark.parent.mkdir()
+    mark.write_bytes(b"{}")
+    assert output.known() == ({"a": ""}, told(doubtful="b"))
 
 
 def test_receipts_of_versions_that_did_not_name_their_run_count(output: Output) -> None:

@@ -34,17 +34,21 @@ def test_a_clean_output(tmp_path: Path) -> None:
     assert facts.against is None
 
 
-@pytest.mark.parametrize("near", [False, True])
-def test_planted_faults(tmp_path: Path, near: bool) -> None:
+@pytest.mark.parametrize(("near", "alike"), [(False, False), (True, False), (False, True)])
+def test_planted_faults(tmp_path: Path, near: bool, alike: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """50 duplicates, 20 outliers, one partition whose data have drifted."""
+    if not alike:  # as of many records, which are not all compared
+        monkeypatch.setattr("pipeline.report.unusual._COMPARED_ROWS", 0)
     values = lake()
     generator = np.random.default_rng(5)
     drifted = slice(4 * DAY, 5 * DAY)
-    values[drifted, 3] += 4
+    values[drifted, 3] += 3
     copied = generator.choice(500, 50, replace=False)
     values[1300:1350] = values[copied] + (0.01 * generator.standard_normal((50, 16)) if near else 0)
     outliers = generator.choice(np.arange(600, 900), 20, replace=False)
     values[outliers] = 60 * generator.standard_normal((20, 16))
+    if alike:  # in a latent that has forgotten how they differ
+        values[outliers] = values.mean(0) + 30 + generator.standard_normal((20, 16))
     facts = make_facts(Committed.read(make_output(tmp_path / "o", values, sizes=[DAY] * 6, units=DAYS)))
     assert facts.headline.sentence == (
         "1,500 records, none rejected, 50 duplicates, 20 outliers, dt=2026-11-05 differs: look at these 12"
@@ -64,6 +68,19 @@ def test_planted_faults(tmp_path: Path, near: bool) -> None:
     assert sum(text.startswith("outlier") for text in why) == 5
     assert "there 2 times" in why
     assert "of dt=2026-11-05, which differs from the others" in why
+
+
+def test_images_with_one_perceptual_hash_look_alike(tmp_path: Path) -> None:
+    """Only equal bytes, and latents that are equal or nearly so, say that a record is there again."""
+    values, hashes = lake(), np.random.default_rng(0).integers(-(1 << 63), (1 << 63) - 1, 6 * DAY, np.int64)
+    hashes[[5, 6]] = hashes[4]
+    values[31], hashes[31] = values[30], hashes[30]
+    output = make_output(tmp_path / "o", values, more={"phash": pa.array(hashes)}, sizes=[DAY] * 6, units=DAYS)
+    facts = make_facts(Committed.read(output))
+    why = {image.record.key: image.why for image in facts.headline.look}
+    assert (why["k4"], why["k30"]) == ("3 look alike", "there 2 times")
+    assert facts.headline.sentence.startswith("1,500 records, none rejected, 1 duplicate: ")
+    assert "1 duplicate and 2 that look alike, in 2 groups" in sentences(facts)
 
 
 def test_errors_decide_what_is_best_and_worst(tmp_path: Path) -> None:

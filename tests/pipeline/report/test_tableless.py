@@ -14,7 +14,7 @@ from tests.pipeline.conftest import run_job
 from tests.pipeline.report.test_report import pixels_of
 
 
-@pytest.mark.parametrize("format", ["webdataset", "webdataset-safetensors", "mds"])
+@pytest.mark.parametrize("format", ["webdataset", "webdataset-safetensors", "mds", "arrayrecord"])
 def test_latents_for_trainers(
     format: str, model: Model, digits: Pixels, digit_files: list[bytes], tmp_path: Path
 ) -> None:
@@ -42,7 +42,7 @@ def test_latents_for_trainers(
 
 def test_the_first_identities_of_a_unit(model: Model, digit_files: list[bytes], tmp_path: Path) -> None:
     write_parquet(tmp_path / "in/x.parquet", digit_files[:30], range(30))
-    for format in ("webdataset", "mds"):
+    for format in ("webdataset", "mds", "arrayrecord"):
         out = tmp_path / format
         run_job("encode", tmp_path / "in", model.bundle, out, latent_format=format)
         committed = Committed.read(str(out))

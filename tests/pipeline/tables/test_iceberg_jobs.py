@@ -22,6 +22,8 @@ from tests.pipeline.conftest import run_job
 
 sql = pytest.importorskip("pyiceberg.catalog.sql")
 
+from pipeline.tables.sqlite_catalog import SqliteCatalog  # noqa: E402
+
 
 def table_of(path: Path, name: str = "latentlake.latents") -> Any:
     """A table of a SQLite catalog, as a reader opens it."""
@@ -266,7 +268,7 @@ def test_a_run_that_loses_the_output_publishes_nothing(
 @pytest.mark.slow
 def test_an_answer_that_is_lost(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     """The catalog has committed, and the run does not hear of it."""
-    plain, lost = sql.SqlCatalog.commit_table, [ConnectionError("reset by peer")]
+    plain, lost = SqliteCatalog.commit_table, [ConnectionError("reset by peer")]
 
     def commit_table(*given: Any) -> Any:
         answer = plain(*given)
@@ -274,7 +276,7 @@ def test_an_answer_that_is_lost(night: Night, monkeypatch: pytest.MonkeyPatch) -
             raise lost.pop()
         return answer
 
-    monkeypatch.setattr(sql.SqlCatalog, "commit_table", commit_table)
+    monkeypatch.setattr(SqliteCatalog, "commit_table", commit_table)
     monkeypatch.setattr(iceberg_catalog, "_UNREACHABLE", Backoff(first=0.01, most=0.01, attempts=3))
     night.run()
     night.check()
@@ -345,7 +347,7 @@ def test_the_gate_keeps_readers_at_the_last_complete_state(night: Night) -> None
     ("options", "said"),
     [
         ({"latent_type": "float16"}, "column 'latent' is halffloat, which Iceberg does not have; write latents as"),
-        ({"table": None, "catalog": "prod"}, "add --table iceberg, or leave them out"),
+        ({"table": None, "catalog": "prod"}, "add --table iceberg or ducklake, or leave them out"),
         ({"catalog": "prod"}, "add --table-name NAMESPACE.NAME"),
         ({"catalog": "http://me:secret@host", "table_name": "a.b"}, "--catalog is a name or the path of a SQLite file"),
         ({"catalog": "nowhere", "table_name": "a.b"}, "table a.b of catalog nowhere: ValueError: URI missing"),

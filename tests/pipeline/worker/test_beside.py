@@ -1,8 +1,10 @@
 """Processes beside this one give what this one would, and end without a trace."""
 
+import io
 import logging
 import os
 import signal
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +49,7 @@ def job(options: JobOptions) -> Iterator[Job]:
 @pytest.fixture
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of two cores, where the least is worth a process."""
-    for name, value in (("cores", lambda: 2), ("_WORTH", 1), ("_UNITS", 1)):
+    for name, value in (("cores", lambda: 2), ("_WORTH", 1), ("_WORTH_BYTES", 1), ("_UNITS", 1)):
         monkeypatch.setattr(processes, name, value)
 
 
@@ -86,12 +88,41 @@ def test_processes_are_for_small_images_and_much_work(options: JobOptions, monke
     assert count() == (1, 1)
     assert count(threads=2) == (2, 0)
     assert count(executor="tensorflow") == (None, 0)
-    for name, value in (("_UNITS", 2), ("_WORTH", 1 << 30), ("SHORT", 63), ("cores", lambda: 1)):
+    for name, value in (("_UNITS", 2), ("_WORTH", 1797 // 2 + 1), ("SHORT", 63), ("cores", lambda: 1)):
         with monkeypatch.context() as patch:
             patch.setattr(processes, name, value)
             assert count() == (None, 0), name
     monkeypatch.setattr(processes, "limits", lambda: Limits(cpus=None, memory=processes._MEMORY))
     assert count() == (None, 0)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_work_is_told_by_records_and_else_by_bytes(
+    tmp_path: Path, options: JobOptions, digit_files: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count() -> int:
+        return with_processes_beside(prepare(options))[1]
+
+    monkeypatch.setattr(processes, "_WORTH", 1797 // 2)
+    monkeypatch.setattr(processes, "_WORTH_BYTES", 1 << 30)
+    assert count() == 1  # by the footers of Parquet
+    sizes = [_packed(tmp_path / f"tars/{number}.tar.gz", digit_files[:50]) for number in range(2)]
+    options = replace(options, input=[str(tmp_path / "tars")])
+    monkeypatch.setattr(processes, "_WORTH_BYTES", sum(sizes))
+    assert count() == 0
+    monkeypatch.setattr(processes, "_WORTH_BYTES", sum(sizes) // 2)
+    assert count() == 1
+
+
+def _packed(shard: Path, files: list[bytes]) -> int:
+    """Write images to a compressed tar, which does not tell how many there are; return its size."""
+    shard.parent.mkdir(exist_ok=True)
+    with tarfile.open(shard, "w:gz") as archive:
+        for number, data in enumerate(files):
+            member = tarfile.TarInfo(f"{number}.png")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return shard.stat().st_size
 
 
 def test_a_unit_is_tried_again_when_its_process_is_killed(job: Job) -> None:

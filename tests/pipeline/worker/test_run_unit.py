@@ -17,7 +17,7 @@ from lake.core.records import Fault, Reason, Reject, Stage
 from lake.inputs.units import OWN_BYTES
 from pipeline.output.verify import verify
 from pipeline.worker import run_unit as module
-from pipeline.worker import unit_outputs
+from pipeline.worker import unit_outputs, unit_progress
 from pipeline.worker.run_unit import run_unit
 from pipeline.worker.unit_outputs import UnitOutputs
 from pipeline.worker.verbs.verb import BatchResult
@@ -88,6 +88,7 @@ def test_a_shard_that_breaks_its_reader_does_not_stop_the_others(
     summary = run_job("encode", shards, model.bundle, tmp_path / "out")
     assert summary["failed"] == [{"unit": "a/train-1", "error": "a/train-1: ZeroDivisionError: by zero"}]
     assert verify(str(tmp_path / "out")).results == 1797 - 300
+    assert not unit_progress._RUNNING, "else all units after it would seem to share their time with it"
 
 
 @pytest.mark.parametrize(("size", "here"), [(0, 0), (1, 1), (OWN_BYTES - 1, 1), (OWN_BYTES, 0)])

@@ -8,6 +8,7 @@ import pytest
 from lake.core.counters import Tally
 from pipeline.output.finished_units import FinishedUnits
 from pipeline.output.layout import Layout
+from pipeline.output.remaining import reckon
 from pipeline.output.unit_reports import UnitReport, read_reports
 from pipeline.worker import unit_progress
 from pipeline.worker.unit_progress import UnitProgress
@@ -92,5 +93,31 @@ def test_a_damaged_report_says_nothing(tmp_path: Path) -> None:
 
 
 def test_a_report_grows_old() -> None:
-    report = UnitReport(unit="a", done=100, seconds=20.0, at=1000.0)
+    report = UnitReport(unit="a", done=100, seconds=20.0, own=10.0, at=1000.0)
     assert [report.done_by(now) for now in (900.0, 1000.0, 1010.0, 9999.0)] == [100.0, 100.0, 150.0, 250.0]
+    assert [report.own_by(now) for now in (1000.0, 1010.0)] == [10.0, 15.0]
+
+
+def test_a_unit_beside_others_has_a_part_of_the_time(
+    tally: Tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For 4 s there are two units, then for 6 s one: it would have taken 8 s by itself."""
+    clock, layout = [100.0], Layout(str(tmp_path / "out"))
+    monkeypatch.setattr("pipeline.worker.unit_progress.time.monotonic", lambda: clock[0])
+    guard_for(layout.output)
+    config = make_config(layout.output)
+    one, other = UnitProgress(UNIT, config), UnitProgress(make_unit("c"), config)
+    for _ in one.noting([1, 2]):
+        tally.add(bytes_read=150)
+    clock[0] = 104.0
+    one.batch_done()
+    other.end()
+    clock[0] = 110.0
+    one.batch_done()
+    report = read_reports(layout, "run-1")["a/b"]
+    one.end()
+    assert (report.done, report.seconds, report.own) == (150, 10.0, 8.0)
+    work = {"a/b": 300.0, **{f"{number}": 10.0 for number in range(9)}}
+    found = reckon(work, [*work][1:], {"a/b": (150.0, report.own)}, 10.0)
+    assert found is not None
+    assert found.seconds == pytest.approx(8.0), "at its own pace by then, which is more than that of all work, 6.25 s"
