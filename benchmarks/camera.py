@@ -19,8 +19,12 @@ _PER_RUN = 33  # of ``--photographs``, which counts small ones, one of these
 
 def camera(plan: Plan) -> dict[str, Any]:
     """JPEG of 12 megapixels to a MobileNetV2 of 224x224, against Ray Data and tf.data as people write them."""
+    count = max(8, plan.photographs // _PER_RUN)
+    return {kind: _measured(plan, made(plan.place, kind, count)) for kind in KINDS}
+
+
+def _measured(plan: Plan, source: Path) -> dict[str, Any]:
     place, python = plan.place, plan.peers or Path(sys.executable)
-    source = made(place, max(8, plan.photographs // _PER_RUN))
     job = partial(run_job, place, source, "photographs", "--resize", "stretch", "--decode")
     limited = ("--resize", "stretch", "--decode", "fast", "--batches", 8)  # of megabytes a photograph
     sides: dict[str, Side] = {
@@ -40,16 +44,16 @@ def _peer(place: Place, program: str, source: Path, python: Path) -> Mapping[str
     return run_peer(place, program, f"{source}/*", python, name="photographs")
 
 
-def made(place: Place, count: int) -> Path:
-    """A directory of photographs with detail at every pixel, made once."""
-    source = place.work / f"camera-{count}"
+def made(place: Place, kind: str, count: int) -> Path:
+    """A directory of photographs of one of ``KINDS``, made once."""
+    source = place.work / f"camera-{kind.replace(' ', '-')}-{count}"
     if not source.is_dir():
-        partial_directory = place.work / f".camera-{count}.partial"
+        partial_directory = place.work / f".{source.name}.partial"
         shutil.rmtree(partial_directory, ignore_errors=True)
         partial_directory.mkdir(parents=True)
         originals = read(place.data / "bsd400")
         for number in range(count):
-            picture = KINDS["side by side"](originals, number, SIZES[0])
+            picture = KINDS[kind](originals, number % len(originals), SIZES[0])
             (partial_directory / f"{number:04d}.jpg").write_bytes(photograph(picture).file)
         partial_directory.rename(source)
     return source

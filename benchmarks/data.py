@@ -245,6 +245,9 @@ SETS = {
     "cifar-gray-tfrecord": ShardSet(
         source="cifar10", suffix=".tfrecord", records=8_000, per_shard=1_000, write=write_gray_tfrecord
     ),
+    "cifar-tfrecord": ShardSet(
+        source="cifar10", suffix=".tfrecord", records=8_000, per_shard=1_000, write=write_tfrecord
+    ),
     "cifar-tar": ShardSet(source="cifar10", suffix=".tar", records=480_000, per_shard=30_000, write=write_tar),
     "bsd-tar": ShardSet(source="bsd400", suffix=".tar", records=4_000, per_shard=500, write=write_tar),
 }

@@ -1,10 +1,10 @@
 """Bundles in 8 bits against float32 on each executor: processor time of calls, alternating, and what it costs.
 
-    python -m benchmarks.eight_bits --data DIR [--work DIR] [--rounds 5]
+    python -m benchmarks.eight_bits --data DIR --testsets DIR [--work DIR] [--rounds 5]
 
 Writes ``benchmarks/results/int8.md``. Ratios are of processor time (user and system), which other work on the machine
-disturbs least. The models are the zoo's, calibrated with the images that they were trained on; ``--data`` is as of
-``benchmarks.quality``, with ``bsd400`` too. PSNR is by the protocol of that.
+disturbs least. The models are the zoo's; what it does not have in 8 bits is exported, calibrated with the images that
+the model was trained on. ``--data`` and ``--testsets`` are as of ``benchmarks.quality``, whose protocol PSNR is by.
 """
 
 import argparse
@@ -30,21 +30,25 @@ SIDES = ("TensorFlow float32", "ONNX Runtime float32", "ONNX Runtime int8")
 CALLS = {  # what -> bundle, shape of the pixels of a call
     "denoise grey 256x256, 4 a call": ("denoiser-gray", (4, 256, 256, 1)),
     "denoise grey 32x32, 256 a call": ("denoiser-gray", (256, 32, 32, 1)),
+    "denoise colour 256x256, 4 a call": ("denoiser-color", (4, 256, 256, 3)),
+    "denoise colour 32x32, 256 a call": ("denoiser-color", (256, 32, 32, 3)),
     "encode MNIST, 1,024 a call": ("mnist-autoencoder", (1024, 28, 28, 1)),
 }
-CALIBRATED = {"denoiser-gray": "bsd400", "mnist-autoencoder": "mnist/train*"}
-SETS = ("bsd68", "set12")
+SETS = {"denoiser-gray": ("L", ("bsd68", "set12")), "denoiser-color": ("RGB", ("CBSD68",))}
+CALIBRATED = {"mnist-autoencoder": "mnist/train*"}
 
 
 def main() -> None:
     """Make the bundles, measure rates and losses, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--testsets", type=Path, required=True, help="directory with CBSD68")
     parser.add_argument("--work", type=Path, default=HERE / ".work")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    place = Place(data=options.data, zoo=HERE.parent / "model/zoo")
-    bundles = {name: (place.bundle(name), _in_int8(name, place, options.work)) for name in CALIBRATED}
+    place = Place(data=options.data, testsets=options.testsets, zoo=HERE.parent / "model/zoo")
+    bundles = {name: (place.bundle(name), place.bundle(f"{name}-int8")) for name in SETS}
+    bundles |= {name: (place.bundle(name), _in_int8(name, place, options.work)) for name in CALIBRATED}
     lines = [
         f"| call | ms of a processor: {', '.join(SIDES)} | int8 to TensorFlow (each round) | int8 to ONNX Runtime |"
     ]
@@ -52,10 +56,11 @@ def main() -> None:
     for what, (name, shape) in CALLS.items():
         lines.append(f"| {what} | {_compared(*bundles[name], shape, options.rounds)} |")
         print(lines[-1], flush=True)
-    lines += ["", "| denoiser-gray, PSNR in dB: float32, int8 | noise 15 | 25 | 50 |", "|---|---|---|---|"]
-    for name in SETS:
-        lines.append(f"| {name} | {_ratios(*bundles['denoiser-gray'], place.images(name)[0])} |")
-        print(lines[-1], flush=True)
+    for name, (mode, sets) in SETS.items():
+        lines += ["", f"| {name}, PSNR in dB: float32, int8 | noise 15 | 25 | 50 |", "|---|---|---|---|"]
+        for images in sets:
+            lines.append(f"| {images} | {_ratios(*bundles[name], place.photographs(images, mode))} |")
+            print(lines[-1], flush=True)
     lines += ["", f"mnist-autoencoder, latents of the test images: {_cosines(*bundles['mnist-autoencoder'], place)}."]
     lines += ["", *(_described(name, int8) for name, (_, int8) in bundles.items())]
     head = ["# 8 bits against float32", "", on_machine(machine() | {"vnni": _vnni()})]
@@ -67,8 +72,7 @@ def _in_int8(name: str, place: Place, work: Path) -> Bundle:
     output, source = work / f"int8-{name}", place.bundle(name)
     if (output / SPEC_FILE).exists():
         return Bundle.open(str(output))
-    takes, latent = source.spec.input, source.spec.latent
-    given = Preprocessing(noise_input=takes.noise.input if takes.noise else None, value_range=takes.value_range)
+    latent, given = source.spec.latent, Preprocessing(value_range=source.spec.input.value_range)
     calibrate = str(place.data / CALIBRATED[name])
     file = Path(source.uri, MODEL_FILE)
     return export(file, latent and latent.layer, str(output), given, precision="int8", calibrate=calibrate)

@@ -1,15 +1,21 @@
 """Runs of the job and of its peers, measured from outside."""
 
 import json
+import os
+import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.measured import Place, spawn
+from harness.processes import start
 
 HERE = Path(__file__).parent
+_TICK = os.sysconf("SC_CLK_TCK")
 
 
 def run_job(
@@ -49,3 +55,59 @@ def run_peer(
     run = spawn(command, place.log)
     figures: dict[str, float] = json.loads(run.text.strip().splitlines()[-1])
     return {**figures, "peak_mib": run.peak_mib}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """What a command and all that it started took.
+
+    cpu: seconds of processors.
+    peak_mib: the most memory that all of its processes held at once, shared pages once.
+    """
+
+    seconds: float
+    cpu: float
+    peak_mib: float
+
+
+def used(command: Sequence[object], log: Path) -> Used:
+    """Run a command, its outputs going to ``log``.
+
+    Raises:
+      RuntimeError: it failed; the text holds the end of the log.
+    """
+    log.unlink(missing_ok=True)
+    part, began, peak = start(command, log), time.monotonic(), 0
+    while not (ended := os.wait4(part.pid, os.WNOHANG))[0]:
+        peak = max(peak, _memory(part.pid))
+        time.sleep(0.05)
+    part.process.returncode = os.waitstatus_to_exitcode(ended[1])
+    if part.process.returncode:
+        raise RuntimeError(f"{command} ended with {part.process.returncode}:\n{part.said[-3000:]}")
+    cpu = ended[2].ru_utime + ended[2].ru_stime
+    return Used(seconds=time.monotonic() - began, cpu=cpu, peak_mib=peak / 1024)
+
+
+def _memory(session: int) -> int:
+    """KiB of all processes of a session: each page counts once (proc(5): ``Pss``)."""
+    whole = 0
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            if int((path / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                lines = (path / "smaps_rollup").read_text().splitlines()
+                whole += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return whole
+
+
+def times_of_started(process: "subprocess.Popen[bytes]") -> tuple[float, ...]:
+    """Processor seconds of each process that one has started, until that one ends; the largest first."""
+    used = dict[int, float]()
+    while process.poll() is None:
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has ended meanwhile
+                fields = path.read_text().rpartition(")")[2].split()
+                if int(fields[3]) == process.pid:  # its session
+                    used[int(path.parent.name)] = (int(fields[11]) + int(fields[12])) / _TICK
+        time.sleep(0.2)
+    del used[process.pid]
+    return tuple(sorted(used.values(), reverse=True))

@@ -63,9 +63,9 @@ def cases() -> tuple[Case, ...]:
         Case(name="Parquet, each shard half of the one before", how="records", make=_parquet(FALLING)),
         Case(name="tar, shards of small and of large images", how="bytes and records", make=_mixed_tars),
         Case(name="arrays, one large shard among 20", how="records", make=_arrays(SKEWED), times=2),
-        Case(name="two workers, a shard of a fifth", how="receipts", make=_arrays(FIFTH), times=4, beam=TWO_WORKERS),
-        Case(name="two workers, a shard of half", how="receipts", make=_arrays(SKEWED), times=4, beam=TWO_WORKERS),
-        Case(name="two workers, each smaller by 0.8", how="receipts", make=_arrays(SLOW), times=4, beam=TWO_WORKERS),
+        Case(name="two workers, a shard of a fifth", how="receipts", make=_arrays(FIFTH), times=12, beam=TWO_WORKERS),
+        Case(name="two workers, a shard of half", how="receipts", make=_arrays(SKEWED), times=12, beam=TWO_WORKERS),
+        Case(name="two workers, each smaller by 0.8", how="receipts", make=_arrays(SLOW), times=12, beam=TWO_WORKERS),
     )
 
 
@@ -99,7 +99,7 @@ def main() -> None:
         "Where some tars hold small images and others large ones, the time left goes by records and by bytes",
         "(`pipeline/output/pace.py`); until both have been met nothing tells what the others cost, and the bar says a",
         "range, of which the likely time is measured here.",
-        "Rows of two workers also hold what else the machine did meanwhile, which was busy with other work.",
+        "Rows of two workers also hold what else the machine did meanwhile; its load is said below.",
         "`tests/pipeline/output/test_remaining.py` plays such runs without that, and holds the error to 15%.",
         "",
         on_machine(machine()),

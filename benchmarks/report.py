@@ -19,7 +19,7 @@ _WANTED = {
     "Ray Data": ">= 10x",
 }
 _WANTED_CAMERA = {
-    "latentlake, exact": "(the same by --decode exact)",
+    "latentlake, exact": ">= 4x",
     "tf.data script": ">= 4x",
     "Ray Data": ">= 4x",
 }
@@ -29,6 +29,7 @@ _WANTED_IMAGES = {
     "Beam RunInference, multi_threading": ">= 3x",
     "Ray Data": ">= 2x",
 }
+_WANTED_SHARES = {"MNIST Parquet": ">= 0.90", "CIFAR-10 tar": ">= 0.88", "BSD photographs to 64x64": ">= 0.95"}
 _HEAD = ["| what | measured | wanted | figures |", "|---|---|---|---|"]
 
 
@@ -78,11 +79,14 @@ def _peers(result: Result, what: str = "encode MNIST TFRecord", goals: Mapping[s
 
 
 def _camera(result: Result) -> list[list[str]]:
-    what = "encode 12-megapixel JPEG at 224x224, --decode fast"
-    own, composed = _rates(result["runs"]["latentlake"]), _rates(result["runs"]["limit"], "composed")
-    figures = f"{own} of {composed} records/s"
-    share = [f"{what}, share of the composed limit", f"{result['share_of_limit']:.2f}", ">= 0.95", figures]
-    return [*_peers(result, what, _WANTED_CAMERA), share]
+    rows = list[list[str]]()
+    for kind, value in _parts(result, "share_of_limit"):
+        what = f"encode 12-megapixel JPEG, {kind}, at 224x224, --decode fast"
+        own, composed = _rates(value["runs"]["latentlake"]), _rates(value["runs"]["limit"], "composed")
+        figures = f"{own} of {composed} records/s"
+        share = [f"{what}, share of the composed limit", f"{value['share_of_limit']:.2f}", ">= 0.95", figures]
+        rows += [*_peers(value, what, _WANTED_CAMERA), share]
+    return rows
 
 
 def _parts(result: Result, figure: str) -> Iterator[tuple[str, Result]]:
@@ -95,7 +99,7 @@ def _limits(result: Result) -> list[list[str]]:
         [
             f"encode {title}, share of the composed limit",
             f"{value['share']:.2f}",
-            ">= 0.85",
+            _WANTED_SHARES[title],
             f"{_rates(value['runs']['job'])} of {_rates(value['runs']['limit'], 'composed')} records/s",
         ]
         for title, value in _parts(result, "share")
@@ -145,7 +149,7 @@ def _same_bytes(result: Result) -> list[list[str]]:
 def _startup(result: Result) -> list[list[str]]:
     sides = f"imports {median(r['seconds'] for r in result['runs']['imports']):.2f} s, "
     sides += f"first record {median(r['seconds_startup'] for r in result['runs']['job']):.2f} s"
-    return [["start-up above the imports alone", f"{result['seconds_above_imports']:.2f} s", "<= 2 s", sides]]
+    return [["start-up above importing Beam alone", f"{result['seconds_above_imports']:.2f} s", "<= 0.7 s", sides]]
 
 
 def _denoise(result: Result) -> list[list[str]]:

@@ -9,19 +9,16 @@ machine is busy with. All manifests, which hold the checksums of all files, must
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.process import HERE
+from benchmarks.process import HERE, times_of_started
 from harness.machine import machine, on_machine
 
 SMALL = 40
@@ -32,7 +29,6 @@ TWO_WORKERS = (
     "--direct_num_workers=2",
     "--threads=1",
 )
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,24 +97,10 @@ def _run(tree: Path, source: Path, output: Path) -> Run:
     command = [sys.executable, "-m", "pipeline", "encode", "--input", source, "--model", MODEL, "--output", output]
     with output.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen([*command, *TWO_WORKERS], cwd=tree, stdout=log, stderr=log, start_new_session=True)
-        busy = _processor_time(process)
+        busy = times_of_started(process)
     assert process.returncode == 0, output.with_suffix(".log").read_text()
     run = json.loads((output / "_SUCCESS").read_text())["run"]
     return Run(seconds=run["ended"] - run["first_result"], busier=busy[0], other=busy[1])
-
-
-def _processor_time(process: "subprocess.Popen[bytes]") -> Sequence[float]:
-    """Seconds of each process that one has started, until that one ends; the largest first."""
-    used = dict[int, float]()
-    while process.poll() is None:
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it has ended meanwhile
-                fields = path.read_text().rpartition(")")[2].split()
-                if int(fields[3]) == process.pid:  # its session
-                    used[int(path.parent.name)] = (int(fields[11]) + int(fields[12])) / _TICK
-        time.sleep(0.2)
-    del used[process.pid]
-    return sorted(used.values(), reverse=True)
 
 
 if __name__ == "__main__":

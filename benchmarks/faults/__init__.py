@@ -1,1 +1,1 @@
-"""What faults cost: this project's job beside Beam's stock recipe, Daft and LitData."""
+"""What faults cost: this project's job beside Beam's stock recipe, Daft, LitData and Ray Data."""

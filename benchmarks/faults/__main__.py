@@ -1,25 +1,28 @@
-"""Faults: this project's job beside Beam's stock recipe, Daft and LitData.
+"""Faults: this project's job beside Beam's stock recipe, Daft, LitData and Ray Data.
 
-    python -m benchmarks.faults --data DIR --peers PYTHON [--side NAME ...] [--records 6000] [--work DIR]
+    python -m benchmarks.faults --data DIR --peers PYTHON [--side NAME ...] [--fault NAME ...] [--runs 2] [--add]
+                                [--records 6000] [--work DIR]
 
 ``--data`` is a directory with ``mnist``; ``--peers`` is the Python of an environment with
 ``benchmarks/peers/faults-requirements.txt``. Writes ``benchmarks/results/faults.json`` and ``faults.md``; of sides that
-are not named, what was found before stays.
+are not named, what was found before stays, and of those that are, with ``--add``.
 """
 
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.judge import judge
 from benchmarks.faults.material import Material, make_all, make_model
-from benchmarks.faults.page import keep
+from benchmarks.faults.page import keep, kept
 from benchmarks.faults.sides import SIDES, Ended, Place, place, versions
 from benchmarks.process import HERE
 
+FAULTS = ("output", "bad", "cut", "flipped", "kill")
 INSTANTS = (0.3, 0.7, 1.0)  # shares of the records that have passed the model when all is killed
 FLIPS = 24  # bits of an output
 
@@ -30,6 +33,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="directory with mnist")
     parser.add_argument("--peers", type=Path, required=True, help="Python of the peers' environment")
     parser.add_argument("--side", action="append", choices=[side.name for side in SIDES], help="default: all")
+    parser.add_argument("--fault", action="append", choices=FAULTS, help="default: all")
+    parser.add_argument("--runs", type=int, default=2, help="of every fault; default %(default)s")
+    parser.add_argument("--add", action="store_true", help="to what earlier runs of a side have found")
     parser.add_argument("--records", type=int, default=6000)
     parser.add_argument("--work", type=Path, default=HERE / ".work/faults")
     given = parser.parse_args()
@@ -40,23 +46,25 @@ def main() -> None:
     for side in SIDES:
         if given.side and side.name not in given.side:
             continue
-        here = place(work / "side", side, given.peers, model)
-        found = []
-        for entry in suffered(here, inputs):
+        here, about = place(work / "side", side, given.peers, model), versions(side, given.peers)
+        found = kept(side.name, about, given.records) if given.add else []
+        for entry in chain.from_iterable(suffered(here, inputs, given.fault or FAULTS) for _ in range(given.runs)):
             print(side.name, entry, file=sys.stderr, flush=True)
             found.append(entry)
-            keep(side.name, versions(side, given.peers), given.records, found)
+            keep(side.name, about, given.records, found)
 
 
-def suffered(here: Place, inputs: Mapping[str, Material]) -> Iterator[dict[str, Any]]:
-    """What became of a side by each fault, in figures."""
-    yield from damaged_output(here.fresh(), inputs["clean"])
+def suffered(here: Place, inputs: Mapping[str, Material], faults: Collection[str]) -> Iterator[dict[str, Any]]:
+    """What became of a side by each of some ``FAULTS``, in figures."""
+    if "output" in faults:
+        yield from damaged_output(here.fresh(), inputs["clean"])
     for kind in ("bad", "cut", "flipped"):
-        yield one(kind, inputs[kind], here.fresh().run(inputs[kind].folder))
-    if here.side.catches:
+        if kind in faults:
+            yield one(kind, inputs[kind], here.fresh().run(inputs[kind].folder))
+    if "bad" in faults and here.side.catches:
         ended = here.fresh().run(inputs["bad"].folder, own_handling=True)
         yield one("bad, caught by the user's function", inputs["bad"], ended)
-    for share in INSTANTS:
+    for share in INSTANTS if "kill" in faults else ():
         yield killed(here.fresh(), inputs["clean"], share)
 
 

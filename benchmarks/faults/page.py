@@ -1,14 +1,12 @@
 """What is kept of the sides, and the page for people."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from operator import eq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.faults.sides import SIDES
 from benchmarks.process import HERE
-from harness.machine import machine, on_machine
+from harness.machine import by_machine, machine, on_machine
 
 _FILE = HERE / "results/faults.json"
 _INPUTS = {
@@ -23,9 +21,15 @@ _HEAD = """# Faults
 {records:,} handwritten digits in 24 Parquet shards with checksums of pages, the same ONNX encoder everywhere, and what
 became of the rows. `python -m benchmarks.faults` does it; every tool has the settings that its documentation names for
 faults (`benchmarks/peers/faults_*.py`, with links). Rows are compared by key with labels and latents that were computed
-apart. What a run has left is read whatever its status. Daft runs on its native runner: its checkpoints, which need that
-of Ray, are not measured, nor is Ray Data. latentlake runs with `--on-damage reject --max-reject-fraction 50%`: what
-follows a damaged page in its shard is lost, and a reject tells so. Kills that a side lacks below were not measured.
+apart. What a run has left is read whatever its status. Where runs came to different figures, all are given in order.
+What a side lacks below was not measured.
+
+- Daft runs on its native runner: its checkpoints, which need that of Ray, are not measured.
+- Ray Data drops blocks that fail (`max_errored_blocks`), of 64 rows. Its reader takes all these shards, of 64 KB each,
+  in one read, since that may have 128 MiB, whatever `override_num_blocks` and `target_min_block_size` say (the latter
+  was 1 in one run of a truncated shard and one of flipped bits): one damaged page costs the rows of all.
+- latentlake runs with `--on-damage reject --max-reject-fraction 50%`: rows of a damaged page are lost, but for PNG
+  images that are whole by their own checksums, and each lost one is a reject with its key.
 
 - **lost**: records that must have a latent, and have none in what the tool itself reads
 - **doubled**: rows beyond the first of a key
@@ -34,12 +38,26 @@ follows a damaged page in its shard is lost, and a reject tells so. Kills that a
 """
 
 
+def kept(side: str, versions: str, records: int) -> list[Mapping[str, Any]]:
+    """What earlier runs of a side have found; nothing if there were none.
+
+    Raises:
+      ValueError: they had other versions of its packages, or so many records.
+    """
+    before = (json.loads(_FILE.read_text()) if _FILE.exists() else {}).get(side)
+    if before is None:
+        return []
+    if (before["versions"], before["records"]) != (versions, records):
+        raise ValueError(f"{side}: not {versions} and {records} records, but {before['versions']}, {before['records']}")
+    return list(before["found"])
+
+
 def keep(side: str, versions: str, records: int, found: Sequence[Mapping[str, Any]]) -> None:
     """Keep what was found of a side, and write the page."""
-    kept = json.loads(_FILE.read_text()) if _FILE.exists() else {}
-    kept[side] = {"versions": versions, "records": records, "machine": machine(), "found": found}
-    _FILE.write_text(json.dumps(kept, indent=1) + "\n")
-    _FILE.with_suffix(".md").write_text(page(kept))
+    sides = json.loads(_FILE.read_text()) if _FILE.exists() else {}
+    sides[side] = {"versions": versions, "records": records, "machine": machine(), "found": found}
+    _FILE.write_text(json.dumps(sides, indent=1) + "\n")
+    _FILE.with_suffix(".md").write_text(page(sides))
 
 
 def page(kept: Mapping[str, Mapping[str, Any]]) -> str:
@@ -48,16 +66,18 @@ def page(kept: Mapping[str, Mapping[str, Any]]) -> str:
     first = next(iter(sides.values()))
     names = [f"{name} ({side['versions']})" if side["versions"] else name for name, side in sides.items()]
     absent = [side.name for side in SIDES if side.name not in kept]
-    lines = [_HEAD.format(records=first["records"]), f"{on_machine(first['machine'])} Sides: {'; '.join(names)}."]
+    machines = [on_machine(*group) for group in by_machine({name: side["machine"] for name, side in sides.items()})]
+    lines = [_HEAD.format(records=first["records"]), *machines, f"Sides: {'; '.join(names)}."]
     lines += [f"Not measured yet: {', '.join(absent)}."] if absent else []
     lines += ["", "## Damaged input", ""]
-    lines += _table(("", "fault", "status", "lost", "doubled", "wrong", "told"), _inputs(sides))
+    lines += _table(("", "fault", "runs", "status", "lost", "doubled", "wrong", "told"), _inputs(sides))
     lines += ["", "## kill -9 of all its processes, and the same command again", ""]
     lines += [
         "When so many of the records had passed the model. Redone: records that passed it again.",
         "",
     ]
-    lines += _table(("", "killed at", "status of the second run", "lost", "doubled", "wrong", "redone"), _kills(sides))
+    head = ("", "killed at", "kills", "status of the second run", "lost", "doubled", "wrong", "redone")
+    lines += _table(head, _kills(sides))
     lines += ["", "## Flipped bits in the output", ""]
     lines += [
         "One at a time, anywhere in the files with rows, which the tool then reads (this job's after `verify --deep`).",
@@ -71,32 +91,45 @@ def page(kept: Mapping[str, Mapping[str, Any]]) -> str:
 def _inputs(sides: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[object]]:
     for fault, words in _INPUTS.items():
         for name, side in sides.items():
-            for one in _of(side, partial(eq, fault)):
-                yield name, words, one["status"], *_counts(one), _told(one)
+            if runs := _of(side, fault):
+                rows = [(one["status"], *_counts(one), _told(one)) for one in runs]
+                yield name, words, len(runs), *_together(rows)
 
 
 def _kills(sides: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[object]]:
     for name, side in sides.items():
-        for one in _of(side, lambda fault: fault.startswith("kill")):
-            late = "" if one["killed"] else " (it had ended)"
-            yield name, f"{one['fault'].removeprefix('kill at ')}{late}", one["status"], *_counts(one), one["redone"]
+        for fault in dict.fromkeys(one["fault"] for one in side["found"] if one["fault"].startswith("kill")):
+            runs = _of(side, fault)
+            late = "" if all(one["killed"] for one in runs) else " (it had ended)"
+            rows = [(one["status"], *_counts(one), _redone(one)) for one in runs]
+            yield name, f"{fault.removeprefix('kill at ')}{late}", len(runs), *_together(rows)
 
 
 def _outputs(sides: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[object]]:
     for name, side in sides.items():
-        for one in _of(side, partial(eq, "output")):
-            counts = [one[kind] for kind in ("found", "silent", "harmless")]
+        if runs := _of(side, "output"):
+            counts = [sum(one[kind] for one in runs) for kind in ("found", "silent", "harmless")]
             yield name, sum(counts), *counts
 
 
-def _of(side: Mapping[str, Any], wanted: Callable[[str], bool]) -> Iterator[Mapping[str, Any]]:
-    return (one for one in side["found"] if wanted(one["fault"]))
+def _of(side: Mapping[str, Any], fault: str) -> Sequence[Mapping[str, Any]]:
+    return [one for one in side["found"] if one["fault"] == fault]
+
+
+def _together(rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Columns of all runs: a figure that is the same in all stands once."""
+    for column in zip(*(map(str, row) for row in rows), strict=True):
+        yield column[0] if len(set(column)) == 1 else " / ".join(value or "-" for value in column)
 
 
 def _counts(one: Mapping[str, Any]) -> tuple[object, ...]:
     if "unreadable" in one:
         return "all, unreadable", "", ""
     return one["lost"], one["doubled"], one["wrong"]
+
+
+def _redone(one: Mapping[str, Any]) -> object:
+    return "" if one["status"] else one["redone"]  # of a run that did not go through it says nothing
 
 
 def _told(one: Mapping[str, Any]) -> str:

@@ -44,6 +44,7 @@ SIDES = (
     Side(name="Beam's recipe", program="faults_beam.py", files="*.parquet", packages=["apache-beam"]),
     Side(name="Daft", program="faults_daft.py", files="**/*.parquet", packages=["daft"]),
     Side(name="LitData", program="faults_litdata.py", files="*.bin", packages=["litdata", "torch"], catches=True),
+    Side(name="Ray Data", program="faults_ray.py", files="**/*.parquet", packages=["ray"], catches=True),
 )
 
 
@@ -115,7 +116,7 @@ class Place:
         while part.process.poll() is None and not enough() and time.monotonic() < end:
             time.sleep(0.002)
         status = part.process.poll()
-        _kill(token)
+        _kill(token, part.pid)
         ended = part.process.wait()
         return None if status is None and time.monotonic() >= end else ended
 
@@ -138,21 +139,24 @@ def _passed(marks: Path) -> int:
     return sum(int(line.split()[1]) for line in lines)
 
 
-def _kill(token: str) -> None:
+def _kill(token: str, session: int) -> None:
     """End every process that a run has started, wherever it stands."""
-    while pids := list(_started(token)):
+    while pids := list(_started(token, session)):
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
 
 
-def _started(token: str) -> Iterator[int]:
+def _started(token: str, session: int) -> Iterator[int]:
     mark = f"{_NAME}={token}".encode()
-    for file in Path("/proc").glob("[0-9]*/environ"):
+    for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if mark in file.read_bytes().split(b"\0"):
-                yield int(file.parent.name)
+            after = (folder / "stat").read_text().rpartition(")")[2]  # proc(5): from the third field on
+            state, _, _, its, *_ = after.split()
+            # Ray's workers write their names over their environment, so the session counts, too.
+            if state != "Z" and (int(its) == session or mark in (folder / "environ").read_bytes().split(b"\0")):
+                yield int(folder.name)
 
 
 def _found(path: Path) -> pa.Table | str:

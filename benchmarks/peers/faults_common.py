@@ -22,6 +22,12 @@ import pyarrow.parquet as pq
 KEY, LABEL, IMAGE, LATENT = "key", "label", "image", "latent"
 SCHEMA = pa.schema([(KEY, pa.string()), (LABEL, pa.int64()), (LATENT, pa.list_(pa.float32()))])
 SHAPE = (28, 28, 1)
+RAY = {  # of the environment: a Ray that starts on a busy machine, whose workers run at the priority of everything else
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_worker_niceness": "0",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, default=Path("model/zoo"))
     parser.add_argument("--weights", type=Path, help="directory with the .mat files of FFDNet and DnCNN")
     parser.add_argument(
-        "--network", action="append", default=[], help="measure it alone on sets, and keep the others' rows"
+        "--network", action="append", default=[], help="measure it alone on sets and in peers, keep the others' rows"
     )
     parser.add_argument("--report", action="store_true", help="measure nothing")
     given = parser.parse_args()
@@ -54,9 +54,14 @@ def _keep(name: str, measured: dict[str, Any], *, partly: bool) -> None:
     found, here = _kept(), machine()
     machines = found.setdefault("machines", {})
     before = found.get(name, {}) if partly and machines.get(name) == here else {}
-    rows = {key: row for key, row in before.items() if key != "absent"}
-    found[name], machines[name] = rows | measured, here
+    if name == "peers":  # whose rows are within each set
+        measured = {key: _beside(before.get(key, {}), rows) for key, rows in measured.items()}
+    found[name], machines[name] = _beside(before, measured), here
     _KEPT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _beside(before: dict[str, Any], rows: dict[str, Any]) -> dict[str, Any]:
+    return {key: row for key, row in before.items() if key != "absent"} | rows
 
 
 if __name__ == "__main__":

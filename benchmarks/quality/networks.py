@@ -19,8 +19,9 @@ from model.preprocessing import Preprocessing
 from model.runtime.runtime import Runtime
 from model.training.flops import operations
 
-GRAY = ("zoo:denoiser-gray", "FFDNet", "DnCNN-S")
-COLOR = ("zoo:denoiser-color", "zoo:denoiser-gray", "FFDNet")
+GRAY = ("zoo:denoiser-gray", "zoo:denoiser-gray-int8", "FFDNet", "DnCNN-S")
+COLOR = ("zoo:denoiser-color", "zoo:denoiser-color-int8", "zoo:denoiser-gray", "FFDNet")
+_INT8 = "-int8"
 _SIDE = 64  # of the image for which operations are counted
 
 
@@ -64,7 +65,8 @@ def network(place: Place, name: str, level: int, channels: int) -> Network:
       AbsentError: its bundle or weights are not there.
     """
     if name.startswith("zoo:"):
-        return _of_zoo(place.bundle(name.removeprefix("zoo:")), channels)
+        given = name.removeprefix("zoo:")
+        return _of_zoo(place.bundle(given), place.bundle(given.removesuffix(_INT8)), channels)
     colors = "gray" if channels == 1 else "color"
     return _published(place.published(f"FFDNet_{colors}.mat" if name == "FFDNet" else f"sigma={level}.mat"))
 
@@ -86,10 +88,11 @@ def _denoiser(bundle: Bundle) -> Denoiser:
     return Denoiser(Runtime.load(bundle, "onnx"))
 
 
-def _of_zoo(bundle: Bundle, channels: int) -> Network:
-    takes = bundle.spec.input
+def _of_zoo(bundle: Bundle, whole: Bundle, channels: int) -> Network:
+    """A bundle of the zoo, which in 8 bits computes as much as the whole one in float32."""
+    takes = whole.spec.input
     side, told = (_SIDE, _SIDE), [(_SIDE, _SIDE, 1)] if takes.noise else []
-    counted = operations(load_model(bundle.read("model.keras"), bundle.uri), (*side, takes.shape[2]), *told)
+    counted = operations(load_model(whole.read("model.keras"), whole.uri), (*side, takes.shape[2]), *told)
     shown = channels // takes.shape[2]  # a grey network sees each channel as an image
     return Network(
         denoiser=_denoiser(bundle), told=bool(told), mflop_per_pixel=max(1, shown) * counted / _SIDE**2 / 1e6

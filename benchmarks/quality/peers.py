@@ -65,7 +65,7 @@ def peers(place: Place) -> dict[str, Any]:
     """Every side on the first images of a set at noise 25, image by image, all sides in turn; one thread each."""
     found: dict[str, Any] = {}
     for name, count in FIRST.items():
-        mode = "L" if name == "bsd68" else "RGB"
+        mode = "RGB" if name == "CBSD68" else "L"
         try:
             images = place.photographs(name, mode)[:count]
         except AbsentError as why:
@@ -79,7 +79,7 @@ def peers(place: Place) -> dict[str, Any]:
 def _compared(place: Place, images: list[np.ndarray]) -> dict[str, Any]:
     names = GRAY if images[0].ndim == 2 else COLOR
     found, sides = dict[str, Any](), dict[str, Restore]()
-    for name in (*names, *OTHERS):
+    for name in (name for name in (*names, *OTHERS) if not place.networks or name in place.networks):
         try:
             sides[name] = _side(place, name, images[0])
         except (AbsentError, ImportError) as why:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from benchmarks.quality.networks import COLOR, GRAY
-from benchmarks.quality.peers import LEVEL
+from benchmarks.quality.peers import LEVEL, OTHERS
 from benchmarks.quality.place import RESULTS
 from benchmarks.quality.protocol import LEVELS
 from benchmarks.quality.published import PUBLISHED
@@ -12,16 +12,21 @@ from benchmarks.quality.sections import SECTIONS
 from harness.machine import by_machine, on_machine
 
 _Lines = Iterator[str]
+_EXACT = 120.0  # dB, beyond which only the rounding of float32 is left
 
 
 def write_report(found: Mapping[str, Any]) -> None:
-    """Make ``quality.md`` of the sections measured."""
+    """Make ``quality.md`` of the sections measured.
+
+    Args:
+      found: what ``quality.json`` has.
+    """
     machines = found.get("machines", {})
     lines = ["# Quality", "", _HEAD]
     for used, names in by_machine({name: machines.get(name) for name in SECTIONS if name in found}):
         lines += [on_machine(used, names), ""]
         for name in names:
-            lines += [f"## {name}", "", _summary(name), "", *table_of(name, found[name]), ""]
+            lines += [f"## {name}", "", _summary(name), "", *table_of(name, found), ""]
     (RESULTS / "quality.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
@@ -30,9 +35,13 @@ def table_of(name: str, found: Mapping[str, Any]) -> _Lines:
 
     Args:
       name: of the section.
-      found: what it measured.
+      found: section -> what it measured, and the ``machines`` of each.
     """
-    return _TABLES.get(name, _of_set)(name, found)
+    if name in _TABLES:
+        return _TABLES[name](name, found[name])
+    machines = found.get("machines", {})
+    same = machines.get(name) == machines.get("peers")
+    return _of_set(name, found[name], found.get("peers", {}).get(name, {}) if same else {})
 
 
 _HEAD = """\
@@ -40,8 +49,8 @@ Denoising by the protocol of papers, beside what people use, and by what is done
 `python -m benchmarks.quality --data DIR`, each network through this project's own denoiser on ONNX Runtime. Mean PSNR
 in dB over the images of a set, of each image over all of its channels. Noise is white and Gaussian, with a fixed seed
 for each image, neither clipped nor quantised, and networks are told its level (15 is a standard deviation of 15 where
-white is 255). In brackets what the papers have. [Benchmarks](../README.md#quality) says where sets and weights come
-from.
+white is 255). In brackets what the papers have. Times are of one processor with one thread, on the first images of the
+set (section peers). [Benchmarks](../README.md#quality) says where sets and weights come from.
 """
 
 
@@ -55,7 +64,7 @@ def _table(head: list[str], rows: Iterator[list[str]]) -> _Lines:
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
-def _of_set(name: str, found: Mapping[str, Any]) -> _Lines:
+def _of_set(name: str, found: Mapping[str, Any], timed: Mapping[str, Any]) -> _Lines:
     if why := found.get("absent"):
         yield f"Not measured: {why}."
         return
@@ -66,24 +75,31 @@ def _of_set(name: str, found: Mapping[str, Any]) -> _Lines:
     shown = ", ".join(f"{value:.2f}" for value in noisy.values())
     yield f"{found['images']} images; the noisy ones have {shown} dB."
     yield ""
-    head = ["", "MFLOP per pixel", *(f"noise {level}" for level in LEVELS), "rounded to 8 bits"]
-    yield from _table(head, (_method(name, method, one) for method, one in _with_papers(name, methods)))
+    head = ["", "MFLOP per pixel", "s per megapixel", *(f"noise {level}" for level in LEVELS), "rounded to 8 bits"]
+    rows = dict(_with_others(name, methods, timed, whole=found["images"]))
+    yield from _table(head, (_method(name, method, one, timed.get(method, {})) for method, one in rows.items()))
 
 
-def _with_papers(name: str, methods: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What was measured, then what only papers have."""
+def _with_others(
+    name: str, methods: Mapping[str, Any], timed: Mapping[str, Any], whole: int
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What was measured on the set, then what papers and peers have: of a peer PSNR only if it saw the whole set."""
     yield from methods.items()
-    yield from ((other, {}) for other in PUBLISHED[name] if other not in methods)
+    for other in dict.fromkeys((*PUBLISHED[name], *(peer for peer in OTHERS if peer in timed))):
+        if other not in methods:
+            side = timed.get(other, {}) if timed.get("images") == whole else {}
+            yield other, {str(LEVEL): side} if "psnr" in side else {}
 
 
-def _method(name: str, method: str, one: Mapping[str, Any]) -> list[str]:
+def _method(name: str, method: str, one: Mapping[str, Any], timed: Mapping[str, Any]) -> list[str]:
     if why := one.get("absent"):
-        return [method, why, "", "", "", ""]
+        return [method, why, "", "", "", "", ""]
     paper = PUBLISHED[name].get(method, {})
     cells = [_beside(one.get(str(level), {}).get("psnr"), paper.get(level)) for level in LEVELS]
     eight = ", ".join(f"{one[str(level)]['rounded']:.2f}" for level in LEVELS if "rounded" in one.get(str(level), {}))
     cost = f"{one['mflop_per_pixel']:.2f}" if "mflop_per_pixel" in one else ""
-    return [method, cost, *cells, eight]
+    seconds = f"{timed['seconds_per_megapixel']:.2f}" if "seconds_per_megapixel" in timed else ""
+    return [method, cost, seconds, *cells, eight]
 
 
 def _beside(measured: float | None, paper: float | None) -> str:
@@ -121,8 +137,8 @@ def _of_harm(_: str, found: Mapping[str, Any]) -> _Lines:
 
 
 def _change(one: Mapping[str, Any]) -> str:
-    if one["noisy"] is None:
-        return f"∞, {one['psnr']:.2f}"
+    if one["noisy"] > _EXACT:
+        return ", ".join("∞" if one[side] > _EXACT else f"{one[side]:.2f}" for side in ("noisy", "psnr"))
     return f"{one['noisy']:.2f}, {one['psnr']:.2f} ({one['psnr'] - one['noisy']:+.2f})"
 
 

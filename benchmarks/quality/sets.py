@@ -105,8 +105,9 @@ def harm(place: Place) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for mode, names in (("L", ("denoiser-gray",)), ("RGB", ("denoiser-color", "denoiser-gray"))):
-        groups = dict(_clean(place, mode))
-        for name in names:
+        chosen = [name for name in names if not place.networks or f"zoo:{name}" in place.networks]
+        groups = dict(_clean(place, mode)) if chosen else {}
+        for name in chosen:
             try:
                 found[f"zoo:{name}, {mode}"] = _harmed(place.bundle(name), groups)
             except AbsentError as why:
@@ -125,9 +126,9 @@ def _harmed(bundle: Bundle, groups: dict[str, list[np.ndarray] | str]) -> dict[s
             (name, psnr(given, image), psnr(one.clip(0, 1), image))
             for (name, _, image), given, one in zip(images, noisy, made, strict=True)
         ]
-        for name in {name for name, *_ in rows}:
-            before, after = np.mean([row[1:] for row in rows if row[0] == name], axis=0)
-            found.setdefault(name, {})[str(level)] = {"noisy": before if level else None, "psnr": after}
+        for name in there:
+            before, after = np.mean([row[1:] for row in rows if row[0] == name], axis=0).tolist()
+            found.setdefault(name, {})[str(level)] = {"noisy": before, "psnr": after}
     return found
 
 

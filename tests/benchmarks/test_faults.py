@@ -1,6 +1,8 @@
 """The arithmetic of ``benchmarks.faults``: inputs and what must come of them, verdicts, the page."""
 
 import io
+import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +11,9 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from benchmarks.faults import material
+from benchmarks.faults import page as pages
 from benchmarks.faults.judge import judge
-from benchmarks.faults.page import page
+from benchmarks.faults.page import kept, page
 from lake.core.onnxruntime import onnxruntime
 from model.zoo import zoo_uri
 
@@ -99,8 +102,31 @@ def test_the_page_says_what_was_not_measured() -> None:
     ]
     text = page({"Daft": {"versions": "daft 1", "records": 6000, "machine": {"cpu": "x"}, "found": found}})
     assert "Sides: Daft (daft 1)." in text
-    assert "Not measured yet: latentlake, Beam's recipe, LitData." in text
-    assert "| Daft | 24 bad images | 0 | 1 | 2 | 3 | 4 of 24 images |" in text
-    assert "| Daft | a truncated shard | 1 | all, unreadable |  |  | 1 of 1 shards |" in text
-    assert "| Daft | 70% (it had ended) | 0 | 0 | 0 | 0 | 7 |" in text
+    assert "Not measured yet: latentlake, Beam's recipe, LitData, Ray Data." in text
+    assert "| Daft | 24 bad images | 1 | 0 | 1 | 2 | 3 | 4 of 24 images |" in text
+    assert "| Daft | a truncated shard | 1 | 1 | all, unreadable |  |  | 1 of 1 shards |" in text
+    assert "| Daft | 70% (it had ended) | 1 | 0 | 0 | 0 | 0 | 7 |" in text
     assert "| Daft | 24 | 20 | 3 | 1 |" in text
+
+
+def test_the_page_gives_all_figures_of_runs_that_differ() -> None:
+    kill = {"fault": "kill at 70%", "status": 0, "lost": 0, "doubled": 0, "wrong": 0, "redone": 7, "killed": True}
+    failed = {"fault": "kill at 70%", "status": 1, "unreadable": "ValueError", "redone": -9, "killed": True}
+    output = {"fault": "output", "found": 20, "silent": 3, "harmless": 1}
+    found = [kill, output, kill | {"redone": 8}, failed, output]
+    text = page({"Daft": {"versions": "daft 1", "records": 6000, "machine": {"cpu": "x"}, "found": found}})
+    assert "| Daft | 70% | 3 | 0 / 0 / 1 | 0 / 0 / all, unreadable | 0 / 0 / - | 0 / 0 / - | 7 / 8 / - |" in text
+    assert "| Daft | 48 | 40 | 6 | 2 |" in text
+
+
+def test_what_is_kept_of_a_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "_FILE", tmp_path / "faults.json")
+    assert kept("Ray Data", "ray 2", RECORDS) == []
+    found = [{"fault": "kill", "runs": 0}]
+    (tmp_path / "faults.json").write_text(
+        json.dumps({"Daft": {"versions": "daft 1", "records": RECORDS, "found": found}})
+    )
+    assert kept("Ray Data", "ray 2", RECORDS) == []
+    assert kept("Daft", "daft 1", RECORDS) == found
+    with pytest.raises(ValueError, match="Daft: not daft 2 and"):
+        kept("Daft", "daft 2", RECORDS)
