@@ -80,6 +80,9 @@ setup(
         "heif": ["pillow-heif>=0.22"],
         "iceberg": _ICEBERG,
         "lance": ["pylance>=14"],
+        "arrayrecord": ["array-record>=0.8"],
+        # The extensions are DuckDB's own, signed by it, and say which DuckDB they are for.
+        "ducklake": ["duckdb>=1.5.5", "duckdb-extension-ducklake>=1.5.5", "duckdb-extension-sqlite-scanner>=1.5.5"],
         "gpu-onnx": ["onnxruntime-gpu>=1.20"],  # it takes the place of onnxruntime, which has to be uninstalled
         "report": ["jinja2>=3.1", "plotly>=6"],
         "map": ["pacmap>=0.8"],  # another map of the latents in a report
@@ -87,7 +90,9 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.20", *_KERAS],
         "demo": ["duckdb>=1.1", "scikit-learn>=1.5"],
         "test": [
+            "array-record>=0.8",
             "datasets>=3",
+            "docstring-parser>=0.15",  # for Beam YAML
             "duckdb>=1.1",
             "ipykernel>=6.29",
             "jsonschema>=4.23",

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,12 @@ import pytest
 from PIL import Image
 
 Pixels = np.ndarray
+
+
+def pytest_configure() -> None:
+    # A shell starts what is in the background with interruptions ignored, and jobs that tests interrupt inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

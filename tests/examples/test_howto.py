@@ -1,5 +1,6 @@
 """The how-to pages: each does what it says."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.examples.pages import ROOT, run_page
+from tests.examples.pages import ROOT, blocks, run_page
 
 HOWTO = ROOT / "docs/howto"
 
@@ -46,7 +47,7 @@ def test_read_an_output(tmp_path: Path) -> None:
     (tmp_path / "images/dt=2026-11-29/again.png").write_bytes(
         (tmp_path / "images/dt=2026-11-28/day1-00.png").read_bytes()
     )
-    _, days, nearest, worst, sums, copies = run_page(HOWTO / "read_an_output.md", tmp_path)
+    _, days, nearest, worst, sums, copies, copied = run_page(HOWTO / "read_an_output.md", tmp_path)
     table = pa.concat_tables(
         [pq.read_table(path, partitioning=None) for path in (tmp_path / "latents/latents").rglob("*.parquet")]
     )
@@ -62,6 +63,49 @@ def test_read_an_output(tmp_path: Path) -> None:
     assert worst.strip() == f"{keys[np.lexsort((keys, psnr))][:3].tolist()} (3, 128)"
     np.testing.assert_allclose(eval(sums), latents[first].sum(axis=0, dtype=np.float64)[:4], atol=6e-4)
     assert copies.split() == ["41", "1"]
+    assert copied.split() == ["41", "21"]
+    assert bigquery_columns() == {field.name: BIGQUERY[value_type(field)] for field in table.schema}
+    # Trino reads the columns that it is told.
+    assert trino_columns().items() <= {field.name: TRINO[value_type(field)] for field in table.schema}.items()
+
+
+# cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#parquet_conversions; of a list after its mode
+BIGQUERY = {
+    "string": "STRING",
+    "int64": "INT64",
+    "float": "FLOAT64",
+    "list of float": "REPEATED FLOAT64",
+    "fixed_size_binary[32]": "BYTES",
+}
+# https://trino.io/docs/current/connector/hive.html: the type of a column of the file
+TRINO = {
+    "string": "varchar",
+    "int64": "bigint",
+    "float": "real",
+    "list of float": "array(real)",
+    "fixed_size_binary[32]": "varbinary",
+}
+
+
+def value_type(field: pa.Field) -> str:
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    return f"list of {kind.value_type}" if pa.types.is_fixed_size_list(kind) else str(kind)
+
+
+def bigquery_columns() -> dict[str, str]:
+    """The columns that the page tells BigQuery, without those of directories."""
+    (text,) = [block.code for block in blocks(HOWTO / "read_an_output.md") if block.language == "json"]
+    definition = json.loads(text)
+    assert definition["hivePartitioningOptions"]["sourceUriPrefix"].endswith("/latents/{dt:DATE}")
+    fields = definition["schema"]["fields"]
+    return {field["name"]: f"{field.get('mode', '')} {field['type']}".strip() for field in fields}
+
+
+def trino_columns() -> dict[str, str]:
+    """The columns that the page tells Trino, without those of directories."""
+    (text,) = [block.code for block in blocks(HOWTO / "read_an_output.md") if "hive.lake.latents (" in block.code]
+    listed = [line.replace('"', "").split() for line in text.splitlines()[1].split(",")]
+    return {name: kind for name, kind in listed if name != "dt"}
 
 
 def test_tables(tmp_path: Path) -> None:
