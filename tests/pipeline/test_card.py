@@ -1,6 +1,7 @@
 """Outputs with a card, read by ``datasets`` from their root."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,15 @@ def test_datasets_reads_the_root(source: Path, model: Model, tmp_path: Path) -> 
     rejects = load(tmp_path / "out", "rejects")
     assert rejects["reason"] == ["unknown_format"] * 2
     assert rejects["data"] == [b"none"] * 2
+
+
+def test_datasets_reads_units_without_results(source: Path, model: Model, tmp_path: Path) -> None:
+    """Also one whose records are all rejected, and one that has none."""
+    shutil.copytree(source, tmp_path / "in")
+    write_parquet(tmp_path / "in/all-bad.parquet", [b"none"] * 3, [*range(3)])
+    write_parquet(tmp_path / "in/empty.parquet", [], [])
+    run_job("encode", tmp_path / "in", model.bundle, tmp_path / "out", card=True, gate={"max_reject_fraction": 1.0})
+    assert len(load(tmp_path / "out")) == 100
 
 
 def test_without_a_card_datasets_takes_rejects_for_latents(source: Path, model: Model, tmp_path: Path) -> None:

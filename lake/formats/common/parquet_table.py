@@ -82,6 +82,8 @@ class TableWriter:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows. They reach the sink when a row group is full."""
+        if not batch.num_rows:  # a row group without rows is one that Hugging Face's datasets fails on
+            return
         self._waiting.append(batch)
         self._waiting_bytes += batch.nbytes
         self.rows += batch.num_rows
@@ -103,5 +105,5 @@ class TableWriter:
     def _flush(self) -> None:
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, self._schema)
-            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            self._writer.write_table(table, row_group_size=table.num_rows)
         self._waiting, self._waiting_bytes = [], 0

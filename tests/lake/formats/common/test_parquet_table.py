@@ -38,6 +38,19 @@ def test_rows_come_back_in_order_with_checksums_and_metadata(tmp_path: Path) -> 
     assert column.compression == "ZSTD"
 
 
+def test_batches_without_rows_make_no_row_group(tmp_path: Path) -> None:
+    sizes = list[list[int]]()
+    for counts in ([0], [0, 3, 0]):
+        table = writer(tmp_path / "t.parquet")
+        for count in counts:
+            table.write(batch(0, count))
+        assert table.publish().rows == sum(counts)
+        footer = pq.read_metadata(tmp_path / "t.parquet")
+        sizes.append([footer.row_group(i).num_rows for i in range(footer.num_row_groups)])
+        assert pq.read_table(tmp_path / "t.parquet").schema == SCHEMA.with_metadata({"made": "here"})
+    assert sizes == [[], [3]]
+
+
 def test_an_aborted_table_leaves_nothing(tmp_path: Path) -> None:
     table = writer(tmp_path / "t.parquet")
     table.write(batch(0, 10))
