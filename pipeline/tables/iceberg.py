@@ -1,6 +1,6 @@
 """An Iceberg table that has the files of an output, without a copy of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -88,14 +88,15 @@ class IcebergTable(LakeTable):
                 yield f"snapshot {snapshot.id} of {said(self.spec)} is of another manifest; run the job again"
             yield from self._differences(files, files_of(table, table.current_snapshot(), self.output))
 
-    def _differences(self, files: Sequence[OutputFile], present: "Mapping[str, DataFile]") -> Iterator[str]:
-        wanted = {file.name: file for file in files}
-        table = said(self.spec)
-        yield from differing_files(self.spec, wanted.keys(), present.keys())
-        for name in sorted(wanted.keys() & present.keys()):
-            file, entry = wanted[name], present[name]
-            if (file.size, file.rows) != (entry.file_size_in_bytes, entry.record_count):
-                yield f"{table} has {name} as {entry.record_count} rows in {entry.file_size_in_bytes} bytes"
+    def _differences(self, files: Sequence[OutputFile], present: "Iterable[tuple[str, DataFile]]") -> Iterator[str]:
+        wanted, names, wrong = {file.name: file for file in files}, set[str](), list[str]()
+        for name, entry in present:
+            names.add(name)
+            rows, size, file = entry.record_count, entry.file_size_in_bytes, wanted.get(name)
+            if file is not None and (file.rows, file.size) != (rows, size):
+                wrong.append(f"{said(self.spec)} has {name} as {rows} rows in {size} bytes")
+        yield from differing_files(self.spec, wanted.keys(), names)
+        yield from sorted(wrong)
 
     def _publish(
         self, catalog: "Catalog", files: Sequence[OutputFile], known: int, run: str, hold: Callable[[], None]
@@ -106,17 +107,25 @@ class IcebergTable(LakeTable):
             if not files:
                 return None
             table = self._created(catalog, files[0])
-        present, last = files_of(table, table.current_snapshot(), self.output), self._own(table)
+        present, removed = self._head(table, {file.name for file in files})
+        last = self._own(table)
         self._check_whole(table, present, last, known)
         added = [file for file in files if file.name not in present]
-        wanted = {file.name for file in files}
-        removed = [entry for name, entry in present.items() if name not in wanted]
         said_before = self._said_by(last)
         if not added and not removed and said_before is not None and said_before.digest == digest:
             return said_before
         made = self._commit(table, added, removed, {_OUTPUT: place(self.output), _RUN: run, _DIGEST: digest})
         self._expire(table)
         return Snapshot(id=str(made), run=run, digest=digest)
+
+    def _head(self, table: "Table", wanted: Set[str]) -> "tuple[set[str], list[DataFile]]":
+        """The names of this output's files that a table has, and the entries of those that are not wanted."""
+        names, unwanted = set[str](), []
+        for name, entry in files_of(table, table.current_snapshot(), self.output):
+            names.add(name)
+            if name not in wanted:
+                unwanted.append(entry)
+        return names, unwanted
 
     def _created(self, catalog: "Catalog", file: OutputFile) -> "Table":
         schema = table_schema(schema_of_file(self.output, file))
@@ -157,9 +166,7 @@ class IcebergTable(LakeTable):
                 f"{said(self.spec)} cannot take these rows: {why(error)}; name another table with --table-name"
             ) from error
 
-    def _check_whole(
-        self, table: "Table", present: "Mapping[str, DataFile]", last: "TableSnapshot | None", known: int
-    ) -> None:
+    def _check_whole(self, table: "Table", present: Set[str], last: "TableSnapshot | None", known: int) -> None:
         """Check that nobody else has rewritten or removed what this output has published: it would come twice.
 
         Raises:
@@ -169,8 +176,8 @@ class IcebergTable(LakeTable):
         if last is None:  # its snapshots have expired, or the table was made anew
             lost = f"{known - len(present)} files" if head is not None and known > len(present) else ""
         else:
-            before = present if last == head else files_of(table, last, self.output)
-            lost = named_few(before.keys() - present.keys())
+            before = iter(()) if last == head else files_of(table, last, self.output)
+            lost = named_few({name for name, _ in before} - present)
         if lost:
             remedy = "roll it back, or name another --output and table"
             raise files_lost(self.spec, self.output, lost, remedy)

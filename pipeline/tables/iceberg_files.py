@@ -1,6 +1,6 @@
 """Data files of an output as entries of an Iceberg table: made of their footers, and read back from its snapshots."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -74,15 +74,15 @@ def _data_file(
     )
 
 
-def files_of(table: "Table", snapshot: "TableSnapshot | None", output: str) -> "Mapping[str, DataFile]":
-    """The latent files of an output that a snapshot has, by their names relative to the output.
+def files_of(table: "Table", snapshot: "TableSnapshot | None", output: str) -> "Iterator[tuple[str, DataFile]]":
+    """The latent files of an output that a snapshot has, each with its name relative to the output, one by one.
 
     Args:
       table: the table.
       snapshot: one of its snapshots; None for that of an empty table.
       output: URI of the output.
     """
-    return {} if snapshot is None else dict(_named(table, snapshot.manifests(table.io), output))
+    return iter(()) if snapshot is None else _named(table, snapshot.manifests(table.io), output)
 
 
 def files_of_all(table: "Table", output: str) -> set[str]:
@@ -98,7 +98,35 @@ def _named(table: "Table", manifests: "Sequence[ManifestFile]", output: str) -> 
     for manifest in manifests:
         if manifest.content != ManifestContent.DATA:
             continue
-        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-            path = entry.data_file.file_path.removeprefix("file://")
-            if entry.data_file.content == DataFileContent.DATA and path.startswith(f"{start}{LATENTS}/"):
-                yield path.removeprefix(start), entry.data_file
+        for file in _live_files(table, manifest):
+            path = file.file_path.removeprefix("file://")
+            if file.content == DataFileContent.DATA and path.startswith(f"{start}{LATENTS}/"):
+                yield path.removeprefix(start), file
+
+
+def _live_files(table: "Table", manifest: "ManifestFile") -> "Iterator[DataFile]":
+    """The files of a manifest, each made when it is asked for.
+
+    ``ManifestFile.fetch_manifest_entry`` makes all at once: 2.6 kB each, and a first commit writes one manifest.
+    """
+    from pyiceberg.avro.file import AvroFile
+    from pyiceberg.manifest import (
+        DEFAULT_READ_VERSION,
+        MANIFEST_ENTRY_SCHEMAS,
+        DataFile,
+        DataFileContent,
+        FileFormat,
+        ManifestEntry,
+        ManifestEntryStatus,
+    )
+
+    with AvroFile[ManifestEntry](
+        table.io.new_input(manifest.manifest_path),
+        MANIFEST_ENTRY_SCHEMAS[DEFAULT_READ_VERSION],
+        read_types={-1: ManifestEntry, 2: DataFile},
+        read_enums={0: ManifestEntryStatus, 101: FileFormat, 134: DataFileContent},
+    ) as entries:
+        for entry in entries:
+            if entry.status != ManifestEntryStatus.DELETED:
+                entry.data_file.spec_id = manifest.partition_spec_id
+                yield entry.data_file
