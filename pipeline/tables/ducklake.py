@@ -11,10 +11,10 @@ from lake.core.records import OutputFile
 from lake.core.retry import retry
 from lake.storage.location import is_local
 from lake.storage.redact import clean
-from pipeline.tables.ducklake_catalog import attach, connect, ducklake_policy, import_duckdb
+from pipeline.tables.ducklake_catalog import attach, connect, ducklake_policy, import_duckdb, named_lock
 from pipeline.tables.ducklake_columns import check_table_columns, hive_keys, table_columns
 from pipeline.tables.ducklake_lake import Entry, Lake
-from pipeline.tables.files import schema_of_file
+from pipeline.tables.files import filled, schema_of_file
 from pipeline.tables.table import LakeTable, Snapshot, TableSpec, files_digest
 from pipeline.tables.table_errors import differing_files, files_lost, named_errors, named_few, said, why
 
@@ -38,7 +38,7 @@ class DuckLakeTable(LakeTable):
             raise UsageError(f"--table ducklake: --table-name {self.spec.name} is no SCHEMA.TABLE")
         names = [*names]
         keys = hive_keys(names)
-        with closing(connect()) as connection:
+        with named_lock(self.spec), closing(connect()) as connection:
             columns = table_columns(connection, schema, keys)
             check_table_columns(connection, columns)
             if attach(connection, self.spec, self.output) and names:
@@ -51,6 +51,9 @@ class DuckLakeTable(LakeTable):
     def named(self) -> set[str]:
         with self._opened() as lake:
             return set() if lake is None else lake.files_of_all()
+
+    def published(self, files: Sequence[OutputFile]) -> Sequence[OutputFile]:
+        return filled(files)
 
     def publish(self, files: Sequence[OutputFile], known: int, run: str, hold: Callable[[], None]) -> Snapshot | None:
         with named_errors(self.spec):
@@ -69,7 +72,7 @@ class DuckLakeTable(LakeTable):
             last = lake.last()
             if last is not None and last.digest != files_digest(files):
                 yield f"snapshot {last.id} of {said(self.spec)} is of another manifest; run the job again"
-            yield from self._differences(_filled(files), lake)
+            yield from self._differences(filled(files), lake)
 
     def _differences(self, files: Sequence[OutputFile], lake: Lake) -> Iterator[str]:
         import duckdb
@@ -88,24 +91,24 @@ class DuckLakeTable(LakeTable):
 
     @contextmanager
     def _opened(self, *, write: bool = False) -> Iterator[Lake | None]:
-        with closing(connect()) as connection:
+        with named_lock(self.spec), closing(connect()) as connection:
             there = attach(connection, self.spec, self.output, write=write)
             yield Lake(connection, self.spec, self.output) if there else None
 
     def _publish(self, files: Sequence[OutputFile], known: int, run: str, hold: Callable[[], None]) -> Snapshot | None:
-        filled, digest = _filled(files), files_digest(files)
-        with self._opened(write=bool(filled)) as lake:
+        wanted, digest = filled(files), files_digest(files)
+        with self._opened(write=bool(wanted)) as lake:
             if lake is None:
                 hold()
                 return None
             head, there = lake.head(), lake.columns()
             present, last = lake.files(), lake.last()
             hold()
-            if not there and not filled:
+            if not there and not wanted:
                 return None
-            self._check_whole(lake, present, last, known - len(files) + len(filled) if there else 0)
-            added = [file for file in filled if file.name not in present]
-            removed = sorted(present.keys() - {file.name for file in filled})
+            self._check_whole(lake, present, last, known if there else 0)
+            added = [file for file in wanted if file.name not in present]
+            removed = sorted(present.keys() - {file.name for file in wanted})
             if not added and not removed and last is not None and last.digest == digest:
                 return last
             keys = hive_keys(_names(added))
@@ -171,10 +174,6 @@ class DuckLakeTable(LakeTable):
         if lost:
             remedy = "make it anew: drop it, and remove _table.json"
             raise files_lost(self.spec, self.output, lost, remedy)
-
-
-def _filled(files: Iterable[OutputFile]) -> list[OutputFile]:
-    return [file for file in files if file.rows]
 
 
 def _names(files: Iterable[OutputFile]) -> list[str]:

@@ -2,7 +2,8 @@
 
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ LAKE = "lake"  # what a catalog is called on a connection
 _FILE = "catalog.db"
 _NAME = re.compile(r"\w+", re.ASCII)
 _NONE = "creating a new DuckLake is explicitly disabled"
+_LOCKED = "database is locked"
 _PATIENCE = 10_000  # ms that a reader waits for the commit of another
 _EXTENSIONS = ("ducklake", "sqlite_scanner")
 # A job downloads nothing.
@@ -47,6 +49,29 @@ def import_duckdb() -> "ModuleType":
             "--table ducklake needs DuckDB, which is not installed; pip install 'latentlake[ducklake]', also on workers"
         ) from error
     return duckdb
+
+
+class BusyError(UsageError):
+    """Another program holds a catalog for longer than this one waits."""
+
+
+@contextmanager
+def named_lock(spec: TableSpec) -> Iterator[None]:
+    """Say of a catalog that another program holds which table it is of.
+
+    Raises:
+      BusyError: one does.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        if _LOCKED not in str(error):
+            raise
+        raise BusyError(
+            f"{said(spec)}: {why(error)}; another program is writing to its catalog: run this again when it is done"
+        ) from error
 
 
 def connect() -> "DuckDBPyConnection":
@@ -138,6 +163,8 @@ def _is_catalog(file: Path) -> bool:
             tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'ducklake_metadata'")
             return bool(tables.fetchone()[0])
         except sqlite3.DatabaseError as error:
+            if ducklake_policy(error) is not None:
+                raise
             raise UsageError(f"--table ducklake: {file}: {why(error)}; name another --catalog") from error
 
 
@@ -154,4 +181,4 @@ def ducklake_policy(error: BaseException) -> Backoff | None:
     """How a commit is tried again: the table is read again, and what is there already is not added twice."""
     named = {kind.__name__ for kind in type(error).__mro__}  # DuckDB may not be installed where this is asked
     moved = isinstance(error, MovedError) or "TransactionException" in named
-    return _CONFLICT if moved or "database is locked" in str(error) else None
+    return _CONFLICT if moved or _LOCKED in str(error) else None

@@ -22,6 +22,11 @@ def place(output: str) -> str:
     return f"{local_path(output).absolute()}/" if is_local(output) else f"{output}/"
 
 
+def filled(files: Iterable[OutputFile]) -> list[OutputFile]:
+    """The files that have rows."""
+    return [file for file in files if file.rows]
+
+
 def footer_of(output: str, name: str) -> pq.FileMetaData:
     """Read the footer of a data file.
 

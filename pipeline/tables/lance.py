@@ -20,6 +20,7 @@ from lake.formats.common.parquet_file import open_parquet
 from lake.formats.common.vector_storage import METADATA_KEY
 from lake.storage import join, store_for
 from lake.storage.location import is_local, local_path
+from pipeline.tables.files import filled
 from pipeline.tables.table import LakeTable, Snapshot, TableSpec, files_digest
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ class LanceTable(LakeTable):
     def named(self) -> set[str]:
         return set()  # rows are copies
 
+    def published(self, files: Sequence[OutputFile]) -> Sequence[OutputFile]:
+        return filled(files)
+
     def publish(self, files: Sequence[OutputFile], known: int, run: str, hold: Callable[[], None]) -> Snapshot | None:  # noqa: ARG002
         for _ in range(_ATTEMPTS):
             dataset = self._opened()
@@ -88,7 +92,7 @@ class LanceTable(LakeTable):
         if dataset is None:
             yield f"{self._place} is not there; run the job again, which makes it anew"
             return
-        wanted, present = {file.name: file.rows for file in files if file.rows}, _Present.of(dataset).rows
+        wanted, present = {file.name: file.rows for file in filled(files)}, _Present.of(dataset).rows
         for name in sorted(wanted.keys() | present.keys()):
             rows, found = wanted.get(name, 0), present.get(name, 0)
             if rows != found:
@@ -116,17 +120,17 @@ class LanceTable(LakeTable):
         import lance
 
         said = {_RUN: run, _DIGEST: files_digest(files)}
-        filled = [file for file in files if file.rows]
-        if dataset is None and not filled:
+        wanted = filled(files)
+        if dataset is None and not wanted:
             return None
-        if dataset is None or (filled and not _has_columns(dataset, self._schema(filled[0]))):
-            schema = self._schema(filled[0])
-            rows = pa.RecordBatchReader.from_batches(schema, self._batches(filled, schema))
+        if dataset is None or (wanted and not _has_columns(dataset, self._schema(wanted[0]))):
+            schema = self._schema(wanted[0])
+            rows = pa.RecordBatchReader.from_batches(schema, self._batches(wanted, schema))
             mode = "create" if dataset is None else "overwrite"
             return lance.write_dataset(
                 rows, self._place, mode=mode, max_rows_per_file=_FRAGMENT, transaction_properties=said
             )
-        return self._updated(dataset, filled, said)
+        return self._updated(dataset, wanted, said)
 
     def _updated(self, dataset: "LanceDataset", files: Sequence[OutputFile], said: dict[str, str]) -> "LanceDataset":
         from lance import LanceDataset, LanceOperation, Transaction

@@ -44,10 +44,12 @@ def check_table(
     """
     table = open_table(spec, layout.output)
     table.check(schema, names)
-    record, current = read_table_record(layout), table.current()
-    if record is None or current is None or (record.spec, record.snapshot) != (spec, current.id):
+    record, current, files = read_table_record(layout), table.current(), table_files(receipts)
+    if current is None:
+        return bool(table.published(files))
+    if record is None or (record.spec, record.snapshot) != (spec, current.id):
         return True
-    return current.digest != files_digest(table_files(receipts))
+    return current.digest != files_digest(files)
 
 
 def check_record(layout: Layout, record: TableRecord, receipts: Iterable[Receipt]) -> Iterator[str]:
@@ -120,7 +122,7 @@ class Publishing:
         snapshot = self._table.publish(files, self._record.files, self._run, self._hold)
         if snapshot is None:
             return None
-        self._note(snapshot=snapshot.id, digest=snapshot.digest, files=len(files))
+        self._note(snapshot=snapshot.id, digest=snapshot.digest, files=len(self._table.published(files)))
         spec = self._record.spec
         return {"kind": spec.kind, "catalog": spec.catalog, "name": spec.name, "snapshot": snapshot.id}
 

@@ -80,13 +80,17 @@ class LakeTable(ABC):
     def named(self) -> set[str]:
         """Names of the data files of this output that any snapshot has, which must not be removed."""
 
+    def published(self, files: Sequence[OutputFile]) -> Sequence[OutputFile]:
+        """Those files of an output that a table has of it: all, where it keeps files, and not their rows."""
+        return files
+
     @abstractmethod
     def publish(self, files: Sequence[OutputFile], known: int, run: str, hold: Callable[[], None]) -> Snapshot | None:
         """Make the table's files below the output these, in one snapshot. What is so already is left alone.
 
         Args:
           files: all of the output.
-          known: number of files that the last snapshot had, by the output's own record.
+          known: number of files that the last snapshot had, as of ``published``, by the output's own record.
           run: id of the run, which the snapshot says.
           hold: raises ``HeldError`` if the run has lost the output; called after the table was read, so that a table
             that another run changes meanwhile refuses the commit.

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -320,3 +321,45 @@ def test_nights(tmp_path: Path, digit_files: list[bytes], monkeypatch: pytest.Mo
     assert verify(str(output)).problems
     run(scope=Scope(prune=True))
     check(snapshot=2)
+
+
+def test_files_that_had_no_rows(tmp_path: Path, digit_files: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not in the table: nothing is due where there are no others, and none is lost that gets rows later."""
+    monkeypatch.setattr(ducklake_catalog, "_QUIET", SIGNED)
+    source, output = tmp_path / "in", tmp_path / "out"
+
+    def run(**counts: int) -> str | None:
+        """The run that the output is of, after one over shards of some numbers of images."""
+        for name, count in counts.items():
+            write_parquet(source / f"{name}.parquet", digit_files[:count], [0] * count)
+        run_job("encode", source, "zoo:mnist-autoencoder", output, resize="stretch", table="ducklake")
+        return Output(str(output)).snapshot
+
+    assert run(a=0, b=0) is None
+    first = json.loads((output / "_SUCCESS").read_text())["run"]["id"]
+    assert run() is None and json.loads((output / "_SUCCESS").read_text())["run"]["id"] == first
+    assert run(a=9) == "1"
+    query(catalog_of(output), "CREATE SCHEMA lake.other", "CALL ducklake_expire_snapshots('lake', versions => [1])")
+    assert run(b=4) == "3"
+    verify(str(output), deep=True).raise_for_problems()
+    assert len(query(catalog_of(output), f"FROM {NAME}")) == 13
+
+
+def test_a_catalog_that_another_program_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lakes = Lakes(tmp_path)
+    a = write(tmp_path, "latents/a.parquet", 6, 1)
+    lakes.publish([a])
+    monkeypatch.setattr(ducklake_catalog, "_PATIENCE", 100)
+    plain = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda file: plain(file, timeout=0.1))
+    with closing(plain(lakes.catalog, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        said = "database is locked; another program is writing to its catalog: run this again when it is done"
+        for ask in (lakes.table.current, lambda: lakes.table.check(pa.schema([("key", pa.string())]), [a.name])):
+            with pytest.raises(UsageError, match=said):
+                ask()
+        monkeypatch.setattr(ducklake_catalog, "_CONFLICT", Backoff(first=0.01, most=0.01, attempts=4))
+        with pytest.raises(LatentlakeError, match=said):
+            lakes.table.publish([a], 1, "r", lambda: None)
+        other.execute("COMMIT")
+    assert [*lakes.table.problems([a])] == []

@@ -1,5 +1,6 @@
 """Jobs that keep a Lance dataset of their latents, night after night."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,17 @@ def test_nights(night: Night) -> None:
     night.run(table=None, scope=Scope(prune=True))
     night.check(version=2)
     assert len([*(night.output / "latents").iterdir()]) == 2  # tables of before, of whose rows the dataset has copies
+
+
+def test_shards_without_records_are_done_once(night: Night) -> None:
+    for name in ("a", "b"):
+        night.shard(name, 0, 0)
+    first = night.run()["run"]["id"]
+    night.run()
+    assert json.loads((night.output / "_SUCCESS").read_text())["run"]["id"] == first
+    night.shard("a", 0)
+    night.run()
+    night.check(version=1)
 
 
 @pytest.mark.slow
