@@ -31,15 +31,18 @@ _COMPUTING = """
     Dense EinsumDense Embedding Conv1D Conv2D Conv3D Conv1DTranspose Conv2DTranspose Conv3DTranspose DepthwiseConv1D
     DepthwiseConv2D SeparableConv1D SeparableConv2D MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D
     AveragePooling2D AveragePooling3D GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D
-    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D BatchNormalization LayerNormalization
-    GroupNormalization RMSNormalization UnitNormalization SpectralNormalization Activation ReLU LeakyReLU PReLU ELU
-    Softmax Attention AdditiveAttention MultiHeadAttention GroupedQueryAttention LSTM GRU SimpleRNN LSTMCell GRUCell
-    SimpleRNNCell RNN Bidirectional TimeDistributed
+    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D AdaptiveAveragePooling1D AdaptiveAveragePooling2D
+    AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D BatchNormalization
+    LayerNormalization GroupNormalization RMSNormalization UnitNormalization SpectralNormalization Activation ReLU
+    LeakyReLU PReLU ELU Softmax Attention AdditiveAttention MultiHeadAttention GroupQueryAttention
+    GroupedQueryAttention LSTM GRU SimpleRNN LSTMCell GRUCell SimpleRNNCell RNN Bidirectional TimeDistributed
 """
 _RANDOM = """
     Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D AlphaDropout GaussianDropout GaussianNoise
     ActivityRegularization RandomFlip RandomRotation RandomZoom RandomTranslation RandomBrightness RandomContrast
-    RandomCrop RandomErasing
+    RandomCrop RandomErasing RandomShear RandomPerspective RandomElasticTransform RandomGaussianBlur RandomGrayscale
+    RandomHue RandomSaturation RandomSharpness RandomInvert RandomPosterization RandomColorDegeneration
+    RandomColorJitter
 """
 LAYER_CLASSES = {*_SHAPING.split(), *_COMPUTING.split(), *_RANDOM.split()}
 _POLICIES = {"DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy", "QuantizedFloat8DTypePolicy", "DTypePolicyMap"}
@@ -98,6 +101,7 @@ _CUSTOM = (
     "give the file of Python that defines it, --code my_layers.py, or save a part of the model that does without it "
     "(docs/recipes_models.md)"
 )
+_UNLISTED = "save the model without it, or with a layer in its place that computes the same"
 _FUNCTIONAL = (
     "where the model is made, apply its parts to an input as its call() does, and save that: "
     "x = keras.Input((H, W, C)); keras.Model(x, model.decoder(model.encoder(x))).save('functional.keras'); "
@@ -188,7 +192,7 @@ def _check_class(value: Json, where: str, name: str) -> None:
     if class_name in _UNBOUNDED:
         raise refused(where, f"{what}, which puts out any number of numbers")
     if not (class_name in allowed if allowed else _CLASS_NAME.fullmatch(class_name)):
-        raise refused(where, f"{what}, which is not on the list of allowed classes")
+        raise refused(where, f"{what}, which is not on the list of allowed classes", _UNLISTED)
     own, config = _REGISTERED.get((module, class_name)), value.get("config")
     if value.get("registered_name") not in ((own,) if own else (None, class_name)):
         raise refused(where, f"{what}, registered as {value.get('registered_name')!r}")

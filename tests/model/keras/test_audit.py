@@ -245,6 +245,46 @@ def test_operations_and_arrays_as_people_use_them(layers):
     assert np.array_equal(got, 1 - np.concatenate([given, *[given * np.arange(4)] * 2], axis=-1))
 
 
+# What augments is idle but in training.
+_AUGMENTING = {
+    "RandomPerspective": {},
+    "RandomElasticTransform": {},
+    "RandomGaussianBlur": {"kernel_size": 3, "sigma": (0.1, 1.0)},
+    "RandomGrayscale": {},
+    "RandomHue": {"factor": 0.2},
+    "RandomSaturation": {"factor": 0.2},
+    "RandomSharpness": {"factor": 0.2},
+    "RandomInvert": {},
+    "RandomPosterization": {"factor": 4},
+    "RandomColorDegeneration": {"factor": 0.2},
+    "RandomColorJitter": {"brightness_factor": 0.2, "hue_factor": 0.1},
+}
+_POOLING = {f"Adaptive{kind}Pooling2D": {"output_size": (2, 3)} for kind in ("Average", "Max")}
+
+
+@pytest.mark.parametrize(("name", "options"), (_AUGMENTING | _POOLING).items(), ids=str)
+def test_layers_that_newer_versions_of_keras_have(layers, save, name, options):
+    image = layers.Input((8, 6, 3))
+    model = keras().Model(image, layers.Dense(3)(getattr(layers, name)(**options)(image)))
+    given = np.random.default_rng(0).random((2, 8, 6, 3), np.float32)
+    loaded = load_model(save(model).read_bytes(), "theirs.keras")
+    assert np.array_equal(loaded(given, training=False).numpy(), model(given, training=False).numpy())
+
+
+def test_attention_of_groups_has_another_name_in_files_than_its_class(layers, save):
+    rows = layers.Input((5, 8))
+    model = keras().Model(rows, layers.GroupQueryAttention(4, 4, 2)(rows, rows))
+    given = np.random.default_rng(0).random((2, 5, 8), np.float32)
+    loaded = load_model(save(model).read_bytes(), "theirs.keras")
+    assert np.array_equal(loaded(given, training=False).numpy(), model(given, training=False).numpy())
+
+
+def test_a_layer_of_keras_that_is_not_allowed_says_what_to_do(layers, save):
+    image = layers.Input((8, 6, 3))
+    model = keras().Model(image, layers.Solarization()(image))
+    _refused(save(model).read_bytes(), "not on the list of allowed classes; save the model without it")
+
+
 def test_a_custom_model_class(members):
     _refused(_edited(members, lambda config: config.update(class_name="Theirs")), "it is of the class 'Theirs'")
 
