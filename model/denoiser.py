@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from lake.core.idle_threads import IdleThreads
 from model.golden import golden_inputs, golden_levels
-from model.noise_range import kept_shares, least_level
+from model.noise_range import doubt, kept_shares, least_level
 from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit, to_values
 from model.runtime.batching import Failed, Mapped, in_parts
 from model.runtime.runtime import Runtime
@@ -64,7 +64,7 @@ class Denoiser:
         self._colored = self._takes.shape[2] in (1, 3, 4)
         runtime.spec.require("denoise")
         self._symmetries = ensemble_for(ensemble, self._takes)
-        self._low = least_level(runtime.spec)
+        self._low, self._doubt = least_level(runtime.spec), doubt(runtime.spec)
         self._alone = self._takes.any_size and not (runtime.any_rows and self._batches_freely())
 
     def denoise(
@@ -95,7 +95,8 @@ class Denoiser:
         self._check(images)
         if levels is None or self._low is None:
             return self._denoise(images, levels, failed)
-        shares, told = kept_shares(levels, self._low, estimated=estimated), np.maximum(levels, self._low)
+        doubted = self._doubt if estimated else np.float32(0)
+        shares, told = kept_shares(levels, self._low, doubted), np.maximum(levels, self._low)
         if (shares == 1).all():
             return self._denoise(images, levels, failed)
         if shares.all():

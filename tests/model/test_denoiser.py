@@ -180,6 +180,15 @@ def test_of_the_change_below_the_learned_levels_a_share_is_kept(made, estimated,
         assert np.array_equal(alone.pixels[0], found.pixels[n]), "whatever other images it comes with"
 
 
+def test_a_model_of_weak_noise_alone_is_not_stopped_by_the_doubt_of_photographs(made):
+    """Of a camera that uses a part of 16 bits: all its noise is less than what is in doubt of a photograph."""
+    denoiser, _ = made(nets.unet, noise_input="noise_level", noise_range=(0.25, 0.5))
+    images, levels = _images(1, 16, 24, 1, dtype=np.float32), _fractions(0.4)
+    change, whole = (denoiser.denoise(images, levels, estimated=known).pixels - images for known in (True, False))
+    np.testing.assert_allclose(change, (1 - (0.05 / 0.4) ** 2) * whole, rtol=1e-3, atol=1e-6)
+    assert np.abs(change).max() > 0.01
+
+
 def test_the_share_in_another_value_range(made):
     given = {"noise_input": "channel", "value_range": (-1.0, 1.0)}
     denoiser, _ = made(nets.told_by_channel, **given, noise_range=(10.0, 10.0))
