@@ -31,7 +31,8 @@ class NoisyReport:
       step: number of steps that are done.
       loss: mean over the steps since the last report, in the way's own unit.
       error: root mean squared error of the held-out images, where white is 255, told without clean ones; of a
-        blind-spot training the noise of the images is in it. None if it was not measured.
+        blind-spot training the noise of the images is in it. Below 0 where the estimate of its square is. None if it
+        was not measured.
       seconds: duration of the training so far, including the time before an interruption.
     """
 
@@ -173,8 +174,10 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
         errors = []
         for number, shown in enumerate(self._held_out()):
             errors.append(self._way.error(self._network_of_arrays, shown, np.random.default_rng([1, number])))
-        # An unbiased estimate of a small error may be below 0.
-        error = 255 * self._images.std * math.sqrt(max(float(np.mean(errors)), 0.0))
+        # Unbiased estimates of a small square may be below 0; of noise that is said to be stronger than it is all are.
+        # Which weights are better they tell all the same.
+        square = float(np.mean(errors))
+        error = 255 * self._images.std * math.copysign(math.sqrt(abs(square)), square)
         if not self.measured or error < (self.best_report.error or 0.0):
             for kept, variable in zip(self._best, self.average.trainable_variables, strict=True):
                 kept.assign(variable.value)

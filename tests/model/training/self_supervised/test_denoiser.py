@@ -171,6 +171,20 @@ def test_it_stops_when_it_gets_no_better_and_keeps_the_best(shots, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shallow")
+def test_it_keeps_the_best_where_the_noise_is_said_to_be_too_strong(tmp_path):
+    """Estimates of the squared error are below 0 then: soon, of noise and nothing else."""
+    noise = np.random.default_rng(1).normal(30_000, _NOISE, (12, 48, 48))
+    np.save(tmp_path / "one.npy", noise.round().astype(np.uint16))
+    more = {"steps": 60, "checkpoint_steps": 15, "learning_rate": 0.01, "noise_level": 2 * _LEVEL}
+    trained = train_on_noise(options(tmp_path, tmp_path / "b", **more), ignore)
+    errors = [report.error for report in trained.reports]
+    assert max(errors) < 0 and len(set(errors)) == 4, "each is measured"
+    assert trained.best.error == min(errors) and trained.best.step > 15
+    assert "the noise was said or estimated to be stronger than it is" in (tmp_path / "b" / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shallow")
 def test_what_the_bundle_says_of_its_training(shots, tmp_path):
     trained = train_on_noise(options(shots, tmp_path / "b", pairs=(str(shots / "two.npy"),)), ignore)
     spec = Bundle.open(trained.bundle.uri).spec
