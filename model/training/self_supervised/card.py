@@ -38,8 +38,8 @@ def error_line(trained: "TrainedOnNoise") -> str:
     where = f"held-out images ({trained.held_out})"
     if trained.way.absolute and error < 0:
         return (
-            f"{where}: what remains cannot be told, the estimate of its square is -({-error:.4g} of 255)^2; most likely "
-            "the noise was said or estimated to be stronger than it is"
+            f"{where}: what remains cannot be told, the estimate of its square is -({-error:.4g} of 255)^2; "
+            "most likely the noise was said or estimated to be stronger than it is"
         )
     if trained.way.absolute:
         noise = f", of noise of {trained.levels[1]:.4g}" if trained.levels else ""
