@@ -70,6 +70,17 @@ def test_a_small_sample_is_no_drift_by_chance(tmp_path: Path) -> None:
     assert not find_drift(*map(Committed.read, sides)).drifted
 
 
+def test_records_that_both_outputs_have_hide_no_drift(tmp_path: Path) -> None:
+    """A night later all records are there still, and one in sixteen is new and has less contrast."""
+    a, b = twins("")
+    later = np.concatenate([a, 0.8 * b[:400]])
+    sides = [Committed.read(make_output(tmp_path / name, side)) for name, side in (("a", a), ("b", later))]
+    assert find_drift(*sides).drifted
+    same = find_drift(sides[0], sides[0])
+    assert same.auc == pytest.approx(0.5, abs=1e-6)
+    assert same.table.column("name").to_pylist()[:3] == ["latent[0]", "latent[1]", "latent[2]"]
+
+
 @pytest.mark.parametrize(
     ("count", "digest", "threshold", "text"),
     [
