@@ -2,23 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from lake.core.errors import LatentlakeError
 from lake.core.printable import printable
-from lake.core.records import Fault, Records
+from lake.core.records import Array, Fault, Records
 from lake.images.native_decoder import NativeDecoder
 from lake.images.types import Color, Pages, Target
 from pipeline.explore.committed import Committed
 from pipeline.explore.image_places import ImagePlace, ReadImages, WrittenImages, find_records, writes_images
-from pipeline.explore.pictures import image_of_pixels
+from pipeline.explore.pictures import gain_to_see, image_of_pixels
 from pipeline.job.source import decoding_target
 from pipeline.output.receipts import Receipt
 from pipeline.report.pictures import SIDE, THUMBNAIL, Budget, compare_pictures, encode_picture
 from pipeline.report.shown import Comparison, Picture
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _REASON = 200  # characters
 _COMPARED = 40  # images that are compared with what they were made of
@@ -101,15 +99,16 @@ class ImageLoader:
         Returns:
           By position in ``wanted``. Those whose image is gone or cannot be decoded are left out.
         """
-        pictures, keys, kept, pixels = dict[int, Picture](), dict[int, str](), dict[int, Records](), 0
+        pictures, keys, kept, total = dict[int, Picture](), dict[int, str](), dict[int, Records](), 0
         compared = {number for number, one in enumerate(wanted) if one.compared} if self._written else set[int]()
         compared = set(sorted(compared)[:_COMPARED])
         for number, records in self._records(wanted):
             small = wanted[number].small
-            if (small and pixels > _SMALL_PIXELS) or (image := _decoded(records, self._target)) is None:
+            if (small and total > _SMALL_PIXELS) or (pixels := _decoded(records, self._target)) is None:
                 continue
-            pixels += image.width * image.height if small else 0
-            pictures[number] = encode_picture(image, THUMBNAIL if small else SIDE)
+            total += pixels.shape[0] * pixels.shape[1] if small else 0
+            gain = gain_to_see(pixels)
+            pictures[number] = encode_picture(image_of_pixels(pixels, gain), THUMBNAIL if small else SIDE, gain=gain)
             keys[number] = records.key[0].as_py() or ""
             if number in compared:
                 kept[number] = records
@@ -174,9 +173,11 @@ class ImageLoader:
             assert self._read is not None
             target = replace(decoding_target(self._read.options, self._read.spec), pages=Pages.FIRST)
             after = _decoded(made[numbers[at]], self._target)
-            image = _decoded(before, target)
-            if image is not None and after is not None:
-                found[numbers[at]] = compare_pictures(image, after)
+            source = _decoded(before, target)
+            if source is not None and after is not None:
+                gain = 1 if source.dtype == np.uint8 else gain_to_see(after)
+                sides = image_of_pixels(source, gain), image_of_pixels(after, gain)
+                found[numbers[at]] = compare_pictures(*sides, gain)
         return found
 
     def _within(self, comparison: Comparison | None) -> Comparison | None:
@@ -191,8 +192,8 @@ class ImageLoader:
         return without if self.budget.take(*parts) else None
 
 
-def _decoded(records: Records, target: Target) -> "Image | None":
+def _decoded(records: Records, target: Target) -> Array | None:
     faults = dict[int, Fault]()
     for group in NativeDecoder(target).groups(records, faults):
-        return image_of_pixels(group.pixels[0])
+        return np.asarray(group.pixels[0])
     return None

@@ -42,13 +42,14 @@ class Budget:
         return True
 
 
-def encode_picture(image: "Image", side: int, *, lossless: bool = False) -> Picture:
+def encode_picture(image: "Image", side: int, *, lossless: bool = False, gain: int = 1) -> Picture:
     """An image as a small file: PNG if it is small or must be without loss, else the smaller of PNG and JPEG.
 
     Args:
       image: grey, RGB, or with alpha.
       side: most pixels of its longer side; a smaller image keeps its size.
       lossless: whether it has to be PNG.
+      gain: how many times as bright it was made.
 
     >>> from PIL import Image
     >>> encode_picture(Image.new("L", (400, 200)), 100).width
@@ -60,7 +61,7 @@ def encode_picture(image: "Image", side: int, *, lossless: bool = False) -> Pict
     if not lossless and small.width * small.height > 64 * 64:
         found.append((_file(_opaque(small), "jpeg", quality=_JPEG), "image/jpeg"))
     data, media_type = min(found, key=lambda file: len(file[0]))
-    return Picture(data=data, media_type=media_type, width=small.width, height=small.height)
+    return Picture(data=data, media_type=media_type, width=small.width, height=small.height, gain=gain)
 
 
 def _file(image: "Image", format: str, **options: int) -> bytes:
@@ -80,12 +81,13 @@ def _opaque(image: "Image") -> "Image":
     return ground.convert("RGB")
 
 
-def compare_pictures(before: "Image", after: "Image") -> Comparison:
+def compare_pictures(before: "Image", after: "Image", shown: int = 1) -> Comparison:
     """Two images of one record to lie on each other.
 
     Args:
       before: what was read; brought to the size and the channels of the other one if they differ.
       after: what was made of it.
+      shown: how many times as bright both were made.
     """
     from PIL import Image
 
@@ -101,7 +103,7 @@ def compare_pictures(before: "Image", after: "Image") -> Comparison:
         before=encode_picture(before, COMPARED),
         after=encode_picture(after, COMPARED),
         residual=encode_picture(residual, COMPARED),
-        gain=gain,
+        gain=gain * shown,
         crop_before=crops[0] if crops else None,
         crop_after=crops[1] if crops else None,
     )

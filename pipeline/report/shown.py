@@ -40,12 +40,14 @@ class Picture:
       media_type: ``image/png`` or ``image/jpeg``.
       width: of the file's image, in pixels.
       height: likewise.
+      gain: how many times as bright it is as the record's image, which uses little of its range.
     """
 
     data: bytes
     media_type: str
     width: int
     height: int
+    gain: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,11 @@ class Shelf:
             self._numbers[picture.data] = len(self._pictures)
             self._pictures.append(picture)
 
+    @property
+    def brighter(self) -> bool:
+        """Whether a picture is brighter than its record's image."""
+        return any(picture.gain > 1 for picture in self._pictures)
+
     def has(self, picture: Picture | None) -> bool:
         """Whether a picture is on the page."""
         return picture is not None and picture.data in self._numbers
@@ -85,13 +90,15 @@ class Shelf:
 
     def _of(self, image: ImageFacts) -> dict[str, Any]:
         error = [] if image.error is None else [["mse", in_figures(image.error)]]
+        gain = 1 if image.picture is None else image.picture.gain
+        shown = [] if gain == 1 else [["shown", f"{gain} times as bright"]]
         return {
             "key": image.record.key,
             "shard": image.record.shard,
             "index": image.record.index,
             "why": image.why,
             "missing": image.missing,
-            "values": error + [[fact.name, fact.value] for fact in image.values],
+            "values": error + [[fact.name, fact.value] for fact in image.values] + shown,
             "picture": self.reference(image.picture),
             "enlarges": image.picture is not None and _enlarges(image.picture),
             "comparison": self._comparison(image.comparison),

@@ -95,6 +95,38 @@ def folder(tmp_path: Path, digits: Pixels) -> Path:
     return place
 
 
+@pytest.fixture
+def dim_folder(tmp_path: Path, digits: Pixels) -> Path:
+    """40 digits as a camera of 12 bits writes them into 16."""
+    place = tmp_path / "dim"
+    place.mkdir()
+    for number in range(40):
+        Image.fromarray(digits[number].astype(np.uint16) * 16).save(place / f"{number:05d}.png")
+    return place
+
+
+@pytest.mark.parametrize("verb", ["encode", "denoise"])
+def test_images_that_use_little_of_16_bits_can_be_seen(
+    verb: str, dim_folder: Path, tmp_path: Path, model: Model, digits: Pixels
+) -> None:
+    bundle, level = {"encode": (model.bundle, None), "denoise": ("zoo:denoiser-gray", "5")}[verb]
+    run_job(verb, dim_folder, bundle, output := tmp_path / "o", noise_level=level)
+    for image in images_in(make_facts(Committed.read(str(output)))):
+        assert image.picture is not None
+        gain = image.picture.gain
+        bright = np.minimum(digits[int(image.record.key[:5])].astype(int) * 16 * gain, 65535) >> 8
+        if image.comparison is None:
+            assert gain in (16, 32)
+            np.testing.assert_array_equal(pixels_of(image.picture), bright)
+        else:
+            np.testing.assert_array_equal(pixels_of(image.comparison.before), bright)
+            assert image.comparison.gain % gain == 0
+    Output(output).report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "are shown brighter" in page and "16 times as bright" in page
+    assert "data:image/png" in Output(output)._repr_html_()
+
+
 def test_rejects_and_an_input_that_is_gone(folder: Path, tmp_path: Path, model: Model) -> None:
     output = tmp_path / "o ut"
     run_job("encode", folder, model.bundle, output, gate={"max_reject_fraction": 1.0})
