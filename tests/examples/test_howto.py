@@ -21,6 +21,9 @@ def test_clean_micrographs(tmp_path: Path) -> None:
     assert "to do          1       6        6" in plan and "6 results, 0 rejects" in job
     levels = [float(line.split()[2]) for line in table.splitlines()[1:]]
     assert len(levels) == 6 and all(abs(level - 1500 / 65535 * 255) < 0.3 for level in levels)
+    for path in sorted((tmp_path / "micrographs").rglob("*.tif")):
+        with Image.open(tmp_path / "clean/images" / path.relative_to(tmp_path / "micrographs")) as clean:
+            assert (clean.format, clean.mode) == ("TIFF", "I;16")
 
 
 def test_find_duplicates(tmp_path: Path) -> None:
