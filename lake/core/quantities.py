@@ -5,6 +5,7 @@ import re
 
 _SIZE = re.compile(r"\s*([0-9.eE+-]+?)\s*([KMGT]?)(i?)(B?)\s*", re.IGNORECASE)
 _LETTERS = "KMGT"
+_SIZES = ((10**3, "kB"), (10**6, "MB"), (10**9, "GB"))  # bytes
 _BINARY = {letter: 1 << 10 * (power + 1) for power, letter in enumerate(_LETTERS)}
 _DECIMAL = {letter: 1000 ** (power + 1) for power, letter in enumerate(_LETTERS)}
 
@@ -124,3 +125,15 @@ def counted(count: int, what: str) -> str:
     ('1 shard', '1,200 shards')
     """
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes in the largest unit that leaves 1 or more, up to GB.
+
+    >>> size_text(999), size_text(73_400_000)
+    ('999 bytes', '73.4 MB')
+    """
+    if count < 1000:
+        return counted(count, "byte")
+    unit, name = next(((unit, name) for unit, name in _SIZES if round(count / unit, 1) < 1000), _SIZES[-1])
+    return f"{count / unit:,.1f} {name}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lake.cli.lines import line_of
 from lake.cli.option import Option
 from lake.core.printable import printable
+from lake.core.quantities import counted
 from pipeline.options.explore import COMPARE, DUPLICATES, OUTLIERS, REPORT, SIMILAR
 
 if TYPE_CHECKING:
@@ -77,8 +78,13 @@ def _similar(output: "Output", options: Namespace) -> Answer:
     rows = found.to_pylist()
     queries = len({row["query"] for row in rows})
     lines = [f"the nearest of {len(output):,} records, for {queries:,} {'query' if queries == 1 else 'queries'}"]
+    lines = lines if rows else [_alone(output)]
     lines += [f"  {_short(row['query'])}  {row['rank']:>3}  {row['distance']:.6g}  {_record(row)}" for row in rows]
     return {"output": output.uri, "neighbours": rows}, found, lines, 0
+
+
+def _alone(output: "Output") -> str:
+    return f"{output.uri} has {counted(len(output), 'record')}: there is nothing to compare"
 
 
 def _outliers(output: "Output", options: Namespace) -> Answer:
@@ -86,6 +92,7 @@ def _outliers(output: "Output", options: Namespace) -> Answer:
     rows = found.table.to_pylist()
     what = "error (mse)" if found.by == "error" else "distance to the nearest neighbours"
     lines = [f"the highest {what} of {len(output):,} records{'' if found.exact else ', among 10,000 candidates'}"]
+    lines = lines if rows else [_alone(output)]
     lines += [f"  {row['score']:.6g}  {_record(row)}" for row in rows]
     return {"output": output.uri, "by": str(found.by), "exact": found.exact, "outliers": rows}, found, lines, 0
 

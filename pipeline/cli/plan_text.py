@@ -6,10 +6,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lake.cli.lines import line_of
-from lake.core.quantities import counted
+from lake.core.quantities import counted, size_text
 from pipeline.cli.progress_text import in_words
 from pipeline.cli.summary import describe_passed_over
-from pipeline.cli.terminal import size_text
 
 if TYPE_CHECKING:
     from pipeline.job.prepare import Job

@@ -5,10 +5,9 @@ from typing import Any
 
 from lake.cli.lines import line_of
 from lake.core.printable import printable
-from lake.core.quantities import counted
+from lake.core.quantities import counted, size_text
 from lake.formats import MIXED
 from lake.inputs.passed_over import listed
-from pipeline.cli.terminal import size_text
 from pipeline.options.latent_form import PARQUET
 from pipeline.report.headline import count_text, share_text
 from pipeline.worker.verbs import VERBS

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from lake.cli.check import check_names, check_values, optional_fields
 from lake.cli.options import STORES
+from lake.core.choices import did_you_mean, quoted
 from lake.core.errors import LatentlakeError, OutputError, UsageError
 from lake.storage import StoreOptions, configure, configured, store_for
 from pipeline.explore.committed import Committed
@@ -103,20 +104,27 @@ class OutputContent:
             record = read_table_record(self._committed.layout)
             return record.snapshot or None if record else None
 
-    def to_pandas(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+    def to_pandas(self, columns: str | Sequence[str] | None = None) -> "pd.DataFrame":
         """The rows of all results as a data frame of pandas.
 
         Args:
-          columns: names of the columns; None for all.
+          columns: names of the columns, or one name; None for all.
 
         Raises:
-          UsageError: pandas is not installed.
+          UsageError: pandas is not installed, or there is no such column.
         """
         try:
             import pandas  # noqa: F401
         except ImportError as error:
             raise UsageError("to_pandas needs pandas, which is not installed; .table.to_table() needs none") from error
-        return self.table.to_table(columns=None if columns is None else [*columns]).to_pandas()
+        table = self.table
+        names = [columns] if isinstance(columns, str) else columns
+        for name in names or ():
+            if name not in table.schema.names:
+                known = ", ".join(table.schema.names)
+                near = did_you_mean(str(name), table.schema.names)
+                raise UsageError(f"{self.uri} has no column {quoted(name)}; it has {known}{near}")
+        return table.to_table(columns=None if names is None else [*names]).to_pandas()
 
     def latents(self) -> LatentMatrix:
         """All latents, memory-mapped: ``values`` float32 ``[n, D]``, ``keys`` and ``rows`` (key, shard, index).

@@ -109,7 +109,8 @@ def first_rows(column: pa.ChunkedArray, keys: Sequence[str]) -> Array:
     numbers = pc.index_in(wanted, value_set=wanted).to_pylist()  # a key may be asked for twice
     for key, number in zip(keys, numbers, strict=True):
         if number not in first:
-            raise InputError(f"no record has the key {quoted(key)}")
+            known = f"; keys are such as {quoted(column[0].as_py())}" if len(column) else ": there are no results"
+            raise InputError(f"no record has the key {quoted(key)}{known}")
     return np.array([first[number] for number in numbers], np.int64)
 
 

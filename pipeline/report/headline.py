@@ -46,6 +46,7 @@ def make_headline(
     """
     findings = [
         *_of_run(summary),
+        *_of_nothing(count, what),
         *_of_rejects(rejects, what),
         *_of_against(against),
         *_of_partitions(partitions),
@@ -56,7 +57,7 @@ def make_headline(
     ]
     findings.sort(key=lambda finding: _ORDER.index(finding.severity))
     parts = [
-        f"{count_text(count)} {what.removesuffix('s') if count == 1 else what}",
+        f"{count_text(count)} {_noun(count, what)}",
         f"{share_text(rejects.share) if rejects else 'none'} rejected",
     ]
     parts += [*_short(against, partitions, duplicates, outliers)]
@@ -68,6 +69,10 @@ def make_headline(
         findings=tuple(findings),
         look=tuple(look),
     )
+
+
+def _noun(count: int, what: str) -> str:
+    return what.removesuffix("s") if count == 1 else what
 
 
 def count_text(count: int) -> str:
@@ -137,13 +142,23 @@ def _of_run(summary: Mapping[str, Any] | None) -> Iterator[Finding]:
         yield Finding(severity=Severity.GOOD, text=text, section=Section.RUN)
 
 
+def _of_nothing(count: int, what: str) -> Iterator[Finding]:
+    if not count:
+        text = f"There are no {what}: what the run read holds no records."
+        yield Finding(severity=Severity.LOOK, text=text, section=Section.RUN)
+
+
 def _of_rejects(rejects: RejectFacts | None, what: str) -> Iterator[Finding]:
     if rejects is None:
         yield Finding(severity=Severity.GOOD, text=f"No {what} were rejected.")
         return
     severity = Severity.BAD if rejects.share > _MANY_REJECTS else Severity.LOOK
     first = rejects.reasons[0]
-    text = f"{rejects.total:,} {what} were rejected ({share_text(rejects.share)}), most of them for {first.reason}."
+    most = "most of them " if len(rejects.reasons) > 1 else ""
+    text = (
+        f"{rejects.total:,} {_noun(rejects.total, what)} {'was' if rejects.total == 1 else 'were'} rejected "
+        f"({share_text(rejects.share)}), {most}for {first.reason}."
+    )
     yield Finding(severity=severity, text=text, section=Section.REJECTS)
 
 

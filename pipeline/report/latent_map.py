@@ -39,7 +39,8 @@ def latent_facts(
     latents = survey.latents
     if latents is None or not len(latents.values):
         return None
-    dead = np.flatnonzero(latents.variance <= _DEAD * max(float(latents.variance.max()), 1e-30))
+    few = len(latents.values) < _FEWEST  # of one record nothing varies
+    dead = np.flatnonzero(latents.variance <= (-1 if few else _DEAD * max(float(latents.variance.max()), 1e-30)))
     return LatentFacts(
         rows=len(latents.values),
         total=survey.total,

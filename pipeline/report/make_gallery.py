@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from lake.core.choices import quoted
 from lake.core.errors import UsageError
 from lake.core.records import Array
 from lake.storage import put
@@ -53,9 +54,11 @@ def write_gallery(
       cache: local directory for latents; None for one in each output.
 
     Raises:
-      UsageError: jinja2 is not installed, or an answer about two outputs is given without the other one.
+      UsageError: jinja2 is not installed, this is no answer, or one about two outputs is given without the other one.
       OSError: the page cannot be written.
     """
+    if not isinstance(found, ExploreResult):
+        raise UsageError(f"{quoted(found)} is no answer; give what similar, outliers, duplicates or compare returned")
     if isinstance(found, Drift):
         if other is None:
             raise UsageError("the gallery of a comparison shows both outputs; give the other one as other=")

@@ -11,6 +11,7 @@ import numpy as np
 from lake import __version__
 from lake.core.errors import LatentlakeError
 from lake.core.printable import printable
+from lake.core.quantities import size_text
 from lake.storage import store_for
 from pipeline.explore.committed import Committed
 from pipeline.options.job_options import JobOptions
@@ -93,7 +94,7 @@ def _run(committed: Committed, summary: Mapping[str, Any] | None) -> list[Fact]:
         rejects=f"{totals['rejects']:,}",
         latents_reused_by_the_latest_run=f"{run['reused']:,}" if run.get("reused") else None,
         units=f"{len(committed.receipts):,}{kept}",
-        size=f"{totals['output_bytes'] / 1e6:,.1f} MB",
+        size=size_text(totals["output_bytes"]),
         rate_of_the_latest_run=_rate(run),
     )
 

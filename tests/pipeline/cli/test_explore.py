@@ -62,6 +62,13 @@ def test_many_lines_are_cut(planted: str, capsys: pytest.CaptureFixture[str]) ->
     assert text.splitlines()[-1] == "  and 60 more; --json or --output-table FILE has all"
 
 
+def test_a_record_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = make_output(tmp_path / "o", clustered(1, 4))
+    for words in (("similar", "--key", "k0"), ("outliers",)):
+        told = f"{output} has 1 record: there is nothing to compare\n"
+        assert answer(capsys, words[0], output, *words[1:]) == (0, told)
+
+
 def test_compare_has_its_own_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = clustered(4000, 6)
     sides = [make_output(tmp_path / name, part) for name, part in (("a", values[:2000]), ("b", values[2000:]))]
@@ -82,7 +89,7 @@ def test_compare_has_its_own_exit_status(tmp_path: Path, capsys: pytest.CaptureF
     ("words", "text"),
     [
         (("similar",), "give one of --key, --image and --table"),
-        (("similar", "--key", "x"), "no record has the key 'x'"),
+        (("similar", "--key", "x"), "no record has the key 'x'; keys are such as "),
         (("similar", "--key", "x", "--runner=Direct"), "unknown option --runner"),
         (("outliers", "--by", "error"), "has no errors"),
         (("duplicates", "--max-auc", "0.6"), "--max-auc is no option of duplicates, but of compare"),

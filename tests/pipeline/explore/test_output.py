@@ -93,7 +93,7 @@ def test_a_table_as_queries(tmp_path: Path) -> None:
     [
         ({"x": [1]}, "has neither a column latent nor a column key"),
         ({"key": [None]}, "a key is null"),
-        ({"key": ["nobody"]}, "no record has the key 'nobody'"),
+        ({"key": ["nobody"]}, "no record has the key 'nobody'; keys are such as 'k0'"),
         ({"latent": [[1.0], [1.0, 2.0]]}, "not lists of one length"),
         ({"latent": ["a"]}, "not lists of one length"),
         ({"latent": [[1.0, 2.0, None, 4.0]]}, "a latent is null, or a number of one"),
@@ -109,6 +109,13 @@ def test_tables_that_are_no_queries(tmp_path: Path, columns: dict[str, list[obje
     (tmp_path / "queries.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="no Parquet table"):
         output.similar(table=tmp_path / "queries.parquet")
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    output = Output(make_output(tmp_path / "o", clustered(9, 4)))
+    assert output.to_pandas("key")["key"].tolist() == [f"k{row}" for row in range(9)]
+    with pytest.raises(UsageError, match=r"o has no column 'shards'; it has key, shard, .*; did you mean shard\?$"):
+        output.to_pandas(["key", "shards"])
 
 
 def test_values_are_checked_as_on_the_command_line(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ def test_what_dimensions_say(tmp_path: Path) -> None:
     assert found.map.explained[0] >= found.map.explained[1] > 0
 
 
+def test_one_record_says_nothing_of_dimensions(tmp_path: Path) -> None:
+    found = latent_facts(survey(Committed.read(make_output(tmp_path / "o", clustered(1, 4)))), "pca", None, {})
+    assert found is not None and found.dead == [] and found.map is None
+
+
 def test_colours(tmp_path: Path) -> None:
     more = {
         "label": pa.array(np.arange(300) % 4),

@@ -101,6 +101,8 @@ def test_copies_in_another_output_stand_side_by_side(
     found = output.duplicates(other, threshold=1e-3)
     with pytest.raises(UsageError, match="give it as other="):
         output.gallery(found, tmp_path / "no.html")
+    with pytest.raises(UsageError, match=r"'k1' is no answer; give what similar, "):
+        output.gallery("k1", tmp_path / "no.html")  # type: ignore[arg-type]
     page = gallery(output, found, tmp_path / "copies.html", other=other)
     (here, there) = pictures(page)[:2]
     row = found.table.to_pylist()[0]
