@@ -30,6 +30,7 @@ class Option:
       switch: takes no value and sets the field to the opposite of its default.
       arity: takes exactly this number of values.
       group: heading below which the help lists it, one of ``lake.cli.parser.GROUPS``.
+      takes: what a value is, for the text of an error; None where the type is one of this module, which says it.
     """
 
     flag: str
@@ -44,6 +45,7 @@ class Option:
     switch: bool = False
     arity: int | None = None
     group: str = "options"
+    takes: str | None = None
 
     def described(self, default: Any) -> str:
         """The help text with the default filled in.
@@ -106,8 +108,9 @@ class Option:
                 raise ValueError(value)
             return kind(value)
         except (ValueError, TypeError, OverflowError) as error:
-            takes = f"; give {_TAKES[kind]}" if kind in _TAKES else ""
-            raise ValueError(f"invalid {kind.__name__} value: {quoted(value)}{takes}") from error
+            takes = self.takes or _TAKES.get(kind)
+            remedy = f"; give {takes}" if takes else ""
+            raise ValueError(f"invalid {kind.__name__} value: {quoted(value)}{remedy}") from error
 
 
 def size(value: Any) -> int:

@@ -76,6 +76,7 @@ SCHEDULE = (
         group="training",
         field="noise",
         type=rate_or_photons,
+        takes="a number above 0, where white is 255, or 'poisson-gaussian'",
         metavar="SIGMA",
         help="autoencoder only: train it to remove noise of this standard deviation, where white is 255; with "
         "--self-supervised 'poisson-gaussian': that of photons and electronics, which is made white first",
@@ -85,6 +86,7 @@ SCHEDULE = (
         group="training",
         field="agreement",
         type=rate,
+        takes="a number above 0",
         metavar="WEIGHT",
         help="autoencoder only: weight of a loss that makes latents of shifted and rotated copies of an image agree, "
         "so that they separate classes better (0.1 is usual)",
@@ -172,6 +174,7 @@ SCHEDULE = (
         group="training",
         field="noise_level",
         type=number_or_estimate,
+        takes="a number above 0, where white is 255, or 'estimate'",
         metavar="SIGMA",
         help="with --self-supervised: standard deviation of the noise where white is 255, or 'estimate' for that of "
         "each image",
@@ -181,6 +184,7 @@ SCHEDULE = (
         group="training",
         field="gain",
         type=rate,
+        takes="a number above 0",
         metavar="G",
         help="with --noise poisson-gaussian: numbers of a pixel for each electron (default: estimated over all images)",
     ),
@@ -206,6 +210,7 @@ SCHEDULE = (
         group="training",
         field="learning_rate",
         type=rate,
+        takes="a number above 0",
         metavar="R",
         help="largest learning rate (default {default})",
     ),
@@ -214,6 +219,7 @@ SCHEDULE = (
         group="training",
         field="seed",
         type=natural,
+        takes="a whole number from 0 to 4294967295",
         metavar="N",
         help="seed of weights, order and noise (default {default})",
     ),

@@ -1,5 +1,6 @@
 """Join an encoder and a decoder to one model, and cut models of several outputs down to what is bundled."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -12,6 +13,9 @@ from model.keras.layout import to_images
 from model.keras.outputs import LISTED, output_named
 from model.keras.second_input import pack_inputs, second_input
 from model.keras.signature import format_shape
+
+_LOG = logging.getLogger(__name__)
+_ONE_IMAGE = "save keras.Model(model.input, [image, latent]) of one of them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +184,9 @@ def single_output(
     named = [output_named(model, name) for name in (latent, variance, *further) if name is not None]
     others = [tensor for tensor in model.outputs if not any(tensor is one for one in named)]
     images = [tensor for tensor in others if tuple(tensor.shape) == tuple(image.shape)]
+    if len(images) > 1:
+        names = printable(", ".join(tensor._keras_history.operation.name for tensor in images), LISTED)
+        _LOG.warning("puts out several images, %s, so it becomes an encoder; to reconstruct, %s", names, _ONE_IMAGE)
     if len(images) != 1:
         return encoder_of(model, latent, second, further)
     first, *layers = (tensor._keras_history.operation.name for tensor in named)

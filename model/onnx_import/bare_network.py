@@ -49,7 +49,8 @@ class Bare:
         except BundleError:
             raise
         except Exception as error:  # its errors have no class in common
-            raise not_run(error, "; give --input-shape H W C to take images of one size" * takes.any_size) from error
+            one_size = "; give --input-shape H W C to take images of one size"
+            raise not_run(error, one_size if takes.any_size else _RUNS_BY_ITSELF) from error
 
     def _decoded(self, made: Mapping[str, Pixels], takes: Input) -> dict[str, Pixels]:
         if self._decoder is None:
@@ -64,7 +65,10 @@ class Bare:
         return {prefix + name: values for name, values in found.items()}
 
 
-def not_run(error: Exception, remedy: str = "") -> BundleError:
+_RUNS_BY_ITSELF = "; see that it runs the file by itself: some operations it has in 32 bits only; export the network so"
+
+
+def not_run(error: Exception, remedy: str = _RUNS_BY_ITSELF) -> BundleError:
     """What is raised where ONNX Runtime does not run a network.
 
     Args:

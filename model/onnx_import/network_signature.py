@@ -194,7 +194,11 @@ def _layout(network: Network, image: Value, given: Shape | None, told: int) -> s
     if len(sides) == 2:
         return PLANE
     if len(sides) != 3:
-        raise BundleError(f"the network's input {format_shape(sides)} is neither an image nor a vector")
+        shape = f"{format_shape(sides)} for each record" if sides else "without a shape"
+        raise BundleError(
+            f"the network's input {printable(image.name)!r} is {shape}, so neither an image nor a vector; "
+            "export the network again with an input N x C x H x W, N x H x W x C or N x D"
+        )
     if given and len(given) == 3:
         fitting = [one for one in (FIRST, LAST) if _fits(_image_sides(sides, one, told), given)]
     else:

@@ -174,6 +174,15 @@ def test_several_inputs_or_outputs(layers, save, tmp_path):
         export(save(keras().Model(one, [layers.Dense(4)(code), code])), None, str(tmp_path / "b"))
 
 
+def test_several_images_make_an_encoder_and_it_says_so(layers, save, tmp_path, caplog):
+    image = layers.Input((4,))
+    code = layers.Dense(2, name="code")(image)
+    images = [layers.Dense(4, name=name)(code) for name in ("one", "other")]
+    bundle = export(save(keras().Model(image, images)), "code", str(tmp_path / "b"))
+    assert bundle.spec.kind == "encoder"
+    assert "puts out several images, one, other, so it becomes an encoder; to reconstruct, save" in caplog.text
+
+
 _MAP = (None, None, 1)
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lake.cli.option import number_or_word
 from lake.core.tensorflow import keras
 from model import check
 from model.bundle import MODEL_FILE, Bundle
+from model.cli.export_options import EXPORT
 from model.cli.main import main
+from model.cli.train_options import TRAIN
 from tests.model import nets
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -156,6 +159,15 @@ def test_what_a_bundle_cannot_do_is_said(layers, save, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["functions"] == ["encode"]
 
 
+_TYPED = {option.flag: option for option in (*TRAIN, *EXPORT) if option.type not in (str, number_or_word)}
+
+
+@pytest.mark.parametrize("flag", _TYPED)
+def test_an_error_of_a_value_says_what_the_option_takes(flag):
+    with pytest.raises(ValueError, match=r"'\N{SNOWMAN}'; give ."):
+        _TYPED[flag].parse_one("\N{SNOWMAN}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -164,7 +176,10 @@ def test_what_a_bundle_cannot_do_is_said(layers, save, tmp_path, capsys):
         (["train", "--input", "x"], "the following arguments are required: --output"),
         (["train", "--input", "x", "--output", "y", "--epochs", "0"], "argument --epochs: invalid positive value: '0'"),
         (["train", "--input", "x", "--output", "y", "--kind", "magic"], "invalid choice: 'magic'"),
-        (["train", "--input", "x", "--output", "y", "--learning-rate", "nan"], "invalid rate value: 'nan'"),
+        (
+            ["train", "--input", "x", "--output", "y", "--learning-rate", "nan"],
+            "invalid rate value: 'nan'; give a number above 0",
+        ),
         (["train", "--input", "x", "--output", "y", "--seed", "-1"], "invalid natural value: '-1'"),
         (["check"], "the following arguments are required: BUNDLE"),
         (["check", "a", "b"], "unrecognized arguments: b"),

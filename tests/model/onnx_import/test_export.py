@@ -249,6 +249,24 @@ def test_what_does_not_fit_is_said(tmp_path, latent, given, message):
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"sides": None},
+            "the network's input 'x' is without a shape, so neither an image nor a vector; export .* again",
+        ),
+        (
+            {"dtype": TensorProto.DOUBLE},
+            "does not run it: .*Conv.*; see that it runs the file by itself: .* in 32 bits only",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_said_with_a_remedy(tmp_path, options, message):
+    with pytest.raises(BundleError, match=message):
+        export(autoencoder(**options).save(tmp_path / "net.onnx"), "z", str(tmp_path / "b"))
+
+
 def test_a_tensor_within_is_named_by_its_node_too(tmp_path):
     path = autoencoder().save(tmp_path / "net.onnx")
     digests = {export(path, name, str(tmp_path / f"b{i}")).digest for i, name in enumerate(["Relu 1", "/Relu 1"])}
