@@ -8,10 +8,13 @@ from lake.images.anscombe import PoissonGaussian
 from model.denoiser import Denoised, Denoiser
 from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit
 from model.runtime.batching import Failed
+from model.runtime.executor import ModelError
 
 # Deviations of the noise between black and white at least, so that a dark image is shown as dark and with a level that
 # networks are trained for: 51 of 255.
 _SPAN = np.float32(5.0)
+_PLACE = 8  # pixels of a side
+_LOST = 0.25  # of the pixels; of those without light the transform takes 11% for none at most
 
 
 def denoise_photons(
@@ -37,17 +40,22 @@ def denoise_photons(
 
     Returns:
       What ``Denoiser.denoise`` gives, and the levels that the model was told, float32 [m], as a fraction of white.
+
+    Raises:
+      ModelError: also where an image is darker than its camera can have made it, and ``failed`` is None.
     """
     shown, low, span, levels = stabilised(images, cameras)
     found = denoiser.denoise(shown, levels, failed, estimated=estimated)
     pixels, mse = images.copy(), found.mse.copy()
     for at in np.flatnonzero(found.mse > 0).tolist():  # the others failed, or stay as they are
         for channel, camera in enumerate(cameras[at]):
-            values = camera.restored(found.pixels[at, ..., channel] * span[at] + low[at])
+            values = found.pixels[at, ..., channel] * span[at] + low[at]
+            values = camera.restored(values, _darkest(images[at, ..., channel]))
             pixels[at, ..., channel] = to_pixels(values, (0.0, FULL[images.dtype.name]), images.dtype)
         colours = len(cameras[at])
         difference = to_unit(pixels[at, ..., :colours]) - to_unit(images[at, ..., :colours])
         mse[at] = np.mean(np.square(difference, dtype=np.float64))
+    _refuse_lost(images, cameras, mse, failed)
     return Denoised(pixels=pixels, mse=mse), levels
 
 
@@ -84,3 +92,42 @@ def stabilised(images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]]) -> 
         values -= low[at]
         values /= span[at]
     return shown, low, span, levels
+
+
+def _darkest(channel: Pixels) -> float:
+    """Mean of the darkest place, a square of 64 pixels; of a smaller image that of all."""
+    height, width = (side // _PLACE for side in channel.shape)
+    if not height or not width:
+        return float(channel.mean())
+    places = channel[: height * _PLACE, : width * _PLACE].reshape(height, _PLACE, width, _PLACE)
+    return float(places.mean(axis=(1, 3), dtype=np.float32).min())
+
+
+def too_dark(camera: PoissonGaussian, lost: float) -> str | None:
+    """Why pixels cannot be of a camera, and what to do; None if they can.
+
+    Args:
+      camera: as it was said.
+      lost: the share of the pixels that ``PoissonGaussian.lost`` gives.
+    """
+    if lost <= _LOST:
+        return None
+    return (
+        f"{lost:.0%} of the pixels are darker than a black level of {camera.black_level:g} and a read noise of "
+        f"{camera.read_noise:g} explain; give --black-level and --read-noise in the numbers of the file"
+    )
+
+
+def _refuse_lost(
+    images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]], mse: Floats, failed: Failed | None
+) -> None:
+    """Take images for failed that would lose what is dark in them, since their camera is not what was said."""
+    for at, (image, channels) in enumerate(zip(images, cameras, strict=True)):
+        for channel, camera in enumerate(channels):
+            reason = too_dark(camera, camera.lost(image[..., channel]))
+            if reason is None or not np.ptp(image[..., channel]):
+                continue
+            if failed is None:
+                raise ModelError(reason)
+            failed.setdefault(at, reason)
+            mse[at] = np.nan

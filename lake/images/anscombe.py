@@ -20,6 +20,9 @@ from lake.core.records import Array
 
 _FIRST, _SECOND, _THIRD = np.float32(1.5**0.5 / 4), np.float32(11 / 8), np.float32(1.5**0.5 * 5 / 8)
 
+# Of the read noise: so far below the black level is no mean of 64 pixels without light.
+_CLEARLY = 0.75
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoissonGaussian:
@@ -75,11 +78,13 @@ class PoissonGaussian:
         light: Array = (np.asarray(pixels, np.float32) - np.float32(self.black_level)) / np.float32(self.gain)
         return light
 
-    def restored(self, values: Array) -> Array:
+    def restored(self, values: Array, darkest: float | None = None) -> Array:
         """Mean pixels whose transformed values have these means, not below the black level.
 
         Args:
           values: as ``stabilised`` gives them, without their noise.
+          darkest: mean of the darkest place of the pixels with noise. If it is clearly below the black level, that is
+            not what it was said to be, and no mean is below this one instead. None if it is not known.
 
         Returns:
           float32 of the same shape, in the camera's numbers.
@@ -91,8 +96,23 @@ class PoissonGaussian:
         [5000.5, 9000.5]
         """
         light = self.unbiased(np.asarray(values, np.float32), np.maximum)
-        mean: Array = np.maximum(light, 0) + np.float32(self.black_level)
+        under = 0.0 if darkest is None else darkest - self.black_level
+        least = under if under < -_CLEARLY * self.read_noise else 0.0
+        mean: Array = np.maximum(light, np.float32(least)) + np.float32(self.black_level)
         return mean
+
+    def lost(self, pixels: Array) -> float:
+        """The share of pixels that are darker than the transform can tell, which makes them equal.
+
+        Args:
+          pixels: in the camera's numbers.
+
+        >>> PoissonGaussian(gain=2, read_noise=3, black_level=100).lost(np.array([40, 90, 98, 130]))
+        0.5
+        """
+        if not self.gain:
+            return 0.0
+        return float(np.mean(pixels < self.black_level - self.root**2 / self.gain))
 
     def unbiased(self, values: Any, maximum: Callable[[Any, Any], Any]) -> Any:
         """What ``restored`` gives, less the black level, and also below it: light in numbers of a pixel.

@@ -47,7 +47,8 @@ def began(uri: str, *models: Any) -> dict[str, Json]:
     if theirs != ours:
         raise UsageError(
             f"--start-from {uri} is of another network, with {_count(theirs)} instead of {_count(ours)}; give a bundle "
-            "of the same --kind, for inputs and latents of the same shape"
+            "of the same --kind, for inputs and latents of the same shape; denoisers that learn from hidden pixels are "
+            "another network than others"
         )
     for model in models:
         model.set_weights(weights)

@@ -10,6 +10,7 @@ from lake.images.anscombe import PoissonGaussian
 from model.bundle import Bundle
 from model.denoiser import Denoiser
 from model.photon_denoiser import denoise_photons, shown_levels
+from model.runtime.executor import ModelError
 from model.runtime.runtime import Runtime
 
 CAMERA = PoissonGaussian(gain=2.2, read_noise=3.3, black_level=100)
@@ -132,3 +133,29 @@ def test_an_image_of_one_value_has_no_noise(denoiser: Denoiser, channels: int) -
     found, levels = denoise_photons(denoiser, flat, cameras)
     assert np.array_equal(found.pixels, flat)
     assert levels.tolist() == shown_levels(flat, cameras).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("black_level", [400, 2000])
+def test_a_black_level_above_the_image_does_not_lift_what_is_dark(denoiser: Denoiser, black_level: float) -> None:
+    """Gain and read noise that were estimated fit any black level."""
+    clean = cells(1)
+    noisy = shot(clean)[None, ..., None]
+    read_noise = (CAMERA.read_noise**2 + CAMERA.gain * (black_level - CAMERA.black_level)) ** 0.5
+    camera = PoissonGaussian(gain=CAMERA.gain, read_noise=read_noise, black_level=black_level)
+    found, _ = denoise_photons(denoiser, noisy, [(camera,)])
+    assert error(found.pixels[0, ..., 0], clean) < 0.4 * error(noisy[0, ..., 0], clean)
+
+
+@pytest.mark.parametrize("black_level", [300, 9000])
+def test_an_image_darker_than_its_camera_makes_it_fails(denoiser: Denoiser, black_level: float) -> None:
+    noisy = np.stack([shot(cells(1)), np.full((96, 96), 60, np.uint16)])[..., None]
+    cameras = [(PoissonGaussian(gain=2.2, read_noise=3.3, black_level=black_level),)] * 2
+    failed: dict[int, str] = {}
+    found, _ = denoise_photons(denoiser, noisy, cameras, failed)
+    assert np.isnan(found.mse[0]) and found.mse[1] == 0, "one value is left as it is"
+    assert list(failed) == [0]
+    assert (
+        f"darker than a black level of {black_level} and a read noise of 3.3 explain; give --black-level" in failed[0]
+    )
+    with pytest.raises(ModelError, match="of the pixels are darker"):
+        denoise_photons(denoiser, noisy, cameras)

@@ -8,7 +8,7 @@ import numpy as np
 from lake.core.errors import UsageError
 from lake.images.anscombe import PoissonGaussian
 from lake.images.photon_noise import estimate_common_camera
-from model.photon_denoiser import stabilised
+from model.photon_denoiser import stabilised, too_dark
 from model.pixels import Pixels
 from model.training.self_supervised.options import SelfSupervisedOptions
 
@@ -57,8 +57,13 @@ def levels_of(
       images: as ``camera_of`` takes them.
       camera: in the numbers of the files.
       options: of the training.
+
+    Raises:
+      UsageError: the images are darker than the camera makes them.
     """
     own = scaled(camera, 1 / _scale(options, images[0]))
+    if reason := too_dark(camera, float(np.mean([own.lost(image) for image in images]))):
+        raise UsageError(reason)
     found = [stabilised(image[None], [(own,) * image.shape[2]])[1:] for image in images]
     blacks, _, levels = zip(*found, strict=True)
     return own, [float(level[0]) for level in levels], [float(black[0]) for black in blacks]

@@ -148,6 +148,12 @@ def test_photon_noise_that_cannot_be_told():
         shown([gaussian[0], gaussian[1].astype(np.uint8)])
     with pytest.raises(UsageError, match="poisson-gaussian is not for images of 2 channels; give --noise-level"):
         shown(gaussian, channels=2)
+    # In the numbers of the files, also where floating pixels were divided by their white.
+    dark = [(RNG.poisson(20, (48, 48, 1)) / 4095).astype(np.float32) for _ in range(2)]
+    with pytest.raises(
+        UsageError, match=r"darker than a black level of 100 and a read noise of 3\.3 explain; give --black"
+    ):
+        shown(dark, policy={"white": 4095.0})
 
 
 def test_the_level_of_a_pair_is_that_of_its_noise():
