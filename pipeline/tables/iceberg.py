@@ -65,7 +65,7 @@ class IcebergTable(LakeTable):
     def named(self) -> set[str]:
         with opened_catalog(self.spec, self.output) as catalog:
             table = loaded(catalog, self.spec)
-            return set() if table is None else files_of_all(table, self.output)
+            return set() if table is None else files_of_all(table, self.spec, self.output)
 
     def publish(self, files: Sequence[OutputFile], known: int, run: str, hold: Callable[[], None]) -> Snapshot | None:
         with named_errors(self.spec), opened_catalog(self.spec, self.output, write=True) as catalog:
@@ -86,7 +86,7 @@ class IcebergTable(LakeTable):
             snapshot = self._said_by(self._own(table))
             if snapshot is not None and snapshot.digest != files_digest(files):
                 yield f"snapshot {snapshot.id} of {said(self.spec)} is of another manifest; run the job again"
-            yield from self._differences(files, files_of(table, table.current_snapshot(), self.output))
+            yield from self._differences(files, files_of(table, table.current_snapshot(), self.spec, self.output))
 
     def _differences(self, files: Sequence[OutputFile], present: "Iterable[tuple[str, DataFile]]") -> Iterator[str]:
         wanted, names, wrong = {file.name: file for file in files}, set[str](), list[str]()
@@ -121,7 +121,7 @@ class IcebergTable(LakeTable):
     def _head(self, table: "Table", wanted: Set[str]) -> "tuple[set[str], list[DataFile]]":
         """The names of this output's files that a table has, and the entries of those that are not wanted."""
         names, unwanted = set[str](), []
-        for name, entry in files_of(table, table.current_snapshot(), self.output):
+        for name, entry in files_of(table, table.current_snapshot(), self.spec, self.output):
             names.add(name)
             if name not in wanted:
                 unwanted.append(entry)
@@ -176,7 +176,7 @@ class IcebergTable(LakeTable):
         if last is None:  # its snapshots have expired, or the table was made anew
             lost = f"{known - len(present)} files" if head is not None and known > len(present) else ""
         else:
-            before = iter(()) if last == head else files_of(table, last, self.output)
+            before = iter(()) if last == head else files_of(table, last, self.spec, self.output)
             lost = named_few({name for name, _ in before} - present)
         if lost:
             remedy = "roll it back, or name another --output and table"

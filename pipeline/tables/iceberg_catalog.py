@@ -1,12 +1,13 @@
 """Catalogs of Iceberg tables: one within the output, one in a SQLite file, or one of pyiceberg's own configuration."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lake.core.errors import HeldError, UsageError
+from lake.core.errors import HeldError, UsageError, VerifyError
 from lake.core.retry import Backoff
 from lake.storage import StoreOptions, configured
 from lake.storage.location import is_local, local_path
@@ -45,12 +46,15 @@ def opened_catalog(spec: TableSpec, output: str, *, write: bool = False) -> "Ite
 
     Raises:
       UsageError: it is not configured, or cannot be reached.
+      VerifyError: that within the output is damaged.
     """
     try:
         catalog = _open(spec, output, write=write)
     except (HeldError, UsageError):
         raise
     except Exception as error:  # of any client of any catalog
+        if not spec.catalog and isinstance(error, sqlite3.DatabaseError) and commit_policy(error) is None:
+            raise unreadable(spec, error, str(folder(output) / _FILE)) from error
         raise UsageError(f"{said(spec)}: {why(error)}; see py.iceberg.apache.org/configuration") from error
     try:
         yield catalog
@@ -105,7 +109,8 @@ def loaded(catalog: "Catalog | None", spec: TableSpec) -> "Table | None":
     """Load a table; None if there is none.
 
     Raises:
-      UsageError: it is there, and cannot be loaded.
+      UsageError: the catalog does not answer.
+      VerifyError: it is there, and cannot be read.
     """
     from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 
@@ -113,13 +118,24 @@ def loaded(catalog: "Catalog | None", spec: TableSpec) -> "Table | None":
         return None if catalog is None else catalog.load_table(spec.name)
     except (NoSuchTableError, NoSuchNamespaceError):
         return None
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"{said(spec)}: {why(error)}: the table's metadata are gone, as where an output was moved; drop the table "
-            "from the catalog, which of an output of its own is to remove _iceberg/ and _table.json"
-        ) from error
     except Exception as error:
-        raise UsageError(f"{said(spec)}: {why(error)}") from error
+        if commit_policy(error) is not None:
+            raise UsageError(f"{said(spec)}: {why(error)}") from error
+        raise unreadable(spec, error) from error
+
+
+def unreadable(spec: TableSpec, error: Exception, file: str = "") -> VerifyError:
+    """The error of a table whose metadata are gone or damaged: it says what can be done.
+
+    Args:
+      spec: the table.
+      error: of the reader.
+      file: of the metadata, unless the error names it.
+    """
+    own = "remove _iceberg/ and run the job again, which makes the table anew"
+    shared = f"where it stays so, drop the table from its catalog and {own.partition(' and ')[2]}"
+    text = f"{said(spec)} cannot be read: {file + ': ' if file else ''}{why(error)}"
+    return VerifyError(f"{text}; {shared if spec.catalog else own}")
 
 
 def commit_policy(error: Exception) -> Backoff | None:

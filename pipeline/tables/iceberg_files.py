@@ -1,6 +1,7 @@
 """Data files of an output as entries of an Iceberg table: made of their footers, and read back from its snapshots."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ from lake.core.records import OutputFile
 from lake.storage.location import is_local
 from pipeline.output.layout import LATENTS
 from pipeline.tables.files import footer_of, place
+from pipeline.tables.iceberg_catalog import commit_policy, unreadable
 from pipeline.tables.iceberg_schema import partition_of
+from pipeline.tables.table import TableSpec
 
 if TYPE_CHECKING:
     from pyiceberg.io.pyarrow import StatisticsCollector
@@ -74,34 +77,64 @@ def _data_file(
     )
 
 
-def files_of(table: "Table", snapshot: "TableSnapshot | None", output: str) -> "Iterator[tuple[str, DataFile]]":
+def files_of(
+    table: "Table", snapshot: "TableSnapshot | None", spec: TableSpec, output: str
+) -> "Iterator[tuple[str, DataFile]]":
     """The latent files of an output that a snapshot has, each with its name relative to the output, one by one.
 
     Args:
       table: the table.
       snapshot: one of its snapshots; None for that of an empty table.
+      spec: the table, for errors.
       output: URI of the output.
+
+    Raises:
+      VerifyError: a file of the table's metadata is gone or damaged.
     """
-    return iter(()) if snapshot is None else _named(table, snapshot.manifests(table.io), output)
+    manifests = () if snapshot is None else _manifests(table, snapshot, spec)
+    return _named(table, manifests, spec, output)
 
 
-def files_of_all(table: "Table", output: str) -> set[str]:
-    """The names of the latent files of an output that any snapshot of a table has."""
-    manifests = {manifest.manifest_path: manifest for one in table.snapshots() for manifest in one.manifests(table.io)}
-    return {name for name, _ in _named(table, list(manifests.values()), output)}
+def files_of_all(table: "Table", spec: TableSpec, output: str) -> set[str]:
+    """The names of the latent files of an output that any snapshot of a table has.
+
+    Raises:
+      VerifyError: a file of the table's metadata is gone or damaged.
+    """
+    manifests = {one.manifest_path: one for snapshot in table.snapshots() for one in _manifests(table, snapshot, spec)}
+    return {name for name, _ in _named(table, manifests.values(), spec, output)}
 
 
-def _named(table: "Table", manifests: "Sequence[ManifestFile]", output: str) -> "Iterator[tuple[str, DataFile]]":
+def _manifests(table: "Table", snapshot: "TableSnapshot", spec: TableSpec) -> "list[ManifestFile]":
+    with _reading(spec, snapshot.manifest_list):
+        return snapshot.manifests(table.io)
+
+
+def _named(
+    table: "Table", manifests: "Iterable[ManifestFile]", spec: TableSpec, output: str
+) -> "Iterator[tuple[str, DataFile]]":
     from pyiceberg.manifest import DataFileContent, ManifestContent
 
     start = place(output)
     for manifest in manifests:
         if manifest.content != ManifestContent.DATA:
             continue
-        for file in _live_files(table, manifest):
-            path = file.file_path.removeprefix("file://")
-            if file.content == DataFileContent.DATA and path.startswith(f"{start}{LATENTS}/"):
-                yield path.removeprefix(start), file
+        with _reading(spec, manifest.manifest_path):
+            for file in _live_files(table, manifest):
+                path = file.file_path.removeprefix("file://")
+                if file.content == DataFileContent.DATA and path.startswith(f"{start}{LATENTS}/"):
+                    yield path.removeprefix(start), file
+
+
+@contextmanager
+def _reading(spec: TableSpec, file: str) -> Iterator[None]:
+    """Say of an error which file of a table's metadata cannot be read, unless trying again may help."""
+    try:
+        yield
+    except Exception as error:  # of Avro's decoder, of what unpacks its blocks, or of any file system
+        if commit_policy(error) is not None:
+            raise
+        raise unreadable(spec, error, file) from error
 
 
 def _live_files(table: "Table", manifest: "ManifestFile") -> "Iterator[DataFile]":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyiceberg.catalog import Catalog, MetastoreCatalog
 from pyiceberg.catalog.noop import NoopCatalog
-from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError, ValidationError
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.serializers import FromInputFile
@@ -86,7 +86,10 @@ class SqliteCatalog(NoopCatalog, MetastoreCatalog):
         if found is None:
             raise NoSuchTableError(f"there is no table {row[1]}.{row[2]}")
         (file,) = found
-        metadata = FromInputFile.table_metadata(self._load_file_io(location=file).new_input(file))
+        try:
+            metadata = FromInputFile.table_metadata(self._load_file_io(location=file).new_input(file))
+        except (ValueError, ValidationError) as error:  # they do not name the file
+            raise ValueError(f"{file} is damaged") from error
         io = self._load_file_io(metadata.properties, file)
         return Table((*self.identifier_to_tuple(row[1]), row[2]), metadata, file, io, self)
 

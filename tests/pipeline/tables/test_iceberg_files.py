@@ -3,6 +3,7 @@
 import gc
 import shutil
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ pytest.importorskip("pyiceberg.catalog.sql")
 
 from pyiceberg.manifest import DataFile
 
+from lake.core.errors import VerifyError
 from lake.core.records import OutputFile
 from pipeline.tables.iceberg import IcebergTable
 from pipeline.tables.iceberg_catalog import loaded, opened_catalog
@@ -21,6 +23,9 @@ from pipeline.tables.iceberg_files import files_of, files_of_all
 from pipeline.tables.table import TableSpec
 
 SPEC = TableSpec(kind="iceberg")
+METADATA = ("00001-*.json", "*-m0.avro", "snap-*")
+# What a flip does to SQLite's file depends on the place; a lost one is a table that is not there.
+DAMAGE = [("catalog.db", "cut"), *product([f"table/metadata/{one}" for one in METADATA], ["gone", "cut", "flip"])]
 
 
 def write(output: Path, numbers: Sequence[int]) -> list[OutputFile]:
@@ -49,9 +54,9 @@ def test_they_are_those_that_pyiceberg_reads(tmp_path: Path) -> None:
         manifests = head.manifests(found.io)
         read = [entry.data_file for one in manifests for entry in one.fetch_manifest_entry(found.io)]
         assert len(manifests) > 1
-        assert [seen(file) for _, file in files_of(found, head, str(tmp_path))] == [seen(file) for file in read]
-        assert {name for name, _ in files_of(found, head, str(tmp_path))} == {file.name for file in nights[-1]}
-        assert len(files_of_all(found, str(tmp_path))) == 33
+        assert [seen(file) for _, file in files_of(found, head, SPEC, str(tmp_path))] == [seen(file) for file in read]
+        assert {name for name, _ in files_of(found, head, SPEC, str(tmp_path))} == {file.name for file in nights[-1]}
+        assert len(files_of_all(found, SPEC, str(tmp_path))) == 33
         assert [*table.problems(nights[-1])] == []
 
 
@@ -62,7 +67,7 @@ def test_few_are_held_of_many(tmp_path: Path) -> None:
         assert table is not None
         gc.collect()
         before = held()
-        for _ in files_of(table, table.current_snapshot(), str(tmp_path)):
+        for _ in files_of(table, table.current_snapshot(), SPEC, str(tmp_path)):
             assert held() - before <= 2
 
 
@@ -86,3 +91,23 @@ def test_each_difference_is_named(tmp_path: Path) -> None:
     ]
     shutil.rmtree(tmp_path / "_iceberg")
     assert [*table.problems(files)] == [f"{name} is not in its catalog; run the job again, which makes it anew"]
+
+
+@pytest.mark.parametrize(("pattern", "damage"), DAMAGE)
+def test_what_is_damaged_is_named_and_made_anew_as_the_message_says(tmp_path: Path, pattern: str, damage: str) -> None:
+    table, files = IcebergTable(SPEC, str(tmp_path)), write(tmp_path, range(12))
+    table.publish(files, 0, "r", lambda: None)
+    (path,) = (tmp_path / "_iceberg").glob(pattern)
+    whole = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        half = len(whole) // 2
+        path.write_bytes(whole[:half] + (b"\xff" * 8 + whole[half + 8 :] if damage == "flip" else b""))
+    for ask in (lambda: [*table.problems(files)], lambda: table.publish(files[:5], 12, "r", lambda: None)):
+        with pytest.raises(VerifyError, match=rf"{path.name}\b.*; remove _iceberg/ and run the job again") as caught:
+            ask()
+        assert str(caught.value).startswith("table latentlake.latents cannot be read: ")
+    shutil.rmtree(tmp_path / "_iceberg")
+    table.publish(files[:5], 12, "r", lambda: None)
+    assert [*table.problems(files[:5])] == []

@@ -1,5 +1,6 @@
 """Jobs that publish an Iceberg table, night after night, read by pyiceberg."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lake.core.errors import HeldError, LatentlakeError, OutputError, UsageError
+from lake.core.errors import HeldError, LatentlakeError, OutputError, UsageError, VerifyError
 from lake.core.retry import Backoff
 from pipeline.beam.launch import launch
 from pipeline.explore.output import Output
@@ -325,6 +326,21 @@ def test_a_table_that_is_lost_is_made_anew(night: Night) -> None:
     shutil.rmtree(night.output / "_iceberg")
     assert "is not in its catalog" in str(verify(str(night.output)).lost)
     assert night.run()["run"]["units"] == 0
+    night.check()
+
+
+@pytest.mark.slow
+def test_a_table_with_a_damaged_manifest_is_made_anew(night: Night) -> None:
+    night.run()
+    (manifest,) = (night.output / "_iceberg/table/metadata").glob("*-m0.avro")
+    manifest.write_bytes(manifest.read_bytes()[:-9])
+    night.shard("c", 20)
+    said = f"{manifest.name}: .*; remove _iceberg/ and run the job again, which makes the table anew"
+    assert re.search(said, str(verify(str(night.output)).lost))
+    with pytest.raises(VerifyError, match=said):
+        night.run()
+    shutil.rmtree(night.output / "_iceberg")
+    night.run()
     night.check()
 
 
