@@ -1,5 +1,6 @@
 """Giant tar and TFRecord shards through whole jobs: the rows of the shard as one unit, however it is cut."""
 
+import gzip
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from pipeline.job.prepare import prepare
 from pipeline.job.repair import repair_options, retry_options
 from pipeline.options.job_options import JobOptions
 from pipeline.output.verify import verify
-from tests.conftest import Model
+from tests.conftest import Model, long_forms
 from tests.lake.formats.support import archive
 from tests.lake.formats.tfrecord.examples import example
 from tests.pipeline.conftest import run_job
@@ -129,6 +130,41 @@ def test_a_changed_giant_is_cut_anew(
     assert len(list((tmp_path / "many/latents").iterdir())) > SLICES
     assert rows(tmp_path / "many", "latents") == rows(tmp_path / "one", "latents")
     assert verify(str(tmp_path / "many"), deep=True).problems == ()
+
+
+def damaged(archive: bytes) -> bytes:
+    """A header in the middle, and what comes after it, are lost."""
+    middle = archive.index(b"0100.png")
+    return archive[:middle] + b"\xff" * 60 + archive[middle + 60 :]
+
+
+def cut_off(data: bytes) -> bytes:
+    return data[:-9]
+
+
+UNCUT = {"big.tar": damaged, "big.tfrecord": cut_off, "big.tar.gz": gzip.compress, "big.tfrecord.gz": gzip.compress}
+
+
+@pytest.mark.parametrize("name", ["big.tar", "big.tfrecord.gz", *long_forms("big.tfrecord", "big.tar.gz")])
+def test_a_giant_that_cannot_be_cut_is_one_unit(
+    tmp_path: Path,
+    model: Model,
+    digit_files: list[bytes],
+    labels: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    plain = shard(tmp_path / "made" / name.removesuffix(".gz"), digit_files[:COUNT], labels)
+    path = tmp_path / "in" / name
+    path.parent.mkdir()
+    path.write_bytes(UNCUT[name](plain.read_bytes()))
+    run_job("encode", path, model.bundle, tmp_path / "one", gate=LOOSE, on_damage="reject")
+    cut(monkeypatch, path)
+    for _ in range(2):  # the second one from what is remembered
+        run_job("encode", path, model.bundle, tmp_path / "many", gate=LOOSE, on_damage="reject")
+    assert [file.name for file in (tmp_path / "many/latents").iterdir()] == ["big.parquet"]
+    for directory in ("latents", "rejects"):
+        assert rows(tmp_path / "many", directory) == rows(tmp_path / "one", directory)
 
 
 def test_images_are_cut_where_they_are_written_anew(

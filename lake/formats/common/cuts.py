@@ -47,11 +47,15 @@ class Cuts:
     index_identity: str = ""
 
     def slices(self) -> Iterator[tuple[int, int, ByteRange]]:
-        """First row, end, and bytes of each slice.
+        """First row, end, and bytes of each slice; none of a shard that is not cut.
 
+        >>> [*Cuts().slices()]
+        []
         >>> [(start, stop, of.end) for start, stop, of in Cuts(rows=(0, 3, 9), offsets=(0, 512)).slices()]
         [(0, 3, 512), (3, 9, None)]
         """
+        if not self.offsets:
+            return
         ends = (*self.offsets[1:], None)
         for (start, stop), begin, end in zip(pairwise(self.rows), self.offsets, ends, strict=True):
             yield start, stop, ByteRange(begin=begin, end=end, index=self.index)
