@@ -107,7 +107,9 @@ def _quantized(spec: Spec, graphs: Mapping[str, bytes], calibrate: str, where: s
     choices = [layers_to_keep(gains, quantizer.layers, share * quantizer.multiplications) for share in SHARES]
     choices = [kept for kept in choices if len(kept) < len(quantizer.layers)]
     if not choices:
-        raise BundleError(f"{where}: --precision int8 has no layer worth changing between the first and the last one")
+        raise BundleError(
+            f"{where}: --precision int8 has no layer worth changing between the first and the last one; leave it out"
+        )
     for kept in choices:
         graph = quantizer.quantized(kept)
         found = cost(exact, load(graph), samples.held_out, spec)

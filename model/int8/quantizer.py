@@ -57,10 +57,10 @@ class Quantizer:
             some = [{name: feed[name] for name in feed.keys() & taken} for feed in feeds]
             self._model = _saved(evened(prepared, some), path)
             found = _multiplications(self._model, some[0])
-            self._ranges = _ranges(path, some)
-        self.multiplications, self.count = sum(found.values()), len(found)
-        kinds = {node.name: node.op_type for node in self._model.graph.node}
-        self.layers = {name: found[name] for name in list(found)[1:-1] if kinds[name] in _QUANTISED}
+            self.multiplications, self.count = sum(found.values()), len(found)
+            kinds = {node.name: node.op_type for node in self._model.graph.node}
+            self.layers = {name: found[name] for name in list(found)[1:-1] if kinds[name] in _QUANTISED}
+            self._ranges = _ranges(path, some) if self.layers else None
         self._rounded = rounded(self._model, self.layers, some)
 
     def quantized(self, kept: Collection[str] = ()) -> bytes:
@@ -131,6 +131,8 @@ def _multiplications(source: Any, feed: Mapping[str, Pixels]) -> dict[str, int]:
     model.CopyFrom(source)
     weights = {weight.name: weight.dims for weight in model.graph.initializer}
     layers = [node for node in model.graph.node if node.op_type in _LAYERS and node.input[1] in weights]
+    if not layers:
+        return {}
     del model.graph.output[:]
     for node in layers:
         model.graph.output.add(name=node.output[0]).type.tensor_type.elem_type = _FLOAT

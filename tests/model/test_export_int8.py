@@ -173,7 +173,8 @@ def test_equal_models_and_images_make_equal_bundles(encoder, saved, pictures, tm
 def test_check_shows_what_it_costs(denoiser):
     report = check_bundle(denoiser.uri)
     cost = denoiser.spec.quantization.cost
-    assert f"on 10 others: loss db {cost['loss_db']}, psnr to float32 db" in report.describe()
+    losses = ", ".join(f"{cost['loss_db'][level]} at noise {level}" for level in ("15", "25", "50"))
+    assert f"on 10 others: loss db {losses}, psnr to float32 db" in report.describe()
     assert [one.name for one in report.executors] == ["onnx"] and not report.looks.doubts
     assert report.to_value()["model"]["quantization"]["calibration"]["samples"] == 10
 
@@ -211,6 +212,15 @@ def test_options_that_do_not_go_together(saved, pictures, layers, save, tmp_path
         assert text in capsys.readouterr().err
     assert main(["export", "zoo:mnist-vae", "--again", "--calibrate", "x", "--output", output]) == 2
     assert "--calibrate does not go with --again" in capsys.readouterr().err
+
+
+def test_a_model_without_a_layer_that_has_8_bits(layers, pictures, save, tmp_path):
+    image = layers.Input((12, 10, 3))
+    pooled = keras().Model(image, layers.GlobalAveragePooling2D(name="code")(layers.Activation("gelu")(image)))
+    with pytest.raises(
+        BundleError, match="has no layer worth changing between the first and the last one; leave it out"
+    ):
+        export(save(pooled), "code", str(tmp_path / "b"), precision="int8", calibrate=str(pictures))
 
 
 @pytest.mark.slow
