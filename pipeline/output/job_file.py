@@ -19,13 +19,14 @@ from lake.formats import FORMATS
 from lake.formats.reader import ColumnSelection, RecordSchema
 from lake.images.types import PixelLayout
 from lake.storage import Guard, put, store_for
-from pipeline.config import JobConfig, options_digest
+from pipeline.config import FIRST_EXECUTOR, JobConfig, options_digest
 from pipeline.output.layout import Layout
 from pipeline.output.receipts import Receipt
 from pipeline.output.state_file import read_state_file
 from pipeline.output.state_values import Rule, check_fields, list_of, mapping_of, natural, one_of, optional, truth, utf8
 
 JobFile = dict[str, Any]
+_LEFT_OUT = {"executor": FIRST_EXECUTOR}  # options whose absence has a name of its own
 _TEXT = 400  # most characters of an option in an error: a scale may have thousands of numbers
 
 _JSON_FIELDS = ("image", "key", "numeric", "length", "max_record_bytes")  # fields of RecordSchema that JSON can hold
@@ -161,11 +162,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """
     old, new = _flat(before), _flat(now)
     names = [name for name in {**new, **old} if old.get(name) != new.get(name)]
-    return [f"{name} {_brief(old.get(name))} -> {_brief(new.get(name))}" for name in names]
+    return [f"{name} {_brief(name, old)} -> {_brief(name, new)}" for name in names]
 
 
-def _brief(value: object) -> str:
-    return printable(str(value), _TEXT)
+def _brief(name: str, options: Mapping[str, object]) -> str:
+    return printable(str(options.get(name, _LEFT_OUT.get(name))), _TEXT)
 
 
 def _is_settled(job_file: JobFile) -> bool:

@@ -45,7 +45,7 @@ def test_encode(model: Model, digits: Pixels, given: Path, tmp_path: Path, asked
 def test_an_output_holds_to_its_executor(model: Model, given: Path, tmp_path: Path) -> None:
     run_job("encode", given, model.bundle, tmp_path / "out", executor="tensorflow")
     before = latents(tmp_path / "out")
-    with pytest.raises(OutputError, match=r"other options \(executor None -> onnx\)"):
+    with pytest.raises(OutputError, match=r"other options \(executor tensorflow -> onnx\)"):
         run_job("encode", given, model.bundle, tmp_path / "out")
     run_job("encode", given, model.bundle, tmp_path / "out", overwrite=True)
     np.testing.assert_allclose(latents(tmp_path / "out"), before, rtol=1e-5, atol=1e-6)
