@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 
 from lake.core.errors import InputError
+from lake.core.quantities import counted
 from lake.core.records import Shard
 from lake.formats import FORMATS, MIXED
 from lake.formats.reader import Reader
@@ -84,7 +85,7 @@ class Catalog:
             self._leave_descriptions(tally)
         counts = Counter({name: builder.count for name, builder in self.shards.items()})
         if not counts:
-            raise InputError(_nothing(tally))
+            raise InputError(f"{self._root}: {_nothing(tally)}")
         if len(counts) > 1 and self._format != MIXED:
             mixed = ", ".join(f"{count} {name}" for name, count in counts.most_common())
             most = counts.most_common()[0][0]
@@ -151,7 +152,7 @@ def _nothing(tally: PassedOverTally) -> str:
         for why, met in found.items()
         if why in _REMEDIES
     ]
-    return "; ".join([f"no shard of a known format ({', '.join(FORMATS)}) among {unknown} files", *rest])
+    return "; ".join([f"no shard of a known format ({', '.join(FORMATS)}) among {counted(unknown, 'file')}", *rest])
 
 
 def _wanted(format: str) -> str:

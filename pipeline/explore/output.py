@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from os import fspath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lake.cli.check import check_values
 from lake.cli.option import Option
 from lake.core.errors import UsageError
@@ -15,7 +17,7 @@ from pipeline.explore.nearest import Metric
 from pipeline.explore.outliers import Outliers, Score, find_outliers
 from pipeline.explore.output_content import OutputContent
 from pipeline.explore.query_image import Name, encode_image, image_bytes, image_name
-from pipeline.explore.similar import Similar, read_queries, similar_to, similar_to_keys
+from pipeline.explore.similar import Similar, key_list, read_queries, similar_to, similar_to_keys
 from pipeline.options.explore import COMPARE, DUPLICATES, EXPLORE_DEFAULTS, OUTLIERS, REPORT, SIMILAR
 
 if TYPE_CHECKING:
@@ -78,11 +80,11 @@ class Output(OutputContent):
                 names = [image_name(image)]
                 latents = encode_image(self._committed, image_bytes(image), names[0])
             elif latents is not None:
+                latents = _rows(latents)
                 names = [f"row {row}" for row in range(len(latents))]
             if latents is not None:
                 return similar_to(self._latents, names, latents.astype("float32", copy=False), count, chosen)
-            assert key is not None
-            return similar_to_keys(self._latents, [key] if isinstance(key, str) else key, count, chosen)
+            return similar_to_keys(self._latents, key_list(key), count, chosen)
 
     def outliers(
         self, *, top: int = EXPLORE_DEFAULTS.top, by: str | None = None, k: int = EXPLORE_DEFAULTS.outlier_k
@@ -211,6 +213,16 @@ class Output(OutputContent):
 
     def _other(self, other: "Output | Name") -> Committed:
         return other._committed if isinstance(other, Output) else Committed.read(fspath(other), self._latent)
+
+
+def _rows(latents: Any) -> Array:
+    try:
+        rows = np.asarray(latents, np.float32)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"latents: {error}; give a row of numbers for each query: [q, D]") from error
+    if rows.ndim != 2:
+        raise UsageError(f"latents: numbers of shape {rows.shape}; give a row of them for each query: [q, D]")
+    return rows
 
 
 def _checked(table: Sequence[Option], **values: Any) -> dict[str, Any]:

@@ -154,9 +154,10 @@ class OutputContent:
           InputError: no record has one of the keys, or the input is no longer what it was.
         """
         from pipeline.explore.pictures import images_of
+        from pipeline.explore.similar import key_list
 
         with self._reached():
-            return images_of(self._committed, [keys] if isinstance(keys, str) else keys)
+            return images_of(self._committed, key_list(keys))
 
     def verify(self, *, deep: bool = False) -> "VerifyReport":
         """Compare the output, as it is now, with its manifest.

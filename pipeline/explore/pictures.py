@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lake.core.errors import InputError
+from lake.core.errors import InputError, UsageError
 from lake.core.records import Array, Fault, Records
 from lake.images.native_decoder import NativeDecoder
 from lake.images.types import Color, Pages, Target
@@ -38,6 +38,10 @@ def images_of(committed: Committed, keys: Sequence[str]) -> "dict[str, Image]":
       InputError: no record has one of the keys, or the input is not where it was, or has changed.
       UsageError: there are no images: the job made none, of vectors or of latents.
     """
+    if committed.rows and not committed.tables:
+        raise UsageError(
+            f"{committed.layout.output} has images without a table of their keys; open its directory images"
+        )
     rows = committed.column_table(("key", "shard", "index"))
     found = first_rows(rows.column("key"), keys)
     return dict(zip(keys, _images_at(committed, rows, found.tolist()), strict=True))

@@ -89,6 +89,17 @@ def similar_to(latents: LatentMatrix, names: Sequence[str], queries: Array, k: i
     return _found(latents, names, *find_nearest(latents.values, latents.norms, queries, k, metric), metric)
 
 
+def key_list(keys: Any) -> list[Any]:
+    """One key, or several, as a list; also those of Arrow.
+
+    >>> key_list("a"), key_list(("a", "b")), key_list(pa.array(["a"])), key_list(pa.scalar("a"))
+    (['a'], ['a', 'b'], ['a'], ['a'])
+    """
+    if isinstance(keys, pa.Array | pa.ChunkedArray | pa.Scalar):
+        keys = keys.as_py() if isinstance(keys, pa.Scalar) else keys.to_pylist()
+    return [keys] if isinstance(keys, str) or not hasattr(keys, "__iter__") else [*keys]
+
+
 def first_rows(column: pa.ChunkedArray, keys: Sequence[str]) -> Array:
     """The first row with each key, int64 ``[q]``.
 
@@ -98,11 +109,15 @@ def first_rows(column: pa.ChunkedArray, keys: Sequence[str]) -> Array:
 
     Raises:
       InputError: no row has one of them.
+      UsageError: one of them is no text.
 
     >>> first_rows(pa.chunked_array([["a", "b", "a"]]), ["b", "a"]).tolist()
     [1, 0]
     """
-    wanted = pa.array(keys, pa.string())
+    try:
+        wanted = pa.array(keys, pa.string())
+    except pa.ArrowException as error:
+        raise UsageError(f"{quoted(keys)}: keys are text, such as '204'") from error
     found = pc.index_in(column, value_set=wanted)
     rows = np.flatnonzero(found.is_valid().to_numpy())
     first = dict(zip(reversed(found.drop_null().to_pylist()), reversed(rows.tolist()), strict=True))

@@ -111,6 +111,20 @@ def test_tables_that_are_no_queries(tmp_path: Path, columns: dict[str, list[obje
         output.similar(table=tmp_path / "queries.parquet")
 
 
+def test_queries_that_are_none(tmp_path: Path) -> None:
+    output = Output(make_output(tmp_path / "o", clustered(9, 4)))
+    assert output.similar(latents=[[0.0, 1.0, 2.0, 3.0]], k=2).num_rows == 2  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"latents: numbers of shape \(4,\); give a row of them for each query"):
+        output.similar(latents=np.zeros(4))
+    with pytest.raises(UsageError, match=r"latents: .*; give a row of numbers for each query"):
+        output.similar(latents=[[1.0], [1.0, 2.0]])  # type: ignore[arg-type]
+    keys = output.latents().keys
+    assert output.similar(keys[3:5], k=1).column("query").to_pylist() == ["k3", "k4"]
+    for key in (5, [5]):
+        with pytest.raises(UsageError, match=r"\[5\]: keys are text, such as '204'"):
+            output.similar(key)  # type: ignore[arg-type]
+
+
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     output = Output(make_output(tmp_path / "o", clustered(9, 4)))
     assert output.to_pandas("key")["key"].tolist() == [f"k{row}" for row in range(9)]

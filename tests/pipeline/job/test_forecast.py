@@ -173,6 +173,15 @@ def test_a_plan_for_a_person(place: Place) -> None:
     assert not Path(job.config.output).exists()
 
 
+def test_why_the_time_is_unknown(place: Place) -> None:
+    write_shard(place.source / "a.parquet", 9)
+    value = plan_value(place.options())
+    unknown = value | {"table": value["table"] | {"todo": value["table"]["todo"] | {"records": None}}}
+    assert "since no run with this model" in describe_plan(unknown)
+    unknown["table"]["changed"] = unknown["table"]["changed"] | {"units": 1}
+    assert "since it is not known how many records changed shards of this format have" in describe_plan(unknown)
+
+
 def test_what_the_tried_records_are(place: Place) -> None:
     shutil.rmtree(place.source)
     place.source.mkdir()
