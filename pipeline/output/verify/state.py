@@ -95,6 +95,8 @@ def check_success(layout: Layout, manifest: Mapping[str, Receipt], origin: Origi
             yield f"{total.get(name)} {name}, but {fact} in fact; {_COMMIT}"
     if origin is not None and summary.get("options") != origin.options:
         yield f"it was made with other options than _job.json has; {_COMMIT}"
+    if summary.get("table") and store_for(layout.output).stat(layout.table) is None:
+        yield "it names the snapshot of a table, but _table.json is missing; run the job again"
 
 
 def checksum(uri: str) -> str:

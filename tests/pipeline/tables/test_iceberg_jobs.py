@@ -329,6 +329,18 @@ def test_a_table_that_is_lost_is_made_anew(night: Night) -> None:
     night.check()
 
 
+def test_a_lost_record_of_the_table_is_written_anew(night: Night) -> None:
+    night.run()
+    record = night.output / "_table.json"
+    before = record.read_bytes()
+    record.unlink()
+    said = "it names the snapshot of a table, but _table.json is missing; run the job again"
+    assert [problem.problem for problem in verify(str(night.output)).lost] == [said]
+    night.run(table=None)
+    assert record.read_bytes() == before
+    night.check()
+
+
 @pytest.mark.slow
 def test_a_table_with_a_damaged_manifest_is_made_anew(night: Night) -> None:
     night.run()
