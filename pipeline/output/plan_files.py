@@ -9,7 +9,7 @@ from typing import Any
 import google_crc32c
 
 from lake.core import sealed_json
-from lake.core.errors import LatentlakeError
+from lake.core.errors import VerifyError
 from lake.core.records import ByteRange, Shard, Unit
 from lake.inputs.units import input_bytes
 from lake.storage import Guard, StoreOptions, configure, put, store_for
@@ -111,7 +111,7 @@ def read_units(part: str, stores: StoreOptions) -> Iterator[bytes]:
       stores: how to reach the stores; the process may be a new one.
 
     Raises:
-      LatentlakeError: a line does not have its checksum, or is of no unit.
+      VerifyError: a line does not have its checksum, or is of no unit.
     """
     configure(stores)
     # The engine shuffles units between workers, and a group of small files has a thousand names.
@@ -125,7 +125,7 @@ def read_sizes(part: str) -> dict[str, int]:
       part: URI of the file.
 
     Raises:
-      LatentlakeError: as of ``read_units``.
+      VerifyError: as of ``read_units``.
     """
     return {unit.id: input_bytes(unit) for unit in map(_unit, _texts(part))}
 
@@ -136,7 +136,7 @@ def _texts(part: str) -> Iterator[bytes]:
         for line in file:
             check, _, text = line.rstrip(b"\n").partition(b" ")
             if check != b"%08x" % google_crc32c.value(text):
-                raise LatentlakeError(f"{part}: the plan was damaged on its way; run the job again")
+                raise VerifyError(f"{part}: the plan was damaged on its way; run the job again")
             _check(text, part)
             yield text
 
@@ -146,7 +146,7 @@ def _check(text: bytes, part: str) -> None:
     try:
         check_fields(json.loads(text), _UNIT_RULES, whole=True)
     except (ValueError, RecursionError) as error:
-        raise LatentlakeError(f"{part}: the plan is damaged ({error}); remove it and run the job again") from error
+        raise VerifyError(f"{part}: the plan is damaged ({error}); remove it and run the job again") from error
 
 
 def unpack_unit(data: bytes) -> Unit:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from lake.core import sealed_json
-from lake.core.errors import LatentlakeError
+from lake.core.errors import LatentlakeError, VerifyError
 from lake.core.ordered_map import requested
 from lake.core.records import Unit
 from lake.storage import Guard, Stat, put, store_for
@@ -146,8 +146,7 @@ def known_state(layout: Layout, left: Leavings, stores: StoreOptions) -> tuple[M
       Receipts of all finished units, and what of them is not in the manifest.
 
     Raises:
-      VerifyError: the manifest is damaged.
-      LatentlakeError: the plan of a dead run is damaged.
+      VerifyError: the manifest, or the plan of a dead run, is damaged.
     """
     manifest = read_manifest(layout)
     receipts = read_receipts(layout) if left.receipts else {}
@@ -189,3 +188,8 @@ def _read(part: str, stores: StoreOptions) -> list[bytes]:
         return [*read_units(part, stores)]
     except FileNotFoundError:  # its run is alive and has ended meanwhile: the plan is made again under the lease
         return []
+    except VerifyError as error:  # which files that run may have replaced, cannot be told
+        raise VerifyError(
+            f"{part}: the plan of a run that died is damaged; remove it, run the job again, and let verify --deep "
+            "--repair look for files that the run has replaced"
+        ) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lake.core.errors import VerifyError
 from lake.core.records import Unit
 from lake.storage import StoreOptions
 from pipeline.output.layout import Layout
@@ -74,6 +75,18 @@ def test_what_a_run_may_have_replaced_before_it_died_is_not_done(output: Output)
     output.committed("a", "b")
     output.planned(FIRST, "b", "c")
     assert output.known() == ({"a": ""}, told(doubtful="b"))
+
+
+def test_a_damaged_plan_of_a_dead_run_is_named_with_what_to_do(output: Output) -> None:
+    output.committed("a", "b")
+    output.planned(FIRST, "b", "c")
+    (part,) = Path(output.layout.plans).rglob("*.jsonl")
+    part.write_bytes(part.read_bytes()[:-9])
+    said = r"part-00000\.jsonl: the plan of a run that died is damaged; remove it, run the job again, and let verify"
+    with pytest.raises(VerifyError, match=said):
+        output.known()
+    part.unlink()
+    assert output.known() == ({"a": "", "b": ""}, told())
 
 
 def test_the_last_run_that_was_to_do_a_unit_says_what_its_files_hold(output: Output) -> None:
