@@ -4,8 +4,27 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from lake.core.errors import UsageError
+
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def frame_of(table: pa.Table, instead: str) -> "pd.DataFrame":
+    """A table as a data frame of pandas.
+
+    Args:
+      table: the table.
+      instead: what does without pandas, for the error.
+
+    Raises:
+      UsageError: pandas is not installed.
+    """
+    try:
+        import pandas  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"to_pandas needs pandas, which is not installed; {instead}") from error
+    return table.to_pandas()
 
 
 class TableAnswer:
@@ -15,8 +34,12 @@ class TableAnswer:
     table: pa.Table
 
     def to_pandas(self) -> "pd.DataFrame":
-        """The table as a data frame of pandas, which must be installed."""
-        return self.table.to_pandas()
+        """The table as a data frame of pandas.
+
+        Raises:
+          UsageError: pandas is not installed.
+        """
+        return frame_of(self.table, ".table needs none")
 
     def to_pylist(self) -> list[dict[str, Any]]:
         """The rows of the table, each as a dict."""

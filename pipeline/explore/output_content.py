@@ -14,6 +14,7 @@ from lake.cli.options import STORES
 from lake.core.choices import did_you_mean, quoted
 from lake.core.errors import LatentlakeError, OutputError, UsageError
 from lake.storage import StoreOptions, configure, configured, store_for
+from pipeline.explore.answer import frame_of
 from pipeline.explore.committed import Committed
 from pipeline.explore.latent_cache import LatentMatrix, load_latents
 from pipeline.explore.query_image import Name
@@ -113,10 +114,6 @@ class OutputContent:
         Raises:
           UsageError: pandas is not installed, or there is no such column.
         """
-        try:
-            import pandas  # noqa: F401
-        except ImportError as error:
-            raise UsageError("to_pandas needs pandas, which is not installed; .table.to_table() needs none") from error
         table = self.table
         names = [columns] if isinstance(columns, str) else columns
         for name in names or ():
@@ -124,7 +121,7 @@ class OutputContent:
                 known = ", ".join(table.schema.names)
                 near = did_you_mean(str(name), table.schema.names)
                 raise UsageError(f"{self.uri} has no column {quoted(name)}; it has {known}{near}")
-        return table.to_table(columns=None if names is None else [*names]).to_pandas()
+        return frame_of(table.to_table(columns=None if names is None else [*names]), ".table.to_table() needs none")
 
     def latents(self) -> LatentMatrix:
         """All latents, memory-mapped: ``values`` float32 ``[n, D]``, ``keys`` and ``rows`` (key, shard, index).

@@ -12,8 +12,8 @@ LATENT = Option(
     field="latent",
     repeated=True,
     metavar="NAME",
-    help="which latent of the bundle to write, or several of one pass: the first as the column latent, each other one "
-    "as latent_NAME (default: the model's own)",
+    help="which latent of the bundle to write; given several times, all of one pass: the first as the column latent, "
+    "each other one as latent_NAME (default: the model's own)",
 )
 LATENT_FORMAT = Option(
     flag="--latent-format",

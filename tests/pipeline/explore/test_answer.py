@@ -2,11 +2,13 @@
 
 import copy
 import pickle
+import sys
 
 import polars as pl
 import pyarrow as pa
 import pytest
 
+from lake.core.errors import UsageError
 from pipeline.explore.output import Output
 from tests.pipeline.explore.values import clustered, make_output
 
@@ -32,6 +34,13 @@ def test_every_answer_is_read_as_a_table(output: Output, ask) -> None:
     assert len(found) == len(found.table) == len(found.to_pylist()) == len(found.to_pandas())
     assert pa.table(found).equals(found.table)
     assert pl.DataFrame(found).columns == found.table.column_names
+
+
+def test_without_pandas(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for answer in (output, output.outliers(top=4), output.duplicates(threshold=0.5)):
+        with pytest.raises(UsageError, match=r"to_pandas needs pandas, which is not installed; \.table"):
+            answer.to_pandas()
 
 
 def test_neighbours_have_what_a_table_has(output: Output) -> None:

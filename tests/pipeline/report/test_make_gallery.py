@@ -102,7 +102,7 @@ def test_copies_in_another_output_stand_side_by_side(
     with pytest.raises(UsageError, match="give it as other="):
         output.gallery(found, tmp_path / "no.html")
     with pytest.raises(UsageError, match=r"'k1' is no answer; give what similar, "):
-        output.gallery("k1", tmp_path / "no.html")  # type: ignore[arg-type]
+        output.gallery("k1", tmp_path / "no.html")
     page = gallery(output, found, tmp_path / "copies.html", other=other)
     (here, there) = pictures(page)[:2]
     row = found.table.to_pylist()[0]
