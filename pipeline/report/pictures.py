@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lake.core.records import Array
+from pipeline.explore.pictures import gain_to_see, image_of_pixels
 from pipeline.report.shown import Comparison, Picture
 
 if TYPE_CHECKING:
@@ -145,12 +146,22 @@ def rejected_picture(data: bytes) -> Picture | None:
                 return None
             image.draft("RGB", (REJECTED, REJECTED))
             _decode(image)
-            shown = image.convert("RGBA" if image.mode in ("LA", "PA", "RGBA") else "RGB")
+            shown, gain = _eight_bits(image)
     except Exception:  # whatever damaged bytes make of a decoder, there is no picture then
         return None
     if min(shown.size) < 1 or not any(high for _, high in _extrema(shown)):
         return None  # black: nothing of it could be decoded
-    return encode_picture(shown, REJECTED)
+    return encode_picture(shown, REJECTED, gain=gain)
+
+
+def _eight_bits(image: "Image") -> "tuple[Image, int]":
+    """An image in 8 bits, and how many times as bright it is."""
+    # Pillow itself makes white of all above 255 of grey in 16 bits.
+    if not image.mode.startswith("I;16"):
+        return image.convert("RGBA" if image.mode in ("LA", "PA", "RGBA") else "RGB"), 1
+    pixels = np.asarray(image).astype(np.uint16)[..., None]
+    gain = gain_to_see(pixels)
+    return image_of_pixels(pixels, gain), gain
 
 
 def _extrema(image: "Image") -> list[tuple[int, int]]:

@@ -32,6 +32,20 @@ def test_of_a_truncated_file_what_there_is(
     assert found == want
 
 
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+@pytest.mark.parametrize(("white", "gain"), [(65280, 1), (4080, 16)])
+def test_grey_in_16_bits(format: str, white: int, gain: int) -> None:
+    grey = np.tile(np.arange(256), (40, 1)) // 2 * 2
+    whole = io.BytesIO()
+    Image.fromarray((grey * (white // 255)).astype(np.uint16)).save(whole, format)
+    found = rejected_picture(whole.getvalue())
+    assert found is not None and found.gain == gain
+    small = Image.fromarray(grey.astype(np.uint8))
+    small.thumbnail((REJECTED, REJECTED))
+    shown = np.asarray(Image.open(io.BytesIO(found.data)).convert("L"), int)
+    np.testing.assert_allclose(shown, np.asarray(small, int), atol=8)  # it may be a JPEG
+
+
 def test_other_threads_are_told_of_truncated_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The switch of Pillow would hold for a job that decodes in the same process."""
     seen = list[bool]()
