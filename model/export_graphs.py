@@ -22,6 +22,10 @@ from model.zoo import in_zoo
 _LOG = logging.getLogger(__name__)
 # Conversions of one model: tf2onnx goes through sets, whose order changes, and at times leaves out an operation.
 _ATTEMPTS = 4
+_BUILT_BY_SIZE = (
+    "a layer is built for each size of images, as UpSampling2D is that interpolates; interpolation='nearest' and "
+    "Conv2DTranspose are not"
+)
 _SIDES = ((1, 3), (5, 2))  # of images that a model of any size is tried with, in multiples of what it takes
 
 
@@ -59,7 +63,8 @@ def make_graphs(model: Any, spec: Spec, golden: Mapping[str, Pixels], where: str
                 return _graphs(model, spec, golden)
         return _graphs(model, spec, golden)
     except Exception as error:  # the converter and ONNX Runtime raise errors of any class
-        reason = keras_reason(error).partition("; export")[0]
+        by_size = spec.input.any_size and isinstance(error, TypeError)
+        reason = _BUILT_BY_SIZE if by_size else keras_reason(error).partition("; export")[0]
         raise BundleError(f"{where}: runs on TensorFlow only, for it does not convert to ONNX: {reason}") from error
 
 

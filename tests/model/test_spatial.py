@@ -147,6 +147,7 @@ def test_a_layer_that_is_traced_for_every_size(save, tmp_path, caplog):
     keras().utils.set_random_seed(4)
     network = nets.open_autoencoder(upsampling="bilinear")
     bundle = export(save(network), "latent", str(tmp_path / "b"))
+    assert "a layer is built for each size of images, as UpSampling2D is that interpolates" in caplog.text
     assert "runs on TensorFlow only" in caplog.text and bundle.spec.input.multiple == 32
     model = SpatialAutoencoder(Runtime.load(bundle))
     images = pixels(3, 40, 70)
