@@ -3,6 +3,7 @@
 import gzip
 import os
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,25 @@ def test_images_are_cut_where_they_are_written_anew(
     keys = [key for file in written for key in pq.read_table(file).column("key").to_pylist()]
     assert keys == [f"{i:04d}" for i in range(COUNT) if i not in BAD]
     assert len(Output(str(tmp_path / "anew")).table.to_table()) == len(keys)
+
+
+def test_damage_that_is_read_past_costs_a_record_also_where_an_index_cut(
+    tmp_path: Path, model: Model, digit_files: list[bytes], labels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shard(tmp_path / "in/big.tfrecord", digit_files[:COUNT], labels)
+    data, edges = bytearray(path.read_bytes()), [0]
+    while edges[-1] < len(data):
+        edges.append(edges[-1] + 16 + int.from_bytes(data[edges[-1] : edges[-1] + 8], "little"))
+    path.with_suffix(".idx").write_text("".join(f"{begin} {end - begin}\n" for begin, end in pairwise(edges)))
+    data[edges[100] + 60] ^= 1
+    path.write_bytes(data)
+    run_job("encode", path, model.bundle, tmp_path / "one", gate=LOOSE, on_damage="reject")
+    cut(monkeypatch, path)
+    run_job("encode", path, model.bundle, tmp_path / "many", gate=LOOSE, on_damage="reject")
+    assert len([*(tmp_path / "many/latents").iterdir()]) == SLICES
+    for directory in ("latents", "rejects"):
+        assert rows(tmp_path / "many", directory) == rows(tmp_path / "one", directory)
+    assert "corrupt_record" in rows(tmp_path / "many", "rejects")["reason"]
 
 
 def test_a_lying_index_fails_its_slice_and_the_next_run_does_without_it(

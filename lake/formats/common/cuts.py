@@ -137,18 +137,22 @@ def index_text(shard: Shard, index: Stat) -> bytes:
         return file.read()
 
 
-def as_cut(batches: Iterable[RawBatch], unit: Unit) -> Iterator[RawBatch]:
+def as_cut(batches: Iterable[RawBatch], unit: Unit, *, salvage: bool) -> Iterator[RawBatch]:
     """Yield the batches of a unit. If it is a slice, compare their records with those that it was cut for.
 
-    So the rows of a slice have the numbers that they have in the whole shard, or the slice fails. Damage within a slice
-    that was cut by an index cannot be told from an index that is wrong, so none of it is kept.
+    So the rows of a slice have the numbers that they have in the whole shard, or the slice fails. Damage after which
+    reading stops, within a slice that was cut by an index, cannot be told from an index that is wrong, so none of it is
+    kept.
 
     Args:
       batches: the batches of the unit.
       unit: the unit.
+      salvage: whether they are read around damage. Otherwise the next attempt may do so.
 
     Raises:
-      UnreadableError: there is another number of records, or damage where an index said that records are.
+      UnreadableError: there is another number of records, or with ``salvage`` damage where an index said that records
+        are.
+      ShardError: there is damage.
     """
     if unit.byte_range is None or unit.stop is None:
         yield from batches
@@ -165,7 +169,8 @@ def as_cut(batches: Iterable[RawBatch], unit: Unit) -> Iterator[RawBatch]:
             raise
         at = "" if error.offset is None else f" at byte {error.offset}"
         why = f"its slices are those of {index}, which cannot be checked past that; remove {index}, or mend the shard"
-        raise UnreadableError(error.shard, f"{error.problem}{at}; {why}") from error
+        kind = UnreadableError if salvage else ShardError
+        raise kind(error.shard, f"{error.problem}{at}; {why}") from error
     if found != unit.stop - unit.start:
         said = f"records {unit.start} to {unit.stop - 1} from byte {unit.byte_range.begin} on, and there are {found}"
         remedy = f"{index} is wrong; remove it" if index else "the shard was changed under its name and time; touch it"

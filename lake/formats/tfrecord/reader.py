@@ -82,7 +82,7 @@ class TFRecordReader(Reader):
 
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
         """Records in order. With ``whole``, ``Records.source`` holds the serialized Examples."""
-        return as_cut(_batches(unit, columns, size, room), unit)
+        return as_cut(_batches(unit, columns, size, room), unit, salvage=columns.salvage)
 
 
 def _batches(unit: Unit, columns: RecordSchema, size: int, room: int) -> Iterator[RawBatch]:

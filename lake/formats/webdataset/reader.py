@@ -124,7 +124,7 @@ class WebDatasetReader(Reader):
 
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
         """Samples in order. With ``whole``, ``Records.source`` holds a ``WholeSample`` each."""
-        return as_cut(_batches(unit, columns, size, room), unit)
+        return as_cut(_batches(unit, columns, size, room), unit, salvage=columns.salvage)
 
 
 def _batches(unit: Unit, columns: RecordSchema, size: int, room: int) -> Iterator[RawBatch]:
