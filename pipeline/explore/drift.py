@@ -181,7 +181,9 @@ def _halves(values: Array, positive: Array, generator: np.random.Generator) -> A
     A row that both outputs have is in one half with its twin. Else its name there would be learned, and it is the wrong
     one here: two outputs that share most records would look less different than they are.
     """
-    names = np.unique(values, axis=0, return_inverse=True)[1].ravel()
+    # As bytes, which sorts dimensions that do not vary twenty times as fast; -0 becomes 0.
+    rows = np.ascontiguousarray(values + values.dtype.type(0)).view(f"V{values.shape[1] * values.itemsize}").ravel()
+    names = np.unique(rows, return_inverse=True)[1].ravel()
     times = np.concatenate([_times_before(names[~positive]), _times_before(names[positive])])
     pairs = np.stack([names, times], 1)
     _, first, pair, count = np.unique(pairs, axis=0, return_index=True, return_inverse=True, return_counts=True)
