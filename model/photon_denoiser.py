@@ -55,7 +55,7 @@ def denoise_photons(
         colours = len(cameras[at])
         difference = to_unit(pixels[at, ..., :colours]) - to_unit(images[at, ..., :colours])
         mse[at] = np.mean(np.square(difference, dtype=np.float64))
-    _refuse_lost(images, cameras, mse, failed)
+    _refuse(images, cameras, mse, failed, estimated=estimated)
     return Denoised(pixels=pixels, mse=mse), levels
 
 
@@ -118,13 +118,29 @@ def too_dark(camera: PoissonGaussian, lost: float) -> str | None:
     )
 
 
-def _refuse_lost(
-    images: Pixels, cameras: Sequence[Sequence[PoissonGaussian]], mse: Floats, failed: Failed | None
+def _too_strong(camera: PoissonGaussian, white: float) -> str | None:
+    if max(camera.gain, camera.read_noise) < white:
+        return None
+    return (
+        f"a gain of {camera.gain:g} and a read noise of {camera.read_noise:g} are too much where white is {white:g}; "
+        "give both in the numbers of the file, and --white where these are floating ones"
+    )
+
+
+def _refuse(
+    images: Pixels,
+    cameras: Sequence[Sequence[PoissonGaussian]],
+    mse: Floats,
+    failed: Failed | None,
+    *,
+    estimated: bool,
 ) -> None:
-    """Take images for failed that would lose what is dark in them, since their camera is not what was said."""
+    """Take images for failed that their camera cannot have made, as it was said: they would lose what is in them."""
+    white = float(FULL[images.dtype.name])
     for at, (image, channels) in enumerate(zip(images, cameras, strict=True)):
         for channel, camera in enumerate(channels):
-            reason = too_dark(camera, camera.lost(image[..., channel]))
+            strong = None if estimated else _too_strong(camera, white)
+            reason = strong or too_dark(camera, camera.lost(image[..., channel]))
             if reason is None or not np.ptp(image[..., channel]):
                 continue
             if failed is None:

@@ -159,3 +159,11 @@ def test_an_image_darker_than_its_camera_makes_it_fails(denoiser: Denoiser, blac
     )
     with pytest.raises(ModelError, match="of the pixels are darker"):
         denoise_photons(denoiser, noisy, cameras)
+
+
+def test_noise_as_strong_as_white_is_not_in_the_numbers_of_the_file(denoiser: Denoiser) -> None:
+    floating = (shot(cells(1)) / 65535).astype(np.float32)[None, ..., None]
+    failed: dict[int, str] = {}
+    found, _ = denoise_photons(denoiser, floating, [(CAMERA,)], failed)
+    assert np.isnan(found.mse[0])
+    assert "a read noise of 3.3 are too much where white is 1; give both in the numbers of the file" in failed[0]
