@@ -182,16 +182,17 @@ def _halves(values: Array, positive: Array, generator: np.random.Generator) -> A
     one here: two outputs that share most records would look less different than they are.
     """
     # As bytes, which sorts dimensions that do not vary twenty times as fast; -0 becomes 0.
-    rows = np.ascontiguousarray(values + values.dtype.type(0)).view(f"V{values.shape[1] * values.itemsize}").ravel()
-    names = np.unique(rows, return_inverse=True)[1].ravel()
+    texts = np.ascontiguousarray(values + values.dtype.type(0)).view(f"V{values.shape[1] * values.itemsize}").ravel()
+    names = np.unique(texts, return_inverse=True)[1].ravel()
     times = np.concatenate([_times_before(names[~positive]), _times_before(names[positive])])
     pairs = np.stack([names, times], 1)
     _, first, pair, count = np.unique(pairs, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    pair = pair.ravel()
     half = np.empty(len(count), bool)
     for alike in (count == 2, (count == 1) & positive[first], (count == 1) & ~positive[first]):
-        chosen = generator.permutation(np.flatnonzero(alike))
-        half[chosen] = np.arange(len(chosen)) % 2 == 0
-    return np.asarray(half[pair.ravel()])
+        rows = generator.permutation(np.sort(first[alike]))
+        half[pair[rows]] = np.arange(len(rows)) % 2 == 0
+    return np.asarray(half[pair])
 
 
 def _times_before(names: Array) -> Array:
