@@ -130,6 +130,11 @@ class Place(ABC):
     def data(self, output: str) -> Files:
         """Files of data and the manifest."""
 
+    def begun(self, output: str) -> Sequence[str]:
+        """Temporary files, which only a disk has."""
+        del output
+        return ()
+
     @abstractmethod
     def get(self, output: str, name: str) -> bytes:
         """One file; empty if it is not there."""
@@ -191,6 +196,8 @@ def tell(place: Place, story: Story, moment: Moment, output: str, folder: Path) 
     ends = Ends(late=late.child, next=other, held=held, holder=seen[0], cleaned=cleaned)
     check_ends(ends)
     assert_same(_everything(place, output), committed)
+    if place.begun(output):
+        remove_begun(place, output, story, ends)
     assert_same(place.data(output), place.clean[story.next])
     check_rest(place, output, story)
     return ends
@@ -240,6 +247,15 @@ def check_ends(ends: Ends) -> None:
         assert any(why in lines[0] for why in (f"no longer held by run {ends.held}", "was written to by run")), lines[0]
     else:
         assert ends.late.status in ((0, 4) if ends.held or ends.cleaned else (0,)), ends.late.said
+
+
+def remove_begun(place: Place, output: str, story: Story, ends: Ends) -> None:
+    """The late process has ended while another of its threads was writing a file. The next commit removes that."""
+    assert ends.late.status == 4, (place.begun(output), ends.late.said)
+    model, source = story.next
+    for job in ((1 - model, source), story.next):
+        place.made(output, job)
+        assert not place.begun(output)
 
 
 def check_rest(place: Place, output: str, story: Story) -> None:

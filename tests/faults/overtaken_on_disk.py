@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from lake.storage.local_walk import TEMPORARY
 from pipeline.output.verify import verify
 from pipeline.output.verify.report import VerifyReport
 from tests.faults.flaky import Flaw
@@ -34,6 +35,9 @@ class Disk(Place):
 
     def data(self, output: str) -> Files:
         return files(self.folder / output)
+
+    def begun(self, output: str) -> list[str]:
+        return [name for name in litter(self.folder / output) if PurePath(name).name.startswith(TEMPORARY)]
 
     def get(self, output: str, name: str) -> bytes:
         try:

@@ -1,5 +1,6 @@
 """The rows of docs/models_you_have.md, one by one: each is built, exported by its command, and compared with itself."""
 
+import gc
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lake.core.tensorflow import keras
 from model.bundle import Bundle
 from model.cli.main import main
 from model.runtime.runtime import Runtime
@@ -56,6 +58,15 @@ def _words(command: str, bundle: Path) -> list[str]:
     return [*words, "--any-output"]
 
 
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Keras keeps what it has built, and these networks together take 12 GB."""
+    yield
+    keras().backend.clear_session()
+    gc.collect()
+
+
+@pytest.mark.usefixtures("forgotten")
 @pytest.mark.timeout(600)  # networks of keras.applications have hundreds of layers
 @pytest.mark.parametrize("title", [*_cases()])
 def test_a_construction(title: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
