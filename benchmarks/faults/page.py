@@ -26,8 +26,10 @@ What a side lacks below was not measured.
 
 - Daft runs on its native runner: its checkpoints, which need that of Ray, are not measured.
 - Ray Data drops blocks that fail (`max_errored_blocks`), of 64 rows. Its reader takes all these shards, of 64 KB each,
-  in one read, since that may have 128 MiB, whatever `override_num_blocks` and `target_min_block_size` say (the latter
-  was 1 in one run of a truncated shard and one of flipped bits): one damaged page costs the rows of all.
+  in one read, since that may have 128 MiB, whatever `override_num_blocks` and `target_min_block_size` say (of the
+  latter 1 was tried): one damaged page costs the rows of all.
+- LitData runs with `use_checkpoint`, the same call and the same list of records: after a kill amid its run, rows that
+  were done are missing, and as many others are there twice.
 - latentlake runs with `--on-damage reject --max-reject-fraction 50%`: rows of a damaged page are lost, but for PNG
   images that are whole by their own checksums, and each lost one is a reject with its key.
 
