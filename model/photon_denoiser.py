@@ -118,7 +118,13 @@ def too_dark(camera: PoissonGaussian, lost: float) -> str | None:
     )
 
 
-def _too_strong(camera: PoissonGaussian, white: float) -> str | None:
+def too_strong(camera: PoissonGaussian, white: float) -> str | None:
+    """Why noise cannot be of a camera as it was said, and what to do; None if it can.
+
+    Args:
+      camera: as it was said.
+      white: in the same numbers.
+    """
     if max(camera.gain, camera.read_noise) < white:
         return None
     return (
@@ -139,7 +145,7 @@ def _refuse(
     white = float(FULL[images.dtype.name])
     for at, (image, channels) in enumerate(zip(images, cameras, strict=True)):
         for channel, camera in enumerate(channels):
-            strong = None if estimated else _too_strong(camera, white)
+            strong = None if estimated else too_strong(camera, white)
             reason = strong or too_dark(camera, camera.lost(image[..., channel]))
             if reason is None or not np.ptp(image[..., channel]):
                 continue

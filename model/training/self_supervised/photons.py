@@ -8,8 +8,8 @@ import numpy as np
 from lake.core.errors import UsageError
 from lake.images.anscombe import PoissonGaussian
 from lake.images.photon_noise import estimate_common_camera
-from model.photon_denoiser import stabilised, too_dark
-from model.pixels import Pixels
+from model.photon_denoiser import stabilised, too_dark, too_strong
+from model.pixels import FULL, Pixels
 from model.training.self_supervised.options import SelfSupervisedOptions
 
 _WITH_ALPHA = (2, 4)  # channels of which a job leaves out the last one
@@ -59,10 +59,11 @@ def levels_of(
       options: of the training.
 
     Raises:
-      UsageError: the images are darker than the camera makes them.
+      UsageError: the camera cannot have made the images.
     """
     own = scaled(camera, 1 / _scale(options, images[0]))
-    if reason := too_dark(camera, float(np.mean([own.lost(image) for image in images]))):
+    lost = float(np.mean([own.lost(image) for image in images]))
+    if reason := too_strong(own, FULL[images[0].dtype.name]) or too_dark(camera, lost):
         raise UsageError(reason)
     found = [stabilised(image[None], [(own,) * image.shape[2]])[1:] for image in images]
     blacks, _, levels = zip(*found, strict=True)

@@ -154,6 +154,10 @@ def test_photon_noise_that_cannot_be_told():
         UsageError, match=r"darker than a black level of 100 and a read noise of 3\.3 explain; give --black"
     ):
         shown(dark, policy={"white": 4095.0})
+    with pytest.raises(
+        UsageError, match=r"a read noise of 3\.3 are too much where white is 1; give both in the numbers"
+    ):
+        shown(dark)
 
 
 def test_the_level_of_a_pair_is_that_of_its_noise():
