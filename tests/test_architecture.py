@@ -1,6 +1,7 @@
 """The house: which way imports go, that none go in a circle, and that a name has one meaning. Only sources are read."""
 
 import ast
+import gc
 import subprocess
 import sys
 from collections import defaultdict
@@ -67,6 +68,15 @@ def sources(root: Path) -> Mapping[str, Path]:
     return found
 
 
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a module. What a collection ends may parse as well, and CPython 3.11 fails then."""
+    gc.disable()
+    try:
+        return ast.parse(path.read_text(), str(path))
+    finally:
+        gc.enable()
+
+
 def imports(root: Path) -> list[Import]:
     """All imports of one module of the tree by another, wherever they stand; paths of modules in strings too."""
     known = sources(root)
@@ -74,7 +84,7 @@ def imports(root: Path) -> list[Import]:
 
 
 def _imports_of(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[Import]:
-    tree = ast.parse(path.read_text(), str(path))
+    tree = parsed(path)
     checked_only = _type_checking(tree)
     for node in ast.walk(tree):
         for target in _targets(node, known):
@@ -169,7 +179,7 @@ def defined_twice(root: Path) -> dict[str, list[str]]:
     places = defaultdict[str, list[str]](list)
     for module, path in sources(root).items():
         if top(module) in FLOORS and path not in parallel:
-            for name in _defined(ast.parse(path.read_text())):
+            for name in _defined(parsed(path)):
                 places[name].append(module)
     return {name: sorted(modules) for name, modules in places.items() if len(modules) > 1 and name not in ENTRY_POINTS}
 
@@ -210,7 +220,7 @@ def test_a_public_name_has_one_meaning() -> None:
 @pytest.mark.parametrize("module", EXPORTED)
 def test_exported_names(module: str) -> None:
     """Each is there too; in a process of its own, for the packages import on first use."""
-    tree = ast.parse(sources(ROOT)[module].read_text())
+    tree = parsed(sources(ROOT)[module])
     (exported,) = (
         ast.literal_eval(node.value)
         for node in tree.body
