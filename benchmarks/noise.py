@@ -5,20 +5,23 @@
 ``--data`` holds the folders ``bsd68`` and ``bsd400`` as of ``benchmarks.quality``. ``levels``: bias and root mean
 square error of levels of white noise, unclipped and in 8 bits; ``colours``: the same for the colours of as many images
 of ``bsd400``. ``told``: PSNR that ``zoo:denoiser-gray`` loses by an estimate against the true level, unclipped and in 8
-bits, and processor time of both. ``cameras``: gains of simulated cameras. Noise is where white is 255; every table is
-printed as Markdown.
+bits, and processor time of both. ``cameras``: gains of simulated cameras. ``halved``: PSNR of photographs of ``bsd400``
+with noise whose colours JPEG keeps at half the resolution, by the network and by what it is told. Noise is where white
+is 255; every table is printed as Markdown.
 """
 
 import argparse
+import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.quality import Place, psnr
 from lake.core.records import Array
-from lake.images.noise import estimate
+from lake.images.noise import estimate, level_for_colors
 from lake.images.photon_noise import estimate_camera
 from model.bundle import Bundle
 from model.denoiser import Denoiser
@@ -27,6 +30,7 @@ from model.runtime.runtime import Runtime
 
 LEVELS = (0, 1, 2, 5, 10, 15, 25, 50, 75)
 TOLD = (5, 15, 25, 50)
+HALVED, QUALITIES = (10, 25, 50), (95, 85)
 CAMERAS = ((1.0, 0.0, 0.0), (2.2, 3.3, 100.0))  # gain, read noise, black level
 ELECTRONS = (10, 50, 300, 1000)  # at white
 
@@ -104,7 +108,31 @@ def cameras(images: Sequence[Array]) -> None:
             print(f"| {camera} | {electrons} | {np.mean(gains):.2f}, {np.std(gains):.2f} |", flush=True)
 
 
-SECTIONS = {"levels": levels, "colours": levels, "told": told, "cameras": cameras}
+def halved(images: Sequence[Array]) -> None:
+    """Print what is left of the noise of photographs whose colours JPEG has halved."""
+    color, gray = (Denoiser(Runtime.load(Bundle.open(f"zoo:denoiser-{name}"))) for name in ("color", "gray"))
+    print("| noise | quality | as it is | grey | colour, told what channels show | ... the estimate | ... the noise |")
+    print("|---|---|---|---|---|---|---|")
+    for level in HALVED:
+        for quality in QUALITIES:
+            found = [of_jpeg(color, gray, clean, level, quality, seed) for seed, clean in enumerate(images)]
+            figures = " | ".join(f"{mean:.2f}" for mean in np.mean(found, axis=0))
+            print(f"| {level} | {quality} | {figures} |", flush=True)
+
+
+def of_jpeg(color: Denoiser, gray: Denoiser, clean: Array, level: float, quality: int, seed: int) -> list[float]:
+    """PSNR of one photograph: as it is, by the grey network, and by that for colours with three levels."""
+    file = io.BytesIO()
+    Image.fromarray(in_8_bits(clean, level, seed)).save(file, "jpeg", quality=quality, subsampling="4:2:0")
+    noisy = np.asarray(Image.open(file))
+    found = estimate(noisy)
+    ways = [(gray, found.level), (color, found.level), (color, level_for_colors(noisy, found)), (color, level / 255)]
+    made = [way.denoise(noisy[None], np.array([told], np.float32), estimated=True).pixels[0] for way, told in ways]
+    return [psnr(to_unit(image), clean) for image in (noisy, *made)]
+
+
+SECTIONS = {"levels": levels, "colours": levels, "told": told, "cameras": cameras, "halved": halved}
+_OF_COLOURS = ("colours", "halved")
 
 
 def main() -> None:
@@ -116,7 +144,7 @@ def main() -> None:
     given = parser.parse_args()
     place = Place(data=given.data, zoo=Path("model/zoo"))
     for name in given.sections:
-        images, _ = place.images(*(("bsd400", "", "RGB") if name == "colours" else ("bsd68",)))
+        images, _ = place.images(*(("bsd400", "", "RGB") if name in _OF_COLOURS else ("bsd68",)))
         chosen = [image.astype(np.float64) for image in images[: given.images]]
         print(f"\n## {name}, {len(chosen)} photographs\n", flush=True)
         SECTIONS[name](chosen)

@@ -144,6 +144,15 @@ class JobConfig:
         several = self.images is not None and self.images.format == MIXED
         return replace(self, rewritten=format) if several else self
 
+    @property
+    def takes_colors(self) -> bool:
+        """Whether the model takes red, green and blue together."""
+        return self.target.shape[2:] == (3,)
+
+    def _estimator(self) -> dict[str, Any]:
+        """How levels are estimated, where that has changed: of colours they followed from each channel by itself."""
+        return {"brightness": True} if self.noise and self.noise.estimate and self.takes_colors else {}
+
     def _mixed(self) -> dict[str, Any] | bool:
         """What is unusual of each of several formats; True for nothing."""
         return {format: unusual for format, own in self.columns.formats if (unusual := own.unusual())} or True
@@ -177,7 +186,7 @@ class JobConfig:
             **({} if self.reference is None else {"reference": self.reference.options()}),
             **({} if self.images is None else {"images": self.images.options()}),
             **({} if self.condition is None else {"condition": self.condition.name}),
-            **({} if self.noise is None else {"noise": json_copy(self.noise.options())}),
+            **({} if self.noise is None else {"noise": {**json_copy(self.noise.options()), **self._estimator()}}),
             **({} if self.ensemble == 1 else {"ensemble": self.ensemble}),
         }
 

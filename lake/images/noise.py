@@ -17,6 +17,8 @@ from lake.core.records import Array
 from lake.images.noise_patches import blocks_of, patches_of
 from lake.images.noise_variance import STRICT, fit
 
+_BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # of red, green and blue: ITU-R BT.601, which codecs use
+_SHARED = 1.15  # times what brightness has of independent noise: from then on channels share theirs, all of it at 1.5
 _WHITE = {"u1": 255.0, "u2": 65535.0}  # by the type of the pixels; 1 for others
 
 
@@ -67,6 +69,30 @@ def estimate(pixels: Array) -> NoiseEstimate:
     white = _WHITE.get(pixels.dtype.str[1:], 1.0)
     levels, errors = zip(*(_of_channel(blocks) for blocks in channels_of(pixels)), strict=True)
     return NoiseEstimate(levels=tuple(v / white for v in levels), errors=tuple(e / white for e in errors))
+
+
+def level_for_colors(pixels: Array, found: NoiseEstimate) -> float:
+    """The level of independent noise in red, green and blue of which an image has what is left.
+
+    JPEG, WebP and others keep colours at half the resolution. What changes from pixel to pixel is brightness alone
+    then, which all channels share; the noise of colours became coarser, and is not seen by ``estimate``. Brightness has
+    0.67 of the level of independent noise, so theirs is 1.5 times what the channels show. Where channels do not share
+    their noise, or are equal, which makes an image grey, the level is that of the channels.
+
+    Args:
+      pixels: ``[H, W, K]``, K 3 or 4, as of ``estimate``.
+      found: what that gives for them.
+
+    >>> noise = np.random.default_rng(0).normal(0.5, 0.1, (96, 96, 3)).astype(np.float32)
+    >>> level_for_colors(noise, estimate(noise)) == estimate(noise).level
+    True
+    """
+    if all(np.array_equal(pixels[..., 0], pixels[..., k]) for k in (1, 2)):
+        return found.level
+    brightness = np.stack([block[..., :3] @ _BRIGHTNESS for block in blocks_of(pixels)])
+    level = _of_channel(brightness)[0] / _WHITE.get(pixels.dtype.str[1:], 1.0)
+    share = float(np.linalg.norm(_BRIGHTNESS))
+    return found.level / share if level > _SHARED * share * found.level else found.level
 
 
 def channels_of(pixels: Array) -> Iterator[Array]:

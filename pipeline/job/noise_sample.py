@@ -13,12 +13,11 @@ import pyarrow as pa
 from lake.core.records import Array, Fault, Records, Unit
 from lake.formats import FORMATS
 from lake.images.native_decoder import NativeDecoder
-from lake.images.noise import estimate
 from model.input_spec import NOISE_WHITE, NoiseRange
 from model.noise_range import count_outside
 from model.photon_denoiser import shown_levels
 from pipeline.config import JobConfig
-from pipeline.worker.told_noise import cameras_of
+from pipeline.worker.told_noise import cameras_of, estimated_noise
 
 _UNITS, _IMAGES = 12, 36  # looked at, spread over the input
 _SECONDS = 8.0  # after which no further image is begun
@@ -123,6 +122,6 @@ def _estimated(images: Array, config: JobConfig) -> list[float]:
     """The levels that the model would be told of images of one shape."""
     assert config.noise is not None
     if config.noise.camera is None:
-        return [estimate(pixels).level * NOISE_WHITE for pixels in images]
+        return [estimated_noise(pixels, colors=config.takes_colors).level for pixels in images]
     cameras = cameras_of(config.noise.camera, images, config.target.white)
     return [float(level) * NOISE_WHITE for level in shown_levels(images, cameras)]

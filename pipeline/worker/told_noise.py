@@ -9,10 +9,11 @@ import pyarrow as pa
 
 from lake.core.records import Array, Fault, Reason, Records, Stage
 from lake.images.anscombe import PoissonGaussian
-from lake.images.noise import estimate
+from lake.images.noise import estimate, level_for_colors
 from lake.images.photon_noise import estimate_camera
 from lake.images.types import Group
 from model.input_spec import NOISE_WHITE
+from model.noise_range import DOUBT
 from pipeline.options.values import CameraNoise, NoiseLevel
 from pipeline.output.tables import noise_fields
 
@@ -29,7 +30,7 @@ class ToldNoise(NamedTuple):
 
 
 def told_levels(
-    noise: NoiseLevel, records: Records, group: Group, faults: dict[int, Fault]
+    noise: NoiseLevel, records: Records, group: Group, faults: dict[int, Fault], *, colors: bool
 ) -> tuple[list[ToldNoise], Array]:
     """The noise levels of a group and which images have one.
 
@@ -38,6 +39,7 @@ def told_levels(
       records: the batch.
       group: of it.
       faults: receives the images without a level, by position in the batch.
+      colors: whether the model takes red, green and blue together.
 
     Returns:
       One for each image, and bool ``[m]``.
@@ -46,7 +48,7 @@ def told_levels(
     if noise.level is not None:
         return [ToldNoise(float(np.float32(noise.level)))] * count, np.ones(count, bool)
     if noise.column is None:
-        return [_estimated(image) for image in group.pixels], np.ones(count, bool)
+        return [estimated_noise(image, colors=colors) for image in group.pixels], np.ones(count, bool)
     column = records.carried[noise.column].cast(pa.float32())
     levels = column.take(pa.array(group.positions)).to_numpy(zero_copy_only=False)
     good: Array = np.isfinite(levels) & (levels >= 0)
@@ -56,10 +58,19 @@ def told_levels(
     return [ToldNoise(float(level)) for level in levels], good
 
 
-def _estimated(image: Array) -> ToldNoise:
+def estimated_noise(image: Array, *, colors: bool) -> ToldNoise:
+    """The noise of an image, estimated from the image alone.
+
+    Args:
+      image: ``[H, W, K]``.
+      colors: whether the model takes red, green and blue together.
+    """
     found = estimate(image)
-    error = found.error * NOISE_WHITE if np.isfinite(found.error) else None
-    return ToldNoise(found.level * NOISE_WHITE, error, tuple(level * NOISE_WHITE for level in found.levels))
+    level, error = found.level * NOISE_WHITE, found.error * NOISE_WHITE if np.isfinite(found.error) else None
+    # What may be texture is in doubt as it is.
+    if colors and image.shape[2] in (3, 4) and level > DOUBT:
+        level = level_for_colors(image, found) * NOISE_WHITE
+    return ToldNoise(level, error, tuple(level * NOISE_WHITE for level in found.levels))
 
 
 def cameras_of(noise: CameraNoise, images: Array, white: float) -> list[_Cameras]:

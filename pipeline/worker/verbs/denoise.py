@@ -199,7 +199,7 @@ class Denoise(Verb):
         noise = self._config.noise
         if noise is None or noise.camera is not None:
             return None, np.ones(len(group.positions), bool)
-        told, has_level = told_levels(noise, batch.records, group, batch.faults)
+        told, has_level = told_levels(noise, batch.records, group, batch.faults, colors=self._config.takes_colors)
         return [told[at] for at in np.flatnonzero(has_level).tolist()], has_level
 
     def _denoised(

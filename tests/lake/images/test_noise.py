@@ -1,12 +1,14 @@
 """Noise that is added is found again: in noise alone, and in photographs."""
 
+import io
 import tracemalloc
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lake.core.records import Array
-from lake.images.noise import NoiseEstimate, estimate
+from lake.images.noise import NoiseEstimate, estimate, level_for_colors
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,28 @@ def test_clipped_noise(photographs: list[Array], which: int, sigma: int, white: 
     pixels = clipped.round().astype(np.uint8 if white == 255 else np.uint16)
     scale = 1 if white == 255 else 65535 / white
     assert level(pixels) * 255 * scale == pytest.approx(sigma, abs=0.2 + sigma / 25)
+
+
+@pytest.mark.parametrize("sigma", [10, 25, 50])
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+def test_noise_before_codecs_halved_the_colours(
+    photographs: list[Array], which: int, sigma: int, subsampling: str
+) -> None:
+    file = io.BytesIO()
+    noisy = np.rint((photographs[which] * 255 + noise(sigma, *photographs[which].shape)).clip(0, 255)).astype(np.uint8)
+    Image.fromarray(noisy).save(file, "jpeg", quality=97, subsampling=subsampling)
+    pixels = np.asarray(Image.open(file))
+    found = level_for_colors(pixels, estimate(pixels)) * 255
+    # Of noise that was clipped before, less is left.
+    assert found == pytest.approx(sigma, rel=0.1 + sigma / 400)
+    assert (found == level(pixels) * 255) == (subsampling == "4:4:4")
+
+
+def test_equal_channels_are_those_of_a_grey_image(photographs: list[Array]) -> None:
+    grey = photographs[0].mean(-1, keepdims=True)
+    pixels = np.repeat((grey + noise(0.1, *grey.shape)).astype(np.float32), 3, -1)
+    assert level_for_colors(pixels, estimate(pixels)) == level(pixels)
 
 
 def test_an_overexposed_sky_does_not_count(photographs: list[Array]) -> None:

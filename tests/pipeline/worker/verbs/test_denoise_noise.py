@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from lake.core.errors import OutputError
 from lake.images.anscombe import PoissonGaussian
@@ -110,6 +111,30 @@ def test_the_level_of_each_channel_is_estimated(tmp_path: Path) -> None:
         assert row["noise_level_error"] == pytest.approx(found.error * 255, rel=1e-6)
         assert row["noise_levels"] == pytest.approx([5, 10, 20], rel=0.15)
     assert rows[2]["noise_level"] == 0 and rows[2]["noise_level_error"] is None
+
+
+def test_noise_that_colours_share_is_told_to_a_network_for_colours_alone(tmp_path: Path) -> None:
+    from sklearn.datasets import load_sample_images
+
+    clean = load_sample_images().images[0][100:196, 300:396]
+    noisy = clean + np.random.default_rng(0).normal(0, 25, clean.shape)
+    (tmp_path / "in").mkdir()
+    image = Image.fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))
+    image.save(tmp_path / "in/x.jpg", quality=95, subsampling="4:2:0")
+    told, errors = [], []
+    for model in ("zoo:denoiser-gray", "zoo:denoiser-color"):
+        output = tmp_path / model.removeprefix("zoo:")
+        run_job("denoise", tmp_path / "in", model, output, noise_level="estimate")
+        (row,) = table(output).to_pylist()
+        where: dict[str, Any] = {"input": str(tmp_path / "in"), "output": f"{output}-planned"}
+        job = prepare(JobOptions(verb="denoise", model=model, noise_level="estimate", **where))
+        planned = sample_noise(job.plan.units, job.config, job.bundle.spec.noise_range)
+        assert planned is not None and planned.quartiles == (round(row["noise_level"], 2),) * 5
+        (file,) = (output / "images").rglob("x.*")
+        told.append(row["noise_level"])
+        errors.append(np.mean((np.asarray(Image.open(file)) - clean.astype(float)) ** 2))
+    assert told[0] < 20 and told[1] == pytest.approx(25, rel=0.15)
+    assert errors[1] < errors[0]  # with 17 for 25 it is twice as large
 
 
 def test_the_plan_tells_the_levels_of_photon_noise(tmp_path: Path) -> None:
