@@ -194,10 +194,8 @@ def describe_quantization(quantization: Quantization) -> list[str]:
     """
     layers, cost = quantization.layers, dict(quantization.cost)
     first = f"{quantization.precision} in {layers['int8']} of {sum(layers.values())} layers"
-    images, others = (
-        cost.pop("images", 0),
-        [f"{name.replace('_', ' ')} {_figures(value)}" for name, value in cost.items()],
-    )
+    images = cost.pop("images", 0)
+    others = [f"{name.replace('_', ' ')} {_figures(value)}" for name, value in cost.items()]
     return [f"{first}, calibrated with {quantization.samples} images", f"on {images} others: {', '.join(others)}"]
 
 
@@ -207,9 +205,9 @@ def _figures(value: Json) -> str:
     >>> _figures({"15": 0.1, "25": 0.06})
     '0.1 at noise 15, 0.06 at noise 25'
     """
-    return (
-        ", ".join(f"{one} at noise {level}" for level, one in value.items()) if isinstance(value, dict) else str(value)
-    )
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{one} at noise {level}" for level, one in value.items())
 
 
 def _describe_latent(spec: Spec, latent: Latent, source: str) -> str:

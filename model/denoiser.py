@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lake.core.idle_threads import IdleThreads
+from lake.images.color import is_grey
 from model.golden import golden_inputs, golden_levels
 from model.noise_range import doubt, kept_shares, least_level
 from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit, to_values
@@ -142,8 +143,7 @@ class Denoiser:
         """The levels that the model is told of images with these colours: more where the noise of all is the same."""
         if levels is None or not self._colored or self._takes.shape[2] == 1:
             return levels
-        equal = [all(np.array_equal(one[..., 0], one[..., k]) for k in range(1, one.shape[2])) for one in colors]
-        return np.where(equal, _GREY * levels, levels)
+        return np.where([is_grey(one) for one in colors], _GREY * levels, levels)
 
     def _check(self, images: Pixels) -> None:
         shape, model = images.shape, self._takes.shape

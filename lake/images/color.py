@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MOST_COLORS = 4  # more channels are bands that are no colours
-_LUMA = (19595, 38470, 7471)  # weights of R, G and B (ITU-R 601-2) times 65536, as in Pillow
+LUMA = (19595, 38470, 7471)  # weights of R, G and B (ITU-R 601-2) times 65536, as in Pillow
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 # Target mode by Pillow mode: without alpha, and as the image is stored.
 _OPAQUE = {"1": "L", "LA": "L", "CMYK": "RGB", "YCbCr": "RGB", "RGBX": "RGB", "RGBA": "RGB", "RGBa": "RGBA"}
@@ -98,7 +98,7 @@ def native(image: "Image", channels: int, color: Color) -> "Image":
     shows_palette = image.mode in ("P", "PA")
     image = image.convert("RGBA") if keeps_alpha else _opaque(image)
     # A palette whose colours are all grey is grey, and needs no conversion that loses colour.
-    if shows_palette and not keeps_alpha and _is_grey(image):
+    if shows_palette and not keeps_alpha and is_grey(np.asarray(image)):
         image = image.getchannel(0)
     if channels == 1 and image.mode == "RGB":
         needs_luma(color)
@@ -152,9 +152,13 @@ def _opaque(image: "Image") -> "Image":
     return image.convert(_OPAQUE[image.mode])
 
 
-def _is_grey(image: "Image") -> bool:
-    pixels = np.asarray(image)
-    return bool((pixels == pixels[..., :1]).all())
+def is_grey(pixels: Array) -> bool:
+    """Whether all channels are equal.
+
+    Args:
+      pixels: ``[H, W, K]``.
+    """
+    return all(np.array_equal(pixels[..., 0], pixels[..., k]) for k in range(1, pixels.shape[2]))
 
 
 def _with_alpha(pixels: Array) -> Array:
@@ -167,7 +171,7 @@ def _with_alpha(pixels: Array) -> Array:
 
 
 def _luma(pixels: Array) -> Array:
-    weights = np.array(_LUMA, np.float64)
+    weights = np.array(LUMA, np.float64)
     if np.issubdtype(pixels.dtype, np.integer):
         # Rounded as Pillow rounds, so that arrays and image files give the same grey.
         sums = pixels.astype(np.uint64) @ weights.astype(np.uint64)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lake.core.records import Array
+from lake.images.color import LUMA, is_grey
 from lake.images.noise_patches import blocks_of, patches_of
 from lake.images.noise_variance import STRICT, fit
 
-_BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # of red, green and blue: ITU-R BT.601, which codecs use
+_BRIGHTNESS = np.array(LUMA) / 65536  # of red, green and blue, as codecs have it
 _SHARED = 1.15  # times what brightness has of independent noise: from then on channels share theirs, all of it at 1.5
 _WHITE = {"u1": 255.0, "u2": 65535.0}  # by the type of the pixels; 1 for others
 
@@ -87,7 +88,7 @@ def level_for_colors(pixels: Array, found: NoiseEstimate) -> float:
     >>> level_for_colors(noise, estimate(noise)) == estimate(noise).level
     True
     """
-    if all(np.array_equal(pixels[..., 0], pixels[..., k]) for k in (1, 2)):
+    if is_grey(pixels[..., :3]):
         return found.level
     brightness = np.stack([block[..., :3] @ _BRIGHTNESS for block in blocks_of(pixels)])
     level = _of_channel(brightness)[0] / _WHITE.get(pixels.dtype.str[1:], 1.0)

@@ -11,13 +11,14 @@ from functools import lru_cache
 import numpy as np
 
 from lake.core.records import Array
+from lake.images.color import LUMA
 
 _SIDE, _KEPT = 32, 8
 _MIDDLE = _KEPT * _KEPT // 2
 _BLOCK_HEIGHT, _BLOCK_WIDTH = 64, 512  # 8 * 64 * 512 is where OpenBLAS begins to share
 _PIXELS = 1 << 16  # of some images, in the processor's cache
 _LANCZOS = 3.0  # support of the filter, in pixels of the smaller image
-_LUMA = np.array([19595, 38470, 7471], np.float32) / np.float32(65536)
+_LUMA = np.array(LUMA, np.float32) / np.float32(65536)
 
 
 def perceptual_hashes(pixels: Array) -> Array:

@@ -35,19 +35,7 @@ _SHOWN = 12  # images of a strip
 
 
 class OutputContent:
-    """The content of a finished output, as it was when this object was made. Latents are cached; nothing else changes.
-
-    Args:
-      output: URI or path of the output.
-      cache: local directory that keeps the latents; None for ``_cache/`` in an output on a disk.
-      latent: which of its latents to look at, where it has several; None for the first.
-      stores: how to reach it, by the fields of ``lake.storage.StoreOptions``.
-
-    Raises:
-      OutputError: there is no output there, or no run over it has come to its end.
-      VerifyError: its state is damaged.
-      UsageError: an option of the stores is unknown, or it has no latents of this name.
-    """
+    """The content of a finished output: the part of ``pipeline.explore.output.Output`` that asks nothing of it."""
 
     def __init__(self, output: Name, *, cache: Name | None = None, latent: str | None = None, **stores: Any) -> None:
         check_names(stores, [option.field for option in STORES])
