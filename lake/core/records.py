@@ -115,6 +115,7 @@ class Unit:
       start: first row of a slice, inclusive.
       stop: end of a slice, exclusive; None for the end of the shard.
       byte_range: the bytes of these rows, where a shard does not say them by itself; None elsewhere.
+      rows: all rows of a shard that says them by itself, where the unit is a slice of it; None elsewhere.
       clean: with a reference, the clean shard that each shard is compared with, in the order of ``shards``.
       expected: number of records, if the source states it.
       retry_rejects: the unit is done, and only its rejected records are tried again.
@@ -127,6 +128,7 @@ class Unit:
     start: int = 0
     stop: int | None = None
     byte_range: ByteRange | None = None
+    rows: int | None = None
     clean: Sequence[Shard] = ()
     expected: int | None = None
     retry_rejects: bool = False

@@ -114,8 +114,8 @@ def _slices(shard: Shard, format: str, cuts: Cuts | None) -> Iterator[Unit]:
         return
     bare = stem(shard.path, format)
     for number, (start, stop, byte_range) in enumerate(slices):
-        name = f"{bare}-{number:05d}-of-{len(slices):05d}"
-        yield Unit(id=name, format=format, shards=(shard,), start=start, stop=stop, byte_range=byte_range)
+        name, rows = f"{bare}-{number:05d}-of-{len(slices):05d}", None if byte_range else slices[-1][1]
+        yield Unit(id=name, format=format, shards=(shard,), start=start, stop=stop, byte_range=byte_range, rows=rows)
 
 
 def _by_rows(shard: Shard, reader: Reader) -> list[tuple[int, int, None]]:
@@ -197,7 +197,7 @@ def record_count(unit: Unit) -> int | None:
 
 
 def input_bytes(unit: Unit) -> int:
-    """Bytes of a unit's input. Of a slice of rows it is what such a slice has at most, since its share is not known.
+    """Bytes of a unit's input; of a slice of rows about its share, or if that is not known as many as it has at most.
 
     Args:
       unit: the unit.
@@ -205,7 +205,9 @@ def input_bytes(unit: Unit) -> int:
     size = total_bytes(unit.shards)
     if unit.byte_range is not None:
         return (size if unit.byte_range.end is None else unit.byte_range.end) - unit.byte_range.begin
-    return size if unit.stop is None else min(size, SPLIT_BYTES)
+    if unit.stop is None:
+        return size
+    return size * (unit.stop - unit.start) // unit.rows if unit.rows else min(size, SPLIT_BYTES)
 
 
 def total_bytes(shards: Sequence[Shard]) -> int:

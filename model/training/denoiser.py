@@ -32,15 +32,13 @@ from model.training.flops import operations
 from model.training.loss_curve import write_curve
 from model.training.networks import build_denoiser
 from model.training.options import DenoiserOptions
-from model.training.recycle import recycle
 from model.training.samples import normalized
-from model.training.schedule import RECYCLINGS, SIDES, recycles_at, side_at
+from model.training.schedule import RECYCLINGS, SIDES, side_at
 from model.training.start import open_start
-from model.training.steps import Steps, measured_part
+from model.training.steps import WATCHED, Steps, measured_part
 
 _SHOWN_LEVELS = (15, 25, 50)  # noise levels of the held-out images, where white is 255
 _PROBED = (15.0, 10.0, 7.5, 5.0, 3.0, 2.0, 1.0)  # likewise, at which is looked for the least that it learned
-_WATCHED = 4  # batches on which channels are looked for that are not active
 _UNSEEN = 10**0.005  # of the squared error, 0.05 dB more
 
 
@@ -158,12 +156,8 @@ class _Run(Steps[TrainingReport, Batch]):
     def _batch(self, step: int) -> Batch:
         return make_batch(self._images.training, side_at(step, self.options.steps), self.options.seed, step)
 
-    def _prepare(self, step: int) -> None:
-        if not recycles_at(step, self.options.steps):
-            return
-        seed = self.options.seed
-        noisy, levels = noisy_crops(self._images.training, min(SIDES), seed, range(step, step + _WATCHED))
-        recycle(self.model, self.average, noisy, levels, np.random.default_rng([seed, step, 1]))
+    def _watched(self, step: int) -> tuple[Floats, Floats]:
+        return noisy_crops(self._images.training, min(SIDES), self.options.seed, range(step, step + WATCHED))
 
     def _loss(self, batch: Batch, share: np.float32) -> float:
         return float(self._learn(batch.clean, batch.level, batch.noise, share))

@@ -12,16 +12,18 @@ import numpy as np
 from lake.core.errors import UsageError
 from lake.core.tensorflow import keras, tensorflow
 from model.keras.precision import multiplies_bfloat16
-from model.pixels import Pixels
+from model.pixels import Floats, Pixels
 from model.spec import Json
 from model.training.checkpoint import Checkpoint, Stops
 from model.training.muon import muon
 from model.training.options import DenoiserOptions
-from model.training.schedule import averaged_at, rate_at
+from model.training.recycle import recycle
+from model.training.schedule import averaged_at, rate_at, recycles_at
 from model.training.start import began
 
 _SHOWN_SIDE = 320  # pixels; of a held-out image at most this much of either side is used
 _REPORTED = 200  # steps between two reports
+WATCHED = 4  # batches on which channels are looked for that are not active
 
 
 class StepReport(Protocol):
@@ -129,12 +131,19 @@ class Steps(ABC, Generic[_Report, _Batch]):
         else:
             self._measure_last()
 
-    def _prepare(self, step: int) -> None:
-        """Change what is to be changed before a step."""
+    def _watched(self, step: int) -> tuple[Floats, Floats] | None:  # noqa: ARG002
+        """Noisy images and maps of their levels that show which channels are idle; None if none begin anew."""
+        return None
+
+    def _recycle(self, step: int) -> None:
+        """Give new weights to channels that are idle, before some of the steps."""
+        options = self.options
+        if recycles_at(step, options.steps) and (shown := self._watched(step)) is not None:
+            recycle(self.model, self.average, *shown, np.random.default_rng([options.seed, step, 1]))
 
     def _step(self, step: int, batch: _Batch) -> None:
         options = self.options
-        self._prepare(step)
+        self._recycle(step)
         self._optimizer.learning_rate.assign(rate_at(step, options.steps, options.learning_rate))
         loss = self._loss(batch, np.float32(averaged_at(step)))
         if not math.isfinite(loss):

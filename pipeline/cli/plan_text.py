@@ -131,19 +131,12 @@ def _estimate(value: Mapping[str, Any]) -> Iterator[str]:
     if not value["todo"]:
         return
     if (found := value["estimate"]) is None:
-        yield f"time and size of the output: unknown, since {_why_unknown(value)}"
+        yield "time and size of the output: unknown, since no run with this model has been committed here"
         return
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found["ended"]))
     how = f"{found['startup']:.1f} s of start-up and {found['rate']:,.0f} records a second, as in the run of {when}"
     yield f"time: about {in_words(found['seconds'])} ({how})"
     yield f"output: about {size_text(found['output_bytes'])}"
-
-
-def _why_unknown(value: Mapping[str, Any]) -> str:
-    table = value["table"]
-    if table["todo"]["records"] is None and table["changed"]["units"]:
-        return "it is not known how many records changed shards of this format have"
-    return "no run with this model has been committed here"
 
 
 def _reuse(value: Mapping[str, Any]) -> Iterator[str]:

@@ -34,7 +34,9 @@ def describe(summary: Mapping[str, Any]) -> str:
     if reused := run.get("reused"):
         lines.append(f"  reused, since their bytes were there before (--reuse): {counted(reused, 'latent')}")
     if below := run.get("noise_below"):
-        lines.append(f"  less noise than the model learned: {counted(below, 'image')}, changed the less for it")
+        lines.append(
+            f"  less noise than the model learned: {counted(below, 'image')}, changed less for it, or not at all"
+        )
     if above := run.get("noise_above"):
         lines.append(f"  more noise than the model learned: {counted(above, 'image')}; compare some by eye")
     if run["store_retries"]:

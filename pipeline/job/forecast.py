@@ -109,7 +109,9 @@ def forecast(job: "Job", receipts: Mapping[str, Receipt]) -> Forecast:
     kinds: dict[str, list[Unit]] = {"new": [], "changed": [], "retried": [], "unchanged": []}
     for unit in plan.units:
         kinds[_kind(unit, todo, receipts)].append(unit)
-    density = _density(plan.units, counts)
+    # If every shard has changed, each is taken to hold what it held.
+    before = {unit.id: receipts[unit.id].read for unit in plan.units if unit.id in receipts}
+    density = _density(plan.units, counts) or _density(plan.units, before)
     rows = {name: _row(units, counts, density) for name, units in kinds.items()}
     dropped = {*plan.obsolete}
     rows["vanished"] = _row_of_receipts(receipts[unit] for unit in plan.vanished if unit not in dropped)

@@ -32,6 +32,7 @@ _UNIT_RULES: Mapping[str, Rule] = {
     "expected": optional(natural),
     "retry_rejects": truth,
 }
+_LATER_RULES: Mapping[str, Rule] = {"rows": optional(natural)}  # a plan of an earlier version does not have it
 
 
 def unit_line(unit: Unit) -> bytes:
@@ -144,7 +145,9 @@ def _texts(part: str) -> Iterator[bytes]:
 def _check(text: bytes, part: str) -> None:
     """Check a unit's values: outputs are named after its id and the paths of its shards."""
     try:
-        check_fields(json.loads(text), _UNIT_RULES, whole=True)
+        value = json.loads(text)
+        check_fields(value, _UNIT_RULES, whole=True)
+        check_fields(value, _LATER_RULES)
     except (ValueError, RecursionError) as error:
         raise VerifyError(f"{part}: the plan is damaged ({error}); remove it and run the job again") from error
 

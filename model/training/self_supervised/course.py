@@ -15,12 +15,12 @@ from model.pixels import Floats, Pixels
 from model.spec import Json
 from model.training.checkpoint import Checkpoint
 from model.training.crops import random_crop
-from model.training.schedule import side_at
+from model.training.schedule import RECYCLINGS, SIDES, side_at
 from model.training.self_supervised.images import NoisyImages
 from model.training.self_supervised.options import SelfSupervisedOptions
 from model.training.self_supervised.step import compiled_step
 from model.training.self_supervised.ways import Shown, Way
-from model.training.steps import Steps, measured_part
+from model.training.steps import WATCHED, Steps, measured_part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +127,7 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
             "precision": self.precision,
             "noise_level": options.noise_level,
             "images": images.digest,
+            **({"recyclings": RECYCLINGS} if self._way.told else {}),
             **self.began,
             **({} if self.camera is None else {"camera": asdict(self.camera)}),
         }
@@ -149,8 +150,19 @@ class Course(Steps[NoisyReport, tuple[Floats, ...]]):
         return best is not None and len(errors) - 1 - errors.index(best.error) >= self.options.patience
 
     def _batch(self, step: int) -> tuple[Floats, ...]:
-        side = min(side_at(step, self.options.steps), self._images.smallest)
-        return make_noisy_batch(self._images, self._way, side, self.options.seed, step)
+        return self._crops(step, side_at(step, self.options.steps))
+
+    def _crops(self, step: int, side: int) -> tuple[Floats, ...]:
+        images = self._images
+        return make_noisy_batch(images, self._way, min(side, images.smallest), self.options.seed, step)
+
+    def _watched(self, step: int) -> tuple[Floats, Floats] | None:
+        if not self._way.told:  # the network of blind spots has other blocks
+            return None
+        batches = [self._crops(number, min(SIDES)) for number in range(step, step + WATCHED)]
+        noisy = np.concatenate([crops[..., : len(self._images.mean)] for crops, *_ in batches])
+        levels = np.concatenate([level for _, level, *_ in batches])
+        return noisy, np.broadcast_to(levels, (*noisy.shape[:3], 1))
 
     def _loss(self, batch: tuple[Floats, ...], share: np.float32) -> float:
         return float(self._learn(share, *batch))

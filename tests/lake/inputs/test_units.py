@@ -8,7 +8,7 @@ from lake.formats import MIXED
 from lake.inputs import units as units_of
 from lake.inputs.discover import Found
 from lake.inputs.shard_list import Builder
-from lake.inputs.units import WholeShards, all_units, make_units
+from lake.inputs.units import WholeShards, all_units, input_bytes, make_units
 
 
 def shard(path: str, size: int = 10) -> Shard:
@@ -87,6 +87,7 @@ def test_a_big_splittable_shard_is_cut_on_row_groups(tmp_path: Path, monkeypatch
     assert edges[-1] == 1000
     assert [u.stop for u in units] == edges[1:]
     assert all(edge % 100 == 0 for edge in edges if edge is not None)
+    assert [input_bytes(u) for u in units] == [big.size * (u.stop - u.start) // 1000 for u in units if u.stop]
 
 
 def test_units_that_are_whole_shards_are_made_when_they_are_asked_for() -> None:

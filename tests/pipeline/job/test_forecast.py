@@ -101,6 +101,17 @@ def test_only_rejects_are_tried_again(tmp_path: Path) -> None:
     assert (counts(found, "retried")[0], counts(found, "unchanged")[0]) == (1, 1)
 
 
+def test_shards_that_have_all_changed_hold_what_they_held(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    receipts = done(config, make_unit("a"), make_unit("b"), fingerprint="x", read=50)
+    commit(config)
+    found = told(config, receipts, "a.tfrecord", "b.tfrecord", "c.tfrecord")
+    assert counts(found, "changed") == (2, 2, 100, False, 20)
+    assert counts(found, "new") == (1, 1, 50, False, 10)
+    assert found.estimate is not None
+    assert found.estimate.seconds == pytest.approx(6 + 150 / 25)
+
+
 def test_nothing_tells_the_records_of_a_first_run(tmp_path: Path) -> None:
     found = told(make_config(tmp_path), {}, "a.tfrecord", "b.tfrecord")
     assert counts(found, "new") == (2, 2, None, False, 20)
@@ -171,15 +182,6 @@ def test_a_plan_for_a_person(place: Place) -> None:
         "tried: 13 records of 2 units, all good",
     ]
     assert not Path(job.config.output).exists()
-
-
-def test_why_the_time_is_unknown(place: Place) -> None:
-    write_shard(place.source / "a.parquet", 9)
-    value = plan_value(place.options())
-    unknown = value | {"table": value["table"] | {"todo": value["table"]["todo"] | {"records": None}}}
-    assert "since no run with this model" in describe_plan(unknown)
-    unknown["table"]["changed"] = unknown["table"]["changed"] | {"units": 1}
-    assert "since it is not known how many records changed shards of this format have" in describe_plan(unknown)
 
 
 def test_what_the_tried_records_are(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import google_crc32c
@@ -15,7 +16,7 @@ from tests.pipeline.values import make_shard, make_unit
 
 UNITS = [
     make_unit("a"),
-    make_unit("dt=1/é\n", "b.parquet", format="parquet", start=3, stop=9, expected=6),
+    make_unit("dt=1/é\n", "b.parquet", format="parquet", start=3, stop=9, rows=20, expected=6),
     make_unit("part-00000000", "1.png", "2.png", format="folder", retry_rejects=True),
     make_unit("c", clean=(make_shard("clean.tfrecord", size=5, identity="7"),)),
     make_unit("d", shards=()),
@@ -42,6 +43,15 @@ def read(path: Path) -> list[Unit]:
 
 def test_units_come_back(part: Path) -> None:
     assert read(part) == UNITS
+
+
+def test_a_unit_of_an_earlier_version_does_not_tell_its_shards_rows(tmp_path: Path) -> None:
+    value = json.loads(unit_line(UNITS[1])[9:])
+    del value["rows"]
+    text = json.dumps(value).encode()
+    path = tmp_path / "part-00000.jsonl"
+    path.write_bytes(b"%08x %b\n" % (google_crc32c.value(text), text))
+    assert read(path) == [replace(UNITS[1], rows=None)]
 
 
 def test_a_line_is_a_checksum_and_a_text() -> None:

@@ -16,6 +16,7 @@ from model.keras.load import load_model
 from model.photon_denoiser import denoise_photons
 from model.runtime.runtime import Runtime
 from model.training.checkpoint import FILE
+from model.training.recycle import recycle
 from model.training.self_supervised.course import NoisyReport
 from model.training.self_supervised.denoiser import train_on_noise
 from model.training.self_supervised.options import SelfSupervisedOptions
@@ -136,6 +137,27 @@ def test_the_residual_of_pairs_is_that_of_the_first_shots(colors, tmp_path, monk
         for one in residual - residual.mean(axis=(1, 2), keepdims=True)
     ]
     assert trained.correlation == pytest.approx(tuple(np.mean(found, axis=0)), abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "times"), [("pairs", 2), ("noise level", 2), ("blind spot", 0)])
+@pytest.mark.usefixtures("shallow")
+def test_idle_channels_begin_anew_by_what_the_network_sees(name, times, shots, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(model, average, noisy, levels, rng):
+        seen.append((noisy, levels))
+        return recycle(model, average, noisy, levels, rng)
+
+    monkeypatch.setattr("model.training.steps.recycle", watched)
+    train_on_noise(options(shots, tmp_path / "b", **ways(shots)[name]), ignore)
+    assert len(seen) == times, "none in the last of three steps, where the learning rate falls"
+    for noisy, levels in seen:
+        assert noisy.shape == (len(noisy), 48, 48, 1)
+        assert levels.shape == noisy.shape
+        # Between neighbours there is hardly anything but noise: its deviation is as large as the network is told.
+        told = np.diff(noisy, axis=2).std(axis=(1, 2, 3)) / 2**0.5 / levels[:, 0, 0, 0]
+        assert np.median(told) == pytest.approx(1.0, abs=0.15)
 
 
 @pytest.mark.slow
