@@ -44,16 +44,16 @@ def _peer(place: Place, program: str, source: Path, python: Path) -> Mapping[str
     return run_peer(place, program, f"{source}/*", python, name="photographs")
 
 
-def made(place: Place, kind: str, count: int) -> Path:
+def made(place: Place, kind: str, count: int, size: tuple[int, int] = SIZES[0]) -> Path:
     """A directory of photographs of one of ``KINDS``, made once."""
-    source = place.work / f"camera-{kind.replace(' ', '-')}-{count}"
+    source = place.work / f"camera-{kind.replace(' ', '-')}-{size[0]}-{count}"
     if not source.is_dir():
         partial_directory = place.work / f".{source.name}.partial"
         shutil.rmtree(partial_directory, ignore_errors=True)
         partial_directory.mkdir(parents=True)
         originals = read(place.data / "bsd400")
         for number in range(count):
-            picture = KINDS[kind](originals, number % len(originals), SIZES[0])
+            picture = KINDS[kind](originals, number % len(originals), size)
             (partial_directory / f"{number:04d}.jpg").write_bytes(photograph(picture).file)
         partial_directory.rename(source)
     return source

@@ -26,13 +26,14 @@ def run_job(
     verb: str = "encode",
     cores: Collection[int] | None = None,
     tree: Path = HERE.parent,
+    bundle: object = None,
 ) -> dict[str, float]:
-    """One run of this project's job, with the model called ``name``; its output stays until the next run.
+    """One run of this project's job, with the model called ``name`` or a ``bundle``; its output stays until the next.
 
     The steady rate counts from the first batch out of the model to the end of the commit.
     """
     command: list[object] = [sys.executable, "-m", "pipeline", verb, "--json"]
-    command += ["--input", source, "--model", place.bundle(name), "--output", place.fresh(), *options]
+    command += ["--input", source, "--model", bundle or place.bundle(name), "--output", place.fresh(), *options]
     started = time.time()
     run = spawn(command, place.log, cores, tree)
     state: dict[str, Any] = json.loads(run.text)["run"]
