@@ -1,7 +1,7 @@
 """The files of an input as they are found: shards by format, companions of shards, and what is passed over."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from lake.core.errors import InputError
 from lake.core.quantities import counted
@@ -24,11 +24,9 @@ class Catalog:
 
     def __init__(self, root: str, format: str) -> None:
         self._root, self._format = root, format
-        names = FORMATS if format in ("auto", MIXED) else (format,)
-        self._readers = {name: FORMATS[name].reader for name in names}
+        self._readers = _Readers(FORMATS if format in ("auto", MIXED) else (format,))
         self.shards: defaultdict[str, Builder] = defaultdict(Builder)
         self.companions = Companions(root, self._readers)
-        self._described = {name for reader in self._readers.values() for name in reader.companions}
 
     def knows(self, name: str) -> bool:
         """Whether the name of a file tells a format."""
@@ -96,7 +94,8 @@ class Catalog:
 
     def _take_companions(self) -> None:
         """Tables that describe images of their directory, or of one below it, are companions of those."""
-        companions = [table for table in self.shards[_TABLES].build(self._root) if _base(table.path) in self._described]
+        known = {name for reader in self._readers.values() for name in reader.companions}
+        companions = [table for table in self.shards[_TABLES].build(self._root) if _base(table.path) in known]
         described = {table.path.rpartition("/")[0] for table in companions}
         if not described:
             return
@@ -136,6 +135,22 @@ class Catalog:
                 self.shards[_TABLES].add(table.path, table.size, table.identity)
 
 
+class _Readers(Mapping[str, Reader]):
+    """Readers by format. A file's name is mostly told by the first ones, and the others are not imported for it."""
+
+    def __init__(self, formats: Collection[str]) -> None:
+        self._formats = formats
+
+    def __getitem__(self, name: str) -> Reader:
+        return FORMATS[name].reader
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._formats)
+
+    def __len__(self) -> int:
+        return len(self._formats)
+
+
 _REMEDIES = {
     Why.LINK_OUTSIDE: "links that lead out of the input, which --follow-links reads",
     Why.HIDDEN: "hidden names, which a glob has to spell out",
@@ -159,12 +174,12 @@ def _wanted(format: str) -> str:
     return f"one of {', '.join(FORMATS)}" if format in ("auto", MIXED) else f"asked for: {format}"
 
 
-def _by_name(uri: str, readers: dict[str, Reader]) -> str | None:
+def _by_name(uri: str, readers: Mapping[str, Reader]) -> str | None:
     name = uri.rpartition("/")[2]
     return next((format for format, reader in readers.items() if reader.recognises(name, b"")), None)
 
 
-def _by_content(stat: Stat, readers: dict[str, Reader]) -> str | None:
+def _by_content(stat: Stat, readers: Mapping[str, Reader]) -> str | None:
     with store_for(stat.uri).open(stat.uri, sparse=True) as file:
         head = file.read(_HEAD)
     name = stat.uri.rpartition("/")[2]

@@ -1,6 +1,7 @@
 """Files that belong to shards and are none themselves: descriptions of a directory, captions, statistics."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,9 +23,7 @@ class Companions:
     """
 
     def __init__(self, root: str, readers: Mapping[str, Reader]) -> None:
-        self._root = root
-        self._names = {name for reader in readers.values() for name in reader.companions}
-        self._suffixes = tuple({suffix for reader in readers.values() for suffix in reader.sidecars})
+        self._root, self._readers = root, readers
         self._found = Builder()
         self._counted = set[str]()
 
@@ -39,10 +38,18 @@ class Companions:
         name = path.rpartition("/")[2]
         if name.endswith(_STATISTICS):
             self._counted.add(path.removesuffix(_STATISTICS))
-        if name not in self._names and not name.lower().endswith(self._suffixes):
+        names, suffixes = self._known
+        if name not in names and not name.lower().endswith(suffixes):
             return False
         self._found.add(path, size, identity)
         return True
+
+    @cached_property
+    def _known(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """Names of descriptions, and suffixes of sidecars. Asked of every reader, so not before a file needs it."""
+        readers = self._readers.values()
+        names = frozenset(name for reader in readers for name in reader.companions)
+        return names, tuple({suffix for reader in readers for suffix in reader.sidecars})
 
     def describes(self, shard: str) -> bool:
         """Whether a shard is img2dataset's table of the records of another one, by its path without the suffix."""

@@ -1,7 +1,7 @@
 """The parser of the model commands. It does not import TensorFlow, so that ``--help`` is fast."""
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parsers = add_commands(top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser))
     if arguments and not arguments[0].startswith("-"):
         check_command(arguments[0], parsers, "latentlake")
-        refuse_unknown(arguments, parsers[arguments[0]], FLAGS)
+        refuse_unknown(arguments, parsers[arguments[0]], lambda: FLAGS)
     return top.parse_args(arguments)
 
 
@@ -80,13 +80,15 @@ def add_commands(commands: Any) -> dict[str, Parser]:
     return {"train": train, "export": export, "check": check}
 
 
-def refuse_unknown(arguments: Sequence[str], parser: Parser, tables: Mapping[str, Iterable[Option]]) -> None:
+def refuse_unknown(
+    arguments: Sequence[str], parser: Parser, tables: Callable[[], Mapping[str, Iterable[Option]]]
+) -> None:
     """Check that a command knows all options, before argparse reports what is missing.
 
     Args:
       arguments: the command line, which begins with the name of the command.
       parser: the parser of the command.
-      tables: the options of each command.
+      tables: gives the options of each command.
 
     Raises:
       UsageError: it does not know one; the text names the commands that do, or the nearest known option.
@@ -95,4 +97,4 @@ def refuse_unknown(arguments: Sequence[str], parser: Parser, tables: Mapping[str
     for token in takewhile(lambda word: word != "--", arguments[1:]):
         flag = token.partition("=")[0]
         if flag.startswith("--") and flag not in parser._option_string_actions:
-            raise UsageError(f"{unknown(flag, arguments[0], tables)} (see {parser.prog} --help)")
+            raise UsageError(f"{unknown(flag, arguments[0], tables())} (see {parser.prog} --help)")

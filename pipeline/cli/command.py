@@ -15,7 +15,6 @@ from lake.cli.options import given, store_options
 from lake.core.errors import LatentlakeError, UsageError
 from lake.core.line_warnings import warnings_in_lines
 from lake.storage import configure, configured
-from model.cli.main import run as run_model
 from model.cli.parser import MODEL_COMMANDS
 from pipeline.cli.explore import EXPLORE, explore
 from pipeline.cli.parser import check_beam_arguments, parse
@@ -54,7 +53,9 @@ def _main(arguments: Sequence[str]) -> int:
     options, beam_arguments = parse(arguments)
     configure(store_options(options))
     if options.command in MODEL_COMMANDS:
-        return run_model(options)
+        from model.cli.main import run
+
+        return run(options)
     quiet_logs(options.verbose)
     if options.command in EXPLORE:
         return explore(options)

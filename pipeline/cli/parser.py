@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lake import __version__
 from lake.cli.option import Option
@@ -20,6 +20,9 @@ from pipeline.options.flags import OFTEN
 from pipeline.options.job_options import JobOptions, Scope
 from pipeline.options.output_flags import RETRY, STATUS, VERIFY
 from pipeline.worker.verbs import VERBS
+
+if TYPE_CHECKING:
+    from pipeline.worker.verbs.verb import Verb
 
 OTHERS = {
     "plan": (
@@ -84,10 +87,10 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     ('encode', ['images/'], ['--runner=FlinkRunner'])
     """
     _check_words(arguments)
-    top, here = _build()
+    top, here = _build([VERBS[name] for name in _verbs(arguments)])
     # What does not run on Beam takes no options of it, so an unknown one is a mistake at once.
     if arguments and arguments[0] in here:
-        refuse_unknown(arguments, here[arguments[0]], _flags())
+        refuse_unknown(arguments, here[arguments[0]], _flags)
         return top.parse_args(arguments), []
     try:
         return top.parse_known_args(arguments)
@@ -106,6 +109,12 @@ def _check_words(arguments: Sequence[str]) -> None:
         check_command(words[0], (*COMMANDS, *MODEL_COMMANDS), "latentlake")
     if words[1:] and words[0] == "plan":
         check_command(words[1], VERBS, "latentlake plan")
+
+
+def _verbs(arguments: Sequence[str]) -> Iterable[str]:
+    """The verbs that a command line may need: others are not imported, which takes a part of the time before a job."""
+    words = [*takewhile(lambda word: not word.startswith("-"), arguments[:2])]
+    return VERBS if words in ([], ["plan"]) else [word for word in words if word in VERBS]
 
 
 def check_beam_arguments(beam_arguments: Sequence[str], command: str) -> None:
@@ -131,8 +140,8 @@ def check_beam_arguments(beam_arguments: Sequence[str], command: str) -> None:
         expecting = (flag.startswith("-") and "=" not in token) or (expecting and not flag.startswith("-"))
 
 
-def _build() -> tuple[Parser, Mapping[str, Parser]]:
-    """Build the whole parser. Also return the parsers of commands that take no options of Beam."""
+def _build(verbs: "Sequence[type[Verb]]") -> tuple[Parser, Mapping[str, Parser]]:
+    """Build the parser, with some of the verbs. Also return the parsers of commands that take no options of Beam."""
     top = Parser(
         prog="latentlake",
         description="Run a trained autoencoder over a lake of image shards.",
@@ -140,13 +149,13 @@ def _build() -> tuple[Parser, Mapping[str, Parser]]:
     )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for verb in VERBS.values():
+    for verb in verbs:
         _add(add_command(commands, verb.name, verb.help, verb.example), verb.flags)
     plan = add_command(commands, "plan", *OTHERS["plan"])
     _add(plan, ())
-    verbs = plan.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
-    for verb in VERBS.values():
-        _add(add_command(verbs, f"plan {verb.name}", f"what {verb.name} would do"), verb.flags)
+    planned = plan.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    for verb in verbs:
+        _add(add_command(planned, f"plan {verb.name}", f"what {verb.name} would do"), verb.flags)
     here = add_model_commands(commands)
     for name, (places, flags) in EXPLORE.items():
         command = add_command(commands, name, *OTHERS[name])

@@ -1,7 +1,9 @@
 """Pipelines in a notebook: IPython is a stand-in, pandas is that of the environment, or none."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +30,19 @@ def test_a_pipeline_runs_in_a_notebook(pandas: str) -> None:
     code = "\n".join([_SHELL, pandas, _JOB])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "21\n"), done.stderr
+
+
+_LABELS = """
+import apache_beam as beam
+import latentlake
+latentlake.EncodeImages
+beam.Pipeline() | beam.Create([20])
+"""
+
+
+def test_elsewhere_ipython_is_not_imported_to_name_a_step(tmp_path: Path) -> None:
+    (tmp_path / "IPython.py").write_text("print('imported')\nget_ipython = lambda: None\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", ""), str(Path.cwd())])
+    command = [sys.executable, "-c", _LABELS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
+    assert done.stdout == ""
