@@ -12,6 +12,8 @@ assert _STATED is not None
 # Beside TensorFlow, what trains, exports and runs Keras models; bundles with graphs run without any of it.
 _KERAS = ["h5py>=3.11", "keras>=3.14", "onnx>=1.17", "tf2onnx>=1.16.1"]
 
+# The extensions are DuckDB's own, signed by it, and say which DuckDB they are for.
+_DUCKLAKE = ["duckdb>=1.5.5", "duckdb-extension-ducklake>=1.5.5", "duckdb-extension-sqlite-scanner>=1.5.5"]
 _ICEBERG = ["pyiceberg[sql-sqlite]>=0.12"]  # which commits again only as decision 39 needs it
 
 
@@ -81,8 +83,8 @@ setup(
         "iceberg": _ICEBERG,
         "lance": ["pylance>=14"],
         "arrayrecord": ["array-record>=0.8"],
-        # The extensions are DuckDB's own, signed by it, and say which DuckDB they are for.
-        "ducklake": ["duckdb>=1.5.5", "duckdb-extension-ducklake>=1.5.5", "duckdb-extension-sqlite-scanner>=1.5.5"],
+        "ducklake": _DUCKLAKE,
+        "ducklake-postgres": [*_DUCKLAKE, "duckdb-extension-postgres-scanner>=1.5.5"],
         "gpu-onnx": ["onnxruntime-gpu>=1.20"],  # it takes the place of onnxruntime, which has to be uninstalled
         "report": ["jinja2>=3.1", "plotly>=6"],
         "map": ["pacmap>=0.8"],  # another map of the latents in a report

@@ -11,6 +11,9 @@ _USER = re.compile(r"(?<=://)[^/@\s]*@")
 # A secret key may contain slashes, and the name of a bucket contains no colon.
 _KEY = re.compile(r"(?<=s3://|gs://)[^/@\s:]*:[^@\s]*@")
 
+# As libpq and catalogs write them: password=…, also between quotes.
+_SECRET = re.compile(r"(?i)\b(password|passwd|pwd|secret|token|credential)(\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s'\"]+)")
+
 
 def has_bad_certificate(error: BaseException) -> bool:
     """Whether an error was caused by a TLS certificate that does not match the server. A retry cannot help then."""
@@ -18,12 +21,15 @@ def has_bad_certificate(error: BaseException) -> bool:
 
 
 def clean(text: str) -> str:
-    """A text on one line, without parts of URLs that may be secret: queries, users and passwords.
+    """A text on one line, without what may be secret: queries, users and passwords of URLs, and values of passwords.
 
     >>> clean("GET https://me:secret@host/x?signature=abc failed")
     'GET https://host/x failed'
+    >>> clean("cannot connect to host=db user=me password='it is' port=5432")
+    'cannot connect to host=db user=me password=*** port=5432'
     """
-    return " ".join(without_users(re.sub(r"(?<=//)[^/@\s]*@", "", re.sub(r"\?[^\s\"']*", "", text))).split())
+    shown = re.sub(r"(?<=//)[^/@\s]*@", "", re.sub(r"\?[^\s\"']*", "", _SECRET.sub(r"\1\2***", text)))
+    return " ".join(without_users(shown).split())
 
 
 def without_users(text: str) -> str:

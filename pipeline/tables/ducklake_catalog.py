@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ _NONE = "creating a new DuckLake is explicitly disabled"
 _LOCKED = "database is locked"
 _PATIENCE = 10_000  # ms that a reader waits for the commit of another
 _EXTENSIONS = ("ducklake", "sqlite_scanner")
+_POSTGRES = "postgres_scanner"  # of a catalog that a secret leads to
 # A job downloads nothing.
 _QUIET: Any = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 _CONFLICT = Backoff(first=0.1, most=5.0, attempts=12)  # another writer was first, or a reader was there
@@ -84,7 +85,7 @@ def connect() -> "DuckDBPyConnection":
     connection: DuckDBPyConnection = duckdb.connect(config=_QUIET)
     for name in _EXTENSIONS:
         try:
-            connection.load_extension(_shipped(name, duckdb.__version__) or name)
+            _load(connection, name)
         except duckdb.Error as error:
             connection.close()
             raise UsageError(
@@ -94,6 +95,10 @@ def connect() -> "DuckDBPyConnection":
     # DuckLake's own loop adds the same files to a new head, without a look at what that has, or at the lease.
     connection.execute("SET ducklake_max_retry_count = 0")
     return connection
+
+
+def _load(connection: "DuckDBPyConnection", name: str) -> None:
+    connection.load_extension(_shipped(name, import_duckdb().__version__) or name)
 
 
 def _shipped(name: str, version: str) -> str | None:
@@ -126,6 +131,9 @@ def attach(connection: "DuckDBPyConnection", spec: TableSpec, output: str, *, wr
     address = _address(spec, output, write=write)
     if address is None:
         return False
+    if _is_secret(spec):
+        with suppress(duckdb.Error):  # where it is needed, the catalog says so
+            _load(connection, _POSTGRES)
     try:
         connection.execute(address)
     except (duckdb.Error, RuntimeError) as error:
@@ -133,12 +141,17 @@ def attach(connection: "DuckDBPyConnection", spec: TableSpec, output: str, *, wr
             raise
         if not write and _NONE in str(error):
             return False
-        raise UsageError(f"{said(spec)}: {why(error)}") from error
+        remedy = "; pip install 'latentlake[ducklake-postgres]', also on workers" if _POSTGRES in str(error) else ""
+        raise UsageError(f"{said(spec)}: {why(error)}{remedy}") from None  # whose text may have a password
     return True
 
 
+def _is_secret(spec: TableSpec) -> bool:
+    return bool(spec.catalog) and not is_path(spec.catalog)
+
+
 def _address(spec: TableSpec, output: str, *, write: bool) -> str | None:
-    if spec.catalog and not is_path(spec.catalog):
+    if _is_secret(spec):
         if not _NAME.fullmatch(spec.catalog):  # an address may hold a password, which the output would keep
             raise UsageError(
                 f"--table ducklake: --catalog {quoted(spec.catalog)} is no name of a secret of DuckDB; CREATE "
@@ -181,4 +194,5 @@ def ducklake_policy(error: BaseException) -> Backoff | None:
     """How a commit is tried again: the table is read again, and what is there already is not added twice."""
     named = {kind.__name__ for kind in type(error).__mro__}  # DuckDB may not be installed where this is asked
     moved = isinstance(error, MovedError) or "TransactionException" in named
+    moved = moved or ("Failed to initialize" in str(error) and "already exists" in str(error))  # somebody else made it
     return _CONFLICT if moved or _LOCKED in str(error) else None
