@@ -52,6 +52,29 @@ class ColumnSelection:
     whole: bool = False
     salvage: bool = False
 
+    def resolved(self, *, image: str, key: str | None, carry: pa.Schema, length: int | None = None) -> "RecordSchema":
+        """What is read of every shard, once one has told the columns; a reader replaces what its format settles anew.
+
+        Args:
+          image: name of the image or vector.
+          key: name of the key; None if keys are the records' numbers.
+          carry: names and types of the carried columns.
+          length: numbers in a vector, or in an image that is a flat list of pixels; None if it is not known.
+        """
+        return RecordSchema(
+            image=image,
+            key=key,
+            carry=carry,
+            length=length,
+            numeric=self.numeric,
+            max_record_bytes=self.max_record_bytes,
+            layout=self.layout,
+            shaped=self.shaped,
+            latents=self.latents,
+            whole=self.whole,
+            salvage=self.salvage,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordSchema:

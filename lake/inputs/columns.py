@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 
 import pyarrow as pa
@@ -78,20 +79,10 @@ def _settle(format: str, some: Sequence[Shard], selection: ColumnSelection) -> R
 
 def _unsettled(selection: ColumnSelection) -> RecordSchema:
     """What is read of shards without records."""
-    return RecordSchema(
-        image=selection.image or "",
-        key=selection.key,
-        carry=pa.schema([]),
-        numeric=selection.numeric,
-        max_record_bytes=selection.max_record_bytes,
-        length=selection.length,
-        layout=selection.layout,
-        shaped=selection.shaped,
-        latents=selection.latents,
-        whole=selection.whole,
-        salvage=selection.salvage,
-        settled=False,
+    columns = selection.resolved(
+        image=selection.image or "", key=selection.key, carry=pa.schema([]), length=selection.length
     )
+    return replace(columns, settled=False)
 
 
 def _widened(format: str, shards: Iterable[Shard], columns: RecordSchema) -> RecordSchema:

@@ -46,16 +46,9 @@ def settle_mixed(
     if before is None:
         _check_asked(lacking)
     carry = _union(found) if before is None else _kept(found, before.carry)
-    return RecordSchema(
-        image="",
-        key=None,
-        carry=carry,
-        numeric=selection.numeric,
-        max_record_bytes=selection.max_record_bytes,
-        shaped=selection.shaped,
-        latents=selection.latents,
-        whole=selection.whole,
-        salvage=selection.salvage,
+    return replace(
+        selection.resolved(image="", key=None, carry=carry),
+        layout=None,  # each format has its own
         settled=any(columns.settled for columns in found.values()),
         formats=tuple(found.items()),
     )

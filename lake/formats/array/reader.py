@@ -15,7 +15,7 @@ type, which become float32. Arrays are chosen by the selection, or else by these
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -78,17 +78,13 @@ class ArrayReader(Reader):
             problem = problem_of(layout, selection.max_record_bytes) or misfit_of(layout, selection)
             if problem:
                 raise InputError(f"{shard.path}: array {image!r} {problem}; name another with --image")
-            return RecordSchema(
+            columns = selection.resolved(
                 image=image,
                 key=key_of(shard, found, layout, selection),
                 carry=carry_of(shard, found, image, layout, selection),
-                numeric=True,
-                max_record_bytes=selection.max_record_bytes,
                 length=layout.shape[1] if len(layout.shape) == 2 else None,
-                layout=layout_of(layout, selection),
-                whole=selection.whole,
-                salvage=selection.salvage,
             )
+            return replace(columns, numeric=True, layout=layout_of(layout, selection))
 
     def identity(self, stat: Stat) -> str:
         """The file's identity, joined with that of MNIST's label file beside it, which is read too."""

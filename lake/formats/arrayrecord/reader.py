@@ -45,18 +45,11 @@ class ArrayRecordReader(Reader):
                 raise NoRecordsError(f"{shard.path}: it has no records")
             seen = _seen(records, selection)
         _storage(shard, selection)
-        return RecordSchema(
+        return selection.resolved(
             image=_latent(shard, seen, selection.image),
             key=key_feature(shard, seen, selection),
             carry=pa.schema([seen[name].column(name) for name in carried_features(shard, seen, selection)]),
-            numeric=selection.numeric,
-            max_record_bytes=selection.max_record_bytes,
             length=selection.length,
-            layout=selection.layout,
-            shaped=selection.shaped,
-            latents=selection.latents,
-            whole=selection.whole,
-            salvage=selection.salvage,
         )
 
     def identity(self, stat: Stat) -> str:

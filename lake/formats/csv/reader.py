@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from math import prod
 
 import pyarrow as pa
@@ -42,19 +43,14 @@ class CsvReader(Reader):
         pixels = _chosen(shard, table, carry, key, length)
         columns = dict(zip(table.names, zip(*rows, strict=True), strict=True))
         whole = all(text.strip().isdigit() for name in pixels for text in columns[name])
-        return RecordSchema(
+        schema = selection.resolved(
             image=table.title(pixels),
             key=key,
             carry=pa.schema([(name, _type(columns[name])) for name in carry]),
-            numeric=True,
-            max_record_bytes=selection.max_record_bytes,
             length=len(pixels),
-            layout=selection.layout,
-            image_shape=shape,
-            image_dtype=None if shape is None else selection.image_dtype or ("int64" if whole else "float64"),
-            whole=selection.whole,
-            salvage=selection.salvage,
         )
+        dtype = None if shape is None else selection.image_dtype or ("int64" if whole else "float64")
+        return replace(schema, numeric=True, image_shape=shape, image_dtype=dtype)
 
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
         """Lines in order."""

@@ -8,6 +8,7 @@ image's class if each class has its own folder.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from typing import TypeAlias
 
@@ -65,16 +66,9 @@ class FolderReader(Reader):
             if name is not None:
                 text = f"{shard.path}: folders of images have no feature {name!r}; leave out --{field}"
                 raise NoColumnError(text, field, name)
-        carry = [_column(shard, name) for name in selection.carry or ()]
-        return RecordSchema(
-            image="file",
-            key=None,
-            carry=pa.schema(carry),
-            numeric=False,
-            max_record_bytes=selection.max_record_bytes,
-            whole=selection.whole,
-            salvage=selection.salvage,
-        )
+        carry = pa.schema([_column(shard, name) for name in selection.carry or ()])
+        # Image files say the order of their sides themselves.
+        return replace(selection.resolved(image="file", key=None, carry=carry), layout=None)
 
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[Records]:
         """Records of the unit's files in order. ``Records.source`` is None: the paths suffice to rewrite the files.

@@ -49,7 +49,7 @@ class MdsReader(Reader):
         image = _image(shard, head, selection)
         _storage(shard, head, selection)
         samples = [values for data in found if (values := _values(head, data))]
-        return RecordSchema(
+        return selection.resolved(
             image=image,
             key=_asked(shard, head, selection.key, "key") or next((key for key in _KEYS if _is_text(head, key)), None),
             carry=pa.schema(
@@ -58,14 +58,7 @@ class MdsReader(Reader):
                     for name in _carried(shard, head, selection)
                 ]
             ),
-            numeric=selection.numeric,
-            max_record_bytes=selection.max_record_bytes,
             length=selection.length,
-            layout=selection.layout,
-            shaped=selection.shaped,
-            latents=selection.latents,
-            whole=selection.whole,
-            salvage=selection.salvage,
         )
 
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:

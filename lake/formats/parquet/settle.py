@@ -1,6 +1,7 @@
 """What is read of every shard of tables, by the schema of the first one and its first rows."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import prod
 from typing import TypeAlias
 
@@ -38,21 +39,13 @@ def settle_table(shard: Shard, schema: pa.Schema, selection: ColumnSelection, fi
     flat = not selection.numeric and pixels.is_flat(schema.field(image).type)
     shape = selection.shape if flat and selection.layout == PixelLayout.CHW else None
     dtype = _dtype(shard, schema, image, selection, first_rows)
-    return RecordSchema(
+    columns = selection.resolved(
         image=image,
         key=choose_key(shard, schema, image, selection),
         carry=choose_carry(shard, schema, selection),
-        numeric=selection.numeric,
-        max_record_bytes=selection.max_record_bytes,
         length=length(shard, schema, image, selection, first_rows),
-        layout=selection.layout,
-        image_shape=selection.image_shape or shape,
-        image_dtype=dtype,
-        shaped=selection.shaped,
-        latents=selection.latents,
-        whole=selection.whole,
-        salvage=selection.salvage,
     )
+    return replace(columns, image_shape=selection.image_shape or shape, image_dtype=dtype)
 
 
 def _length(

@@ -55,19 +55,13 @@ class TFRecordReader(Reader):
         if not seen:
             raise InputError(f"{shard.path}: no tf.train.Example with a feature among the first {SAMPLE} records")
         image = image_feature(shard, records, seen, selection)
-        return RecordSchema(
+        columns = selection.resolved(
             image=image,
             key=key_feature(shard, seen, selection),
             carry=pa.schema([seen[name].column(name) for name in carried_features(shard, seen, selection)]),
-            numeric=selection.numeric,
-            max_record_bytes=selection.max_record_bytes,
             length=vector_length(shard, seen, image, selection) if selection.numeric else None,
-            layout=selection.layout,
-            image_shape=selection.image_shape,
-            image_dtype=selection.image_dtype,
-            whole=selection.whole,
-            salvage=selection.salvage,
         )
+        return replace(columns, image_shape=selection.image_shape, image_dtype=selection.image_dtype)
 
     def about(self, shard: Shard) -> float | None:
         """As ``Reader.about``; of a compressed shard nothing is told."""

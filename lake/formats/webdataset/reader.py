@@ -97,18 +97,11 @@ class WebDatasetReader(Reader):
         image = _image(shard, samples, selection)
         if selection.latents:
             check_latents(shard, samples, _chosen(samples, image), selection)
-        return RecordSchema(
+        return selection.resolved(
             image=image,
             key=None,
             carry=pa.schema([(name, _type(name, samples, selection)) for name in _carried(shard, samples, selection)]),
-            numeric=selection.numeric,
-            max_record_bytes=selection.max_record_bytes,
             length=_length(shard, samples, image, selection) if selection.numeric else None,
-            layout=selection.layout,
-            shaped=selection.shaped,
-            latents=selection.latents,
-            whole=selection.whole,
-            salvage=selection.salvage,
         )
 
     def about(self, shard: Shard) -> float | None:
