@@ -197,12 +197,12 @@ def _train_denoiser(options: Namespace) -> tuple[dict[str, object], list[str]]:
     from model.training.denoiser import train_denoiser
 
     progress, chosen = TrainingProgress(), DenoiserOptions(**_given(options, DenoiserOptions, numeric=False))
-    progress.line("reading the images")
     with _stoppable() as begin:
         trained = train_denoiser(
             chosen,
             lambda report, steps: progress.line(_step_line(report, steps)),
             _stops_of_steps(begin, progress, chosen.steps),
+            reading=lambda: progress.line("reading the images"),
             resume=hasattr(options, "resume"),
         )
     return _denoiser_value(trained), _denoiser_text(trained, options)
@@ -233,12 +233,12 @@ def _train_on_noise(options: Namespace) -> tuple[dict[str, object], list[str]]:
 
     given = _given(options, SelfSupervisedOptions, numeric=False)
     progress, chosen = TrainingProgress(), SelfSupervisedOptions(**given)
-    progress.line("reading the images")
     with _stoppable() as begin:
         trained = train_on_noise(
             chosen,
             lambda report, steps: progress.line(step_line(report, steps)),
             _stops_of_steps(begin, progress, chosen.steps),
+            reading=lambda: progress.line("reading the images"),
             resume=hasattr(options, "resume"),
         )
     uri = trained.bundle.uri

@@ -31,6 +31,10 @@ def go_on() -> Stops:
     return never_stops
 
 
+def say_nothing() -> None:
+    """Tell nobody that a training begins to read its images."""
+
+
 def check_output(output: str, *, resume: bool) -> None:
     """Check that a training may write its bundle.
 

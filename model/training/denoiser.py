@@ -17,7 +17,7 @@ from model.input_spec import NoiseRange
 from model.pixels import Floats
 from model.preprocessing import Preprocessing
 from model.spec import Json
-from model.training.checkpoint import Checkpoint, Stops, check_output, go_on, remove_interim
+from model.training.checkpoint import Checkpoint, Stops, check_output, go_on, remove_interim, say_nothing
 from model.training.crops import (
     LEVELS,
     Batch,
@@ -85,7 +85,12 @@ Watch: TypeAlias = Callable[[TrainingReport, int], None]  # a report, and the st
 
 
 def train_denoiser(
-    options: DenoiserOptions, watch: Watch, begin: Callable[[], Stops] = go_on, *, resume: bool = False
+    options: DenoiserOptions,
+    watch: Watch,
+    begin: Callable[[], Stops] = go_on,
+    *,
+    reading: Callable[[], None] = say_nothing,
+    resume: bool = False,
 ) -> TrainedDenoiser:
     """Train a denoiser and write its bundle.
 
@@ -97,6 +102,7 @@ def train_denoiser(
       watch: called with each report and the total number of steps.
       begin: called once the images are read. What it returns is told after each step how many are done, and may stop
         the training: a bundle of the weights so far is written then.
+      reading: called once the options are checked, before the images are read.
       resume: whether a training is to go on that was stopped: its bundle is replaced.
 
     Raises:
@@ -107,6 +113,7 @@ def train_denoiser(
     """
     check_output(options.output, resume=resume)
     open_start(options.start_from)
+    reading()
     channels = channels_trained(options)
     images = load_images(_iter_images(options, channels), options.validation_fraction)
     run = _Run(options, channels, images)

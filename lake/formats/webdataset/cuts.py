@@ -112,7 +112,9 @@ def _read(shard: Shard, index: Stat) -> tuple[Array, list[bytes]]:
     """Where each sample begins, and the name of its first member."""
     head, *lines = index_text(shard, index).splitlines() or [b""]
     if head.split() != [_VERSION, b"%d" % len(lines)]:
-        raise ShardError(shard.path, f"its index begins with {shown(head)}, and has {len(lines)} lines more")
+        problem = f"its index begins with {shown(head)}, and has {len(lines)} lines more"
+        wanted = shown(b"%s %d" % (_VERSION, len(lines)))
+        raise ShardError(shard.path, f"{problem}; of so many samples it begins with {wanted}, as wds2idx writes it")
     starts, names, begin, before = np.empty(len(lines), np.int64), list[bytes](), 0, None
     for row, line in enumerate(lines):
         fields, starts[row] = line.split(b" "), begin

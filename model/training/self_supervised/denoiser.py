@@ -13,7 +13,7 @@ from model.input_spec import NOISE_WHITE
 from model.pixels import Pixels
 from model.preprocessing import Preprocessing
 from model.spec import Json
-from model.training.checkpoint import Stops, check_output, go_on, remove_interim
+from model.training.checkpoint import Stops, check_output, go_on, remove_interim, say_nothing
 from model.training.denoiser import channels_trained
 from model.training.flops import operations
 from model.training.loss_curve import write_curve
@@ -62,7 +62,12 @@ class TrainedOnNoise:
 
 
 def train_on_noise(
-    options: SelfSupervisedOptions, watch: WatchNoisy, begin: Callable[[], Stops] = go_on, *, resume: bool = False
+    options: SelfSupervisedOptions,
+    watch: WatchNoisy,
+    begin: Callable[[], Stops] = go_on,
+    *,
+    reading: Callable[[], None] = say_nothing,
+    resume: bool = False,
 ) -> TrainedOnNoise:
     """Train a denoiser from noisy images alone and write its bundle.
 
@@ -74,6 +79,7 @@ def train_on_noise(
       watch: called with each report and the total number of steps.
       begin: called once the images are read. What it returns is told after each step how many are done, and may stop
         the training: a bundle of the best weights so far is written then.
+      reading: called once the options are checked, before the images are read.
       resume: whether a training is to go on that was stopped: its bundle is replaced.
 
     Raises:
@@ -85,6 +91,7 @@ def train_on_noise(
     """
     check_output(options.output, resume=resume)
     open_start(options.start_from)
+    reading()
     channels = channels_trained(options)
     photons = _Photons(options, channels)
     images = load_noisy(

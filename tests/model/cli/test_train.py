@@ -85,6 +85,15 @@ def test_options_of_other_kinds_are_refused(arguments, error, capsys):
     assert error in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", [["vae"], ["denoiser"], ["denoiser", "--self-supervised", "--noise-level", "9"]])
+def test_nothing_is_said_to_be_read_before_the_start_is_there(kind, digits, tmp_path, capsys):
+    np.save(tmp_path / "digits.npy", digits[:8, ..., None])
+    given = ["--input", str(tmp_path / "digits.npy"), "--output", str(tmp_path / "bundle")]
+    assert main(["train", *given, "--kind", *kind, "--start-from", str(tmp_path / "none")]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "none") in error
+
+
 def test_a_bundle_inside_the_input_is_refused(capsys):
     assert main(["train", "--input", "gs://b/x", "--output", "gs://b/./x/bundle"]) == 2
     assert "the output gs://b/./x/bundle lies inside the input gs://b/x" in capsys.readouterr().err

@@ -84,6 +84,13 @@ def test_an_index_cuts_as_a_pass_does(
     assert outcome(READER, shard, "webdataset", index, columns) == rows(read(shard, columns))
 
 
+def test_an_index_of_another_number_of_samples_says_how_it_should_begin(tmp_path: Path) -> None:
+    data = archive(members(3, links=False), "pax")
+    index = stat_of(tmp_path / "a.idx", b"".join([b"v1.1 3\n", *dali_index(data)[1:]]))
+    with pytest.raises(ShardError, match=r"begins with 'v1\.1 3'.* of so many samples it begins with 'v1\.2 3'"):
+        READER.cuts(shard_of(tmp_path / "a.tar", data), index)
+
+
 def test_an_index_that_leaves_links_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLICE_BYTES", 512)
     data = archive(members(), "pax")
