@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import partial
 
 import pyarrow as pa
 
@@ -12,6 +12,7 @@ from lake.formats.arrayrecord.batch import SAID, LatentExampleBatch
 from lake.formats.arrayrecord.names import SHAPE, SUFFIXES, description_of, feature
 from lake.formats.arrayrecord.records import RecordFile, description_beside, open_records
 from lake.formats.common.latent_arrays import storage_said
+from lake.formats.common.runs import RecordRun, up_to_damage
 from lake.formats.common.shard_errors import as_planned, reading
 from lake.formats.common.vector_storage import FIRST, VectorStorage
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
@@ -60,24 +61,18 @@ class ArrayRecordReader(Reader):
     def read(self, unit: Unit, columns: RecordSchema, size: int, room: int = BATCH_BYTES) -> Iterator[RawBatch]:
         (shard,) = unit.shards
         with as_planned(shard, description_of(shard.uri)), _opened(shard) as records:
-            storage = _storage(shard, columns)
-            kinds = _kinds(records, columns)
-            start, damage = 0, None
-            while damage is None and records.left:
-                examples, faults, damage = _taken(records, columns, size, room)
-                if examples:
-                    yield LatentExampleBatch(
-                        shard=shard.path,
-                        start=start,
-                        examples=examples,
-                        bad=faults,
-                        kinds=kinds,
-                        columns=columns,
-                        storage=storage,
-                    )
-                start += len(examples)
-            if damage is not None:
-                raise damage
+            storage, kinds, start = _storage(shard, columns), _kinds(records, columns), 0
+            for run in up_to_damage(partial(_taken, records, columns, size, room)):
+                yield LatentExampleBatch(
+                    shard=shard.path,
+                    start=start,
+                    examples=run.records,
+                    bad=run.faults,
+                    kinds=kinds,
+                    columns=columns,
+                    storage=storage,
+                )
+                start += len(run)
 
 
 @contextmanager
@@ -90,29 +85,23 @@ def _opened(shard: Shard) -> Iterator[RecordFile]:
             raise ShardError(shard.path, f"no ArrayRecord file, or a damaged one: {error}") from error
 
 
-class _Taken(NamedTuple):
-    """Consecutive records: their data, which is empty for one with a fault; and the damage that ends them, if any."""
-
-    examples: list[bytes]
-    faults: dict[int, Fault]
-    damage: ValueError | None
-
-
-def _taken(records: RecordFile, columns: RecordSchema | ColumnSelection, size: int, room: int) -> _Taken:
-    """The next records, up to damage if nothing is to be salvaged."""
+def _taken(
+    records: RecordFile, columns: RecordSchema | ColumnSelection, size: int, room: int
+) -> tuple[RecordRun, ValueError | None]:
+    """The next records, and the damage that ends them if nothing is to be salvaged."""
     examples, faults, total = list[bytes](), dict[int, Fault](), 0
     while len(examples) < size and total < room and records.left:
         try:
             data = records.next()
         except ValueError as error:
             if not columns.salvage:
-                return _Taken(examples, faults, error)
+                return RecordRun(examples, faults), error
             data, faults[len(examples)] = b"", _fault(Reason.CORRUPT_RECORD, str(error))
         total += len(data)
         if detail := _too_large(data, columns.max_record_bytes):
             data, faults[len(examples)] = b"", _fault(Reason.RECORD_TOO_LARGE, detail)
         examples.append(data)
-    return _Taken(examples, faults, None)
+    return RecordRun(examples, faults), None
 
 
 def _too_large(data: bytes, limit: int) -> str | None:
@@ -132,11 +121,11 @@ def _seen(records: RecordFile, columns: RecordSchema | ColumnSelection) -> Mappi
     Raises:
       ValueError: not even the first one is intact.
     """
-    examples, _, damage = _taken(records, columns, SAMPLE, columns.max_record_bytes)
-    if damage is not None and not examples:
+    run, damage = _taken(records, columns, SAMPLE, columns.max_record_bytes)
+    if damage is not None and not run.records:
         raise damage
     records.rewind()
-    return seen_in([features(example) or {} for example in examples])
+    return seen_in([features(example) or {} for example in run.records])
 
 
 def _latent(shard: Shard, seen: Mapping[str, Seen], asked: str | None) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from math import prod
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow as pa
 from lake.core.errors import InputError, NoRecordsError, ShardError
 from lake.core.records import RawBatch, Shard, Unit
 from lake.formats.common.byte_stream import decompressed
+from lake.formats.common.runs import up_to_damage
 from lake.formats.common.shard_errors import as_planned
 from lake.formats.csv.batch import CsvBatch
 from lake.formats.csv.lines import Lines
@@ -57,18 +59,15 @@ class CsvReader(Reader):
         (shard,) = unit.shards
         with as_planned(shard), closing(Lines(shard, columns.max_record_bytes, salvage=columns.salvage)) as lines:
             header, damage = lines.take(1, room)
+            if damage is not None:
+                raise damage
             if header:
                 table = _table(shard, header[0].text, columns)
                 lines.give_back([] if table.header else header)
             start = 0
-            while damage is None:
-                found, damage = lines.take(size, room)
-                if found:
-                    yield CsvBatch(shard=shard.path, start=start, lines=found, table=table, columns=columns)
-                    start += len(found)
-                elif damage is None:
-                    return
-            raise damage
+            for found in up_to_damage(partial(lines.take, size, room)):
+                yield CsvBatch(shard=shard.path, start=start, lines=found, table=table, columns=columns)
+                start += len(found)
 
 
 def _shape(shard: Shard, selection: ColumnSelection) -> tuple[int, ...]:

@@ -32,10 +32,10 @@ class Seen:
 def first_records(shard: Shard, limit: int, salvage: bool) -> list[Features]:
     """The features of the shard's first records."""
     with closing(Frames(shard, limit, salvage=salvage)) as frames:
-        examples, _, damage = frames.take(SAMPLE, limit)  # in memory at once: no more than a record may have, and one
-    if damage is not None and not examples:
+        run, damage = frames.take(SAMPLE, limit)  # in memory at once: no more than a record may have, and one
+    if damage is not None and not run.records:
         raise damage
-    return [features(example) or {} for example in examples]
+    return [features(example) or {} for example in run.records]
 
 
 def seen_in(records: Sequence[Features]) -> dict[str, Seen]:

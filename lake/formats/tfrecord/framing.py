@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import inf
 from struct import pack
-from typing import NamedTuple
+from typing import TypeAlias
 
 import google_crc32c
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from lake.core.errors import ShardError
 from lake.core.records import ByteRange, Fault, Reason, Shard, Stage
 from lake.formats.common.byte_stream import Window
+from lake.formats.common.runs import RecordRun
 from lake.formats.tfrecord.lengths import FOOTER, FRAME, HEADER, MASK, begins, masked, record_length
 from lake.formats.tfrecord.lost_length import lost_length
 from lake.formats.tfrecord.weight import too_heavy
@@ -26,18 +27,7 @@ _PARSED = 64 << 20  # bytes that a record's values may take in any case, once th
 _OF_NOTHING = pack("<I", MASK)  # the masked checksum of no data
 
 
-class Taken(NamedTuple):
-    """Consecutive records of a shard.
-
-    Attributes:
-      records: their data; empty for a record with a fault.
-      faults: by position in ``records``.
-      damage: what prevents reading on; None if nothing does.
-    """
-
-    records: list[bytes]
-    faults: dict[int, Fault]
-    damage: ShardError | None
+_Taken: TypeAlias = tuple[RecordRun, ShardError | None]  # and what prevents reading on
 
 
 class Frames:
@@ -56,11 +46,10 @@ class Frames:
         self._parsed = max(limit, _PARSED)
         self._damage: ShardError | None = None
 
-    def take(self, count: int, room: float = inf) -> Taken:
-        """The next records.
+    def take(self, count: int, room: float = inf) -> _Taken:
+        """The next records, and the damage that follows them, if any.
 
-        There are fewer at the end, and before damage, which is then returned together with all intact records before
-        it.
+        There are fewer at the end, and before damage, which comes with all intact records before it.
 
         Args:
           count: the most records.
@@ -93,20 +82,20 @@ class Frames:
 
     def _judge(
         self, start: int, records: list[bytes], sums: list[bytes], large: dict[int, int], unframed: dict[int, int]
-    ) -> Taken:
+    ) -> _Taken:
         faults = {at: self._too_large(size) for at, size in large.items()}
         # Checksums are compared for all records at once, which is faster than one by one in the loop that cuts them.
         wrong = _wrong(records, sums)
         if len(wrong) and not self._salvage:
             offset = _offset(start, records, large, wrong[0])
             self._damage = self._window.damage("the checksum of a record's data does not match", offset)
-            return Taken(records[: wrong[0]], {at: f for at, f in faults.items() if at < wrong[0]}, self._damage)
+            return RecordRun(records[: wrong[0]], {at: f for at, f in faults.items() if at < wrong[0]}), self._damage
         faults |= {at: _corrupt(records[at], _offset(start, records, large, at), "data") for at in wrong}
         faults |= {at: _corrupt(records[at], offset, "length") for at, offset in unframed.items()}
         faults |= {at: self._too_heavy(record) for at, record in enumerate(records) if too_heavy(record, self._parsed)}
         for at in faults:
             records[at] = b""
-        return Taken(records, faults, self._damage)
+        return RecordRun(records, faults), self._damage
 
     def _too_heavy(self, record: bytes) -> Fault:
         detail = f"{len(record)} bytes whose values take more than {self._parsed} once they are parsed"

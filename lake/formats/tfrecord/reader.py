@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -11,6 +12,7 @@ from lake.core.errors import InputError, NoRecordsError
 from lake.core.records import RawBatch, Shard, Unit
 from lake.formats.common.byte_stream import ZLIB_WINDOW, decompressed, is_compressed
 from lake.formats.common.cuts import Cuts, as_cut
+from lake.formats.common.runs import up_to_damage
 from lake.formats.common.shard_errors import as_planned
 from lake.formats.reader import BATCH_BYTES, ColumnSelection, Reader, RecordSchema
 from lake.formats.tfrecord.batch import ExampleBatch
@@ -83,38 +85,31 @@ def _batches(unit: Unit, columns: RecordSchema, size: int, room: int) -> Iterato
     for shard in unit.shards:
         frames = Frames(shard, columns.max_record_bytes, salvage=columns.salvage, byte_range=unit.byte_range)
         with as_planned(shard), closing(frames):
-            kinds, raw = _kinds(shard, columns), None
-            start, damage = unit.start, None
-            while damage is None:
-                examples, faults, damage = frames.take(size, room)
+            kinds, raw, start = _kinds(shard, columns), None, unit.start
+            for run in up_to_damage(partial(frames.take, size, room)):
                 if start == unit.start:
-                    first = next((e for e in examples if e), b"")
+                    first = next((record for record in run.records if record), b"")
                     raw = _raw(shard, columns, first if unit.byte_range is None else _first(shard, columns, size))
                     kinds |= {} if raw is None else dict.fromkeys(raw.sides, INT64) | {raw.image: raw.kind}
-                if examples:
-                    yield ExampleBatch(
-                        shard=shard.path,
-                        start=start,
-                        examples=examples,
-                        bad=faults,
-                        kinds=kinds,
-                        columns=columns,
-                        raw=raw,
-                    )
-                elif damage is None:
-                    break
-                start += len(examples)
-            if damage is not None:
-                raise damage
+                yield ExampleBatch(
+                    shard=shard.path,
+                    start=start,
+                    examples=run.records,
+                    bad=run.faults,
+                    kinds=kinds,
+                    columns=columns,
+                    raw=raw,
+                )
+                start += len(run)
 
 
 def _first(shard: Shard, columns: RecordSchema, size: int) -> bytes:
     """The first record of the shard of a slice, which says of all slices what images are."""
     with closing(Frames(shard, columns.max_record_bytes, salvage=columns.salvage)) as frames:
         for _ in range(size):
-            examples, _, damage = frames.take(1)
-            if damage is not None or not examples or examples[0]:
-                return examples[0] if examples else b""
+            run, damage = frames.take(1)
+            if damage is not None or not run.records or run.records[0]:
+                return run.records[0] if run.records else b""
     return b""
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from lake.core.errors import ShardError
 from lake.core.records import ByteRange, Fault, Reason, Shard, Stage
 from lake.formats.common.byte_stream import Window
+from lake.formats.common.runs import up_to_damage
 from lake.formats.reader import BATCH_BYTES
 from lake.formats.webdataset.member_names import shown, split_name
 from lake.formats.webdataset.salvage import salvaged_members
@@ -94,14 +96,7 @@ class SampleGrouping:
             next one begins, so the sample before an unreadable member may be incomplete and is lost too.
           UnreadableError: the store failed.
         """
-        damage = None
-        while damage is None:
-            samples, damage = self.take(size, room)
-            if samples:
-                yield samples
-            elif damage is None:
-                return
-        raise damage
+        return up_to_damage(partial(self.take, size, room))
 
     def take(self, count: int, room: int = BATCH_BYTES) -> tuple[list[Sample], ShardError | None]:
         """The next samples, and the damage that follows them, if any.

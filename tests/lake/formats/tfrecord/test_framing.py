@@ -5,6 +5,7 @@ import struct
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from lake.core.errors import ShardError, UnreadableError
 from lake.core.records import Fault, Reason, Shard
+from lake.formats.common.runs import up_to_damage
 from lake.formats.tfrecord.framing import Frames
 from tests.lake.formats.support import shard_of, write
 
@@ -21,7 +23,7 @@ LIMIT = 3 << 20
 def taken(shard: Shard, count: int) -> Iterator[list[bytes]]:
     """All records of a shard without damage."""
     with closing(Frames(shard, LIMIT)) as frames:
-        while records := frames.take(count)[0]:
+        while records := [*frames.take(count)[0].records]:
             yield records
 
 
@@ -30,10 +32,10 @@ def intact(shard: Shard) -> tuple[list[bytes], ShardError | None]:
     found: list[bytes] = []
     with closing(Frames(shard, LIMIT)) as frames:
         while True:
-            records, _, damage = frames.take(1)
-            if damage or not records:
+            run, damage = frames.take(1)
+            if damage or not run.records:
                 return found, damage
-            found += records
+            found += run.records
 
 
 RECORDS = [b"first record", b"", b"the third"]
@@ -82,9 +84,9 @@ def test_a_gzip_shard_cut_or_changed_anywhere_never_loses_a_record_in_silence(tm
 
 def test_intact_records_of_a_batch_come_before_the_damage(tmp_path: Path) -> None:
     data = Path(write(tmp_path / "a.tfrecord", [b"%d" % i for i in range(10)]).uri).read_bytes()
-    found, _, damage = Frames(shard_of(tmp_path / "b", data[:-5] + b"x" + data[-4:]), LIMIT).take(256)
+    run, damage = Frames(shard_of(tmp_path / "b", data[:-5] + b"x" + data[-4:]), LIMIT).take(256)
     assert str(damage) == "b: the checksum of a record's data does not match at byte 153"
-    assert found == [b"%d" % i for i in range(9)]
+    assert run.records == [b"%d" % i for i in range(9)]
 
 
 @pytest.mark.parametrize(
@@ -144,10 +146,9 @@ def all_of(frames: Frames, count: int) -> tuple[list[bytes], dict[int, Fault]]:
     found: list[bytes] = []
     faults: dict[int, Fault] = {}
     with closing(frames):
-        while (part := frames.take(count)).records:
-            assert part.damage is None
-            faults |= {len(found) + at: fault for at, fault in part.faults.items()}
-            found += part.records
+        for run in up_to_damage(partial(frames.take, count)):
+            faults |= {len(found) + at: fault for at, fault in run.faults.items()}
+            found += run.records
     return found, faults
 
 
@@ -170,15 +171,15 @@ def test_the_data_of_any_record_may_be_salvaged_around(tmp_path: Path, count: in
 def test_damage_behind_a_record_over_the_limit_is_found_where_it_is(tmp_path: Path) -> None:
     data = Path(write(tmp_path / "a.tfrecord", [b"1", bytes(99), b"good", b"evil"]).uri).read_bytes()
     shard = shard_of(tmp_path / "b", data.replace(b"evil", b"devl"))
-    found, faults, damage = Frames(shard, 8).take(256)
-    assert (found, list(faults)) == ([b"1", b"", b"good"], [1])
+    run, damage = Frames(shard, 8).take(256)
+    assert (run.records, list(run.faults)) == ([b"1", b"", b"good"], [1])
     assert str(damage) == "b: the checksum of a record's data does not match at byte 152"
 
 
 def test_a_store_that_fails_is_named(tmp_path: Path) -> None:
     shard = Shard(uri=str(tmp_path / "none"), path="p/none", size=1, identity="1")
-    found, _, damage = Frames(shard, LIMIT).take(1)
-    assert found == []
+    run, damage = Frames(shard, LIMIT).take(1)
+    assert run.records == []
     assert str(damage).startswith("p/none: the store failed")
     assert isinstance(damage, UnreadableError)
     assert isinstance(damage.__cause__, FileNotFoundError)
