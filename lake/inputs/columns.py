@@ -10,7 +10,7 @@ import pyarrow as pa
 from lake.core.errors import InputError, NoRecordsError, ShardError, UnreadableError
 from lake.core.records import Shard
 from lake.formats import FORMATS, MIXED
-from lake.formats.common.shard_errors import anything, missing_link
+from lake.formats.common.shard_errors import as_shard_error, missing_link
 from lake.formats.reader import ColumnSelection, Reader, RecordSchema
 from lake.inputs.discover import Found
 from lake.inputs.mixed import settle_mixed
@@ -87,7 +87,7 @@ def _unsettled(selection: ColumnSelection) -> RecordSchema:
 
 def _widened(format: str, shards: Iterable[Shard], columns: RecordSchema) -> RecordSchema:
     for shard in shards:
-        with suppress(ShardError, NoRecordsError), anything(shard):
+        with suppress(ShardError, NoRecordsError), as_shard_error(shard):
             columns = FORMATS[format].reader.widen(shard, columns)
     return columns
 
@@ -104,7 +104,7 @@ def settle_shard(format: str, shard: Shard, selection: ColumnSelection) -> Recor
       InputError: it lacks what is asked for.
       ShardError: it cannot be read.
     """
-    with anything(shard):
+    with as_shard_error(shard):
         return FORMATS[format].reader.settle(shard, selection)
 
 

@@ -10,7 +10,7 @@ from lake.core.errors import ShardError, UnreadableError
 from lake.core.records import Shard, Unit
 from lake.formats import FORMATS
 from lake.formats.common.cuts import Cuts, Giant, giant
-from lake.formats.common.shard_errors import anything, reading
+from lake.formats.common.shard_errors import as_shard_error, reading
 from lake.inputs.discover import Found
 from lake.inputs.shard_list import Shards
 from lake.inputs.units import strip_suffix, whole_unit
@@ -86,7 +86,7 @@ def _by_indexes(shard: Shard, format: str) -> Iterator[Cuts]:
         if (stat := _beside(shard, name)) is None:
             continue
         try:
-            with anything(shard):
+            with as_shard_error(shard):
                 cuts = reader.cuts(shard, stat)
             if cuts.rows:  # else it says nothing of use
                 yield replace(cuts, index=name, index_identity=stat.identity)
@@ -106,7 +106,7 @@ def _by_pass(shard: Shard, format: str) -> Cuts:
     """The cuts of a shard after a pass over it; none for one with damage, whose unit will say so."""
     _LOG.info("%s: looking where its records begin", shard.path)
     try:
-        with anything(shard):
+        with as_shard_error(shard):
             return FORMATS[format].reader.cuts(shard)
     except UnreadableError:
         raise

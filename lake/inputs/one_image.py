@@ -10,7 +10,7 @@ from lake.core.errors import LatentlakeError
 from lake.core.records import Shard
 from lake.formats.array.members import members
 from lake.formats.common.pixels import channels_first
-from lake.formats.common.shard_errors import anything
+from lake.formats.common.shard_errors import as_shard_error
 from lake.formats.reader import ColumnSelection
 from lake.images.types import PixelLayout
 from lake.inputs.discover import Found
@@ -37,7 +37,7 @@ def told_apart(found: Found, selection: ColumnSelection) -> Found:
 
 def _shape(shard: Shard) -> Sequence[int] | None:
     try:
-        with anything(shard), ExitStack() as stack:
+        with as_shard_error(shard), ExitStack() as stack:
             return members(shard, stack)["image"]().layout.shape
     except LatentlakeError:
         return None  # for the shard's own unit to say

@@ -11,7 +11,7 @@ from lake.core.errors import ShardError, UnreadableError
 from lake.core.records import Shard, Unit
 from lake.formats import FORMATS
 from lake.formats.common.cuts import Cuts, Giant, giant
-from lake.formats.common.shard_errors import anything
+from lake.formats.common.shard_errors import as_shard_error
 from lake.formats.reader import Reader
 from lake.inputs.discover import Found
 from lake.inputs.shard_list import Builder, Shards
@@ -126,7 +126,7 @@ def _by_rows(shard: Shard, reader: Reader) -> list[tuple[int, int, None]]:
 
 def _rows(shard: Shard, reader: Reader) -> Sequence[int] | None:
     try:
-        with anything(shard):
+        with as_shard_error(shard):
             return reader.rows(shard)
     except UnreadableError:  # says nothing about the shard, and its slices must not change with the weather
         raise

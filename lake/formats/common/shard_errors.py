@@ -67,7 +67,7 @@ def reading(shard: Shard) -> Iterator[None]:
 
 
 @contextmanager
-def anything(shard: Shard) -> Iterator[None]:
+def as_shard_error(shard: Shard) -> Iterator[None]:
     """Convert what a reader did not foresee into an error that names the shard.
 
     Args:
