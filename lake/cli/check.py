@@ -37,6 +37,23 @@ def check_values(
     }
 
 
+def check_place(name: str, value: Any) -> str:
+    """Check that a value is text, or a path, that is not empty; returns the text.
+
+    Args:
+      name: what messages call it.
+      value: of a caller.
+
+    Raises:
+      UsageError: it is none.
+
+    >>> from pathlib import Path
+    >>> check_place("output", Path("latents"))
+    'latents'
+    """
+    return str(_checked(Option(flag=name, field=name, help=""), value))
+
+
 def check_names(names: Iterable[str], known: Collection[str]) -> None:
     """Check that options have known names.
 

@@ -139,6 +139,20 @@ def _add(group: Any, options: Iterable[Option], defaults: Mapping[str, Any]) -> 
         )
 
 
+def add_place(parser: Parser, name: str, metavar: str, help: str, nargs: str | None = None) -> None:
+    """Add a path or a URI that is given without a flag. An empty one, as of an unset variable, is refused.
+
+    Args:
+      parser: of the command.
+      name: of the field.
+      metavar: as the help calls it.
+      help: what it is.
+      nargs: "?" if it may be left out.
+    """
+    kind = _one_of(Option(flag=metavar, field=name, help=help))
+    parser.add_argument(name, metavar=metavar, nargs=nargs, type=kind, help=help)
+
+
 def defaults_of(*kinds: type[Any]) -> dict[str, Any]:
     """The defaults that dataclasses state, by field name. A later dataclass overrides an earlier one."""
     return {field.name: field.default for kind in kinds for field in fields(kind) if field.default is not MISSING}

@@ -141,7 +141,9 @@ class LocalSink(Sink):
         self._directory = self._final.parent
         _make_directory(self._directory)
         with suppress(FileNotFoundError):
-            self._final.lstat()  # fails for a name that is too long, before the unit publishes its other files
+            # Fails for a name that is too long, before the unit publishes its other files.
+            if S_ISDIR(self._final.lstat().st_mode):
+                raise IsADirectoryError(errno.EISDIR, "this is a directory; name a file", uri)
         # With the usual mode of files. `tempfile` makes private ones, and takes three times as long.
         self._temporary: Path | None = self._directory / f"{TEMPORARY}{secrets.token_hex(8)}~"
         self._file = self._temporary.open("xb")

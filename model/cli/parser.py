@@ -8,7 +8,7 @@ from typing import Any
 from lake import __version__
 from lake.cli.option import Option
 from lake.cli.options import STORES
-from lake.cli.parser import Parser, add_command, add_options, check_command, defaults_of, unknown
+from lake.cli.parser import Parser, add_command, add_options, add_place, check_command, defaults_of, unknown
 from lake.core.errors import UsageError
 from lake.formats.reader import ColumnSelection
 from lake.images.types import Target
@@ -72,10 +72,10 @@ def add_commands(commands: Any) -> dict[str, Parser]:
     train = add_command(commands, "train", *MODEL_COMMANDS["train"])
     add_options(train, TRAIN, defaults_of(ColumnSelection, Target, DenoiserOptions, TrainingOptions), OFTEN)
     export = add_command(commands, "export", *MODEL_COMMANDS["export"])
-    export.add_argument("file", metavar="FILE.keras", nargs="?", default=None, help="what model.save() wrote, also .h5")
+    add_place(export, "file", "FILE.keras", "what model.save() wrote, also .h5", "?")
     add_options(export, EXPORT, defaults_of(Preprocessing, Parts), OFTEN)
     check = add_command(commands, "check", *MODEL_COMMANDS["check"])
-    check.add_argument("bundle", metavar="BUNDLE", help="directory of the bundle, or zoo:NAME for an included one")
+    add_place(check, "bundle", "BUNDLE", "directory of the bundle, or zoo:NAME for an included one")
     add_options(check, CHECK, {})
     return {"train": train, "export": export, "check": check}
 

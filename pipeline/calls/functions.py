@@ -6,10 +6,11 @@ and are checked by the same code. An error is raised as the command reports it, 
 the job; what it has done is kept, and the same call goes on from there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
+from lake.cli.check import check_place
 from lake.cli.options import STORES
 from lake.core.errors import UsageError
 from pipeline.calls.child import JobRequest, ModelRequest
@@ -50,22 +51,22 @@ def encode(input: "Name | Sequence[Name]", *, model: "Name", output: "Name", **o
       LatentlakeError: the job failed. What it has done is kept.
       KeyboardInterrupt: it was interrupted, likewise.
     """
-    return _run("encode", input, model, output, options)
+    return _run("encode", model, output, {**options, "input": input})
 
 
 def reconstruct(input: "Name | Sequence[Name]", *, model: "Name", output: "Name", **options: Any) -> Output:
     """Compute the reconstruction and the latent vector of every image, with the errors. As ``encode``."""
-    return _run("reconstruct", input, model, output, options)
+    return _run("reconstruct", model, output, {**options, "input": input})
 
 
 def denoise(input: "Name | Sequence[Name]", *, model: "Name", output: "Name", **options: Any) -> Output:
     """Write the same dataset with cleaner images. As ``encode``."""
-    return _run("denoise", input, model, output, options)
+    return _run("denoise", model, output, {**options, "input": input})
 
 
 def decode(input: "Name | Sequence[Name]", *, model: "Name", output: "Name", **options: Any) -> Output:
     """Make images of latent tables, which ``encode`` wrote. As ``encode``."""
-    return _run("decode", input, model, output, options)
+    return _run("decode", model, output, {**options, "input": input})
 
 
 def generate(*, model: "Name", output: "Name", count: int, **options: Any) -> Output:
@@ -77,7 +78,7 @@ def generate(*, model: "Name", output: "Name", count: int, **options: Any) -> Ou
       count: how many images.
       options: of the command, with underscores.
     """
-    return _run("generate", None, model, output, {**options, "count": count})
+    return _run("generate", model, output, {**options, "count": count})
 
 
 def train_model(input: "Name | Sequence[Name]", *, output: "Name", **options: Any) -> str:
@@ -113,7 +114,8 @@ def export_model(file: "Name | None" = None, *, output: "Name", **options: Any) 
     Raises:
       LatentlakeError: as of ``encode``.
     """
-    words = command_words("export", {**options, "output": output}, *([] if file is None else [fspath(file)]))
+    places = [] if file is None else [check_place("file", file)]
+    words = command_words("export", {**options, "output": output}, *places)
     run_child(ModelRequest(words=words))
     return fspath(output).rstrip("/")
 
@@ -130,18 +132,15 @@ def open_output(output: "Name", *, cache: "Name | None" = None, latent: str | No
     Raises:
       OutputError: there is no output there.
       VerifyError: its state is damaged.
-      UsageError: it has no latents of this name.
+      UsageError: it has no latents of this name, or an argument is none of its kind.
     """
     return Output(output, cache=cache, latent=latent, **stores)
 
 
-def _run(
-    verb: str, input: "Name | Sequence[Name] | None", model: "Name", output: "Name", options: dict[str, Any]
-) -> Output:
-    beam = options.pop("beam", ())
-    if isinstance(beam, str) or not all(isinstance(word, str) for word in beam):
+def _run(verb: str, model: "Name", output: "Name", options: dict[str, Any]) -> Output:
+    beam = options.pop("beam", None) or ()
+    if isinstance(beam, str) or not isinstance(beam, Iterable) or not all(isinstance(word, str) for word in beam):
         raise UsageError(f"beam: {beam!r} is no list of words, such as ['--runner=FlinkRunner']")
-    inputs = {} if input is None else {"input": input}
-    job = make_options(verb, {**options, **inputs, "model": model, "output": output})
+    job = make_options(verb, {**options, "model": model, "output": output})
     run_child(JobRequest(options=job, beam=tuple(beam)))
     return Output(job.output, **{option.field: getattr(job.stores, option.field) for option in STORES})

@@ -128,7 +128,8 @@ def _compare(output: "Output", options: Namespace) -> Answer:
     drift = output.compare(options.b, **_given(options, "max_auc"))
     rows = drift.table.to_pylist()
     verdict = "drift" if drift.drifted else "no drift"
-    chance = f"0.5 is chance, standard error {drift.error:.4f}; drift from {drift.threshold:g} on"
+    few = ", of so few records" if drift.least > drift.threshold else ""
+    chance = f"0.5 is chance, standard error {drift.error:.4f}; drift from {drift.least:.4g} on{few}"
     lines = [f"{verdict}: a classifier tells {options.b} from {output.uri} with AUC {drift.auc:.4f} ({chance})"]
     apart = [row for row in rows if row["ks"] > 0][:_DIMENSIONS]
     lines += [f"  {row['name']}  KS {row['ks']:.4f}  Wasserstein {row['wasserstein']:.4f} sd" for row in apart]
@@ -141,6 +142,7 @@ def _compare(output: "Output", options: Namespace) -> Answer:
         "auc": drift.auc,
         "standard_error": drift.error,
         "threshold": drift.threshold,
+        "least_auc": drift.least,
         "rows": [*drift.rows],
         "dimensions": rows,
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lake import __version__
 from lake.cli.option import Option
-from lake.cli.parser import COMMON, Parser, add_command, add_options, check_command, defaults_of, unknown
+from lake.cli.parser import COMMON, Parser, add_command, add_options, add_place, check_command, defaults_of, unknown
 from lake.core.errors import UsageError
 from lake.storage.options import StoreOptions
 from model.cli.parser import FLAGS as MODEL_FLAGS
@@ -164,7 +164,7 @@ def _build(verbs: "Sequence[type[Verb]]") -> tuple[Parser, Mapping[str, Parser]]
         here[name] = command
     for name, options in _OF_OUTPUTS.items():
         command = add_command(commands, name, *OTHERS[name])
-        command.add_argument("output", metavar="OUTPUT", help="directory that a job wrote")
+        add_place(command, "output", "OUTPUT", "directory that a job wrote")
         _add(command, options)
     return top, here
 
@@ -172,8 +172,7 @@ def _build(verbs: "Sequence[type[Verb]]") -> tuple[Parser, Mapping[str, Parser]]
 def _add_places(parser: Parser, places: Mapping[str, str]) -> None:
     for place, text in places.items():
         name = place.strip("[]")
-        count = "?" if place != name else None
-        parser.add_argument(name.lower(), metavar=name, nargs=count, help=text)
+        add_place(parser, name.lower(), name, text, "?" if place != name else None)
 
 
 def _add(parser: Parser, options: Iterable[Option]) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,8 +122,8 @@ class Committed:
 
     def schema(self) -> pa.Schema:
         """The schema of the tables of results, with the column of partitions; an empty one where there are none."""
-        for _, file in self.tables[:1]:
-            with store_for(self.layout.output).open(self.layout.at(file.name), sparse=True) as stream:
+        for uri in [self.layout.at(file.name) for _, file in self.tables[:1]]:
+            with _of_manifest(uri), store_for(uri).open(uri, sparse=True) as stream:
                 footer = parse_footer(read_footer(stream))
                 schema, partition = footer.schema.to_arrow_schema(), Partition.of(footer.metadata)
                 schema = schema if partition is None else schema.append(partition.field)
@@ -167,19 +168,12 @@ class Committed:
           LatentlakeError: as of ``batches``.
         """
         uri = self.layout.at(file.name)
-        try:
-            with store_for(uri).open(uri) as stream:
-                parquet = open_parquet(stream)
-                stated = (parquet.metadata.metadata or {}).get(FINGERPRINT.encode(), b"").decode(errors="replace")
-                if (parquet.metadata.num_rows, stated) != (file.rows, receipt.fingerprint):
-                    raise _changed(uri)
-                yield from _rows_of(parquet, columns, most)
-        except FileNotFoundError as error:
-            raise _changed(uri) from error
-        except pa.ArrowException as error:
-            raise LatentlakeError(
-                f"{uri}: damaged ({error}); run 'latentlake verify --repair' on the output"
-            ) from error
+        with _of_manifest(uri), store_for(uri).open(uri) as stream:
+            parquet = open_parquet(stream)
+            stated = (parquet.metadata.metadata or {}).get(FINGERPRINT.encode(), b"").decode(errors="replace")
+            if (parquet.metadata.num_rows, stated) != (file.rows, receipt.fingerprint):
+                raise _changed(uri)
+            yield from _rows_of(parquet, columns, most)
 
 
 def check_same_latents(one: Committed, other: Committed) -> None:
@@ -264,6 +258,16 @@ def _rows_of(parquet: pq.ParquetFile, columns: Sequence[str] | None, most: int) 
 def _digest(receipts: Sequence[Receipt]) -> str:
     files = [[file.name, file.size, file.rows, file.crc32c] for _, file in result_tables(receipts)]
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def _of_manifest(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _changed(uri) from error
+    except pa.ArrowException as error:
+        raise LatentlakeError(f"{uri}: damaged ({error}); run 'latentlake verify --repair' on the output") from error
 
 
 def _changed(uri: str) -> LatentlakeError:

@@ -46,7 +46,12 @@ class Drift(TableAnswer):
     @property
     def drifted(self) -> bool:
         """The verdict: ``auc`` reaches the threshold, and is too far above 0.5 for chance (four standard errors)."""
-        return self.auc >= self.threshold and self.auc - 0.5 >= _CERTAIN * self.error
+        return self.auc >= self.least
+
+    @property
+    def least(self) -> float:
+        """The least ``auc`` that is drift of so many records: of few ones chance alone may give the threshold."""
+        return max(self.threshold, 0.5 + _CERTAIN * self.error)
 
 
 def find_drift(a: Committed, b: Committed, threshold: float = THRESHOLD, cache: str | None = None) -> Drift:

@@ -1,12 +1,11 @@
 """What a job wrote, as one object: its content, and the questions that people ask of it."""
 
 from collections.abc import Sequence
-from os import fspath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lake.cli.check import check_values
+from lake.cli.check import check_place, check_values
 from lake.cli.option import Option
 from lake.core.errors import UsageError
 from lake.core.records import Array
@@ -74,7 +73,7 @@ class Output(OutputContent):
         count, chosen = checked["k"], Metric(checked["metric"])
         with self._reached():
             if table is not None:
-                names, found = read_queries(fspath(table))
+                names, found = read_queries(check_place("table", table))
                 key, latents = (names, None) if found is None else (None, found)
             elif image is not None:
                 names = [image_name(image)]
@@ -178,9 +177,10 @@ class Output(OutputContent):
         from pipeline.report.report import make_report
 
         checked = check_values({"map": map, "color_by": color_by, "sample": sample}, REPORT, optional=("color_by",))
+        place = check_place("file", file)
         with self._reached():
             other = None if against is None else self._other(against)
-            return make_report(self._committed, fspath(file), other, ReportChoices(**checked))
+            return make_report(self._committed, place, other, ReportChoices(**checked))
 
     def gallery(
         self,
@@ -206,13 +206,16 @@ class Output(OutputContent):
         """
         from pipeline.report.make_gallery import write_gallery
 
+        place = check_place("file", file)
         with self._reached():
             against = None if other is None else self._other(other)
             query = None if image is None else image_bytes(image)
-            write_gallery(self._committed, found, fspath(file), other=against, image=query, cache=self._cache)
+            write_gallery(self._committed, found, place, other=against, image=query, cache=self._cache)
 
     def _other(self, other: "Output | Name") -> Committed:
-        return other._committed if isinstance(other, Output) else Committed.read(fspath(other), self._latent)
+        if isinstance(other, Output):
+            return other._committed
+        return Committed.read(check_place("other output", other), self._latent)
 
 
 def _rows(latents: Any) -> Array:

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from os import fspath
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lake.cli.check import check_names, check_values, optional_fields
+from lake.cli.check import check_names, check_place, check_values, optional_fields
 from lake.cli.options import STORES
 from lake.core.choices import did_you_mean, quoted
 from lake.core.errors import LatentlakeError, OutputError, UsageError
@@ -41,9 +40,10 @@ class OutputContent:
         check_names(stores, [option.field for option in STORES])
         checked = check_values(stores, STORES, optional=optional_fields(StoreOptions))
         self._stores = replace(configured(), **checked)
-        self._cache = None if cache is None else fspath(cache)
+        place = check_place("output", output)
+        self._cache = None if cache is None else check_place("cache", cache)
         with self._reached():
-            self._committed = Committed.read(fspath(output), latent)
+            self._committed = Committed.read(place, latent)
         self._latent = latent
 
     @property
@@ -102,14 +102,16 @@ class OutputContent:
         Raises:
           UsageError: pandas is not installed, or there is no such column.
         """
+        from pipeline.explore.similar import key_list
+
         table = self.table
-        names = [columns] if isinstance(columns, str) else columns
+        names = None if columns is None else key_list(columns)
         for name in names or ():
             if name not in table.schema.names:
                 known = ", ".join(table.schema.names)
                 near = did_you_mean(str(name), table.schema.names)
                 raise UsageError(f"{self.uri} has no column {quoted(name)}; it has {known}{near}")
-        return frame_of(table.to_table(columns=None if names is None else [*names]), ".table.to_table() needs none")
+        return frame_of(table.to_table(columns=names), ".table.to_table() needs none")
 
     def latents(self) -> LatentMatrix:
         """All latents, memory-mapped: ``values`` float32 ``[n, D]``, ``keys`` and ``rows`` (key, shard, index).

@@ -1,11 +1,12 @@
 """An image that is asked about: its bytes, and what the model of an output gives for it."""
 
 from dataclasses import replace
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lake.cli.check import check_place
 from lake.core.errors import InputError, UsageError
 from lake.core.records import Array
 from lake.storage import store_for
@@ -76,7 +77,7 @@ def _form(settings: "JobOptions", spec: "Spec", name: str | None) -> LatentForm:
 
 def image_name(image: Name | bytes) -> str:
     """What messages call an image."""
-    return "image" if isinstance(image, bytes) else fspath(image)
+    return "image" if isinstance(image, bytes) else check_place("image", image)
 
 
 def image_bytes(image: Name | bytes) -> bytes:
@@ -84,10 +85,11 @@ def image_bytes(image: Name | bytes) -> bytes:
 
     Raises:
       InputError: there is no such file.
+      UsageError: it is neither bytes nor a name.
     """
     if isinstance(image, bytes):
         return image
-    uri = fspath(image)
+    uri = check_place("image", image)
     try:
         with store_for(uri).open(uri) as file:
             return file.read()

@@ -97,7 +97,8 @@ def key_list(keys: Any) -> list[Any]:
     """
     if isinstance(keys, pa.Array | pa.ChunkedArray | pa.Scalar):
         keys = keys.as_py() if isinstance(keys, pa.Scalar) else keys.to_pylist()
-    return [keys] if isinstance(keys, str) or not hasattr(keys, "__iter__") else [*keys]
+    several = [keys] if isinstance(keys, str) or not hasattr(keys, "__iter__") else [*keys]
+    return [str(key) if isinstance(key, str) else key for key in several]  # a text of NumPy is one of its own class
 
 
 def first_rows(column: pa.ChunkedArray, keys: Sequence[str]) -> Array:
@@ -114,10 +115,13 @@ def first_rows(column: pa.ChunkedArray, keys: Sequence[str]) -> Array:
     >>> first_rows(pa.chunked_array([["a", "b", "a"]]), ["b", "a"]).tolist()
     [1, 0]
     """
+    no_text = f"{quoted(keys)}: keys are text, such as '204'"
     try:
         wanted = pa.array(keys, pa.string())
     except pa.ArrowException as error:
-        raise UsageError(f"{quoted(keys)}: keys are text, such as '204'") from error
+        raise UsageError(no_text) from error
+    if wanted.null_count:
+        raise UsageError(no_text)
     found = pc.index_in(column, value_set=wanted)
     rows = np.flatnonzero(found.is_valid().to_numpy())
     first = dict(zip(reversed(found.drop_null().to_pylist()), reversed(rows.tolist()), strict=True))

@@ -246,6 +246,9 @@ def make_options(verb: str, values: Mapping[str, Any]) -> JobOptions:
         raise UsageError(f"{elsewhere[0]} is no option of {verb}; leave it out")
     check_names(values, {field.name for kind in kinds for field in fields(kind)} - others - {"verb"})
     checked = check_values(values, flags, optional=optional_fields(*kinds))
+    for option in flags:
+        if option.required and option.several and not checked.get(option.field):
+            raise UsageError(f"{option.field}: nothing is given; {option.help}")
     for name, kind in _PARTS.items():
         if given := {field.name: checked.pop(field.name) for field in fields(kind) if field.name in checked}:
             checked[name] = replace(checked.get(name, kind()), **given)

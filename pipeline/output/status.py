@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
-from lake.cli.check import check_names, check_values, optional_fields
+from lake.cli.check import check_names, check_place, check_values, optional_fields
 from lake.cli.options import STORES
 from lake.core.errors import HeldError, LatentlakeError, UnfinishedError
 from lake.storage import StoreOptions, configure, configured, store_for
@@ -156,10 +156,10 @@ def status(output: str | PathLike[str], **stores: Any) -> Status:
       LatentlakeError: the output changed during every look at it.
     """
     check_names(stores, [option.field for option in STORES])
-    before = configured()
+    place, before = check_place("output", output), configured()
     configure(replace(before, **check_values(stores, STORES, optional=optional_fields(StoreOptions))))
     try:
-        return read_status(fspath(output))
+        return read_status(place)
     finally:
         configure(before)
 

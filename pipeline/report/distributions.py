@@ -174,12 +174,13 @@ class AgainstFacts:
       drifted: the verdict on all records.
       auc: of a classifier that tells from which side a record is.
       standard_error: of the AUC where there is no difference.
-      threshold: the least AUC that counts as drift.
+      threshold: the least AUC that counts as drift, of so many records.
       rows: compared records, there and here.
       dimensions: the most different first, at most 200.
       error_change: (mean error here) / (mean error there) - 1; None without errors.
       error: histogram of the errors, with that of the other side; None without errors.
       groups: units or partitions of this output, each against the other side; None where it has only one.
+      left_out: parts of the other side that are not compared with, since they differ from the others.
       why_not: why there is no verdict, for people; "" where there is one. The other fields are then of no meaning.
     """
 
@@ -193,4 +194,5 @@ class AgainstFacts:
     error_change: float | None = None
     error: Histogram | None = None
     groups: GroupFacts | None = None
+    left_out: Sequence[str] = ()
     why_not: str = ""

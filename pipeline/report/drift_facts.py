@@ -81,12 +81,16 @@ def against_output(survey: Survey, own: Committed, other: Survey, reference: Com
     return _against(sides)
 
 
-def against_before(survey: Survey, summary: Mapping[str, Any]) -> AgainstFacts | None:
+def against_before(
+    survey: Survey, summary: Mapping[str, Any], partitions: GroupFacts | None = None
+) -> AgainstFacts | None:
     """Compare the units that the latest run wrote with those that it kept; None where it kept or wrote none.
 
     Args:
       survey: of the output.
       summary: of that run.
+      partitions: how its parts differ. One that it kept and that differs from the others is no yardstick: after a
+        broken night every right one would drift from it.
     """
     new = units_of_run(summary, survey.units())
     if not new or len(new) == len({*survey.units()}) or summary["run"].get("retry"):
@@ -95,6 +99,12 @@ def against_before(survey: Survey, summary: Mapping[str, Any]) -> AgainstFacts |
     known = _known_units(summary, units)
     written = np.array([unit in new for unit in units])[survey.table]
     kept = np.array([unit in known and unit not in new for unit in units])[survey.table]
+    odd = _odd_parts(partitions, units, new)
+    usual = kept & np.array([unit not in odd for unit in units])[survey.table]
+    if 2 * usual.sum() > kept.sum():
+        kept = usual
+    else:
+        odd = {}
     rows, numbers, names = number_matrix(survey)
     errors, _ = errors_of(survey)
     sides = ComparedSides(
@@ -105,7 +115,15 @@ def against_before(survey: Survey, summary: Mapping[str, Any]) -> AgainstFacts |
         units=[units[table] for table in survey.table[rows[written[rows]]].tolist()],
         errors=None if errors is None else (errors[kept], errors[written]),
     )
-    return _against(sides)
+    return replace(_against(sides), left_out=tuple(dict.fromkeys(odd.values())))
+
+
+def _odd_parts(partitions: GroupFacts | None, units: Sequence[str], new: frozenset[str]) -> Mapping[str, str]:
+    """The part of each unit whose part differs from the others, and of which the latest run wrote nothing."""
+    drifted = {group.name for group in partitions.groups if group.drifted} if partitions is not None else set()
+    parts = {unit: printable(part) for unit, part in zip(units, partitions_of([*units])[1], strict=True)}
+    drifted -= {parts[unit] for unit in new}
+    return {unit: part for unit, part in sorted(parts.items()) if part in drifted}
 
 
 def units_of_run(summary: Mapping[str, Any], units: Sequence[str]) -> frozenset[str]:
@@ -143,7 +161,7 @@ def _against(sides: ComparedSides) -> AgainstFacts:
         drifted=drift.drifted,
         auc=drift.auc,
         standard_error=drift.error,
-        threshold=drift.threshold,
+        threshold=drift.least,
         rows=drift.rows,
         dimensions=_dimensions(drift)[:_DIMENSIONS],
         groups=groups if groups is not None and groups.count > 1 else None,

@@ -13,6 +13,7 @@ _MANY_REJECTS = 0.01  # what the gate allows if nothing else is said
 _CHANGE = 0.1  # of the mean error
 _OUTSIDE = 0.01  # of the records
 _DEAD = 0.5  # of the dimensions
+_NAMED = 3  # parts that are told by name
 
 
 def make_headline(
@@ -118,6 +119,16 @@ def _short(
         yield f"{drifted[0]} differs" if len(drifted) == 1 else many
 
 
+def without_text(parts: Sequence[str]) -> str:
+    """Parts that are left out, as people say it.
+
+    >>> without_text(["dt=3"]), without_text(["dt=1", "dt=2", "dt=3", "dt=4"])
+    ('dt=3, which differs from the others', '4 parts, which differ from the others')
+    """
+    names = ", ".join(parts) if len(parts) <= _NAMED else f"{len(parts):,} parts"
+    return f"{names}, which {'differs' if len(parts) == 1 else 'differ'} from the others"
+
+
 def _drifted(groups: GroupFacts | None) -> list[str]:
     return [group.name for group in groups.groups if group.drifted] if groups is not None else []
 
@@ -169,9 +180,10 @@ def _of_against(against: AgainstFacts | None) -> Iterator[Finding]:
         text = f"It cannot be compared with {against.name}: {against.why_not}."
         yield Finding(severity=Severity.LOOK, text=text, section=Section.AGAINST)
         return
-    verdict = f"a classifier tells the two apart with AUC {against.auc:.3f}, drift is from {against.threshold:g} on"
+    verdict = f"a classifier tells the two apart with AUC {against.auc:.3f}, drift is from {against.threshold:.3g} on"
     severity = Severity.BAD if against.drifted else Severity.GOOD
-    text = f"{'Drift from' if against.drifted else 'No drift from'} {against.name}: {verdict}."
+    without = f" without {without_text(against.left_out)}" if against.left_out else ""
+    text = f"{'Drift from' if against.drifted else 'No drift from'} {against.name}{without}: {verdict}."
     yield Finding(severity=severity, text=text, section=Section.AGAINST)
     if against.error_change is not None and abs(against.error_change) > _CHANGE:
         text = f"The mean error is {_change(against.error_change)} that of {against.name}."

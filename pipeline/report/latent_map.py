@@ -171,7 +171,8 @@ def color_column(name: str, column: pa.ChunkedArray) -> ColorColumn:
     counts = column.drop_null().value_counts()
     few = len(counts) <= _CATEGORIES and not pa.types.is_floating(kind)
     if not few and not (pa.types.is_string(kind) or pa.types.is_boolean(kind)):
-        return ColorColumn(name=name, values=column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        numbers = column.cast(pa.float64(), safe=False)  # of large ids, too, which are no floats exactly
+        return ColorColumn(name=name, values=numbers.to_numpy(zero_copy_only=False))
     pairs = [(str(item["values"]), item["counts"]) for item in counts.to_pylist()]
     names = [value for value, _ in sorted(pairs, key=lambda pair: (-pair[1], pair[0]))]
     shown = names if len(names) <= _CATEGORIES else [*names[: _CATEGORIES - 1], "others"]

@@ -12,7 +12,7 @@ from pipeline.explore.committed import Committed
 from pipeline.options.latent_form import PARQUET
 from pipeline.output.receipts import sum_counts
 from pipeline.report.choose import SHOWN, RowStrip, rows_to_look_at, strips_of
-from pipeline.report.distributions import AgainstFacts, Histogram
+from pipeline.report.distributions import AgainstFacts, GroupFacts, Histogram
 from pipeline.report.drift_facts import against_before, against_output, error_histogram, partition_facts
 from pipeline.report.facts import ReportFacts
 from pipeline.report.headline import make_headline
@@ -71,7 +71,7 @@ def make_facts(
     strips = strips_of(found, unusual)
     look = rows_to_look_at(found, unusual, copies, partitions, strips)
     shown = ShownRecords.load(committed, found, wanted_rows(found, look, strips, unusual, copies))
-    compared = _compared(committed, found, against, summary)
+    compared = _compared(committed, found, against, summary, partitions)
     rejects = reject_facts(committed)
     duplicates = _duplicates(committed, found, copies, shown)
     outliers = _outliers(committed, found, unusual, shown)
@@ -115,10 +115,14 @@ def _strip(strip: RowStrip, shown: ShownRecords) -> Strip:
 
 
 def _compared(
-    committed: Committed, found: Survey, against: Committed | None, summary: Mapping[str, Any] | None
+    committed: Committed,
+    found: Survey,
+    against: Committed | None,
+    summary: Mapping[str, Any] | None,
+    partitions: GroupFacts | None,
 ) -> AgainstFacts | None:
     if against is None:
-        return None if summary is None else against_before(found, summary)
+        return None if summary is None else against_before(found, summary, partitions)
     try:
         other = survey(against, most=_REFERENCE_ROWS, distances=False)
     except LatentlakeError as error:

@@ -175,7 +175,7 @@ def drift_gallery(committed: Committed, found: Drift, other: Committed, cache: s
         drifted=found.drifted,
         auc=found.auc,
         standard_error=found.error,
-        threshold=found.threshold,
+        threshold=found.least,
         rows=found.rows,
         dimensions=[
             DimensionDrift(

@@ -286,5 +286,5 @@ def _short(column: pa.Array) -> pa.Array:
 
 
 def _numbers(column: pa.ChunkedArray) -> Array:
-    values: Array = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    values: Array = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values

@@ -8,6 +8,7 @@ from typing import Any
 from lake.core.records import Array
 from pipeline.report.distributions import Histogram
 from pipeline.report.facts import TimingFacts
+from pipeline.report.headline import without_text
 from pipeline.report.shown import Picture
 
 _PIXELATED = 96  # pixels: images up to this side are enlarged without smoothing
@@ -136,4 +137,5 @@ WORDS: Mapping[str, Callable[..., Any]] = {
     "spoken_dimensions": spoken_dimensions,
     "spoken_rate": spoken_rate,
     "width": lambda share: f"{100 * min(max(share, 0.0), 1.0):.2f}%",
+    "without": without_text,
 }

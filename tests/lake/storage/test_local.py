@@ -49,6 +49,14 @@ def test_an_error_in_the_block_leaves_nothing_and_keeps_the_old(tmp_path: Path) 
     assert names(tmp_path) == ["x"]
 
 
+def test_a_directory_is_no_name_of_a_file(tmp_path: Path) -> None:
+    """It is said of the name that was given, and nothing is left beside it."""
+    (tmp_path / "o").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"this is a directory; name a file: '.*/o'$"):
+        put(str(tmp_path / "o"), b"1")
+    assert [path.name for path in tmp_path.iterdir()] == ["o"]
+
+
 def test_close_alone_does_not_publish(tmp_path: Path) -> None:
     sink = store_for(str(tmp_path)).create(str(tmp_path / "x"))
     sink.write(b"part")
@@ -258,10 +266,10 @@ def test_a_name_that_cannot_be_had_is_found_out_at_once(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_name_that_a_directory_has_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "x").mkdir()
+def test_a_name_that_a_directory_gets_meanwhile_leaves_nothing(tmp_path: Path) -> None:
     sink = store_for(str(tmp_path)).create(str(tmp_path / "x"))
     sink.write(b"1")
+    (tmp_path / "x").mkdir()
     with pytest.raises(IsADirectoryError):
         sink.publish()
     assert names(tmp_path) == ["x"]

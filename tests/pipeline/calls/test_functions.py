@@ -35,8 +35,13 @@ def test_errors_are_those_of_the_command(called: ll.Output, shards: Path, model:
     """The first two before the process starts, the others in it."""
     with pytest.raises(UsageError, match="unknown option 'rezise'; did you mean resize"):
         ll.encode(shards, model=model.bundle, output=tmp_path / "o", rezise="fit")
-    with pytest.raises(UsageError, match="beam: '--runner=X' is no list of words"):
-        ll.encode(shards, model=model.bundle, output=tmp_path / "o", beam="--runner=X")
+    for beam in ("--runner=X", 5, [5]):
+        with pytest.raises(UsageError, match=r"beam: .* is no list of words"):
+            ll.encode(shards, model=model.bundle, output=tmp_path / "o", beam=beam)
+    with pytest.raises(UsageError, match=r"^input: nothing is given; "):
+        ll.encode([], model=model.bundle, output=tmp_path / "o", beam=None)
+    with pytest.raises(UsageError, match=r"^input: invalid word value: None; give some text"):
+        ll.decode(None, model=model.bundle, output=tmp_path / "o")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="nothing"):
         ll.encode(tmp_path / "nothing", model=model.bundle, output=tmp_path / "o")
     with pytest.raises(OutputError, match="was made with other options"):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +81,10 @@ def test_compare_has_its_own_exit_status(tmp_path: Path, capsys: pytest.CaptureF
     assert len(text.splitlines()) == 7
     _, text = answer(capsys, "compare", sides[0], sides[0])
     assert text.splitlines()[1:] == ["  6 dimensions differ less or not at all; --json or --output-table FILE has all"]
+    assert "drift from 0.5365 on, of so few records" in text
     status, text = answer(capsys, "compare", sides[0], other, "--json")
     value = json.loads(text)
+    assert (value["threshold"], value["least_auc"]) == (0.52, pytest.approx(0.5365, abs=1e-4))
     assert (status, value["drifted"], len(value["dimensions"])) == (5, True, 6)
 
 
@@ -102,6 +105,15 @@ def test_wrong_use(planted: str, words: tuple[str, ...], text: str, capsys: pyte
     assert error.startswith("error: ")
     assert text in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words", [("report", ""), ("verify", ""), ("compare", "o", ""), ("check", ""), ("export", "", "--output", "b")]
+)
+def test_an_empty_place_is_said_to_be_one(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As an unset variable of a shell gives it."""
+    assert main(words) == 2
+    assert "invalid word value: ''; give some text" in capsys.readouterr().err
 
 
 def test_hashes_are_compared_where_there_are_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

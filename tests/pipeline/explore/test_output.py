@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from lake.core.errors import InputError, OutputError, UsageError
+import latentlake
+from lake.core.errors import InputError, LatentlakeError, OutputError, UsageError
 from pipeline.explore.output import Output
 from pipeline.explore.result_files import write_dropped, write_result
 from tests.conftest import Model, Pixels
@@ -123,6 +125,46 @@ def test_queries_that_are_none(tmp_path: Path) -> None:
     for key in (5, [5]):
         with pytest.raises(UsageError, match=r"\[5\]: keys are text, such as '204'"):
             output.similar(key)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [5, ["o"], b"o", "", np.zeros(3)])
+def test_what_is_no_name(tmp_path: Path, wrong: Any) -> None:
+    """Each place that takes a path says that this is none, as for an option of a job."""
+    output = Output(make_output(tmp_path / "o", clustered(60, 4)))
+    for name, ask in (
+        ("output", lambda: Output(wrong)),
+        ("output", lambda: latentlake.status(wrong)),
+        ("cache", lambda: Output(tmp_path / "o", cache=wrong)),
+        ("table", lambda: output.similar(table=wrong)),
+        ("other output", lambda: output.duplicates(wrong)),
+        ("other output", lambda: output.compare(wrong)),
+        ("file", lambda: output.report(wrong)),
+        ("file", lambda: output.gallery(output.outliers(), wrong)),
+        ("file", lambda: latentlake.export(wrong, output=tmp_path / "bundle")),
+        *([] if isinstance(wrong, bytes) else [("image", lambda: output.similar(image=wrong))]),
+    ):
+        with pytest.raises(UsageError, match=f"^{name}: invalid word value: .*; give some text"):
+            ask()
+
+
+def test_a_table_that_is_lost_is_said_to_be(tmp_path: Path) -> None:
+    """An output that is opened shows what it knows without its tables."""
+    output = Output(make_output(tmp_path / "o", clustered(9, 4)))
+    (tmp_path / "o/latents/u0.parquet").unlink()
+    for ask in (lambda: output.table, output.latents, lambda: output.report(tmp_path / "r.html")):
+        with pytest.raises(LatentlakeError, match=r"u0.parquet is not the table that the manifest names; .* --repair"):
+            ask()
+    assert "9 results" in output._repr_html_()
+
+
+def test_texts_of_numpy_are_keys(tmp_path: Path) -> None:
+    output = Output(make_output(tmp_path / "o", clustered(9, 4)))
+    with pytest.raises(InputError, match=r"no record has the key 'k9'; keys are such as 'k0'"):
+        output.similar(np.str_("k9"))
+    with pytest.raises(UsageError, match=r"\[None\]: keys are text"):
+        output.images([None])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="o has no column 5; it has"):
+        output.to_pandas(5)  # type: ignore[arg-type]
 
 
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:

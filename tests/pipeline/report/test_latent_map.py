@@ -74,6 +74,12 @@ def test_many_texts_become_the_most_frequent_and_others() -> None:
     assert int((column.values == 19).sum()) == 12
 
 
+def test_large_numbers_are_a_scale() -> None:
+    """As ids and times are, of which no float is exactly the one."""
+    numbers = pa.chunked_array([pa.array([2**62 + row for row in range(1, 31)])])
+    assert color_column("id", numbers).values[0] == 2.0**62
+
+
 def test_dimensions_that_are_constant_have_no_correlation() -> None:
     assert correlated_pairs(np.ones((9, 3), np.float32), np.arange(3)) == []
 

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from pipeline.explore.committed import Committed
+from pipeline.report.distributions import AgainstFacts
 from pipeline.report.facts import Section, Severity
 from pipeline.report.make_facts import ReportChoices, make_facts
 from tests.pipeline.explore.values import clustered, make_output
@@ -146,6 +147,34 @@ def test_what_was_kept_is_the_reference_of_what_a_run_wrote(tmp_path: Path) -> N
     assert against_before(survey(committed), {"run": {"units": 6, "sample": DAYS}}) is None
     assert against_before(survey(committed), {"run": {}}) is None
     assert against_before(survey(committed), {"run": {**summary["run"], "retry": True}}) is None
+
+
+def test_a_part_that_was_broken_before_is_no_yardstick(tmp_path: Path) -> None:
+    """The night after a broken one is right; a second broken one is not, whatever the first was."""
+    values, summary = lake(), {"run": {"units": 1, "sample": [DAYS[5]]}}
+    values[4 * DAY : 5 * DAY, 3] += 3
+    right = found_against(tmp_path / "a", values, summary)
+    assert (right.drifted, right.left_out, right.rows) == (False, ("dt=2026-11-05",), (4 * DAY, DAY))
+    values[5 * DAY :, 2] -= 5
+    wrong = found_against(tmp_path / "b", values, summary)
+    assert (wrong.drifted, wrong.left_out) == (True, ("dt=2026-11-05",))
+
+
+def test_parts_that_are_most_of_what_was_before_stay_the_yardstick(tmp_path: Path) -> None:
+    values, summary = lake()[: 2 * DAY], {"run": {"units": 1, "sample": [DAYS[1]]}}
+    values[:DAY, 3] += 3
+    found = found_against(tmp_path / "a", values, summary, days=2)
+    assert (found.drifted, found.left_out, found.rows) == (True, (), (DAY, DAY))
+
+
+def found_against(place: Path, values: np.ndarray, summary: dict[str, object], days: int = 6) -> AgainstFacts:
+    from pipeline.report.drift_facts import against_before, partition_facts
+    from pipeline.report.survey import survey
+
+    read = survey(Committed.read(make_output(place, values, sizes=[DAY] * days, units=DAYS[:days])))
+    found = against_before(read, summary, partition_facts(read))
+    assert found is not None
+    return found
 
 
 def test_a_sample_of_what_a_run_wrote_tells_what_it_kept(tmp_path: Path) -> None:
