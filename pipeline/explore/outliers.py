@@ -103,7 +103,7 @@ def farthest(latents: LatentMatrix, top: int, k: int) -> tuple[Array, Array, boo
     scores = np.full(count, -np.inf)
     for number in range(_MOST):
         some = order[number * _AT_ONCE : (number + 1) * _AT_ONCE]
-        scores[some] = neighbour_distances(latents.values, latents.norms, some, k)
+        scores[some] = neighbour_distances(latents.values, latents.norms, some, k)[:, 0]
         best = np.lexsort((np.arange(count), -scores))[: min(top, count)]
         done = (number + 1) * _AT_ONCE
         if done >= count or scores[best[-1]] >= bounds[order[done]]:
@@ -130,29 +130,30 @@ def _bounds(values: Array, k: int) -> Array:
     return bounds * (1 + 1e-9)
 
 
-def neighbour_distances(values: Array, norms: Array, some: Array, k: int) -> Array:
-    """How far away the ``k``-th nearest neighbour is, of some latents among all.
+def neighbour_distances(values: Array, norms: Array, some: Array, *ks: int) -> Array:
+    """How far away the ``k``-th nearest neighbour is, for each ``k``, of some latents among all.
 
     Args:
       values: the latents, float32 ``[n, D]``.
       norms: their squared norms ``[n]``.
       some: positions of those that are asked about, int64 ``[m]``.
-      k: which neighbour, at most ``n - 1``.
+      ks: which neighbours, each at most ``n - 1``.
 
     Returns:
-      Euclidean distances, float64 ``[m]``.
+      Euclidean distances, float64 ``[m, len(ks)]``.
 
     >>> line = np.array([[0.0], [1.0], [3.0], [7.0]], np.float32)
-    >>> neighbour_distances(line, line[:, 0] ** 2, np.array([0, 3]), 2).tolist()
-    [3.0, 6.0]
+    >>> neighbour_distances(line, line[:, 0] ** 2, np.array([0, 3]), 2, 1).tolist()
+    [[3.0, 1.0], [6.0, 4.0]]
     """
     queries = values[some]
-    positions, _ = find_nearest(values, norms, queries, k + 1, Metric.L2)
+    positions, _ = find_nearest(values, norms, queries, max(ks) + 1, Metric.L2)
     distances = exact_distances(queries[:, None], values[positions], Metric.L2)
     # Itself does not count; it is not among the nearest only where more than k others are equal.
     own = positions == some[:, None]
     own[~own.any(1), -1] = True
-    scores: Array = distances[~own].reshape(len(some), -1).max(1)
+    near = np.sort(distances[~own].reshape(len(some), -1), axis=1)
+    scores: Array = near[:, [k - 1 for k in ks]]
     return scores
 
 

@@ -19,6 +19,11 @@ from pipeline.report.survey_latents import LatentSurvey
 from pipeline.report.survey_rows import errors_of
 
 FENCE = 3.0  # interquartile ranges above the third quartile: Tukey's outer fence
+_GROUP = 100  # neighbours: outliers that are alike in a group up to this size are far from the next one
+_GROUP_FENCE = 5.0  # of the distance to that one, which has more high values where nothing is wrong
+_GROUP_ROWS = 500  # rows of which a group is still a small part
+_GROUP_SHARE = 0.02  # of the rows
+_DISTANCE, _GROUP_DISTANCE = "distance of its latent to others", "distance of its latent to those beyond a group"
 _FEWEST = 20  # rows of which some can be outliers
 _COMPARED_ROWS = 10_000  # rows of which all distances are computed
 _NEAR_ROWS = 20_000  # rows of which all pairs are compared
@@ -59,24 +64,24 @@ class Unusual:
 
     Attributes:
       measured: what was measured, for people: in interquartile ranges above the third quartile of all, float64
-        ``[n]``. An outlier is above ``FENCE`` in one of them.
+        ``[n]``. An outlier is above the fence of one of them.
     """
 
     measured: Mapping[str, Array]
 
     @property
     def scores(self) -> Array:
-        """The largest of each row, float64 ``[n]``."""
-        return np.asarray(np.maximum.reduce(list(self.measured.values())))
+        """The largest of each row, float64 ``[n]``, each measure in a unit in which its fence is ``FENCE``."""
+        return np.asarray(np.maximum.reduce([FENCE / _fence(name) * one for name, one in self.measured.items()]))
 
     @property
     def by(self) -> str:
         """What was measured, for people."""
-        return " or ".join(self.measured)
+        return " or ".join(name for name in self.measured if name != _GROUP_DISTANCE)
 
     def why(self, row: int) -> str:
         """What is most unusual of a row, for people."""
-        name = max(self.measured, key=lambda name: self.measured[name][row])
+        name = max(self.measured, key=lambda name: self.measured[name][row] / _fence(name))
         return f"{name} {self.measured[name][row]:.1f} quartile distances above the third quartile"
 
     @property
@@ -158,7 +163,7 @@ def find_unusual(survey: Survey) -> Unusual | None:
     if errors is not None:
         measured[name] = fence_scores(np.log(np.maximum(np.nan_to_num(errors, posinf=1e30), 1e-12)))
     if survey.latents is not None and survey.latents.distances is not None:
-        measured["distance of its latent to others"] = fence_scores(_distances(survey.latents, len(survey)))
+        measured |= _of_distances(survey.latents, len(survey))
     if not measured:
         return None
     return Unusual(measured=measured)
@@ -196,15 +201,26 @@ def _alike(column: pa.ChunkedArray) -> tuple[Array, Array]:
     return known[one], known[other]
 
 
-def _distances(latents: LatentSurvey, rows: int) -> Array:
-    """How far each latent is from others: from its 30th neighbour where all can be compared."""
+def _fence(name: str) -> float:
+    return _GROUP_FENCE if name == _GROUP_DISTANCE else FENCE
+
+
+def _of_distances(latents: LatentSurvey, rows: int) -> dict[str, Array]:
+    """How far each latent is from others: from its 30th and 100th neighbour where all can be compared."""
     assert latents.distances is not None
     if len(latents.rows) < rows or rows > _COMPARED_ROWS:
-        return latents.distances.astype(np.float64)
+        return {_DISTANCE: fence_scores(latents.distances.astype(np.float64))}
     norms = np.einsum("nd,nd->n", latents.values, latents.values)
-    k = min(EXPLORE_DEFAULTS.outlier_k, rows - 1)
+    ks = {_DISTANCE: min(EXPLORE_DEFAULTS.outlier_k, rows - 1)}
+    if rows >= _GROUP_ROWS:
+        ks[_GROUP_DISTANCE] = _GROUP
     parts = np.array_split(np.arange(rows), -(-rows // 512))
-    return np.concatenate([neighbour_distances(latents.values, norms, part, k) for part in parts])
+    near = np.concatenate([neighbour_distances(latents.values, norms, part, *ks.values()) for part in parts])
+    found = {name: fence_scores(one) for name, one in zip(ks, near.T, strict=True)}
+    # More than a group are a part of the data, such as classes that have fewer than a hundred images.
+    if _GROUP_DISTANCE in found and (found[_GROUP_DISTANCE] > _GROUP_FENCE).sum() > max(_GROUP, _GROUP_SHARE * rows):
+        del found[_GROUP_DISTANCE]
+    return found
 
 
 def _near(values: Array) -> tuple[Array, Array]:

@@ -3,8 +3,10 @@
 import io
 import math
 import re
+from dataclasses import fields, is_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from pipeline.report.distributions import LatentMap
 from pipeline.report.page import render
-from tests.browser.conftest import POINTS, Opened, opened
+from pipeline.report.shown import ImageFacts
+from tests.browser.conftest import POINTS, WIDTHS, Opened, opened
 from tests.browser.contrast import CONTRAST
 from tests.pipeline.report.page.test_render import HOSTILE, spoiled
 from tests.pipeline.report.page.values import SENTENCE, make_facts, photograph
@@ -303,6 +306,32 @@ def test_it_prints(page: Page, report: Opened) -> None:
     expect(page.get_by_role("navigation")).to_be_hidden()
     page.emulate_media(media="screen")
     page.set_viewport_size({"width": report.width, "height": 900})
+
+
+@pytest.mark.timeout(300)
+def test_long_words_are_broken(browser: Browser, tmp_path: Path) -> None:
+    """Keys, paths and reasons without a space, also in place of images that are gone."""
+    path = tmp_path / "long.html"
+    path.write_text(render(without_pictures(spoiled(make_facts(200), "/lake/" + "W" * 300))))
+    for width in WIDTHS:
+        found = opened(browser, path, width, "light")
+        assert found.page.evaluate("document.documentElement.scrollWidth") <= width
+        spilled = found.page.locator(".nothing").evaluate_all(
+            "(all) => all.filter((e) => e.scrollWidth > e.clientWidth)"
+        )
+        assert spilled == []
+        names = found.page.locator("#partitions tbody th").evaluate_all("(all) => all.map((e) => e.offsetWidth)")
+        assert min(names) >= 140  # and not one character a line
+        assert found.problems == []
+        found.page.context.close()
+
+
+def without_pictures(value: Any) -> Any:
+    """Facts of the same form in which no image is there."""
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = {one.name: without_pictures(getattr(value, one.name)) for one in fields(value)}
+        return replace(value, **(kept | {"picture": None} if isinstance(value, ImageFacts) else kept))
+    return [without_pictures(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 @pytest.mark.timeout(300)

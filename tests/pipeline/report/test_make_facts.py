@@ -71,6 +71,25 @@ def test_planted_faults(tmp_path: Path, near: bool, alike: bool, monkeypatch: py
     assert "of dt=2026-11-05, which differs from the others" in why
 
 
+def test_a_group_of_outliers_is_larger_than_what_neighbours_see(tmp_path: Path) -> None:
+    """60 that are like each other have their 30th neighbours among themselves."""
+    values = np.random.default_rng(0).standard_normal((1500, 16)).astype(np.float32)
+    values[:60] += 9
+    facts = make_facts(Committed.read(make_output(tmp_path / "o", values, sizes=[DAY] * 6, units=DAYS)))
+    assert ", 60 outliers, " in facts.headline.sentence
+    assert facts.outliers is not None
+    assert {int(image.record.key[1:]) for image in facts.outliers.images} <= set(range(60))
+    assert "to those beyond a group" in facts.headline.look[0].why
+
+
+def test_small_classes_are_no_outliers(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((1500, 16)).astype(np.float32)
+    values[:90] += 9
+    values[90:180] -= 9
+    facts = make_facts(Committed.read(make_output(tmp_path / "o", values)))
+    assert "No outliers" in sentences(facts)
+
+
 def test_images_with_one_perceptual_hash_look_alike(tmp_path: Path) -> None:
     """Only equal bytes, and latents that are equal or nearly so, say that a record is there again."""
     values, hashes = lake(), np.random.default_rng(0).integers(-(1 << 63), (1 << 63) - 1, 6 * DAY, np.int64)
