@@ -87,7 +87,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     ('encode', ['images/'], ['--runner=FlinkRunner'])
     """
     _check_words(arguments)
-    top, here = _build([VERBS[name] for name in _verbs(arguments)])
+    top, here = _build(tuple(VERBS[name] for name in _verbs(arguments)))
     # What does not run on Beam takes no options of it, so an unknown one is a mistake at once.
     if arguments and arguments[0] in here:
         refuse_unknown(arguments, here[arguments[0]], _flags)
