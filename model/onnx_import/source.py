@@ -8,6 +8,7 @@ from lake.core.errors import BundleError, UsageError
 from lake.core.tensorflow import require_tensorflow
 from model.export_parts import read_file
 from model.file_kind import FileKind, refusal, refuse_other
+from model.onnx_import.outside import with_weights
 from model.onnx_import.saved_model import convert_saved_model
 from model.parts import Parts
 
@@ -69,7 +70,10 @@ def _read_parts(parts: Parts, kinds: Mapping[str, FileKind]) -> Mapping[str, Gra
 
 
 def _read(files: Mapping[str, Path]) -> Mapping[str, GraphFile]:
-    return {role: GraphFile(data=read_file(str(file)), where=str(file)) for role, file in files.items()}
+    return {
+        role: GraphFile(data=with_weights(read_file(str(file)), str(file)), where=str(file))
+        for role, file in files.items()
+    }
 
 
 def check_options_of_graph(precision: str | None, *, kind: str | None, code: Path | None) -> None:
