@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from lake.core.records import Array, Shard
 from lake.formats.arrayrecord.example import LatentExample
+from lake.formats.arrayrecord.first_record import first_record
 from lake.formats.arrayrecord.names import RECORDS_SUFFIX, TYPE, feature
 from lake.formats.arrayrecord.records import description_beside, open_records
 from lake.formats.common.array_rows import exactly
@@ -56,8 +57,8 @@ def said_in(uri: str, size: int) -> Mapping[str, Any]:
     if uri.endswith(_TAR):
         return said_by(_shard(uri, size))
     if uri.endswith(RECORDS_SUFFIX):
-        return _said_beside(uri)
-    with store_for(uri).open(uri) as stream:
+        return _said_beside(uri, size)
+    with store_for(uri).open(uri, sparse=True) as stream:
         return read_head(stream, size).metadata
 
 
@@ -116,16 +117,20 @@ def _of_arrayrecord(uri: str, _: int) -> Iterator[pa.RecordBatch]:
             yield _batch([one.text("shard") for one in found], [one.number("index") for one in found], finite)
 
 
-def _said_beside(uri: str) -> Mapping[str, Any]:
+def _said_beside(uri: str, size: int) -> Mapping[str, Any]:
     """What a file of ArrayRecord says about itself: its description, and the fingerprint in its first record.
 
-    Of one in a store the description alone, since its records are read from disks, and whole files are fetched for it.
+    Of one in a store the first record alone is fetched, which the library, for which all of it would be, does not read.
     """
     said = description_beside(uri)
     if not is_local(uri):
-        return said
+        return {**said, FINGERPRINT: _fingerprint(first_record(uri, size))}
     with open_records(uri) as records:
-        return {**said, FINGERPRINT: LatentExample.of(records.next()).text(FINGERPRINT)}
+        return {**said, FINGERPRINT: _fingerprint(records.next())}
+
+
+def _fingerprint(record: bytes) -> str:
+    return LatentExample.of(record).text(FINGERPRINT)
 
 
 def _finite(arrays: Iterator[Array], kind: str) -> bool:
