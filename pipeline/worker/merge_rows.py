@@ -1,8 +1,12 @@
 """Merge the rows of retried records into a unit's finished table.
 
 A retry decodes only the rejected records. Those that succeed are inserted among the rows that the table already has.
+
+A unit may be run once more in its run, or by two workers at once. So the table may have the new rows already, beside
+the rejects of before; and another worker may replace both while they are read, first the table.
 """
 
+import errno
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -31,10 +35,12 @@ class MergedTable:
       uri: URI of the finished table.
 
     Attributes:
-      before: number of rows of the finished table.
+      before: number of rows of the finished table without those that are written anew, of which as many are known as
+        were met.
     """
 
     def __init__(self, table: TableWriter, schema: pa.Schema, unit: Unit, uri: str) -> None:
+        self._uri, self._seen = uri, store_for(uri).stat(uri)
         self._table, self._schema, self._file = table, schema, store_for(uri).open(uri)
         old = open_parquet(self._file)
         self.before: int = old.metadata.num_rows
@@ -56,10 +62,16 @@ class MergedTable:
             self._put([*self._until(last), rows])
 
     def finish(self) -> None:
-        """Append the remaining finished rows."""
+        """Append the remaining finished rows.
+
+        Raises:
+          OSError: ESTALE, if the finished table was replaced: the rejects may be those that its successor left.
+        """
         while (batch := self._next()) is not None:
             self._put([batch])
         self._file.close()
+        if store_for(self._uri).stat(self._uri) != self._seen:
+            raise OSError(errno.ESTALE, "another worker replaced it while its rejects were tried again", self._uri)
 
     def close(self) -> None:
         """Close the finished table."""
@@ -90,6 +102,15 @@ class MergedTable:
         table = pa.Table.from_batches([part.cast(self._schema) for part in parts]).unify_dictionaries().combine_chunks()
         if table.num_rows:
             (rows,) = table.to_batches()
-            order = np.argsort(self._positions(rows), kind="stable")
+            order = self._order_of(rows)
             columns = [pick(column, order) for column in rows.columns]
             self._table.write(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+
+    def _order_of(self, rows: pa.RecordBatch) -> Array:
+        """Which rows to write, in order: of two of one record the later one, which is new."""
+        positions = self._positions(rows)
+        order = np.argsort(positions, kind="stable")
+        kept = np.append(np.diff(positions[order]) > 0, True)
+        self.before -= int(np.count_nonzero(~kept))
+        found: Array = order[kept]
+        return found

@@ -96,7 +96,6 @@ class UnitOutputs:
             self._table = self._open(name, schema, self._verb.encoding)
             if merges_rejects(unit, config):
                 self._merged = MergedTable(self._table, schema, unit, Layout(config.output).at(name))
-                self._before = self._merged.before
         if image_outputs := image_outputs_for(config):
             # Writers open their files themselves, because the names of images follow the format's own rules.
             self._images = image_outputs.format.begin(unit, partial(self._create, IMAGES))
@@ -152,6 +151,7 @@ class UnitOutputs:
     def _publish(self) -> list[OutputFile]:
         if self._merged is not None:
             self._merged.finish()
+            self._before = self._merged.before
         self._announce_replacement()
         outputs = [
             replace(output, name=f"{directory}/{output.name}")

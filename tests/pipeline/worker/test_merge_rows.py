@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lake.core.retry import TRANSIENT, backoff_for
 from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.tables import latent_schema
 from pipeline.worker import merge_rows
@@ -80,6 +81,25 @@ def test_rows_of_several_shards_stand_in_the_order_of_the_unit(tmp_path: Path) -
     ]
 
 
+def test_rows_that_an_earlier_attempt_has_inserted_are_not_there_twice(tmp_path: Path) -> None:
+    finished = [("b.png", 0), ("b.png", 3), ("a.png", 1), ("a.png", 2), ("c.png", 9)]
+    merged, kept = merge(tmp_path, finished, [("b.png", 3)], [("a.png", 1), ("c.png", 2), ("c.png", 9)])
+    assert kept.rows == [*finished[:4], ("c.png", 2), ("c.png", 9)]
+    assert merged.before == 2, "three are written anew"
+
+
+def test_a_table_that_is_replaced_while_it_is_read_is_no_ground(tmp_path: Path) -> None:
+    """The rejects that were read meanwhile may be those that the new one leaves."""
+    uri = tmp_path / "old.parquet"
+    pq.write_table(pa.Table.from_batches([batch([("b.png", 0)])]), uri)
+    merged = MergedTable(Kept(), SCHEMA, UNIT, str(uri))  # type: ignore[arg-type]
+    pq.write_table(pa.Table.from_batches([batch([("b.png", 0), ("b.png", 1)])]), tmp_path / "new")
+    (tmp_path / "new").replace(uri)
+    with pytest.raises(OSError, match="another worker replaced it") as found:
+        merged.finish()
+    assert backoff_for(found.value) == TRANSIENT
+
+
 def test_values_stay_with_their_rows(tmp_path: Path) -> None:
     finished, more = [("b.png", 1), ("a.png", 5), ("c.png", 4)], [("b.png", 3), ("a.png", 2), ("c.png", 9)]
     _, kept = merge(tmp_path, finished, more)
@@ -125,13 +145,13 @@ def test_any_share_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_rows_come_in_few_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the finished table only so many rows are held; none is written before its turn."""
     monkeypatch.setattr(merge_rows, "_ROWS", 10)
-    finished = [("b.png", index) for index in range(100)]
+    finished = [("b.png", index) for index in range(100) if index != 14]
     _, kept = merge(tmp_path, finished, [("b.png", 200)])
     assert kept.rows == [*finished, ("b.png", 200)]
     uri, early = str(tmp_path / "old.parquet"), Kept()
     merged = MergedTable(early, SCHEMA, UNIT, uri)  # type: ignore[arg-type]
     merged.write(batch([("b.png", 14)]))
-    assert early.rows == [*finished[:15], ("b.png", 14)]
+    assert early.rows == [*finished[:14], ("b.png", 14)]
     merged.close()
     merged.close()
 
