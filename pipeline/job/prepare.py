@@ -1,6 +1,5 @@
 """Check and plan a job at launch. Nothing is written until every check has passed."""
 
-import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -44,7 +43,7 @@ from pipeline.output.job_file import (
 from pipeline.output.layout import LATENTS, Layout
 from pipeline.output.ranges import Ranges
 from pipeline.output.receipts import Receipt
-from pipeline.output.recovery import Leavings, Recovered, find_leavings, known_state
+from pipeline.output.recovery import Leavings, Recovered, find_leavings, known_state, run_after
 from pipeline.output.reusable import ReusableTable
 from pipeline.worker.image_outputs import image_outputs_for
 from pipeline.worker.verbs import VERBS
@@ -257,10 +256,11 @@ def _run_id(layout: Layout, left: Leavings, run: str | None) -> str:
     Raises:
       HeldError: the run has an id already, and another one that came later has been there meanwhile.
     """
-    new, last = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}", left.last_run
-    if run is not None and run <= last:
-        raise HeldError(f"{layout.output} was written to by run {last} while this one was planned; run the job again")
-    return run or (new if new > last else f"{last}-{os.urandom(3).hex()}")
+    if run is not None and run <= left.last_run:
+        raise HeldError(
+            f"{layout.output} was written to by run {left.last_run} while this one was planned; run the job again"
+        )
+    return run or run_after(left.last_run)
 
 
 def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) -> JobConfig:

@@ -1,8 +1,11 @@
 """What runs left that did not come to their end, and what of it the next run may count on."""
 
+import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from functools import partial
 
 from lake.core import sealed_json
@@ -20,7 +23,25 @@ from pipeline.output.receipts import Receipt, read_receipts, read_receipts_of
 from pipeline.output.state_file import read_state_file
 from pipeline.output.state_values import list_of, relative
 
+_TIME = "%Y%m%dT%H%M%SZ"
 _RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f-]{6,100}")  # ids that runs give themselves
+
+
+def run_after(last: str) -> str:
+    """Make an id of a run that begins now, which sorts after that of an earlier run whatever the clocks say.
+
+    Args:
+      last: id of the earlier run; "" for none.
+    """
+    mark = os.urandom(3).hex()
+    if (new := f"{time.strftime(_TIME, time.gmtime())}-{mark}") > last:
+        return new
+    # A second more than a clock that is ahead. An id with more behind it would grow from run to run.
+    try:
+        then = datetime.strptime(last.partition("-")[0], _TIME) + timedelta(seconds=1)
+    except (ValueError, OverflowError):  # no clock has given this name
+        return f"{last}-{mark}"
+    return f"{then:{_TIME}}-{mark}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

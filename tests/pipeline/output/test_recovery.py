@@ -14,7 +14,7 @@ from pipeline.output.manifest import write_manifest
 from pipeline.output.marks import mark_name
 from pipeline.output.plan_files import write_part
 from pipeline.output.receipts import Receipt, write_receipt
-from pipeline.output.recovery import Recovered, find_leavings, known_state, read_recovered, write_recovered
+from pipeline.output.recovery import Recovered, find_leavings, known_state, read_recovered, run_after, write_recovered
 from tests.pipeline.values import guard_for, make_receipt, make_unit
 
 FIRST, SECOND, THIRD = (f"20261129T02000{n}Z-aaaaaa" for n in range(3))
@@ -153,6 +153,18 @@ def test_the_order_of_runs_is_that_of_their_ids(output: Output) -> None:
     output.ended(THIRD)
     output.planned("zzz", "b")
     assert find_leavings(output.layout).last_run == THIRD, "no run is called zzz"
+
+
+@pytest.mark.parametrize("ahead", ["", FIRST, "29990101T000000Z-ffffff", "99999999T999999Z-ffffff"])
+def test_runs_after_a_clock_that_was_ahead_are_in_order(output: Output, ahead: str) -> None:
+    """Fourteen of them had names that no later run took for those of runs."""
+    last = ahead
+    for _ in range(12 if ahead.startswith("9") else 30):
+        run = run_after(last)
+        assert run > last
+        output.planned(run, "a")
+        assert find_leavings(output.layout).last_run == run
+        last = run
 
 
 def test_what_the_commit_is_told(output: Output, tmp_path: Path) -> None:
