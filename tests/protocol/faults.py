@@ -5,7 +5,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.protocol import scenarios
-from tests.protocol.protocol import MANIFEST, SUCCESS, Plan, Protocol, Run, Steps, Units, lease_of, sent, summary_of
+from tests.protocol.protocol import (
+    MANIFEST,
+    RETRIED,
+    SUCCESS,
+    Plan,
+    Protocol,
+    Run,
+    Steps,
+    Units,
+    lease_of,
+    sent,
+    summary_of,
+)
 from tests.protocol.scenarios import Case
 from tests.protocol.store import LEASE, Answer, Kind, Object, Request, Verb, When, version
 
@@ -174,6 +186,21 @@ class LeaseByOneRequest(Protocol):
                 return held is not None
 
 
+class InsertedTwice(Protocol):
+    """Rows of a retry are inserted whether or not they are there."""
+
+    def merged(self, content: Any) -> Any:
+        return ("data", content[1] + RETRIED)
+
+
+class NothingAnnounced(Protocol):
+    """A retry does not say that it replaces a file before it does."""
+
+    def announce(self, run: Run, unit: str) -> Steps:
+        return
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A protocol with a fault, a case that shows it, and what is wrong there."""
@@ -205,6 +232,8 @@ FOUND_SOON = (
     Fault(VanishedKept, Case(scenarios.vanishes, Kind.DISK), _OTHERS),
     Fault(SummariesIgnored, Case(scenarios.alone, Kind.GS, kills=1), "C did again what was done"),
     Fault(SameBytesDone, Case(scenarios.comes_back, Kind.GS), "the file of x is gone"),
+    Fault(InsertedTwice, Case(scenarios.retried_beside, Kind.DISK), _OTHERS),
+    Fault(NothingAnnounced, Case(scenarios.retried_by_night, Kind.DISK, kills=1), _OTHERS),
     Fault(SummaryFirst, Case(scenarios.committed_twice, Kind.S3), "ended complete and had no _SUCCESS"),
 )
 FOUND_LATE = (

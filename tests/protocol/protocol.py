@@ -7,13 +7,16 @@ them), what a run does at once (requests of a batch, several units), that a comm
 and ends if one is gone, and renewals of the lease: it may be lost at any instant.
 """
 
-from collections.abc import Generator, Hashable, Iterable, Mapping
+from collections.abc import Container, Generator, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tests.protocol.store import LEASE, Answer, Kind, Object, Request, Verb, When, version
 
 MANIFEST, SUCCESS = "_manifest", "_SUCCESS"
+RETRIED = "+"  # behind the model of a unit that has the rows of a retry of its rejects, too
+REJECTS_ONLY = "~"  # behind a unit of a plan of which the rejects alone are tried again
+BEING_REPLACED = ""  # in place of the model, in the receipt that a retry leaves before it replaces a file
 ROUNDS = 4  # after which a run gives up a name that others replace all the time
 
 Steps: TypeAlias = Generator[Request, Any, Any]
@@ -33,6 +36,7 @@ class Run:
       model: what it makes the units with.
       units: those that its input has.
       prune: whether units that its input has no longer are dropped.
+      retry: whether it tries rejects again. All that it has not retried itself has some, and it gets all of them.
       last: whether it begins when all others have ended, so that nothing may change any more.
       process: which of the run's processes.
       number: by which runs are in order, as its clock says; 0 for one after all that have left anything.
@@ -42,9 +46,15 @@ class Run:
     model: str
     units: tuple[str, ...] = ("u",)
     prune: bool = False
+    retry: bool = False
     last: bool = False
     process: str = ""
     number: int = 0
+
+    @property
+    def made(self) -> str:
+        """What it makes of a unit: a retry takes each record of one that is not done by its old policy first."""
+        return self.model + RETRIED * self.retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,8 @@ class Plan:
       kept: units that are done, and with which model.
       named: units that the manifest names, or that a dead run was to make: whose files there may be.
       unfinished: whether a run left what a commit cleans up.
+      again: units that are done, and whose rejects are tried again.
+      announced: units whose files a retry said to replace.
     """
 
     number: int
@@ -64,6 +76,8 @@ class Plan:
     kept: Units
     named: tuple[str, ...]
     unfinished: bool
+    again: tuple[str, ...] = ()
+    announced: tuple[str, ...] = ()
 
 
 class Protocol:
@@ -84,15 +98,20 @@ class Protocol:
             found_dead = yield from self.take(run)
             success = yield Request(Verb.GET, SUCCESS)
             plan = yield from self.plan(run)
-            if success and not plan.todo and not found_dead and not plan.unfinished and not _dropped(run, plan):
+            busy = plan.todo or plan.again
+            if success and not busy and not found_dead and not plan.unfinished and not _dropped(run, plan):
                 yield from self.release(run)
                 return "nothing to do"
-            # On S3 a receipt may have gone with its name, after which its unit is done again.
-            if self.kind is not Kind.S3 and run.last and success and plan.todo and _is_of(run, success):
+            # On S3 a receipt may have gone with its name, after which its unit is done again. So is one whose file a
+            # retry said to replace, also if it lost the output before.
+            anew = tuple(unit for unit in plan.todo if unit not in plan.announced)
+            if self.kind is not Kind.S3 and run.last and success and anew and _is_of(run, success):
                 return "did again what was done"
             yield from self.stage(run, plan, success)
             for unit in plan.todo:
                 yield from self.make(run, unit)
+            for unit in plan.again:
+                yield from self.retry(run, unit)
             yield from self.commit(run, plan, tidy=found_dead or plan.unfinished)
             return "complete"
         except LostError:
@@ -102,6 +121,14 @@ class Protocol:
         """A process that makes a unit of a run, whether or not the run waits for it."""
         try:
             yield from self.make(run, unit)
+        except LostError:
+            return "lost"
+        return "made"
+
+    def retrying(self, run: Run, unit: str) -> Steps:
+        """The same for a process that tries the rejects of a unit again."""
+        try:
+            yield from self.retry(run, unit)
         except LostError:
             return "lost"
         return "made"
@@ -195,35 +222,61 @@ class Protocol:
             raise LostError
         committed = max((number for name, (_, number) in left.items() if name.endswith("/summary")), default=0)
         plans = {_run_of(name): plan for name, plan in left.items() if name.endswith("/todo") and plan[1] > committed}
+        # A retry that has left neither mark nor receipt has left the unit alone.
+        begun = {(maker, unit) for unit, maker, _ in receipts} | {tuple(name.split("/")[1::2]) for name in left}
+        plans = {maker: (_counted(todo, maker, begun), number) for maker, (todo, number) in plans.items()}
         done, doubtful = dict(before), {unit for todo, _ in plans.values() for unit in todo}
         for unit in doubtful:
             # Of those that were to make it, only the last one can have made the file that is there.
             last = max((number, maker) for maker, (todo, number) in plans.items() if unit in todo)[1]
             done.pop(unit, None)
-            done |= {of: model for of, by, model in receipts if (of, by) == (unit, last)}
-        todo = tuple(unit for unit in run.units if done.get(unit) != run.model)
-        here = {unit for unit in done if unit in run.units or (done[unit] == run.model and not run.prune)}
+            done |= {of: model for of, by, model in receipts if (of, by) == (unit, last) and model != BEING_REPLACED}
+        todo = tuple(unit for unit in run.units if _model(done.get(unit, "")) != run.model)
+        again = tuple(unit for unit in run.units if run.retry and done.get(unit) == run.model)
+        here = {unit for unit in done if unit in run.units or (_model(done[unit]) == run.model and not run.prune)}
         return Plan(
             number=run.number or latest + 1,
             todo=todo,
-            kept=tuple(sorted((unit, done[unit]) for unit in here.difference(todo))),
+            kept=tuple(sorted((unit, done[unit]) for unit in here.difference(todo, again))),
             named=tuple(sorted({*before} | doubtful)),
             unfinished=any(name.endswith("/todo") for name in left) or bool(receipts),
+            again=again,
+            announced=tuple(sorted(name.rpartition("/")[2] for name in left if "/replaced/" in name)),
         )
 
     def stage(self, run: Run, plan: Plan, success: Object | None) -> Steps:
         """Take ``_SUCCESS`` away, and write the plan."""
         if success:
             yield from self.delete(run, [(SUCCESS, version(self.kind, success))])
-        if plan.todo:
-            yield from self.replace(run, f"plan/{run.id}/todo", (plan.todo, plan.number))
+        if todo := plan.todo + tuple(unit + REJECTS_ONLY for unit in plan.again):
+            yield from self.replace(run, f"plan/{run.id}/todo", (todo, plan.number))
 
     # ---- one unit
 
     def make(self, run: Run, unit: str) -> Steps:
         """Write a unit's file, then its receipt."""
-        yield from self.create(run, f"data/{unit}", ("data", run.model))
-        yield from self.create(run, f"receipt/{unit}", ("receipt", run.id, run.model))
+        yield from self.create(run, f"data/{unit}", ("data", run.made))
+        yield from self.create(run, f"receipt/{unit}", ("receipt", run.id, run.made))
+
+    def retry(self, run: Run, unit: str) -> Steps:
+        """Put the rows of a unit's rejects among those of its file, which says nothing true while it is replaced."""
+        name = f"data/{unit}"
+        found = yield Request(Verb.GET, name)
+        if found is None:  # it is another run's by now
+            yield from self.check(run)
+            return
+        yield from self.announce(run, unit)
+        yield from self.create(run, name, self.merged(found.content))
+        yield from self.create(run, f"receipt/{unit}", ("receipt", run.id, run.made))
+
+    def announce(self, run: Run, unit: str) -> Steps:
+        """Say that a finished file is being replaced: by a mark, since others remove the receipt by its name."""
+        yield from self.create(run, f"plan/{run.id}/replaced/{unit}", ((), 0))
+        yield from self.create(run, f"receipt/{unit}", ("receipt", run.id, BEING_REPLACED))
+
+    def merged(self, content: Any) -> Any:
+        """A file with the rows of a retry. Those that it has already are replaced."""
+        return ("data", _model(content[1]) + RETRIED)
 
     # ---- the end
 
@@ -238,7 +291,7 @@ class Protocol:
 
     def state(self, run: Run, plan: Plan) -> Units:
         """What the output has when the run has made its units."""
-        return tuple(sorted({**dict(plan.kept), **dict.fromkeys(plan.todo, run.model)}.items()))
+        return tuple(sorted({**dict(plan.kept), **dict.fromkeys((*plan.todo, *plan.again), run.made)}.items()))
 
     def leftovers(self, plan: Plan, state: Units, *, tidy: bool) -> Steps:
         """Find the files that go, before anybody may take the output for complete: what is newer is another run's."""
@@ -265,7 +318,7 @@ class Protocol:
         listed = yield Request(Verb.LIST, "receipt/")
         yield from self.delete(run, listed, by_name=True)
         listed = yield Request(Verb.LIST, "plan/")
-        yield from self.delete(run, [one for one in listed if one[0].endswith("/todo")], by_name=True)
+        yield from self.delete(run, [one for one in listed if not one[0].endswith("/summary")], by_name=True)
 
     # ---- writes and deletes
 
@@ -332,12 +385,23 @@ def _under_lock(request: Request) -> Steps:
 
 def _dropped(run: Run, plan: Plan) -> bool:
     """Whether the manifest names a unit that is in the output no longer."""
-    return bool({*plan.named} - {*plan.todo} - {unit for unit, _ in plan.kept})
+    return bool({*plan.named} - {*plan.todo, *plan.again} - {unit for unit, _ in plan.kept})
 
 
 def _is_of(run: Run, success: Object) -> bool:
     """Whether an output is complete and has all that this run would make."""
-    return {(unit, run.model) for unit in run.units} <= {*success.content[2]}
+    return {(unit, run.model) for unit in run.units} <= {(unit, _model(made)) for unit, made in success.content[2]}
+
+
+def _model(made: str) -> str:
+    """The model that a unit was made with, without what was retried."""
+    return made.removesuffix(RETRIED)
+
+
+def _counted(todo: Iterable[str], maker: str, begun: Container[tuple[str, ...]]) -> tuple[str, ...]:
+    """The units of a dead run's plan whose files it may have replaced."""
+    whole = ((unit.removesuffix(REJECTS_ONLY), unit.endswith(REJECTS_ONLY)) for unit in todo)
+    return tuple(unit for unit, retried in whole if not retried or (maker, unit) in begun)
 
 
 def lease_of(run: Run) -> tuple[str, ...]:

@@ -184,6 +184,38 @@ def extra(protocol: Protocol, **options: Any) -> World:
     return _world(protocol, one, Client("B", "B", partial(protocol.run, b)), last=b, objects={}, **options)
 
 
+def retried(protocol: Protocol, **options: Any) -> World:
+    """One run tries rejects again, and the other one replaces the model."""
+    return _two(protocol, Run("A", "m1", retry=True), Run("B", "m2"), committed(u="m1"), **options)
+
+
+def retried_twice(protocol: Protocol, **options: Any) -> World:
+    """Two runs try the same rejects again."""
+    runs = (Run("A", "m1", retry=True), Run("B", "m1", retry=True))
+    return _two(protocol, *runs, committed(u="m1"), **options)
+
+
+def retried_by_night(protocol: Protocol, **options: Any) -> World:
+    """One run tries rejects again while another one has a new unit, and drops one that has vanished."""
+    runs = (Run("A", "m1", retry=True), Run("B", "m1", ("u", "v"), prune=True))
+    return _two(protocol, *runs, committed(u="m1", x="m1"), **options)
+
+
+def retried_alone(protocol: Protocol, **options: Any) -> World:
+    """One run tries rejects again, and one after it has nothing else to do."""
+    a = Run("A", "m1", retry=True)
+    return _world(protocol, Client("A", "A", partial(protocol.run, a)), last=a, objects=committed(u="m1"), **options)
+
+
+def retried_beside(protocol: Protocol, **options: Any) -> World:
+    """Two workers of a run try the same rejects again, of which it waits for one; then another run begins."""
+    a, b = Run("A", "m1", retry=True), Run("B", "m2")
+    twin = Client("W", "A", partial(protocol.retrying, replace(a, process="w"), "u"), needs="plan/A/todo")
+    clients = (Client("A", "A", partial(protocol.run, a)), twin)
+    after = Client("B", "B", partial(protocol.run, b), after=("A",))
+    return _world(protocol, *clients, after, last=b, objects=committed(u="m1"), **options)
+
+
 # ---- cases
 
 
@@ -217,6 +249,7 @@ def explored(case: Case, protocol: Protocol, check: Callable[[View], str] = chec
 
 
 _TWO = (new, replaced, reverted, tidied, comes_back, vanishes, clocks_differ)  # whole runs
+_RETRIES = (retried, retried_twice, retried_by_night, retried_alone, retried_beside)
 _PARTS = (worker, straggler, receipt_late, alone)  # parts of runs, or one after the other
 # A name that comes back with the same bytes, which S3 cannot tell from the old one.
 LIMITS = (
@@ -232,9 +265,9 @@ def _cases(some: Iterable[Scenario], kinds: Iterable[Kind], *budgets: tuple[int,
 
 
 QUICK = (
-    *_cases((*_TWO, *_PARTS), (Kind.DISK,), (1, 1)),
-    *_cases((*_TWO, *_PARTS), (Kind.GS,), (0, 0)),
-    *_cases((reverted, *_PARTS), (Kind.S3,), (0, 0)),
+    *_cases((*_TWO, *_RETRIES, *_PARTS), (Kind.DISK,), (1, 1)),
+    *_cases((*_TWO, *_RETRIES, *_PARTS), (Kind.GS,), (0, 0)),
+    *_cases((reverted, retried, retried_alone, *_PARTS), (Kind.S3,), (0, 0)),
 )
 LONG = (
     *_cases((committed_twice,), (Kind.DISK,), (1, 1)),
