@@ -214,6 +214,17 @@ class JobConfig:
         return self.latents is None or self.latents.format == PARQUET
 
     @property
+    def merges_rejects(self) -> bool:
+        """Whether a retry puts its rows among those that are there, instead of making all of a unit's anew.
+
+        Where images are written, or latents in another format than tables, a shard holds its records one after another,
+        so none can be inserted. Of partitions the new rows may be of others than the finished ones. And of tables that
+        a lake's catalog has, what a new file holds must follow from its name.
+        """
+        single = self.images is None and self.writes_tables and self.partition_by is None
+        return single and self.table is None
+
+    @property
     def retried(self) -> str:
         """The options of the reject retry as JSON text; "" for a run without one."""
         return "" if self.retry is None else json.dumps(self.retry.options(), sort_keys=True)
@@ -234,8 +245,7 @@ class JobConfig:
         """The reject retry, with the same answer."""
         if self.retry is None:
             return None
-        pages = self.retry.target.pages or usual_pages(self.images)
-        return replace(self.retry, target=replace(self.retry.target, pages=pages))
+        return self.retry.with_pages(usual_pages(self.images))
 
 
 def fingerprint(unit: Unit, config: JobConfig) -> str:

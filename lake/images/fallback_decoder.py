@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -55,16 +56,16 @@ class DecodesGroups(Protocol):
         ...
 
 
-def group_decoder(kind: type[NativeDecoder | SizedDecoder], target: Target, second: Target | None) -> DecodesGroups:
-    """A decoder of images of many sizes, with a fallback if there is a second target.
+def group_decoder(kind: type[NativeDecoder | SizedDecoder], target: Target, *seconds: Target) -> DecodesGroups:
+    """A decoder of images of many sizes, with a fallback for each further target.
 
     Args:
       kind: how images are decoded: as they are stored, or to the model's channels.
       target: of every record.
-      second: of the records that the first decoder rejects; None for no second attempt.
+      seconds: of the records that all decoders before reject.
     """
-    first = kind(target)
-    return first if second is None else SecondGroupDecoder(first, kind(second))
+    first: DecodesGroups = kind(target)
+    return reduce(SecondGroupDecoder, map(kind, seconds), first)
 
 
 class SecondGroupDecoder:

@@ -21,6 +21,7 @@ from model.input_json import normalization_text
 from model.runtime import choose_executor
 from pipeline.config import ImagesOut, JobConfig, RejectRetry, usual_pages
 from pipeline.job.checks import check_variance
+from pipeline.job.earlier_retries import with_earlier_retries
 from pipeline.job.lake_table import table_due, table_spec, with_kept_table
 from pipeline.job.latents import latent_form
 from pipeline.job.plan import Plan, make_plan, plan_cuts, reject_limit
@@ -153,6 +154,7 @@ def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, M
     check_reuse(options, config)
     expected = find_expected(options.expect_records, source.found) if options.expect_records else None
     receipts, recovered = known_state(layout, state.left, options.stores)
+    config = with_earlier_retries(config, receipts)
     if job_file is None and not options.overwrite:
         check_receipts(receipts, config)
     cuts = plan_cuts(source.found, config, receipts)

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,12 @@ class Worker:
     @property
     def decoder(self) -> "Decodes":
         """The decoder of images to the target, which must be of a fixed size."""
-        return _decoder(self.target, self.retry.target if self.retry else None)
+        return _decoder(self.target, *self.second_targets)
+
+    @property
+    def second_targets(self) -> tuple[Target, ...]:
+        """What the records that are rejected are decoded to, one after another; none without a retry."""
+        return self.retry.targets if self.retry else ()
 
 
 def worker_for(
@@ -163,9 +168,9 @@ def _worker(
 
 
 @cache
-def _decoder(target: Target, second: Target | None) -> "Decodes":
+def _decoder(target: Target, *seconds: Target) -> "Decodes":
     from lake.images.decoder import Decoder
     from lake.images.fallback_decoder import FallbackDecoder
 
-    first = Decoder(target)
-    return first if second is None else FallbackDecoder(first, Decoder(second))
+    first: Decodes = Decoder(target)
+    return reduce(FallbackDecoder, map(Decoder, seconds), first)

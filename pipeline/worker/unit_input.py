@@ -60,17 +60,11 @@ def _columns(config: JobConfig, *, salvage: bool, format: str | None = None) -> 
 def merges_rejects(unit: Unit, config: JobConfig) -> bool:
     """Whether a run processes only the rejected records of a unit.
 
-    A job that writes images, or latents in another format than tables, processes all of them again: such a shard holds
-    its records one after another, so none can be inserted. So does one that writes partitions, since the new rows may
-    be of others than the finished ones; and one whose tables a lake's catalog has, since what a new file of theirs
-    holds must follow from its name.
-
     Args:
       unit: the unit.
       config: the job.
     """
-    single = config.images is None and config.writes_tables and config.partition_by is None
-    return unit.retry_rejects and single and config.table is None
+    return unit.retry_rejects and config.merges_rejects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

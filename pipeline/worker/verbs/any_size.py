@@ -85,7 +85,7 @@ class EncodeAnySize(Encode):
     def __init__(self, config: JobConfig, worker: Worker) -> None:
         self.worker, self._config = worker, config
         self.model = SpatialAutoencoder(worker.runtime)
-        self._groups = group_decoder(SizedDecoder, worker.target, worker.retry.target if worker.retry else None)
+        self._groups = group_decoder(SizedDecoder, worker.target, *worker.second_targets)
         self.image_outputs = image_outputs_for(config)
         self.size, self.room = FEW, ROOM
         self._columns = LatentColumns.of(config, None)

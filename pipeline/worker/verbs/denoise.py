@@ -99,9 +99,9 @@ class Denoise(Verb):
     def __init__(self, config: JobConfig, worker: Worker) -> None:
         self._config, self._worker = config, worker
         self._denoiser = Denoiser(worker.runtime, config.ensemble, worker.idle_threads)
-        self._decoder = group_decoder(NativeDecoder, worker.target, worker.retry.target if worker.retry else None)
+        self._decoder = group_decoder(NativeDecoder, worker.target, *worker.second_targets)
         self._image_outputs = image_outputs_for(config)
-        self._stacks = worker.target.pages == Pages.ALL or (worker.retry and worker.retry.target.pages == Pages.ALL)
+        self._stacks = any(target.pages == Pages.ALL for target in (worker.target, *worker.second_targets))
         self._learned = worker.runtime.spec.noise_range
         self._estimates = config.noise is not None and config.noise.estimated
         any_size = worker.runtime.spec.input.any_size
