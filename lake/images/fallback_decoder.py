@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -64,8 +63,10 @@ def group_decoder(kind: type[NativeDecoder | SizedDecoder], target: Target, *sec
       target: of every record.
       seconds: of the records that all decoders before reject.
     """
-    first: DecodesGroups = kind(target)
-    return reduce(SecondGroupDecoder, map(kind, seconds), first)
+    decoder: DecodesGroups = kind(target)
+    for second in seconds:
+        decoder = SecondGroupDecoder(decoder, kind(second))
+    return decoder
 
 
 class SecondGroupDecoder:

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
 
@@ -172,5 +172,7 @@ def _decoder(target: Target, *seconds: Target) -> "Decodes":
     from lake.images.decoder import Decoder
     from lake.images.fallback_decoder import FallbackDecoder
 
-    first: Decodes = Decoder(target)
-    return reduce(FallbackDecoder, map(Decoder, seconds), first)
+    decoder: Decodes = Decoder(target)
+    for second in seconds:
+        decoder = FallbackDecoder(decoder, Decoder(second))
+    return decoder
