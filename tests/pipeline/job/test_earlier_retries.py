@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lake.images.types import CenterCrop, Color, DecodeMode, Pages, Resize, Target
+from lake.images.center_crop import CenterCrop
+from lake.images.types import Color, DecodeMode, Pages, Resize, Target
 from pipeline.cli.command import main
 from pipeline.options.reject_retry import RejectRetry, retries_of
 from pipeline.output.layout import Layout

@@ -19,6 +19,7 @@ from pipeline.options.job_options import JobOptions
 from pipeline.output.plan_files import read_units, unpack_unit
 from pipeline.worker import run_unit as module
 from pipeline.worker.run_unit import run_unit
+from pipeline.worker.unit_input import read_unit
 from tests.conftest import Model, png, write_parquet
 from tests.faults.outputs import DATA
 from tests.pipeline.conftest import run_job
@@ -81,7 +82,7 @@ def test_two_workers_at_once(options: JobOptions, monkeypatch: pytest.MonkeyPatc
     """One has replaced the files when the other, which has read some of them before, is about to."""
     job = begin(options, ends_with_process=False)
     found = list[Any]()
-    opened = module.read_unit
+    opened = read_unit
 
     def read(*arguments: Any) -> Any:
         monkeypatch.setattr(module, "read_unit", opened)  # the other one's
