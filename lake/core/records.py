@@ -45,6 +45,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"  # a value of another type than its feature or column has
     INVALID_CONDITION = "invalid_condition"  # the column of a conditional model has no value, or none that it takes
     NON_FINITE_INPUT = "non_finite_input"  # NaN or infinity in the input
+    WRONG_SCALE = "wrong_scale"  # floating pixels far beyond white
     NON_FINITE_LATENT = "non_finite_latent"  # NaN or infinity out of the model
     MODEL_FAILED = "model_failed"  # the model fails on this record even when it is alone in its batch
     UNWRITABLE_IMAGE = "unwritable_image"  # the output format cannot store the result (16 bits or alpha in JPEG)

@@ -18,7 +18,7 @@ def decode_arrays(payload: Array, target: Target, faults: dict[int, Fault]) -> D
       faults: faults found by reading, by position; faults found here are added.
 
     Returns:
-      At most one group. Records with faults, NaN or infinities are in no group.
+      At most one group. Records with faults, NaN, infinities or pixels of another scale are in no group.
     """
     rest = np.array([p for p in range(len(payload)) if p not in faults], np.int64)
     rows = _narrow(payload if len(rest) == len(payload) else payload[rest], target)
@@ -28,13 +28,19 @@ def decode_arrays(payload: Array, target: Target, faults: dict[int, Fault]) -> D
         faults.update(dict.fromkeys(rest.tolist(), error.fault()))
         return Decoded(groups=(), faults=faults)
     finite = _finite(rows)
+    far = finite & white.off_scale(rows) if len(target.shape) == 3 else np.zeros(len(rows), bool)
     faults.update(dict.fromkeys(rest[~finite].tolist(), _NON_FINITE))
-    if not finite.all():
-        rest, pixels = rest[finite], pixels[finite]
+    faults.update({int(rest[at]): _wrong_scale(rows[at], target) for at in np.flatnonzero(far)})
+    if not (good := finite & ~far).all():
+        rest, pixels = rest[good], pixels[good]
     return Decoded(groups=(Group(positions=rest, pixels=pixels),) if len(rest) else (), faults=faults)
 
 
 _NON_FINITE = Fault(stage=Stage.DECODE, reason=Reason.NON_FINITE_INPUT, detail="NaN or infinite values in the input")
+
+
+def _wrong_scale(pixels: Array, target: Target) -> Fault:
+    return ImageError(Reason.WRONG_SCALE, white.scale_advice(pixels, target.white)).fault()
 
 
 def _narrow(rows: Array, target: Target) -> Array:

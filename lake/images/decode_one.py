@@ -88,7 +88,7 @@ def decode_one(data: bytes, header: Header, target: Target) -> Array:
 
     Raises:
       ImageError: CORRUPT_IMAGE with the decoder's message; WRONG_SIZE, WRONG_CHANNELS, UNSUPPORTED_IMAGE,
-        NON_FINITE_INPUT.
+        NON_FINITE_INPUT, WRONG_SCALE.
     """
     admit(header, target)
     times, extent = reduced(header, target)
@@ -132,7 +132,7 @@ def _planes(data: bytes, header: Header, target: Target, times: int) -> "tuple[l
     else:
         native = partial(color.native, channels=target.channels, color=target.color)
         return [_converted(_load(data, header, times), header, native)], np.uint8
-    wide = white.white_at_one(wide, white.white_of(header, target))
+    wide = white.image_at_one(wide, white.white_of(header, target))
     wide = color.spread(wide, target.channels, target.color)
     return geometry.planes_of(wide), wide.dtype.type
 

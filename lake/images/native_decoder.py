@@ -219,7 +219,7 @@ class NativeDecoder:
     def _decode(self, data: bytes, header: Header) -> Array:
         times, extent = decode_one.reduced(header, self._target)
         found = decode_one.decode_stored(data, header, times)
-        stored = white.white_at_one(found, white.white_of(header, self._target))
+        stored = white.image_at_one(found, white.white_of(header, self._target))
         pixels = geometry.turned(stored, decode_one.turn_of(header, self._target))
         return decode_arrays.resize_arrays(pixels, self._target, extent) if self._resizes(pixels.shape) else pixels
 

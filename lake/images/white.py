@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from lake.core.records import Array
+from lake.core.records import Array, Reason
 from lake.images.codecs import tiff
 from lake.images.header import format_of
-from lake.images.types import Header, ImageCodec, Target
+from lake.images.types import Header, ImageCodec, ImageError, Target
 
 _USUAL = (255, 1023, 4095, 16383, 65535)
 _DIM = 1 / 64  # below this a network sees hardly more than black
 _LARGEST, _SMALLEST = 2.0, -1.0  # beyond these, pixels with a white of 1 are taken for pixels of another scale
+_FAR = 2.0  # no image has a mean above this, whatever its highlights and its noise
 
 
 def white_of(header: Header, target: Target) -> float:
@@ -27,6 +28,51 @@ def white_at_one(pixels: Array, white: float) -> Array:
     if white == 1 or pixels.dtype.kind != "f":
         return pixels
     return pixels / np.float32(white)
+
+
+def image_at_one(pixels: Array, white: float) -> Array:
+    """As ``white_at_one``, for one image that may be on another scale than the others.
+
+    Args:
+      pixels: of any shape; floating ones are float32.
+      white: their value of white.
+
+    Raises:
+      ImageError: WRONG_SCALE; the detail has the ``--white`` to give.
+    """
+    scaled = white_at_one(pixels, white)
+    if off_scale(scaled[None]).any():
+        raise ImageError(Reason.WRONG_SCALE, scale_advice(scaled, white))
+    return scaled
+
+
+def off_scale(images: Array) -> Array:
+    """Which images have another scale than 0..1, by the mean of their pixels without signs, bool ``[n]``.
+
+    Args:
+      images: ``[n, ...]``; integers are never on another scale.
+
+    >>> off_scale(np.array([[0.1, 3], [200, 300]], np.float32)).tolist()
+    [False, True]
+    """
+    if images.dtype.kind != "f" or not images.size:
+        return np.zeros(len(images), bool)
+    with np.errstate(over="ignore"):
+        far: Array = np.abs(images).mean(axis=tuple(range(1, images.ndim))) > _FAR
+    return far
+
+
+def scale_advice(pixels: Array, white: float) -> str:
+    """What is wrong with an image that is ``off_scale``, and what to do.
+
+    Args:
+      pixels: of it, with white at 1.
+      white: the value of white that they were divided by.
+
+    >>> scale_advice(np.array([10, 20], np.float32), 1)
+    'floating pixels where white is 1, with values up to 20: set --white 255'
+    """
+    return f"floating pixels where white is {white:g}, with {advice(pixels * np.float32(white))}"
 
 
 def on_scale(pixels: Array, white: float) -> Array:

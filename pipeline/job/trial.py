@@ -36,6 +36,7 @@ _REMEDIES = {
     Reason.TOO_MANY_PIXELS: "raise --max-pixels",
     Reason.RECORD_TOO_LARGE: "raise --max-record-bytes",
     Reason.INVALID_CONDITION: "name another column with --condition-column, or mend the input",
+    Reason.WRONG_SCALE: "say with --white what white is",
     Reason.NON_FINITE_INPUT: "name another column with --image, or mend the input",
 }
 _REMEDY = "name the images with --image or --format, or mend the input"  # for all other reasons
@@ -77,11 +78,10 @@ def check_sample(units: Sequence[Unit], config: JobConfig, *, all_may_fail: bool
         if record.fault is None and record.brightest is None:
             return
         tried.append(record)
+    _check_scale(tried, config.target.white)
     if len(tried) >= _FEWEST and not all_may_fail and all(record.fault for record in tried):
         raise InputError(_refusal(tried))
     bright = [record for record in tried if record.brightest is not None]
-    if sum(record.brightest > _BRIGHT for record in bright if record.brightest is not None) * 2 > len(bright):
-        raise InputError(_too_bright(bright))
     dim = [record for record in bright if record.dim]
     if len(dim) * 2 > len(bright):
         raise InputError(f"{dim[0].where}: integers that become floating pixels, with {dim[0].dim}")
@@ -134,10 +134,17 @@ def _refusal(tried: Sequence[_Tried]) -> str:
     )
 
 
-def _too_bright(bright: Sequence[_Tried]) -> str:
-    most = max(record.brightest or 0.0 for record in bright)
-    such = next(record for record in bright if record.brightest == most)
-    return f"{such.where}: floating pixels where white is 1, with {white.advice(np.array([most], np.float32))}"
+def _check_scale(tried: Sequence[_Tried], told: float) -> None:
+    """Refuse an input whose images of floating pixels are mostly on another scale than the job says."""
+    far = [record for record in tried if record.fault and record.fault.reason is Reason.WRONG_SCALE]
+    floating = [record for record in tried if record.brightest is not None]
+    bright = [record for record in floating if (record.brightest or 0.0) > _BRIGHT]
+    if (len(far) + len(bright)) * 2 <= len(far) + len(floating):
+        return
+    if far:
+        raise InputError(f"{far[0].where}: {far[0].fault and far[0].fault.detail}")
+    such = max(bright, key=lambda record: record.brightest or 0.0)
+    raise InputError(f"{such.where}: {white.scale_advice(np.array([such.brightest], np.float32), told)}")
 
 
 def _sample(units: Sequence[Unit], config: JobConfig) -> Iterator[_Tried]:
@@ -247,7 +254,7 @@ def _decode(data: bytes, header: Header, target: Target, *, native: bool) -> Arr
         return None
     if native:
         color.restorable(header, target.shape[2] or 1)
-        return white.white_at_one(decode_one.decode_stored(data, header), white.white_of(header, target))
+        return white.image_at_one(decode_one.decode_stored(data, header), white.white_of(header, target))
     return decode_one.decode_one(data, header, target)
 
 

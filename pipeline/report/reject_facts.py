@@ -38,6 +38,10 @@ _ADVICE: Mapping[Reason, tuple[str | None, str]] = {
     Reason.WRONG_TYPE: (None, "Leave the column out of --carry, or correct the source."),
     Reason.INVALID_CONDITION: (None, "Look whether --condition-column names the right column, or correct its values."),
     Reason.NON_FINITE_INPUT: (None, "Correct the source: its numbers have NaN or infinity."),
+    Reason.WRONG_SCALE: (
+        None,
+        "Say with --white what white is in floating pixels, as the detail advises, or bring them to 0..1.",
+    ),
     Reason.NON_FINITE_LATENT: (None, "Look at the model and its value range."),
     Reason.MODEL_FAILED: ("", "Look at the detail and at the model; a retry helps if memory was short."),
     Reason.UNWRITABLE_IMAGE: (None, "Choose another --image-format for the output."),

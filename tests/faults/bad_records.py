@@ -99,7 +99,7 @@ def tiff(pixels: Pixels, **options: Any) -> bytes:
 @cache
 def bad_images() -> tuple[Record, ...]:
     """For a model of grey images of 8 x 8 pixels, each with its fault."""
-    return (*_no_images(), *_cut(), *_large(), *_of_other_kinds(), *_not_finite(), *_for_the_model())
+    return (*_no_images(), *_cut(), *_large(), *_of_other_kinds(), *_not_finite(), *_in_counts(), *_for_the_model())
 
 
 def _bad(name: str, data: bytes, reason: Reason, says: str, stage: Stage = Stage.DECODE, suffix: str = "png") -> Record:
@@ -186,6 +186,11 @@ def _not_finite() -> Iterator[Record]:
         pixels = (draw(9) / 255).astype(np.float32)
         pixels[3, 5] = value
         yield _bad(f"TIFF {name}", tiff(pixels), Reason.NON_FINITE_INPUT, "NaN or infinite pixels", suffix="tif")
+
+
+def _in_counts() -> Iterator[Record]:
+    says = r"floating pixels where white is 1, with values up to \d+: set --white 4095"
+    yield _bad("TIFF in counts", tiff(draw(9) * np.float32(12)), Reason.WRONG_SCALE, says, suffix="tif")
 
 
 def _for_the_model() -> Iterator[Record]:

@@ -14,7 +14,7 @@ def decode(records, payload, shape, faults=None, **policy):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_pixels_of_the_right_shape_pass_through(rng, records, dtype) -> None:
-    pixels = rng.integers(0, 256, (5, 4, 6, 3)).astype(dtype)
+    pixels = (rng.random((5, 4, 6, 3)) * (1 if dtype is np.float32 else 256)).astype(dtype)
     (group,) = decode(records, pixels, (4, 6, 3)).groups
     assert group.pixels.dtype == dtype
     np.testing.assert_array_equal(group.pixels, pixels)
@@ -62,10 +62,10 @@ def test_grey_spreads_and_alpha_goes(rng, records) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_arrays_are_resized_like_images(records, dtype) -> None:
-    pixels = np.full((2, 10, 10, 3), 77, dtype)
+    pixels = np.full((2, 10, 10, 3), 1, dtype)
     (group,) = decode(records, pixels, (4, 6, 3), resize=Resize.CROP).groups
     assert group.pixels.dtype == dtype
-    np.testing.assert_allclose(group.pixels, 77)
+    np.testing.assert_allclose(group.pixels, 1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
@@ -78,6 +78,25 @@ def test_only_the_rows_that_are_not_finite_are_rejected(rng, records, value, sha
     assert {p: f.reason for p, f in decoded.faults.items()} == dict.fromkeys((2, 5), Reason.NON_FINITE_INPUT)
     np.testing.assert_array_equal(decoded.groups[0].positions, [0, 1, 3, 4])
     np.testing.assert_array_equal(decoded.groups[0].pixels, rows[[0, 1, 3, 4]].astype(np.float32))
+
+
+@pytest.mark.parametrize(("factor", "white", "usual"), [(3000, 1, 4095), (-3000, 1, 1), (200, 10, 255)])
+def test_floating_pixels_in_counts_are_rejected_among_others(rng, records, factor, white, usual) -> None:
+    rows = rng.random((4, 6, 7, 1)) * white
+    rows[2] = (1 + rng.random((6, 7, 1))) * factor / 2
+    decoded = decode(records, rows, (6, 7, 1), white=white)
+    assert {p: f.reason for p, f in decoded.faults.items()} == {2: Reason.WRONG_SCALE}
+    remedy = f"set --white {usual}" if factor > 0 else "bring them to 0..1"
+    assert f"where white is {white}, with values" in decoded.faults[2].detail
+    assert decoded.faults[2].detail.endswith(remedy)
+    np.testing.assert_array_equal(decoded.groups[0].positions, [0, 1, 3])
+
+
+def test_highlights_and_vectors_have_no_scale(rng, records) -> None:
+    rows = rng.random((4, 6, 7, 1))
+    rows[:, 0, 0] = 60  # the mean stays below 2
+    assert not decode(records, rows, (6, 7, 1)).faults
+    assert not decode(records, rows.reshape(4, 42) * 1e6, (42,)).faults
 
 
 def test_faults_of_reading_are_kept(records) -> None:

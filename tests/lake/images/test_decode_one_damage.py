@@ -32,8 +32,9 @@ KINDS = {
 ALLOWED = {
     *(Reason.EMPTY_IMAGE, Reason.UNKNOWN_FORMAT, Reason.UNSUPPORTED_IMAGE, Reason.CORRUPT_IMAGE),
     *(Reason.TOO_MANY_PIXELS, Reason.WRONG_SIZE, Reason.WRONG_CHANNELS, Reason.NON_FINITE_INPUT),
+    Reason.WRONG_SCALE,
 }
-TARGET = Target(shape=(22, 19, 3), max_pixels=1 << 20)
+TARGET = Target(shape=(22, 19, 3), max_pixels=1 << 20, white=255)
 
 
 @pytest.fixture(params=KINDS)

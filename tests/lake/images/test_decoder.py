@@ -35,6 +35,7 @@ def bad(photo, encode, png):
         Reason.TOO_MANY_PIXELS: encode(photo(200, 200), "PNG"),
         Reason.WRONG_SIZE: encode(photo(12, 11), "JPEG"),
         Reason.NON_FINITE_INPUT: encode(np.full((12, 10), np.nan, np.float32), "TIFF"),
+        Reason.WRONG_SCALE: encode(np.full((12, 10), 3000, np.float32), "TIFF"),
     }
 
 
@@ -118,6 +119,7 @@ def test_a_damaged_one_is_rejected_at_any_place_of_a_chunk(photo, encode, record
 @pytest.mark.parametrize("large", [False, True])
 def test_kinds_mix_in_one_batch(photo, encode, png, records, large) -> None:
     pixels = [photo(*SHAPE) for _ in range(8)]
+    floating = pixels[6].astype(np.float32) / 255
     data = [
         encode(pixels[0], "BMP"),
         encode(pixels[1], "PNG"),
@@ -125,7 +127,7 @@ def test_kinds_mix_in_one_batch(photo, encode, png, records, large) -> None:
         encode(pixels[3], "WEBP", lossless=True),
         png(pixels[4].astype(np.uint16) * 257),
         encode(pixels[5], "PNG"),
-        encode(pixels[6][..., 0].astype(np.float32), "TIFF"),
+        encode(floating[..., 0], "TIFF"),
         encode(pixels[7], "TIFF"),
     ]
     decoded = decode(records, data, large=large)
@@ -137,7 +139,7 @@ def test_kinds_mix_in_one_batch(photo, encode, png, records, large) -> None:
     }
     np.testing.assert_array_equal(groups[np.uint8].pixels, [pixels[p] for p in (0, 1, 2, 3, 5, 7)])
     np.testing.assert_array_equal(groups[np.uint16].pixels[0], pixels[4].astype(np.uint16) * 257)
-    np.testing.assert_array_equal(groups[np.float32].pixels[0], pixels[6][..., :1].repeat(3, axis=2))
+    np.testing.assert_array_equal(groups[np.float32].pixels[0], floating[..., :1].repeat(3, axis=2))
 
 
 def test_jpegs_of_several_encoders_follow_each_other(photo, encode, records) -> None:

@@ -237,7 +237,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(photo, encode, reco
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_arrays_pass_through_in_parts(rng, records, dtype, channels) -> None:
-    pixels = rng.integers(0, 256, (9, 700, 900, channels)).astype(dtype)
+    pixels = (rng.random((9, 700, 900, channels)) * (1 if dtype is np.float32 else 256)).astype(dtype)
     known = Fault(stage=Stage.READ, reason=Reason.WRONG_TYPE, detail="a label")
     found, faults = decode(records(pixels, {7: known}))
     assert faults == {7: known}
@@ -251,6 +251,16 @@ def test_an_array_that_is_not_finite_is_one_fault_where_it_is(rng, records) -> N
     pixels[8, 5, 6] = np.nan
     _, faults = decode(records(pixels))
     assert reasons(faults) == {8: Reason.NON_FINITE_INPUT}
+
+
+def test_a_file_in_counts_is_one_fault_where_it_is(photo, encode, records) -> None:
+    counts = photo(20, 30, 1)[..., 0] * np.float32(12)
+    batch = records([encode(counts.astype(kind), "TIFF") for kind in (np.uint16, np.float32, np.uint16)])
+    found, faults = decode(batch)
+    assert reasons(faults) == {1: Reason.WRONG_SCALE}
+    assert faults[1].detail.endswith("set --white 4095")
+    assert sorted(found) == [0, 2]
+    assert not decode(batch, white=4095)[1]
 
 
 @pytest.mark.parametrize(

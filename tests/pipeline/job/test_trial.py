@@ -149,6 +149,9 @@ def test_floating_pixels_on_another_scale(place: Place, source: Path, white: flo
     prepare(place.options())
     np.save(source / "a.npy", pixels * np.float32(white))
     assert f"set --white {advice}" in refused(place.options())
+    np.save(source / "a.npy", pixels * np.float32(30 * white))
+    assert "where white is 20, with values up to" in (said := refused(place.options(white=20)))
+    assert float(said.rpartition("set --white ")[2]) >= 29 * white
     np.save(source / "a.npy", pixels + np.random.default_rng(6).normal(0, 0.6, pixels.shape).astype(np.float32))
     prepare(place.options())
     bright = np.array(pixels)
