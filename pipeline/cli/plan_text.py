@@ -170,3 +170,8 @@ def _noise(found: Mapping[str, Any] | None) -> Iterator[str]:
         yield f"  warning: {'less' if found['below'] else 'more'} than the model learned, {learned}"
         return
     yield f"  warning: the model learned {learned}; {found['below']:,} of them are below, {found['above']:,} above"
+    if found["narrow"]:
+        yield (
+            f"  {found['narrow']:,} of those below use few of the values of their type, as 12 bits in 16 do: "
+            "--noise poisson-gaussian measures each image on its own scale"
+        )

@@ -16,6 +16,7 @@ from lake.images.native_decoder import NativeDecoder
 from model.input_spec import NOISE_WHITE, NoiseRange
 from model.noise_range import count_outside
 from model.photon_denoiser import shown_levels
+from model.pixels import FULL
 from pipeline.config import JobConfig
 from pipeline.worker.told_noise import cameras_of, estimated_noise
 
@@ -35,6 +36,8 @@ class NoiseSample:
       learned: the least and the greatest level that the model learned; None where it is not known.
       below: how many are below that.
       above: how many are above.
+      narrow: how many of those below have noise that the model learned once the values they use are black to white, as
+        of a camera of 12 bits in files of 16.
     """
 
     how: str
@@ -43,6 +46,7 @@ class NoiseSample:
     learned: NoiseRange | None
     below: int
     above: int
+    narrow: int = 0
 
     def to_value(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -66,16 +70,22 @@ def sample_noise(
     if noise.level is not None:
         return _sample("given", 0, [noise.level], learned)
     levels: list[float] = []
+    stretched: list[float] = []
     ends, chosen = time.monotonic() + seconds, _spread(units, _UNITS)
     each = -(-_IMAGES // max(len(chosen), 1))
     for unit in chosen:
         try:
-            levels += _of_unit(unit, config, each, ends)
+            for level, full in _of_unit(unit, config, each, ends):
+                levels.append(level)
+                stretched.append(full)
         except Exception as error:  # whatever a unit raises, it is for the unit's own receipt to say
             logging.getLogger(__name__).debug("no noise of unit %s: %s", unit.id, error)
     how = "estimated" if noise.column is None else f"column {noise.column}"
     how = how if noise.camera is None else "after photon noise is made white"
-    return _sample(how, len(levels), levels, learned)
+    found = _sample(how, len(levels), levels, learned)
+    low = 0.0 if learned is None else learned[0]
+    narrow = sum(level < low <= full for level, full in zip(levels, stretched, strict=True))
+    return replace(found, narrow=narrow)
 
 
 def _sample(how: str, images: int, levels: Sequence[float], learned: NoiseRange | None) -> NoiseSample:
@@ -89,9 +99,12 @@ def _spread(units: Sequence[Unit], most: int) -> list[Unit]:
     return [units[number * len(units) // count] for number in range(count)]
 
 
-def _of_unit(unit: Unit, config: JobConfig, most: int, ends: float) -> list[float]:
-    """The levels of the first images of a unit, of a group of image files of some spread over it."""
-    found: list[float] = []
+def _of_unit(unit: Unit, config: JobConfig, most: int, ends: float) -> list[tuple[float, float]]:
+    """The levels of the first images of a unit, of a group of image files of some spread over it.
+
+    The second of each is the level if the values that the image uses were black to white.
+    """
+    found: list[tuple[float, float]] = []
     step = max(1, len(unit.shards) // most)
     unit = replace(unit, shards=unit.shards[::step][:most], clean=())
     columns = replace(config.columns.of(unit.format), salvage=False)
@@ -104,11 +117,11 @@ def _of_unit(unit: Unit, config: JobConfig, most: int, ends: float) -> list[floa
     return found
 
 
-def _of_records(records: Records, config: JobConfig, ends: float) -> Iterator[float]:
+def _of_records(records: Records, config: JobConfig, ends: float) -> Iterator[tuple[float, float]]:
     assert config.noise is not None
     if config.noise.column is not None:
         levels = records.carried[config.noise.column].cast(pa.float64()).to_numpy(zero_copy_only=False)
-        yield from levels[np.isfinite(levels) & (levels >= 0)].tolist()
+        yield from ((level, level) for level in levels[np.isfinite(levels) & (levels >= 0)].tolist())
         return
     faults: dict[int, Fault] = {}
     for position in range(len(records)):  # one by one, for they may be large
@@ -118,10 +131,14 @@ def _of_records(records: Records, config: JobConfig, ends: float) -> Iterator[fl
             yield from _estimated(group.pixels, config)
 
 
-def _estimated(images: Array, config: JobConfig) -> list[float]:
-    """The levels that the model would be told of images of one shape."""
+def _estimated(images: Array, config: JobConfig) -> Iterator[tuple[float, float]]:
+    """The levels that the model would be told of images of one shape, and if their values were black to white."""
     assert config.noise is not None
-    if config.noise.camera is None:
-        return [estimated_noise(pixels, colors=config.takes_colors).level for pixels in images]
-    cameras = cameras_of(config.noise.camera, images, config.target.white)
-    return [float(level) * NOISE_WHITE for level in shown_levels(images, cameras)]
+    if config.noise.camera is not None:
+        cameras = cameras_of(config.noise.camera, images, config.target.white)
+        yield from ((float(level) * NOISE_WHITE,) * 2 for level in shown_levels(images, cameras))
+        return
+    for pixels in images:
+        level = estimated_noise(pixels, colors=config.takes_colors).level
+        used = float(np.ptp(pixels)) / FULL[pixels.dtype.name]
+        yield level, level / used if used else level

@@ -63,6 +63,21 @@ def test_a_plan_tells_the_noise(
     assert ("warning" in text) == (outside in warning) and warning.get(outside, "") in text
 
 
+def test_noise_of_12_bits_in_16_is_told_the_remedy(tmp_path: Path) -> None:
+    slope = np.add.outer(np.arange(80), np.arange(96)) * 20.0 + 200
+    counts = slope + np.random.default_rng(1).normal(0, 80, slope.shape)
+    np.save(tmp_path / "counts.npy", np.rint(counts[None]).clip(0, 4095).astype(np.uint16))
+    value = plan_value(options(tmp_path / "counts.npy", "estimate"))
+    assert (value["noise"]["below"], value["noise"]["narrow"]) == (1, 1)
+    assert "  1 of those below use few of the values of their type" in (text := describe_plan(value))
+    assert text.endswith("--noise poisson-gaussian measures each image on its own scale")
+    np.save(tmp_path / "counts.npy", np.rint(counts[None] * 20).clip(0, 65535).astype(np.uint16))
+    assert plan_value(options(tmp_path / "counts.npy", "estimate"))["noise"]["below"] == 0
+    np.save(tmp_path / "counts.npy", np.rint(slope[None] * 20).clip(0, 65535).astype(np.uint16))
+    clean = plan_value(options(tmp_path / "counts.npy", "estimate"))["noise"]
+    assert (clean["below"], clean["narrow"]) == (1, 0)
+
+
 def test_no_image_is_begun_after_the_time(noisy: Path) -> None:
     job = prepare(options(noisy, "estimate"))
     found = sample_noise(job.plan.units, job.config, (5.0, 75.0), seconds=-1.0)
