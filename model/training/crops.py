@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lake.core.errors import UsageError
-from lake.core.records import Records
+from lake.core.records import Fault, Records
 from lake.formats.reader import ColumnSelection
 from lake.images import decode_arrays, decode_one
 from lake.images.header import header_for
@@ -116,26 +116,27 @@ def iter_images(
       InputError: the input cannot be read as asked.
       ShardError: a shard is damaged.
     """
-    left_out = 0
+    left_out: list[Fault] = []
     for records in iter_records(inputs, selection, format):
         for position in range(len(records)):
             image = _image(records, position, channels, policy)
-            left_out += image is None
-            if image is not None:
+            if isinstance(image, Fault):
+                left_out.append(image)
+            else:
                 yield _extended(image)
     if left_out:
-        _LOG.warning("%d records left out: no image of %d channels (see --color)", left_out, channels)
+        _LOG.warning("%d records left out, the first for this: %s", len(left_out), left_out[0].detail)
 
 
-def _image(records: Records, position: int, channels: int, policy: Mapping[str, Any]) -> Pixels | None:
+def _image(records: Records, position: int, channels: int, policy: Mapping[str, Any]) -> Pixels | Fault:
     if position in records.faults:
-        return None
+        return records.faults[position]
     try:
         if isinstance(records.payload, np.ndarray):
             row = records.payload[position : position + 1]
             target = Target(shape=(*row.shape[1:3], channels), **policy)
-            groups = decode_arrays.decode_arrays(row, target, {}).groups
-            return groups[0].pixels[0] if groups else None
+            decoded = decode_arrays.decode_arrays(row, target, {})
+            return decoded.groups[0].pixels[0] if decoded.groups else decoded.faults[0]
         data = records.payload[position].as_py() or b""
         header = header_for(data, Target(shape=(), **policy))
         sides = (header.height, header.width)
@@ -143,8 +144,8 @@ def _image(records: Records, position: int, channels: int, policy: Mapping[str, 
         # Orientations from 5 on transpose the image, so its height and width change places.
         target = Target(shape=(*sides[::-1], channels), **policy) if decode_one.turn_of(header, target) >= 5 else target
         return decode_one.decode_one(data, header, target)
-    except ImageError:
-        return None
+    except ImageError as error:
+        return error.fault()
 
 
 def _extended(image: Pixels) -> Pixels:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lake.core.errors import UsageError
-from lake.core.records import Records
+from lake.core.records import Fault, Records
 from lake.images.anscombe import PoissonGaussian
 from lake.images.color import spread
 from lake.images.native_decoder import NativeDecoder
@@ -174,7 +174,7 @@ def _kept(images: Iterable[Pixels], cache_bytes: int) -> tuple[list[Pixels], str
             _LOG.warning("%d images fill the memory set aside for them; the others are not used", number + 1)
             break
     if not kept:
-        raise UsageError("no image to train on; give other --input, or see --color")
+        raise UsageError("no image to train on; give other --input, or see --color and --white")
     return kept, sha256.hexdigest()
 
 
@@ -241,9 +241,8 @@ def iter_noisy(options: SelfSupervisedOptions, channels: int) -> Iterator[Pixels
         if together:
             yield from filter(len, (_joined(page) for page in zip(*pages, strict=True)))
     if left_out:
-        _LOG.warning(
-            "%d records left out: no image of %d channels (see --color), or no second shot", left_out, channels
-        )
+        why = "no second shot" if read.fault is None else read.fault.detail
+        _LOG.warning("%d records left out, the first for this: %s", left_out, why)
 
 
 def _records(options: SelfSupervisedOptions) -> Iterator[list[Records]]:
@@ -280,22 +279,30 @@ def _by_column(options: SelfSupervisedOptions, column: str) -> Iterator[list[Rec
 
 
 class _Reader:
-    """Decodes records of the job's formats to images of C channels, in their own depth."""
+    """Decodes records of the job's formats to images of C channels, in their own depth.
+
+    Attributes:
+      fault: of the first record that a job would reject; None so far.
+    """
 
     def __init__(self, options: SelfSupervisedOptions, channels: int) -> None:
+        self.fault: Fault | None = None
         self._channels = channels
         self._color = Color(options.policy.get("color", Color.STRICT))
         self._decoder = NativeDecoder(Target(shape=(None, None, channels), **options.policy))
 
     def pages(self, record: Records) -> list[Pixels]:
         """The image of one record, or each page of it; none if a job would reject it."""
-        faults: dict[int, object] = {}
+        faults: dict[int, Fault] = {}
         try:
-            groups = list(self._decoder.groups(record, faults))  # type: ignore[arg-type]
+            groups = list(self._decoder.groups(record, faults))
             pages = [spread(page, self._channels, self._color) for group in groups for page in group.pixels]
-        except ImageError:
+        except ImageError as error:
+            faults[0] = error.fault()
+        if faults:
+            self.fault = self.fault or faults[0]
             return []
-        return [] if faults else pages
+        return pages
 
 
 def _joined(shots: Sequence[Pixels]) -> Pixels:

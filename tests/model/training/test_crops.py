@@ -118,8 +118,9 @@ def test_images_of_a_shard_at_their_own_sizes(tmp_path, caplog):
     for top in range(0, 128, 20):  # the image and its mirror image in turn
         band = three[top : top + 20, :, 0]
         assert np.array_equal(band, (small if top % 40 == 0 else small[::-1])[: len(band)])
-    assert "2 records left out" in caplog.text
+    assert "2 records left out, the first for this: not PNG" in caplog.text
     assert [image.shape for image in read(1, Color.STRICT)] == [(150, 129, 1), (128, 300, 1)]
+    assert "3 records left out, the first for this: in colour, the model takes grey; --color convert" in caplog.text
     assert np.array_equal(read(3, Color.STRICT)[1], color)
 
 

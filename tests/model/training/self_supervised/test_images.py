@@ -173,6 +173,16 @@ def test_a_level_is_given_or_that_of_each_image(given, tolerance):
     assert level_of(options("a")) is None
 
 
+def test_images_in_counts_are_left_out_with_the_remedy(tmp_path, caplog):
+    tifffile.imwrite(tmp_path / "a.tif", DEEP[0])
+    tifffile.imwrite(tmp_path / "b.tif", DEEP[1].astype(np.float32))
+    (image,) = read(tmp_path)
+    assert np.array_equal(image[..., 0], DEEP[0])
+    assert "1 records left out, the first for this: floating pixels where white is 1" in caplog.text
+    assert "set --white 4095" in caplog.text
+    assert len(read(tmp_path, policy={"white": 4095})) == 2
+
+
 def test_of_few_images_a_strip_of_each_is_held_out():
     image = RNG.integers(0, 256, (512, 64, 1), np.uint8)
     loaded = load_noisy([image], 1, lambda part: float(part.size), 0.02)
