@@ -219,11 +219,11 @@ class EncodeImages(beam.PTransform):
       model: URI of a bundle that every worker can read, or ``zoo:NAME``.
       batch: the largest number of records per call of the model.
       allow_code: run the code that the bundle holds for layers of its own, where no graphs do without it.
-      options: ``resize``, ``decode``, ``orientation``, ``color`` and ``max_pixels`` of ``lake.images.types.Target``, as
-        values or as text; without ``resize`` what the bundle says of it. And of latents as of ``EncodeShards``, with
-        the values that its table has: ``latent`` (one name), ``latent_type``, ``latent_scale``, ``latent_shift``,
-        ``latent_quantization`` (a file), ``pool``, ``normalize``, and ``sample``, whose noise follows from the key: of
-        ``(shard, index)`` it is that of the job.
+      options: ``resize``, ``decode``, ``orientation``, ``color``, ``max_pixels``, ``pages`` and ``white`` of
+        ``lake.images.types.Target``, as values or as text; without ``resize`` what the bundle says of it. And of
+        latents as of ``EncodeShards``, with the values that its table has: ``latent`` (one name), ``latent_type``,
+        ``latent_scale``, ``latent_shift``, ``latent_quantization`` (a file), ``pool``, ``normalize``, and ``sample``,
+        whose noise follows from the key: of ``(shard, index)`` it is that of the job.
 
     Raises:
       UsageError: an option is unknown, or has no such value; when applied: ``decode`` is fast, and none is resized.

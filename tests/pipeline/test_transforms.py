@@ -183,6 +183,7 @@ def test_whatever_an_item_is_it_costs_itself(model: Model, digits: Pixels) -> No
         Reason.WRONG_SIZE: [("flat", digits[0]), ("scalar", np.array(7, np.uint8)), ("batch", pixels[None])],
         Reason.WRONG_CHANNELS: [("five", np.zeros((8, 8, 5), np.uint8))],
         Reason.NON_FINITE_INPUT: [("nan", np.full((8, 8, 1), np.nan)), ("large", np.full((8, 8, 1), 1e300))],
+        Reason.WRONG_SCALE: [("in counts", pixels.astype(np.float32) + 200)],
         Reason.INVALID_RECORD: ["ab", 5, None, (), ("key", pixels, "more"), pixels, {"key": pixels}],
     }
     right = {
