@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ from pipeline.job.prepare import Job, prepare
 from pipeline.options.job_options import JobOptions
 from pipeline.worker.process import Worker, worker_for
 from pipeline.worker.verbs import verb_for
+from pipeline.worker.worker_key import WorkerKey
 
 
 class Step(NamedTuple):
@@ -62,9 +64,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as output:
         job = prepare(JobOptions(output=output, **given))
     known, first = Bundle.open(given["model"]), job.config.executor
+    key = WorkerKey(model=known.uri, digest=known.digest, target=job.config.target)
     workers = {
-        name: partial(worker_for, known.uri, known.digest, job.config.target, executor=name)
-        for name in dict.fromkeys((first, *executors_of(known)))
+        name: partial(worker_for, replace(key, executor=name)) for name in dict.fromkeys((first, *executors_of(known)))
     }
     batches = read(job, workers[first](), most)
     records = sum(map(len, batches))

@@ -24,6 +24,7 @@ from pipeline.options.latent_form import PARQUET, LatentForm
 from pipeline.options.reject_retry import RejectRetry, json_copy, policies
 from pipeline.options.values import CameraNoise, Gate, ImagesOut, NoiseLevel, usual_pages
 from pipeline.tables.table import TableSpec
+from pipeline.worker.worker_key import WorkerKey
 
 if TYPE_CHECKING:
     from lake.inputs.reference import Reference
@@ -235,10 +236,17 @@ class JobConfig:
         return replace(self.target, pages=self.target.pages or usual_pages(self.images))
 
     @property
-    def of_worker(self) -> tuple[str, str, Target, int | None, RejectRetry | None, str, bool]:
-        """What tells the worker of this job among those of a process, as ``pipeline.worker.process`` takes it."""
-        decoding = self.decoding, self.threads, self.decoding_again
-        return self.model, self.model_digest, *decoding, self.executor, self.allow_code
+    def worker_key(self) -> WorkerKey:
+        """What tells the worker of this job among those of a process."""
+        return WorkerKey(
+            model=self.model,
+            digest=self.model_digest,
+            target=self.decoding,
+            threads=self.threads,
+            retry=self.decoding_again,
+            executor=self.executor,
+            allow_code=self.allow_code,
+        )
 
     @property
     def decoding_again(self) -> RejectRetry | None:

@@ -44,6 +44,7 @@ from pipeline.options.latent_flags import LATENT, MADE, STORED
 from pipeline.options.latent_form import LatentOptions
 from pipeline.output.commit import nothing_done
 from pipeline.worker.in_memory import RejectedItem
+from pipeline.worker.worker_key import WorkerKey
 
 # On import, since a user's own transforms come before those of this module.
 allow_plain_labels()
@@ -254,9 +255,8 @@ class EncodeImages(beam.PTransform):
         check_decode(target)
         form = item_form(self._latents, bundle.spec)
         # The digest travels too: a worker refuses a bundle that was replaced after the pipeline was built.
-        encode = beam.ParDo(
-            EncodeItems(self._model, bundle.digest, target, form, configured(), allow_code=self._allow_code)
-        )
+        worker = WorkerKey(model=self._model, digest=bundle.digest, target=target, allow_code=self._allow_code)
+        encode = beam.ParDo(EncodeItems(worker, form, configured()))
         outputs = (
             items
             | "Batch" >> beam.BatchElements(min_batch_size=min(64, self._batch), max_batch_size=self._batch)

@@ -176,7 +176,7 @@ def _run(job: Job, pipeline: Any, beam_arguments: Sequence[str]) -> None:
             raise _cause(error) from error
     # Not after an error, for which units of other threads may still need it.
     if here:
-        close_worker(*here.of_worker)
+        close_worker(here.worker_key)
 
 
 def _empty(beam_arguments: Sequence[str]) -> Any:

@@ -15,7 +15,6 @@ from apache_beam.transforms.window import BoundedWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from lake.images.types import Target
 from lake.storage import StoreOptions, configure
 from lake.storage.location import is_local
 from pipeline.config import Gate, JobConfig
@@ -33,6 +32,7 @@ from pipeline.worker.in_memory import RejectedItem, encode_items
 from pipeline.worker.orphan import end_with_engine
 from pipeline.worker.process import UNITS_AT_ONCE, warm, worker_for
 from pipeline.worker.run_or_stop import run_or_stop, stop_run
+from pipeline.worker.worker_key import WorkerKey
 
 _LOG = logging.getLogger(__name__)
 _NAMESPACE = "latentlake"  # of the Beam counters
@@ -187,16 +187,13 @@ def complete_summary(summary: dict[str, Any]) -> dict[str, Any]:
 class EncodeItems(beam.DoFn):
     """Encode batches of ``(key, image)``: latents on the main output, rejected items on the output ``rejects``."""
 
-    def __init__(
-        self, model: str, digest: str, target: Target, form: LatentForm, stores: StoreOptions, *, allow_code: bool
-    ) -> None:
-        self._worker, self._allow_code, self._stores = (model, digest, target), allow_code, stores
-        self._form = form
+    def __init__(self, worker: WorkerKey, form: LatentForm, stores: StoreOptions) -> None:
+        self._worker, self._form, self._stores = worker, form, stores
 
     # Beam takes the types for a contract, and would refuse a pipeline whose items it cannot tell to be images.
     def process(self, items: list[Any]) -> Iterator[Any]:
         configure(self._stores)
-        worker = worker_for(*self._worker, allow_code=self._allow_code)
+        worker = worker_for(self._worker)
         for outcome in encode_items(items, worker, self._form, Metrics.counter(_NAMESPACE, "clipped").inc):
             Metrics.counter(_NAMESPACE, "records_read").inc()
             if isinstance(outcome, RejectedItem):

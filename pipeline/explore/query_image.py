@@ -42,6 +42,7 @@ def encode_image(committed: Committed, data: bytes, name: str) -> Array:
     from model.bundle import Bundle
     from pipeline.worker.in_memory import RejectedItem, encode_items
     from pipeline.worker.process import close_worker, worker_for
+    from pipeline.worker.worker_key import WorkerKey
 
     layout, options = committed.layout, committed.job["options"]
     model = layout.model(options["model_digest"])
@@ -55,13 +56,17 @@ def encode_image(committed: Committed, data: bytes, name: str) -> Array:
             "latents as a table"
         )
     target = decoding_target(settings, spec)
-    of_worker = model, options["model_digest"], replace(target, pages=target.pages or usual_pages(None))
-    executor = options.get("executor", FIRST_EXECUTOR)
-    worker = worker_for(*of_worker, executor=executor)
+    key = WorkerKey(
+        model=model,
+        digest=options["model_digest"],
+        target=replace(target, pages=target.pages or usual_pages(None)),
+        executor=options.get("executor", FIRST_EXECUTOR),
+    )
+    worker = worker_for(key)
     try:
         (outcome,) = encode_items([(name, data)], worker, _form(settings, spec, committed.latent_name))
     finally:
-        close_worker(*of_worker, executor=executor)
+        close_worker(key)
     if isinstance(outcome, RejectedItem):
         raise InputError(f"{name}: {outcome.reason}: {outcome.detail}")
     return np.asarray(outcome[1], np.float32)[None]

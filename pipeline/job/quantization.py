@@ -150,12 +150,12 @@ def _sample(config: JobConfig, model: str, units: Sequence[Unit]) -> list[Array]
     floats = replace(_with_storages(config.latents, [plain] * count), flip=False)
     # The copy below the output is made later, once every check has passed.
     tried = replace(config, verb="encode", model=model, images=None, retry=None, latents=floats)
-    worker = worker_for(*tried.of_worker)
+    worker = worker_for(tried.worker_key)
     try:
         verb = verb_for(tried, worker)
         found = [part for unit in _spread(units) for part in _latents(unit, tried, verb, _each(units))]
     finally:
-        close_worker(*tried.of_worker)
+        close_worker(tried.worker_key)
     if not found:
         raise InputError(
             "no record has a latent that would tell a scale; mend the input, or give scale and offset with "

@@ -257,19 +257,18 @@ def publish_manifest(layout: Layout, manifest: Manifest, guard: Guard | None = N
     return OutputFile(name="_manifest.parquet", size=len(data), rows=len(manifest), crc32c=checksum_of(data))
 
 
-def write_manifest(layout: Layout, receipts: Iterable[Receipt], guard: Guard | None = None) -> OutputFile:
-    """Write the manifest of a state as a whole.
+def write_manifest(layout: Layout, receipts: Iterable[Receipt]) -> OutputFile:
+    """Write the manifest of a state as a whole, where no run holds the output.
 
     Args:
       layout: the output.
       receipts: of all units, in any order.
-      guard: the right to write it.
 
     Returns:
       As of ``publish_manifest``.
     """
     changes = sorted(((receipt.unit, receipt) for receipt in receipts), key=lambda change: change[0])
-    return publish_manifest(layout, changed_manifest(layout, Manifest(layout), changes, guard), guard)
+    return publish_manifest(layout, changed_manifest(layout, Manifest(layout), changes))
 
 
 def replaced_names(before: Manifest, after: Manifest) -> Iterator[str]:

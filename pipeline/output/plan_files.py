@@ -80,17 +80,6 @@ def read_obsolete(uri: str) -> frozenset[str]:
     return frozenset(read_state_file(uri, {"units": list_of(relative)})["units"])
 
 
-def write_part(uri: str, units: Iterable[Unit], guard: Guard | None = None) -> None:
-    """Write one file of a plan.
-
-    Args:
-      uri: URI of the file.
-      units: its units.
-      guard: the right to write it.
-    """
-    write_lines(uri, map(unit_line, units), guard)
-
-
 def write_lines(uri: str, lines: Iterable[bytes], guard: Guard | None = None) -> None:
     """Write one file of a plan.
 

@@ -1,7 +1,7 @@
 """What the units of one worker process share: the model, the decoder and one pool of threads."""
 
 import logging
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,16 +13,19 @@ from lake.core.idle_threads import IdleThreads
 from lake.core.line_warnings import is_worker, warnings_in_lines
 from lake.images.types import Target
 from lake.storage import configure
+from pipeline.options.reject_retry import RejectRetry
 from pipeline.worker.share import SPARE, own_share
+from pipeline.worker.worker_key import WorkerKey
 
 if TYPE_CHECKING:
     from lake.images.fallback_decoder import Decodes
     from model.runtime.runtime import Runtime
-    from pipeline.config import JobConfig, RejectRetry
+    from pipeline.config import JobConfig
+
 UNITS_AT_ONCE = 2  # while one unit writes its last batches and publishes, the next one keeps the pool busy
 
 _loading = Lock()
-_workers: dict[Hashable, "Worker"] = {}
+_workers: dict[WorkerKey, "Worker"] = {}
 _slots = BoundedSemaphore(UNITS_AT_ONCE)
 _taking_all = Lock()  # two that each had one slot would wait for each other
 
@@ -42,10 +45,10 @@ class Worker:
 
     runtime: "Runtime"
     target: Target
-    retry: "RejectRetry | None"
+    retry: RejectRetry | None
     pool: ThreadPoolExecutor
     idle_threads: IdleThreads
-    ahead: int  # batches of one unit in flight
+    ahead: int
 
     @property
     def decoder(self) -> "Decodes":
@@ -58,35 +61,19 @@ class Worker:
         return self.retry.targets if self.retry else ()
 
 
-def worker_for(
-    model: str,
-    digest: str,
-    target: Target,
-    threads: int | None = None,
-    retry: "RejectRetry | None" = None,
-    executor: str | None = None,
-    allow_code: bool = False,
-) -> Worker:
+def worker_for(key: WorkerKey) -> Worker:
     """Return the process's worker for a model. The first call loads the model and checks its golden outputs.
 
     Args:
-      model: URI of the bundle.
-      digest: digest that the bundle had when the job was planned.
-      target: what images are decoded to.
-      threads: threads of the pool; None for one per core of this process, or fewer if its container has little
-        memory.
-      retry: how rejected images are decoded once more.
-      executor: what computes the model's functions; None for the first one that runs the bundle.
-      allow_code: whether the bundle's own code may be run.
+      key: which worker.
 
     Raises:
       BundleError: the bundle has another digest, is damaged or unsafe, or does not reproduce its golden outputs.
     """
     # The engine starts several threads at once. Without the lock each would load the model, which takes seconds.
-    key = (model, digest, target, threads, retry, executor, allow_code)
     with _loading:
         if key not in _workers:
-            _workers[key] = _worker(*key)
+            _workers[key] = _worker(key)
         return _workers[key]
 
 
@@ -97,33 +84,19 @@ def warm(config: "JobConfig") -> None:
     """
     configure(config.stores)
     try:
-        worker_for(*config.of_worker)
+        worker_for(config.worker_key)
     except Exception as error:
         logging.getLogger(__name__).debug("warming up failed and is tried again by the first unit: %s", error)
 
 
-def close_worker(
-    model: str,
-    digest: str,
-    target: Target,
-    threads: int | None = None,
-    retry: "RejectRetry | None" = None,
-    executor: str | None = None,
-    allow_code: bool = False,
-) -> None:
+def close_worker(key: WorkerKey) -> None:
     """End the threads of a worker whose job is done. The model stays loaded for later jobs.
 
     Args:
-      model: as it was given to ``worker_for``, like all that follow.
-      digest: digest of the bundle.
-      target: what images are decoded to.
-      threads: threads of the pool.
-      retry: how rejected images are decoded once more.
-      executor: what computes the model's functions.
-      allow_code: whether the bundle's own code may be run.
+      key: as it was given to ``worker_for``.
     """
     with _loading:
-        worker = _workers.pop((model, digest, target, threads, retry, executor, allow_code), None)
+        worker = _workers.pop(key, None)
     if worker is not None:
         worker.pool.shutdown()
 
@@ -147,24 +120,16 @@ def all_slots() -> Iterator[None]:
         yield
 
 
-def _worker(
-    model: str,
-    digest: str,
-    target: Target,
-    threads: int | None,
-    retry: "RejectRetry | None",
-    executor: str | None,
-    allow_code: bool,
-) -> Worker:
+def _worker(key: WorkerKey) -> Worker:
     from model.runtime.runtime import runtime_for
 
     # Of a program of somebody else, warnings are shown as it wants them.
     with warnings_in_lines() if is_worker() else nullcontext():
-        runtime = runtime_for(model, digest, executor, allow_code=allow_code)
-    share = own_share(threads, UNITS_AT_ONCE)
+        runtime = runtime_for(key.model, key.digest, key.executor, allow_code=key.allow_code)
+    share = own_share(key.threads, UNITS_AT_ONCE)
     pool = ThreadPoolExecutor(share.threads + SPARE, thread_name_prefix="batch")
     idle = IdleThreads(pool, share.threads)
-    return Worker(runtime=runtime, target=target, retry=retry, pool=pool, idle_threads=idle, ahead=share.ahead)
+    return Worker(runtime=runtime, target=key.target, retry=key.retry, pool=pool, idle_threads=idle, ahead=share.ahead)
 
 
 @cache

@@ -86,7 +86,7 @@ def run_anew(unit: Unit, config: JobConfig) -> Receipt:
     Raises:
       Exception: as of ``run_unit``.
     """
-    worker = worker_for(*config.of_worker)
+    worker = worker_for(config.worker_key)
     with unit_slot():
         try:
             return retry(f"unit {unit.id}", lambda attempt: _run(unit, config, worker, attempt))

@@ -24,6 +24,7 @@ from model.runtime.tensorflow import reason
 from pipeline.config import Gate
 from pipeline.worker.in_memory import RejectedItem, encode_items
 from pipeline.worker.process import worker_for
+from pipeline.worker.worker_key import WorkerKey
 from tests.conftest import Pixels, long_forms, png, write_parquet
 from tests.faults import fussy
 from tests.faults.outputs import add_up, rows
@@ -205,7 +206,7 @@ def run_job_without_input(bundle: str, output: Path) -> None:
 
 
 def test_encode_images(bundle: str, digits: Pixels) -> None:
-    worker = worker_for(bundle, Bundle.open(bundle).digest, Target(shape=(8, 8, 1)))
+    worker = worker_for(WorkerKey(model=bundle, digest=Bundle.open(bundle).digest, target=Target(shape=(8, 8, 1))))
     files = [png(np.full((8, 8), 255, np.uint8)) if i in (0, 7, 29) else png(digits[i]) for i in range(30)]
     outcomes = list(encode_items(list(enumerate(files)), worker))
     rejects = [outcome for outcome in outcomes if isinstance(outcome, RejectedItem)]

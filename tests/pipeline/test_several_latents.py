@@ -24,6 +24,7 @@ from pipeline.options.latent_form import LatentOptions
 from pipeline.output.verify import verify
 from pipeline.worker.in_memory import encode_items
 from pipeline.worker.process import close_worker, worker_for
+from pipeline.worker.worker_key import WorkerKey
 from tests.conftest import Model, Pixels, write_parquet
 from tests.lake.formats.arrayrecord import samples as arrayrecord
 from tests.lake.formats.mds.specification import samples
@@ -252,12 +253,12 @@ def test_an_image_in_memory_has_one(bundles: Path, encoded: Path, digit_files: l
 
     bundle = Bundle.open(str(bundles / "all"))
     form = item_form(LatentOptions(latent=["low"]), bundle.spec)
-    place = bundle.uri, bundle.digest, Target(shape=(8, 8, 1))
-    worker = worker_for(*place)
+    key = WorkerKey(model=bundle.uri, digest=bundle.digest, target=Target(shape=(8, 8, 1)))
+    worker = worker_for(key)
     try:
         found = dict(encode_items([(row, digit_files[row]) for row in range(7)], worker, form))  # type: ignore[arg-type]
     finally:
-        close_worker(*place)
+        close_worker(key)
     want = np.stack(table(encoded)["latent_low"].to_numpy())[:7]
     np.testing.assert_array_equal(np.stack([found[row] for row in range(7)]), want)
     with pytest.raises(UsageError, match="an image has one latent here"):

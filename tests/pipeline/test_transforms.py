@@ -28,6 +28,7 @@ from pipeline.transforms import RunJob
 from pipeline.worker import run_unit
 from pipeline.worker.in_memory import encode_items
 from pipeline.worker.process import UNITS_AT_ONCE, worker_for
+from pipeline.worker.worker_key import WorkerKey
 from tests.conftest import Model, Pixels, png, write_parquet
 
 _SEEN: dict[str, list[Any]] = {}
@@ -224,7 +225,9 @@ def test_items_that_beam_can_tell_to_be_no_images(model: Model) -> None:
 
 def test_an_array_that_only_claims_its_size_is_not_copied(model: Model) -> None:
     huge = np.broadcast_to(np.uint8(0), (10**6, 10**6, 1))
-    worker = worker_for(model.bundle, Bundle.open(model.bundle).digest, Target(shape=(8, 8, 1)))
+    worker = worker_for(
+        WorkerKey(model=model.bundle, digest=Bundle.open(model.bundle).digest, target=Target(shape=(8, 8, 1)))
+    )
     (reject,) = encode_items([("huge", huge)], worker)
     assert reject.reason == Reason.TOO_MANY_PIXELS
 

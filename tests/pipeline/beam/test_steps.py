@@ -20,7 +20,7 @@ from pipeline.beam.steps import RunUnits, units_of
 from pipeline.config import JobConfig
 from pipeline.job.stage import begin
 from pipeline.options.job_options import JobOptions
-from pipeline.output.plan_files import unpack_unit, write_part
+from pipeline.output.plan_files import unit_line, unpack_unit, write_lines
 from pipeline.output.receipts import Receipt
 from pipeline.worker import process
 from pipeline.worker.process import close_worker
@@ -56,8 +56,8 @@ def test_the_model_is_loaded_before_the_first_unit(tmp_path: Path, shards: Path,
         step = RunUnits(wanted)
         step.setup()
         step.teardown()
-        assert (wanted.of_worker in process._workers) is (wanted is config)
-    close_worker(*config.of_worker)
+        assert (wanted.worker_key in process._workers) is (wanted is config)
+    close_worker(config.worker_key)
 
 
 def test_a_large_unit_does_not_keep_the_next_one_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_large_unit_does_not_keep_the_next_one_waiting(monkeypatch: pytest.Mon
 def packed(names: list[str], place: Path, config: JobConfig, workers: int = 1) -> list[bytes]:
     sizes = [1000 << 20 if name == "large" else 1 for name in names]
     units = [make_unit(name, shards=(make_shard(name, size=size),)) for name, size in zip(names, sizes, strict=True)]
-    write_part(str(place / "part"), units)
+    write_lines(str(place / "part"), map(unit_line, units))
     return [*units_of(str(place / "part"), config, workers)]
 
 

@@ -20,7 +20,7 @@ from pipeline.output.commit import Run, commit
 from pipeline.output.layout import Layout
 from pipeline.output.lease import acquire, release
 from pipeline.output.manifest import read_manifest
-from pipeline.output.plan_files import write_obsolete, write_part
+from pipeline.output.plan_files import unit_line, write_lines, write_obsolete
 from pipeline.output.range_commit import clean_range, commit_folded, commit_ranges, end_ranges
 from pipeline.output.range_file import read_range_file
 from pipeline.output.range_fold import FoldedRange, fold_range
@@ -77,7 +77,8 @@ class Output:
         write_obsolete(self.layout.obsolete(run), night.obsolete)
         recovered = Recovered(adopted=[receipt.unit for receipt in night.adopted], doubtful=night.doubtful)
         write_recovered(self.layout.recovered(run), recovered, None)  # type: ignore[arg-type]
-        write_part(f"{self.layout.plan(run)}/part-00000.jsonl", [make_unit(one.unit) for one in night.fresh])
+        lines = [unit_line(make_unit(one.unit)) for one in night.fresh]
+        write_lines(f"{self.layout.plan(run)}/part-00000.jsonl", lines)
         for receipt in (*night.adopted, *night.fresh):
             if receipt.error is None:
                 of_run = receipt if receipt in night.adopted else replace(receipt, run=run)

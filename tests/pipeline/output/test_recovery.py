@@ -12,7 +12,7 @@ from lake.storage import StoreOptions
 from pipeline.output.layout import Layout
 from pipeline.output.manifest import write_manifest
 from pipeline.output.marks import mark_name
-from pipeline.output.plan_files import write_part
+from pipeline.output.plan_files import unit_line, write_lines
 from pipeline.output.receipts import Receipt, write_receipt
 from pipeline.output.recovery import Recovered, find_leavings, known_state, read_recovered, run_after, write_recovered
 from tests.pipeline.values import guard_for, make_receipt, make_unit
@@ -31,7 +31,7 @@ class Output:
 
     def planned(self, run: str, *units: str | Unit) -> None:
         made = [make_unit(unit) if isinstance(unit, str) else unit for unit in units]
-        write_part(f"{self.layout.plan(run)}/part-00000.jsonl", made)
+        write_lines(f"{self.layout.plan(run)}/part-00000.jsonl", map(unit_line, made))
 
     def done(self, run: str, *units: str, error: str | None = None) -> None:
         for unit in units:
