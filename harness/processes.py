@@ -76,7 +76,7 @@ def until(true: Callable[[], bool], what: str, *parts: Part, seconds: float = _S
     raise AssertionError(f"{seconds} s, and still not: {what}")
 
 
-def await_url(url: str, process: "subprocess.Popen[bytes]", seconds: float = 30) -> None:
+def await_url(url: str, process: "subprocess.Popen[bytes]") -> None:
     """Wait until a server of this machine gives a page, as long as its process lives."""
 
     def answers_well() -> bool:
@@ -84,7 +84,7 @@ def await_url(url: str, process: "subprocess.Popen[bytes]", seconds: float = 30)
         with urllib.request.urlopen(url, timeout=5):
             return True
 
-    until(answers_well, f"an answer of {url}", seconds=seconds)
+    until(answers_well, f"an answer of {url}", seconds=30)
 
 
 def free_ports(count: int) -> list[int]:

@@ -41,23 +41,20 @@ def rounded(made: np.ndarray) -> np.ndarray:
     return (made.astype(np.float64).clip(0, 1) * 255).round() / 255
 
 
-def mean_psnr(
-    images: list[np.ndarray], level: float, restore: Callable[[Floats], np.ndarray], first: int = 0
-) -> dict[str, float]:
+def mean_psnr(images: list[np.ndarray], level: float, restore: Callable[[Floats], np.ndarray]) -> dict[str, float]:
     """Mean PSNR over a set.
 
     Args:
       images: uint8 [H, W] or [H, W, C] each.
       level: of the noise.
       restore: what makes a clean image of a noisy one, of its shape.
-      first: number of the first image.
 
     Returns:
       ``noisy``: of the noisy images; ``psnr``: of what was made of them, clipped to 0..1; ``rounded``: the same in 8
       bits.
     """
     found = []
-    for number, image in enumerate(images, first):
+    for number, image in enumerate(images):
         noisy = noisy_image(image, level, number)
         made = restore(noisy)
         found.append((psnr(noisy, image), psnr(made.clip(0, 1), image), psnr(rounded(made), image)))

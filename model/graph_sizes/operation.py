@@ -74,11 +74,11 @@ class Operation:
         """An attribute that is a text."""
         return self.attributes[name].s.decode("ascii") if name in self.attributes else default
 
-    def axes(self, position: int = 1) -> list[int] | None:
+    def axes(self) -> list[int] | None:
         """The axes, which are an attribute in earlier versions and an input in later ones; None for all."""
         if "axes" in self.attributes:
             return self.numbers("axes")
-        return self.value(position).reshape(-1).tolist() if self.has(position) else None
+        return self.value(1).reshape(-1).tolist() if self.has(1) else None
 
 
 def tensor_values(tensor: Any) -> npt.NDArray[Any] | None:

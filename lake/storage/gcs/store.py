@@ -196,8 +196,8 @@ class GcsStore(RemoteStore):
             self.remove(uri, made.get("generation"))  # this server does not verify checksums
         raise OSError(errno.EIO, f"an upload in parts broke {_STARTS} times; check the network, and run again", uri)
 
-    def _blob(self, uri: str, generation: int | None = None) -> Any:
-        return self._bucket(uri).blob(split(uri)[1], generation=generation)
+    def _blob(self, uri: str) -> Any:
+        return self._bucket(uri).blob(split(uri)[1])
 
     def _bucket(self, uri: str) -> Any:
         return self._connection().client.bucket(split(uri)[0], user_project=self._payer)

@@ -86,7 +86,6 @@ def load_noisy(
     channels: int,
     level: Level | None,
     fraction: float,
-    cache_bytes: int = CACHE_BYTES,
     photons: Photons | None = None,
 ) -> NoisyImages:
     """Load noisy images into memory, and hold some of them out.
@@ -100,13 +99,12 @@ def load_noisy(
       channels: number C of channels of one shot.
       level: tells the standard deviation of an image's noise; None where nobody does.
       fraction: share of images that is held out.
-      cache_bytes: most memory for the images; those that come after are not used.
       photons: tells the camera and the levels, in the place of ``level``; None where the noise is not that of photons.
 
     Raises:
       UsageError: there is no image, all have one value, none has any noise, or one is smaller than 32 pixels.
     """
-    kept, sha256 = _kept(images, cache_bytes)
+    kept, sha256 = _kept(images)
     camera: PoissonGaussian | None = None
     if photons is None:
         told = [0.0 if level is None else level(image) for image in kept]
@@ -161,7 +159,7 @@ def _in_one_type(images: Sequence[Pixels]) -> Sequence[Pixels]:
     return images if eight_bits else [normalized(image) for image in images]
 
 
-def _kept(images: Iterable[Pixels], cache_bytes: int) -> tuple[list[Pixels], str]:
+def _kept(images: Iterable[Pixels]) -> tuple[list[Pixels], str]:
     kept, sha256, size = list[Pixels](), hashlib.sha256(), 0
     for number, image in enumerate(images):
         if min(image.shape[:2]) < SMALLEST_SIDE:
@@ -170,7 +168,7 @@ def _kept(images: Iterable[Pixels], cache_bytes: int) -> tuple[list[Pixels], str
         kept.append(image)
         sha256.update(repr((image.shape, image.dtype.str)).encode() + image.tobytes())
         size += image.nbytes
-        if size > cache_bytes:
+        if size > CACHE_BYTES:
             _LOG.warning("%d images fill the memory set aside for them; the others are not used", number + 1)
             break
     if not kept:
