@@ -40,10 +40,10 @@ def plan_value(options: "JobOptions") -> dict[str, Any]:
     """
     from pipeline.job.forecast import forecast
     from pipeline.job.noise_sample import sample_noise
-    from pipeline.job.prepare import prepare_knowing
+    from pipeline.job.prepare import prepare_with_receipts
     from pipeline.job.trial import try_records
 
-    job, receipts = prepare_knowing(options)
+    job, receipts = prepare_with_receipts(options)
     found = forecast(job, receipts)
     noise = sample_noise(job.plan.units, job.config, job.bundle.spec.noise_range)
     return {

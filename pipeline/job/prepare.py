@@ -124,10 +124,10 @@ def prepare(options: JobOptions, run: str | None = None) -> Job:
       VerifyError: the output's own state is damaged.
       HeldError: ``run`` is given, and a later run has been there meanwhile.
     """
-    return prepare_knowing(options, run)[0]
+    return prepare_with_receipts(options, run)[0]
 
 
-def prepare_knowing(options: JobOptions, run: str | None = None) -> tuple[Job, Mapping[str, Receipt]]:
+def prepare_with_receipts(options: JobOptions, run: str | None = None) -> tuple[Job, Mapping[str, Receipt]]:
     """Prepare a job as ``prepare``, and also return the receipts of the units that are done, by unit."""
     started = time.time()
     configure(options.stores)

@@ -16,7 +16,7 @@ from pipeline.cli.plan_text import describe_plan, plan_value
 from pipeline.config import JobConfig, fingerprint, options_digest
 from pipeline.job.forecast import Forecast, forecast
 from pipeline.job.plan import make_plan
-from pipeline.job.prepare import prepare_knowing
+from pipeline.job.prepare import prepare_with_receipts
 from pipeline.options.job_options import Scope
 from pipeline.output.layout import Layout
 from pipeline.output.receipts import Receipt
@@ -160,7 +160,7 @@ def test_a_plan_for_a_person(place: Place) -> None:
     shutil.rmtree(place.source)
     for name, rows in (("a", 9), ("b\x1b[2J", 4)):
         write_shard(place.source / f"{name}.parquet", rows)
-    job, receipts = prepare_knowing(place.options())
+    job, receipts = prepare_with_receipts(place.options())
     assert receipts == {}
     value = plan_value(place.options())
     assert json.loads(json.dumps(value)) == value
