@@ -1,8 +1,10 @@
 """Export a trained Keras model to a bundle."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +22,14 @@ from model.export_parts import (
     stated_ranges,
 )
 from model.golden import COUNT, pack
-from model.keras.join import assemble
+from model.keras.join import Joined, assemble
 from model.keras.load import keras_reason
 from model.keras.precision import to_bfloat16
 from model.keras.preprocessing import outer_layers
 from model.keras.save import serialize_model
 from model.keras.wrap import wrap
 from model.likeness import Judge, likeness, warn_of_doubts
-from model.load_parts import code_needed, load_again, load_parts
+from model.load_parts import LoadedParts, code_needed, load_again, load_parts
 from model.names import read_requests
 from model.onnx_import.export import export_onnx
 from model.onnx_import.source import check_options_of_graph, read_graphs
@@ -124,18 +126,12 @@ def export(
         )
     require_tensorflow("export")
     loaded = load_parts(path, own, given.input_shape)
-    try:
+    with _naming_the_file(where):
         request = given.condition_request
         second = None if request is None else request.input
         found = assemble(loaded.models, latent, variance, second, [one.layer for one in requests])
-        model, latent, variance, kind = found.model, found.latent, found.variance, found.kind or kind
-        data = loaded.data if loaded.data and model is loaded.models.get("model") else serialize_model(model)
-        if kind != "decoder" and (wrapped := wrap(model, given)) is not model:
-            model = wrapped
-            data = serialize_model(model)
-        if precision == "bfloat16":
-            model = to_bfloat16(model, [name for name in (latent, variance, *found.further) if name])
-            data = serialize_model(model)
+        latent, variance, kind = found.latent, found.variance, found.kind or kind
+        model, data = _as_exported(found, loaded, None if kind == "decoder" else given, precision)
         own_code, code_file = code_needed(own, data)
         if own_code:
             model = load_again(own, data, where)
@@ -154,6 +150,40 @@ def export(
         spec = replace(spec, code=own_code)
         if looks is not None:
             judge(looks)
+    if calibrate is not None:
+        return export_int8(
+            lambda reduced: make_graphs(model, reduced, golden, where),
+            {MODEL_FILE: data, **code_file},
+            spec,
+            golden,
+            calibrate=calibrate,
+            output=output,
+            where=where,
+        )
+    files = graphs_or_none(model, spec, golden, where)
+    return write_bundle(output, spec, {MODEL_FILE: data, **code_file, GOLDEN_FILE: pack(golden), **files})
+
+
+def _as_exported(
+    found: Joined, loaded: LoadedParts, given: Preprocessing | None, precision: str | None
+) -> tuple[Any, bytes]:
+    """The model as its bundle has it, and its file. Without preprocessing it is not wrapped."""
+    model = found.model
+    data = loaded.data if loaded.data and model is loaded.models.get("model") else serialize_model(model)
+    if given is not None and (wrapped := wrap(model, given)) is not model:
+        model = wrapped
+        data = serialize_model(model)
+    if precision == "bfloat16":
+        model = to_bfloat16(model, [name for name in (found.latent, found.variance, *found.further) if name])
+        data = serialize_model(model)
+    return model, data
+
+
+@contextmanager
+def _naming_the_file(where: str) -> Iterator[None]:
+    """Convert what is wrong with a model inside the block into an error that names its file."""
+    try:
+        yield
     except UsageError as error:
         # The subclass tells a bad bundle from a wrong option, and both have the same arguments.
         raise type(error)(f"{where}: {error}") from error
@@ -168,18 +198,6 @@ def export(
         raise BundleError(
             f"{where}: Keras cannot run it: {keras_reason(error)}; see that the model works once it is loaded again"
         ) from error
-    if calibrate is not None:
-        return export_int8(
-            lambda reduced: make_graphs(model, reduced, golden, where),
-            {MODEL_FILE: data, **code_file},
-            spec,
-            golden,
-            calibrate=calibrate,
-            output=output,
-            where=where,
-        )
-    files = graphs_or_none(model, spec, golden, where)
-    return write_bundle(output, spec, {MODEL_FILE: data, **code_file, GOLDEN_FILE: pack(golden), **files})
 
 
 def _versions() -> dict[str, str]:

@@ -76,12 +76,22 @@ def _chosen(asked: Sequence[str] | None, spec: "Spec") -> tuple[str, ...]:
 def _check(options: "JobOptions | LatentOptions", form: LatentForm, spec: "Spec") -> None:
     if form.format == ARRAYRECORD:
         array_record_module()  # so that a job does not start without it
+    _check_numbers(options, form)
+    _check_names(options, form, spec)
+    _check_model(options, form, spec)
+    _check_pool(form, spec)
+
+
+def _check_numbers(options: "JobOptions | LatentOptions", form: LatentForm) -> None:
     if options.latent_quantization is not None and not form.storage.quantized:
         raise UsageError("--latent-quantization is of int8, uint8 and binary; give --latent-type, or leave it out")
     if not 0 < form.storage.scaling_factor < np.inf:
         raise UsageError(f"--latent-scale {options.latent_scale}: no positive number of 32 bits")
     if not np.isfinite(form.storage.shift_factor):
         raise UsageError(f"--latent-shift {options.latent_shift}: no number of 32 bits")
+
+
+def _check_names(options: "JobOptions | LatentOptions", form: LatentForm, spec: "Spec") -> None:
     if form.name is not None and options.variance:
         raise UsageError("--latent-variance is of the model's own latent alone; leave it out, or --latent")
     if form.name is not None and form.own_name is None and form.seed is not None:
@@ -92,6 +102,9 @@ def _check(options: "JobOptions | LatentOptions", form: LatentForm, spec: "Spec"
         raise UsageError(
             f"several latents in {form.storage.type} are for tables; use --latent-format parquet, or a floating type"
         )
+
+
+def _check_model(options: "JobOptions | LatentOptions", form: LatentForm, spec: "Spec") -> None:
     if form.seed is not None and spec.variance is None:
         raise UsageError(f"a model of kind {spec.kind!r} gives no distributions; leave out --sample")
     if form.flip and spec.numeric:
@@ -103,6 +116,9 @@ def _check(options: "JobOptions | LatentOptions", form: LatentForm, spec: "Spec"
             "--latent-variance is of latents as the model gives them, in a floating type; leave it out, or --pool, "
             "--normalize, and the types int8, uint8 and binary"
         )
+
+
+def _check_pool(form: LatentForm, spec: "Spec") -> None:
     if spec.input.any_size and (form.pool or form.normalize):
         raise UsageError("latents of images of any size keep their shape; leave out --pool and --normalize")
     grids = [shape for shape in (form.shape, *(one.shape for one in form.further)) if len(shape) > 1]
