@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lake.cli.screen import bar
-from pipeline.cli.terminal import clock
+from pipeline.cli.clock import clock
 
 _BARS = (24, 10)  # characters of the bar, where there is room
 _APART, _SECONDS = 1.3, 10  # the fewest and the most seconds left are both said from this ratio and difference on

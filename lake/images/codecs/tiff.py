@@ -59,7 +59,7 @@ def header(data: bytes) -> Header:
       ImageError: CORRUPT_IMAGE, also if strips or tiles reach beyond the file. UNSUPPORTED_IMAGE for kinds of samples
         that are not read (``tiff_kind``).
     """
-    tags = _directory(data)
+    tags = directory(data)
     width, height = tags.value(WIDTH, 0), tags.value(HEIGHT, 0)
     found = kind_of(tags)
     padded = _check_parts(tags, width, height, whole=found.raw)
@@ -91,7 +91,7 @@ def strip_metadata(data: bytes) -> bytes:
     Raises:
       ImageError: CORRUPT_IMAGE.
     """
-    tags = _directory(data)
+    tags = directory(data)
     # Of other compressions libtiff, which nearly all writers use, knows no predictor, and ignores the tag.
     ignored = {PREDICTOR} if tags.value(COMPRESSION, 1) not in PREDICTED else set()
     return restated(tags, _PIXELS - ignored, {})
@@ -106,7 +106,7 @@ def kind(data: bytes) -> Kind:
     Raises:
       ImageError: as ``header``.
     """
-    return kind_of(_directory(data))
+    return kind_of(directory(data))
 
 
 def directory(data: bytes) -> Directory:
@@ -118,7 +118,10 @@ def directory(data: bytes) -> Directory:
     Raises:
       ImageError: CORRUPT_IMAGE.
     """
-    return _directory(data)
+    tags = directory_at(data, tiff_pages.first(data))
+    for tag in tags.entries.keys() & (_PIXELS | {ORIENTATION}):
+        tags.check(tag, single=tag in _PIXELS - _MANY)
+    return tags
 
 
 def profile(data: bytes) -> bytes:
@@ -130,14 +133,7 @@ def profile(data: bytes) -> bytes:
     Raises:
       ImageError: CORRUPT_IMAGE.
     """
-    return _directory(data).content(PROFILE)
-
-
-def _directory(data: bytes) -> Directory:
-    tags = directory_at(data, tiff_pages.first(data))
-    for tag in tags.entries.keys() & (_PIXELS | {ORIENTATION}):
-        tags.check(tag, single=tag in _PIXELS - _MANY)
-    return tags
+    return directory(data).content(PROFILE)
 
 
 def _orientation(tags: Directory) -> int:
