@@ -1,15 +1,17 @@
 """A denoiser that has seen no clean image, by every way of ``train --self-supervised``, and by clean ones.
 
-    python -m benchmarks.self_supervised --data DIR [--steps 40000] [--work DIR] [WAY ...]
+    python -m benchmarks.self_supervised --data DIR [--steps 40000 ...] [--work DIR] [WAY ...]
 
 ``--data`` is as of ``benchmarks.quality``, with ``bsd400``, whose 400 images get noise of 25 (white is 255), once for
 all, and a second time for pairs; the training sees nothing else. The measure is that of papers: PSNR on BSD68 with
-noise of 25, by the protocol of ``benchmarks.quality``. Writes ``benchmarks/results/self_supervised.md``, a row for each
-way and number of steps; rows of earlier runs stay. With the default steps every way takes hours.
+noise of 25, by the protocol of ``benchmarks.quality``. Several numbers of steps are courses, each from the weights of
+the one before (``--start-from``). Writes ``benchmarks/results/self_supervised.md``, a row for each way and its courses;
+rows of earlier runs stay. With the default steps every way takes hours.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +41,16 @@ def main() -> None:
     parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of {', '.join(WAYS)} (default: all)")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=HERE / ".work")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, nargs="+", default=[STEPS])
     options = parser.parse_args()
     place = Place(data=options.data, zoo=HERE.parent / "model/zoo")
     options.work.mkdir(parents=True, exist_ok=True)
     shots = noisy_shots(place, options.work)
     for way in options.ways or WAYS:
-        bundle = train(way, shots, options)
-        keep({"way": way, "steps": options.steps, "psnr": measured(bundle, place), **described(bundle)})
+        for course in range(1, len(options.steps) + 1):
+            steps = options.steps[:course]
+            bundle = train(way, shots, options.work, steps)
+            keep({"way": way, "steps": steps, "psnr": measured(bundle, place), **described(bundle)})
 
 
 def noisy_shots(place: Place, work: Path) -> dict[str, Path]:
@@ -64,15 +68,16 @@ def noisy_shots(place: Place, work: Path) -> dict[str, Path]:
     return paths
 
 
-def train(way: str, shots: dict[str, Path], options: argparse.Namespace) -> Bundle:
-    """The bundle of a way; that of an earlier run if it is there."""
-    output = options.work / f"{way.replace(' ', '-')}-{options.steps}"
+def train(way: str, shots: dict[str, Path], work: Path, steps: Sequence[int]) -> Bundle:
+    """The bundle of a way after some courses, that of an earlier run if it is there. The ones before must be there."""
+    output, before = _bundle_of(way, work, steps), _bundle_of(way, work, steps[:-1])
     if (output / "model.json").exists():
         return Bundle.open(str(output))
     given: dict[str, Any] = {
         "output": str(output),
         "selection": ColumnSelection(carry=()),
-        "steps": options.steps,
+        "steps": steps[-1],
+        "start_from": str(before) if steps[:-1] else None,
         "inputs": (str(shots["clean" if way == "clean" else "first"]),),
     }
     if way == "clean":
@@ -80,6 +85,10 @@ def train(way: str, shots: dict[str, Path], options: argparse.Namespace) -> Bund
     more: dict[str, Any] = {"noise level": {"noise_level": LEVEL}, "pairs": {"pairs": (str(shots["second"]),)}}
     chosen = SelfSupervisedOptions(**given, **more.get(way, {}))
     return train_on_noise(chosen, lambda report, _: print(report, flush=True)).bundle
+
+
+def _bundle_of(way: str, work: Path, steps: Sequence[int]) -> Path:
+    return work / "-".join([way.replace(" ", "-"), *map(str, steps)])
 
 
 def measured(bundle: Bundle, place: Place) -> float:
@@ -101,7 +110,7 @@ def described(bundle: Bundle) -> dict[str, Any]:
     return {
         "error": training.get("validation_error"),
         "correlation": training.get("residual_correlation"),
-        "minutes": reports[-1]["seconds"] / 60,
+        "minutes": reports[-1]["seconds"] / 60,  # of the last course
         "machine": machine(),
     }
 
@@ -111,10 +120,14 @@ def keep(row: dict[str, Any]) -> None:
     path = RESULTS / "self_supervised.json"
     rows = json.loads(path.read_text()) if path.exists() else []
     rows = [old for old in rows if (old["way"], old["steps"]) != (row["way"], row["steps"])] + [row]
-    rows.sort(key=lambda found: (found["steps"], WAYS.index(found["way"])))
+    rows.sort(key=lambda found: (sum(found["steps"]), WAYS.index(found["way"])))
     path.write_text(json.dumps(rows, indent=2) + "\n")
     (RESULTS / "self_supervised.md").write_text(table(rows))
-    print(f"{row['way']}, {row['steps']:,} steps: {row['psnr']:.2f} dB", flush=True)
+    print(f"{row['way']}, {_said(row['steps'])} steps: {row['psnr']:.2f} dB", flush=True)
+
+
+def _said(steps: Sequence[int]) -> str:
+    return " + ".join(f"{one:,}" for one in steps)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -131,7 +144,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         told = "" if row["error"] is None else f"{row['error']:.2f}"
         white = "" if row["correlation"] is None else ", ".join(f"{value:.2f}" for value in row["correlation"])
-        cells = (row["way"], f"{row['steps']:,}", f"{row['psnr']:.2f}", PUBLISHED.get(row["way"], ""), told, white)
+        cells = (row["way"], _said(row["steps"]), f"{row['psnr']:.2f}", PUBLISHED.get(row["way"], ""), told, white)
         lines.append(f"| {' | '.join(cells)} | {row['minutes']:.0f} |")
     lines += ["", *sorted({on_machine(row["machine"]) for row in rows}), ""]
     return "\n".join(lines)
