@@ -23,10 +23,10 @@ from model.runtime.runtime import Runtime
 from pipeline.explore.nearest import Metric, exact_distances, find_nearest
 from pipeline.report.unusual import FENCE, fence_scores, widest_gaps
 
-MODELS, KEPT, MOST, AT_ONCE = ("mnist-autoencoder", "mnist-vae"), 3300, 3500, 512  # images: of a set, and to plant
-PLAIN, GROUPS = {500: 10, 2000: 2}, (5, 20, 60)  # sets of each size in which nothing is planted
+MODELS, KEPT, MOST, AT_ONCE = ("mnist-autoencoder", "mnist-vae"), 1800, 2000, 512  # images: of a set, and to plant
+PLAIN, GROUPS = {500: 8, 1000: 4}, (5, 20, 60)  # sets of each size in which nothing is planted
 ABOUT = (
-    "Outliers per 10,000 in 500 and 2,000 images of MNIST and of CIFAR-10 (grey, in 28 x 28) in which nothing is",
+    "Outliers per 10,000 in 500 and 1,000 images of MNIST and of CIFAR-10 (grey, in 28 x 28) in which nothing is",
     "planted, and the share that is counted of 5, 20 and 60 planted images of a kind: noise, inverted, blank, white,",
     "grey, of the other set, with salt and pepper, on their side. Some cannot be told from their latents at all, such",
     "as grey ones among photographs. A gap is that between two neighbours of a record, from the 5th to the 100th: the",
