@@ -1,6 +1,7 @@
 """Convert a Keras model's functions to ONNX: the graphs that TensorFlow would run, as files for ONNX Runtime."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,16 +44,40 @@ def to_onnx(model: Any, spec: Spec) -> dict[str, bytes]:
 
 
 def _converted(compute: Compute, name: str) -> Any:
-    import tf2onnx
-
     function, signature = compute.define(name, "float32", None)
     concrete = function.get_concrete_function(*signature)
     if any(value.dtype != "resource" for value, _ in concrete.graph.captures):
         function = _Frozen(concrete)
-    model, _ = tf2onnx.convert.from_function(
-        function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
-    )
+    try:
+        with _in_place():
+            model = _graph_of(function, signature)
+    except Exception:  # of an optimizer, without which the converter goes on where it has a copy of before
+        model = _graph_of(function, signature)
     return with_known_sides(model)
+
+
+def _graph_of(function: Any, signature: Any) -> Any:
+    import tf2onnx
+
+    return tf2onnx.convert.from_function(
+        function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+    )[0]
+
+
+@contextmanager
+def _in_place() -> Iterator[None]:
+    """Let the converter's optimizers change a graph in place. Else it copies all weights before each of them."""
+    from tf2onnx.constants import ENV_TF2ONNX_CATCH_ERRORS as NAME
+
+    before = os.environ.get(NAME)
+    os.environ[NAME] = "FALSE"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[NAME]
+        else:
+            os.environ[NAME] = before
 
 
 class _Frozen:

@@ -1,5 +1,6 @@
 """The executor of ONNX Runtime against Keras itself, and what it promises of bits."""
 
+import copy
 import hashlib
 import logging
 import re
@@ -251,6 +252,30 @@ def test_a_conversion_that_leaves_out_an_operation_is_made_again(layers, save, t
     bundle = Bundle.open(export(save(nets.plain()), None, str(tmp_path / "b")).uri)
     assert choose_executor(bundle) == "onnx"
     assert len(made) >= 2
+
+
+def test_a_conversion_copies_no_weights_but_for_an_optimizer_that_fails(layers, save, tmp_path, monkeypatch):
+    """Each copy of a graph has all of its weights, and there would be one before each of a dozen optimizers."""
+    copies = []
+
+    def copied(graph, memo):
+        copies.append(graph)
+        plain = object.__new__(type(graph))
+        memo[id(graph)] = plain
+        plain.__dict__ = copy.deepcopy(graph.__dict__, memo)
+        return plain
+
+    def fails(*_):
+        raise ValueError("the optimizer")
+
+    monkeypatch.setattr("tf2onnx.graph.Graph.__deepcopy__", copied, raising=False)
+    plain = Bundle.open(export(save(nets.plain()), None, str(tmp_path / "plain")).uri)
+    assert choose_executor(plain) == "onnx"
+    assert not copies
+    monkeypatch.setattr("tf2onnx.optimizer.reshape_optimizer.ReshapeOptimizer.optimize", fails)
+    other = Bundle.open(export(save(nets.plain()), None, str(tmp_path / "other")).uri)
+    assert choose_executor(other) == "onnx"
+    assert copies
 
 
 def test_an_executor_that_is_not_there(layers, save, tmp_path):
