@@ -180,8 +180,17 @@ def _options(committed: Committed) -> list[Fact]:
     for name, value in settings.items():
         if name in _NOT_SHOWN or value is None or (name in usual and str(usual[name]) == str(value)):
             continue
-        found.append(Fact(name=f"--{name.replace('_', '-')}", value=printable(str(value), _TEXT)))
+        found.append(Fact(name=f"--{name.replace('_', '-')}", value=printable(_as_given(value), _TEXT)))
     return found
+
+
+def _as_given(value: object) -> str:
+    """The value of an option as it is given on the command line.
+
+    >>> _as_given(["label", "caption"]), _as_given(25.0)
+    ('label caption', '25.0')
+    """
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _versions(summary: Mapping[str, Any] | None, committed: Committed) -> list[Fact]:
