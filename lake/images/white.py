@@ -47,18 +47,20 @@ def image_at_one(pixels: Array, white: float) -> Array:
 
 
 def off_scale(images: Array) -> Array:
-    """Which images have another scale than 0..1, by the mean of their pixels without signs, bool ``[n]``.
+    """Which images have another scale than 0..1, by the mean of their pixels, bool ``[n]``.
+
+    Numbers below 0, as of decibels or of standardised images, are no sign of it: a model may have learned them.
 
     Args:
       images: ``[n, ...]``; integers are never on another scale.
 
-    >>> off_scale(np.array([[0.1, 3], [200, 300]], np.float32)).tolist()
-    [False, True]
+    >>> off_scale(np.array([[0.1, 3], [200, 300], [-80, 0]], np.float32)).tolist()
+    [False, True, False]
     """
     if images.dtype.kind != "f" or not images.size:
         return np.zeros(len(images), bool)
     with np.errstate(over="ignore"):
-        far: Array = np.abs(images).mean(axis=tuple(range(1, images.ndim))) > _FAR
+        far: Array = images.mean(axis=tuple(range(1, images.ndim))) > _FAR
     return far
 
 
