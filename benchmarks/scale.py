@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ PAGE, LISTING = 1_000, 0.2  # names of one listing request, and its seconds
 OVERHEAD = 0.15  # seconds of a small shard's requests that nothing else covers, with two units at once
 ASKED = 16  # requests of the commit at once ...
 LATENCY = 0.05  # ... and seconds of each
+RANGE = 17_000  # units of a range, which one worker commits; fewer are committed by one task
 WRITES, READS = 1_000, 5_000  # a second that Cloud Storage takes below one prefix before it has spread it
 A, B = 0.005e-3, 0.0004e-3  # dollars of a request of class A (2 for a shard) and B (2)
 CORE_HOUR = 0.05  # dollars
@@ -74,7 +76,7 @@ def reckon(measured: Sequence[dict[str, Any]]) -> str:
 def row(shards: int, workers: int, one: dict[str, float]) -> str:
     """One line: of a launcher here, workers of ``CORES`` cores, and shards of ``RECORDS`` records in a store."""
     run = shards * (RECORDS / (RATE * CORES) + OVERHEAD / 2) / workers
-    commit = shards * (one["commit"] + LATENCY / ASKED)  # each receipt is removed
+    commit = commit_seconds(shards, workers, one)
     graph = shards / 1_000 * 150
     hours = run * workers * CORES / 3600  # of cores
     cost = (shards * (2 * A + 2 * B) + hours * CORE_HOUR) / (shards * RECORDS)
@@ -88,6 +90,11 @@ def row(shards: int, workers: int, one: dict[str, float]) -> str:
     cells += [f"{graph / 1e3:,.0f} kB", seconds(run), f"{asked:,.0f}{' !' if asked > READS else ''}", seconds(commit)]
     cells += [f"{shards * one['manifest'] / 1e6:,.0f} MB", f"{cost * 1e6:.4f}"]
     return f"| {' | '.join(cells)} |"
+
+
+def commit_seconds(shards: int, workers: int, one: dict[str, float]) -> float:
+    """How long the commit takes, in which each receipt is read and removed."""
+    return shards * (one["commit"] + LATENCY / ASKED) / min(workers, max(1, shards // RANGE))
 
 
 def slopes(measured: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -122,7 +129,7 @@ def table(measured: Sequence[dict[str, Any]]) -> str:
 
 
 def plot(measured: Sequence[dict[str, Any]], path: Path) -> None:
-    """Hours of a run by workers, for every number of shards, with the commit, which no worker shortens."""
+    """Hours of a run by workers, for every number of shards, with the commit."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -131,10 +138,10 @@ def plot(measured: Sequence[dict[str, Any]], path: Path) -> None:
     one = slopes(measured)
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     for shards in RECKONED:
-        commit = shards * (one["commit"] + LATENCY / ASKED)
-        runs = [shards * (RECORDS / (RATE * CORES) + OVERHEAD / 2) / workers + commit for workers in WORKERS]
-        axes.loglog(WORKERS, [run / 3600 for run in runs], "o-", label=f"{shards:,} shards")
-        axes.axhline(commit / 3600, color=axes.lines[-1].get_color(), linestyle=":")
+        commits = [commit_seconds(shards, workers, one) / 3600 for workers in WORKERS]
+        runs = [shards * (RECORDS / (RATE * CORES) + OVERHEAD / 2) / workers / 3600 for workers in WORKERS]
+        axes.loglog(WORKERS, [*map(add, runs, commits)], "o-", label=f"{shards:,} shards")
+        axes.loglog(WORKERS, commits, ":", color=axes.lines[-1].get_color())
     axes.set(xlabel=f"workers of {CORES} cores", ylabel="hours (dotted: the commit's part)")
     axes.legend()
     axes.grid(alpha=0.3)

@@ -150,7 +150,7 @@ def add_place(parser: Parser, name: str, metavar: str, help: str, nargs: str | N
       nargs: "?" if it may be left out.
     """
     kind = _one_of(Option(flag=metavar, field=name, help=help))
-    parser.add_argument(name, metavar=metavar, nargs=nargs, type=kind, help=help)
+    parser.add_argument(name, metavar=metavar, nargs=nargs, type=kind, default=None, help=help)
 
 
 def defaults_of(*kinds: type[Any]) -> dict[str, Any]:

@@ -49,18 +49,20 @@ def image_at_one(pixels: Array, white: float) -> Array:
 def off_scale(images: Array) -> Array:
     """Which images have another scale than 0..1, by the mean of their pixels, bool ``[n]``.
 
-    Numbers below 0, as of decibels or of standardised images, are no sign of it: a model may have learned them.
+    Those that are as far below 0 are not counts, but decibels or differences, which a model may have learned.
 
     Args:
       images: ``[n, ...]``; integers are never on another scale.
 
-    >>> off_scale(np.array([[0.1, 3], [200, 300], [-80, 0]], np.float32)).tolist()
-    [False, True, False]
+    >>> off_scale(np.array([[0.1, 3], [200, 300], [-80, 0], [-80, 99]], np.float32)).tolist()
+    [False, True, False, False]
     """
     if images.dtype.kind != "f" or not images.size:
         return np.zeros(len(images), bool)
+    axes = tuple(range(1, images.ndim))
     with np.errstate(over="ignore"):
-        far: Array = images.mean(axis=tuple(range(1, images.ndim))) > _FAR
+        mean = images.mean(axis=axes)
+    far: Array = (mean > _FAR) & (images.min(axis=axes) >= -mean)
     return far
 
 

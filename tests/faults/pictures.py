@@ -147,7 +147,7 @@ def _other_tiffs() -> Iterator[tuple[str, bytes]]:
         "half": (np.float16, 2, {"compression": "lzw", "planarconfig": "separate"}),
     }
     for name, (dtype, channels, options) in kinds.items():
-        pixels = _pixels(*COLOUR[:2], channels, np.uint8).astype(dtype)
+        pixels = _of_type(_pixels(*COLOUR[:2], channels, np.uint8), dtype)
         apart = options.get("planarconfig") == "separate"
         pixels = np.ascontiguousarray(np.moveaxis(pixels, 2, 0)) if apart else pixels.squeeze()
         out = io.BytesIO()
@@ -155,12 +155,17 @@ def _other_tiffs() -> Iterator[tuple[str, bytes]]:
         yield f"TIFF other {name}", out.getvalue()
 
 
+def _of_type(pixels: np.ndarray, dtype: Any) -> np.ndarray:
+    """Pixels of a type; white is 1 in floating ones."""
+    return (pixels / 256).astype(dtype) if np.issubdtype(dtype, np.floating) else pixels.astype(dtype)
+
+
 def _chunky(channels: int) -> dict[str, Any]:
     return {"planarconfig": "contig"} if channels > 1 else {}
 
 
 def _tiff(dtype: Any, channels: int, order: str, options: dict[str, Any]) -> bytes:
-    pixels = _pixels(*COLOUR[:2], channels, np.uint16 if dtype is np.uint16 else np.uint8).astype(dtype)
+    pixels = _of_type(_pixels(*COLOUR[:2], channels, np.uint16 if dtype is np.uint16 else np.uint8), dtype)
     out = io.BytesIO()
     rgb = channels == 3
     options = {"byteorder": order, "photometric": "rgb" if rgb else "minisblack", **options}

@@ -113,10 +113,10 @@ def test_tfrecord_of_tfrecords_with_a_flipped_length(tmp_path: Path) -> None:
     for record in range(5):
         shard = shard_of(tmp_path / "a.tfrecord", flip(data, 8 * at[record]))
         with closing(Frames(shard, 1000, salvage=True)) as frames:
-            records, faults, damage = frames.take(10)
+            run, damage = frames.take(10)
         assert damage is None
-        assert [*faults] == [record]
-        assert [one for number, one in enumerate(records) if number != record] == [
+        assert [*run.faults] == [record]
+        assert [one for number, one in enumerate(run.records) if number != record] == [
             one for number, one in enumerate([*inner[:2], b"", *inner[2:]]) if number != record
         ]
 

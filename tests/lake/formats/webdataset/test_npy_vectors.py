@@ -74,7 +74,8 @@ def test_arrays_are_images_where_there_are_no_files(
     tmp_path: Path, order: Any, kind: str, shape: tuple[int, ...]
 ) -> None:
     dice = np.random.default_rng(4)
-    pixels = [np.asarray(dice.integers(0, 256, shape).astype(kind), order=order) for _ in range(3)]
+    scale = 256 if "f" in kind else 1  # white is 1 in floating pixels
+    pixels = [np.asarray((dice.integers(0, 256, shape) / scale).astype(kind), order=order) for _ in range(3)]
     members = [(f"{at}.{name}", data) for at, p in enumerate(pixels) for name, data in (("npy", npy(p)), ("cls", b"7"))]
     shard = shard_of(tmp_path / "a.tar", archive([*members, ("3.npy", npy(np.zeros(4))), ("4.npy", b"junk")]))
     columns = READER.settle(shard, ColumnSelection())

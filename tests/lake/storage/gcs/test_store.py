@@ -27,7 +27,7 @@ class Client:
         assert name == "b"
         return self
 
-    def blob(self, name: str, generation: int | None) -> "Blob":
+    def blob(self, name: str) -> "Blob":
         return Blob(self)
 
     def get_blob(self, name: str, **how: Any) -> Any:
