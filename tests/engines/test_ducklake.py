@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,26 @@ from tests.pipeline.tables.test_lance import rows_of_files, write
 
 NAME = "lake.latentlake.latents"
 SIGNED = ducklake_catalog._QUIET
+LOADED = dict[str, ModuleType]()  # of the engines' DuckDB, whose native code a process can load only once
 
 
 @pytest.fixture(scope="module", autouse=True)
 def duckdb_with_extensions() -> Iterator[None]:
     """The DuckDB of the engines: the newest one has no wheel of its extension."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in sys.modules if name.partition(".")[0] in {"duckdb", "_duckdb"}]:
+        for name in _of_duckdb():
             patch.delitem(sys.modules, name)
+        for name, module in LOADED.items():
+            patch.setitem(sys.modules, name, module)
         patch.syspath_prepend(ENGINES / "duckdb")
         # To check the signatures of two extensions takes 0.3 s, each time.
         patch.setattr(ducklake_catalog, "_QUIET", {**SIGNED, "allow_unsigned_extensions": "true"})
         yield
+        LOADED.update({name: sys.modules[name] for name in _of_duckdb()})
+
+
+def _of_duckdb() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] in {"duckdb", "_duckdb"}]
 
 
 def catalog_of(output: Path) -> Path:
