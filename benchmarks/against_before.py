@@ -146,7 +146,7 @@ def _rate(value: float) -> str:
 def _bundle_of(before: Path, place: Place, model: str) -> object:
     """The bundle that the other tree makes of a model."""
     if ":" in model:
-        return model
+        return before / "model/zoo" / model.removeprefix("zoo:")
     ending, *options = EXPORTS[model]
     made_here, bundle = place.bundle(model), place.work / f"{model}-bundle-before"
     shutil.rmtree(bundle, ignore_errors=True)
