@@ -62,8 +62,8 @@ def off_scale(images: Array) -> Array:
     axes = tuple(range(1, images.ndim))
     with np.errstate(over="ignore"):
         mean = images.mean(axis=axes)
-    far: Array = (mean > _FAR) & (images.min(axis=axes) >= -mean)
-    return far
+    far: Array = mean > _FAR
+    return far & (images.min(axis=axes) >= -mean) if far.any() else far
 
 
 def scale_advice(pixels: Array, white: float) -> str:

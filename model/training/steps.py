@@ -131,9 +131,9 @@ class Steps(ABC, Generic[_Report, _Batch]):
         else:
             self._measure_last()
 
-    def _watched(self, step: int) -> tuple[Floats, Floats] | None:  # noqa: ARG002
+    @abstractmethod
+    def _watched(self, step: int) -> tuple[Floats, Floats] | None:
         """Noisy images and maps of their levels that show which channels are idle; None if none begin anew."""
-        return None
 
     def _recycle(self, step: int) -> None:
         """Give new weights to channels that are idle, before some of the steps."""

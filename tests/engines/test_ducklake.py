@@ -62,9 +62,14 @@ def query(catalog: Path, *statements: str) -> list[dict[str, Any]]:
     """Ask a catalog as its readers do."""
     with closing(ducklake_catalog.connect()) as connection:
         connection.execute(f"ATTACH 'ducklake:sqlite:{catalog}' AS lake")
-        for statement in statements:
-            found = connection.execute(statement)
-        return [dict(zip((name for name, *_ in found.description), row, strict=True)) for row in found.fetchall()]
+        return answered(connection, *statements)
+
+
+def answered(connection: Any, *statements: str) -> list[dict[str, Any]]:
+    """The rows of the last of some statements."""
+    for statement in statements:
+        found = connection.execute(statement)
+    return [dict(zip((name for name, *_ in found.description), row, strict=True)) for row in found.fetchall()]
 
 
 class Lakes:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipeline.tables import ducklake_catalog
 from pipeline.tables.ducklake_lake import Lake
 from pipeline.tables.table import TableSpec
 from tests.conftest import write_parquet
-from tests.engines.test_ducklake import NAME, Lakes, duckdb_with_extensions, late
+from tests.engines.test_ducklake import NAME, Lakes, answered, duckdb_with_extensions, late
 from tests.pipeline.conftest import run_job
 from tests.pipeline.tables.test_lance import rows_of_files, write
 
@@ -57,9 +58,7 @@ class Shared(Lakes):
     def query(self, *statements: str) -> list[dict[str, Any]]:
         with closing(ducklake_catalog.connect()) as connection:
             assert ducklake_catalog.attach(connection, self.spec, str(self.output))
-            for statement in statements:
-                found = connection.execute(statement)
-            return [dict(zip((name for name, *_ in found.description), row, strict=True)) for row in found.fetchall()]
+            return answered(connection, *statements)
 
     def rows(self, then: str = "") -> list[dict[str, Any]]:
         return self.query(f"SELECT key, shard, index, latent FROM {NAME} {then} ORDER BY shard, index")
@@ -133,8 +132,8 @@ def test_many_writers_at_once(secret: str, tmp_path: Path) -> None:
         thread.join()
     assert not failed
     rows = [row for lakes, own in zip(outputs, files, strict=True) for row in rows_of_files(lakes.output, own)]
-    key = lambda row: (row["shard"], row["index"], row["key"], row["latent"])  # noqa: E731
-    assert sorted(outputs[0].rows(), key=key) == sorted(rows, key=key)
+    order = itemgetter("shard", "index", "key", "latent")
+    assert sorted(outputs[0].rows(), key=order) == sorted(rows, key=order)
 
 
 def test_a_job_and_its_second_night(secret: str, tmp_path: Path, digit_files: list[bytes]) -> None:
