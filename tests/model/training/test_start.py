@@ -87,7 +87,7 @@ def test_a_denoiser_starts_from_the_one_of_the_zoo(tmp_path):
     zoo = Bundle.open("zoo:denoiser-gray")
 
     class _Run(Steps):
-        _batch = _loss = _reported = _measure_last = _value = _report_of = None
+        _batch = _loss = _reported = _measure_last = _value = _report_of = _watched = None
 
     run = _Run(options, lambda precision: build_denoiser(1, precision))
     for network in (run.model, run.average):
