@@ -32,10 +32,10 @@ from lake.storage import StoreOptions
 from pipeline.calls.functions import encode
 from pipeline.config import JobConfig
 from pipeline.explore.output import Output
-from pipeline.output.job_file import write_job_file
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import write_manifest
-from pipeline.output.receipts import Receipt
+from pipeline.output.manifest.manifest import write_manifest
+from pipeline.output.state.job_file import write_job_file
+from pipeline.output.units.receipts import Receipt
 
 RESULT = Path(__file__).parent / "results/explore.md"
 _ROOT = Path(__file__).parent.parent

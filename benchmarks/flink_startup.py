@@ -24,7 +24,7 @@ from harness.engines.flink import Flink, job_server, running
 from harness.engines.jobs import begun
 from harness.machine import machine, on_machine
 from harness.processes import ROOT, until
-from pipeline.output.state_file import read_summary
+from pipeline.output.state.state_file import read_summary
 
 _MODEL, _NODES, _RECORDS = "model/zoo/mnist-autoencoder", 2, 100
 _LOAD = """

@@ -151,11 +151,11 @@ def begin(place: Path, count: int) -> int:
     """Plan one shard, and write the ranges of so many units; gives how many there are."""
     from pipeline.job.stage import begin as begin_job
     from pipeline.options.job_options import JobOptions
-    from pipeline.output.heartbeat import guard_of
+    from pipeline.output.commit.ranges import make_ranges, write_ranges
+    from pipeline.output.commit.recovery import Recovered
+    from pipeline.output.fencing.heartbeat import guard_of
     from pipeline.output.layout import Layout
-    from pipeline.output.manifest import read_manifest
-    from pipeline.output.ranges import make_ranges, write_ranges
-    from pipeline.output.recovery import Recovered
+    from pipeline.output.manifest.manifest import read_manifest
 
     (place / "in").mkdir()
     np.save(place / "in/a.npy", np.zeros((1, 8, 8), np.uint8))
@@ -203,7 +203,7 @@ def key(place: Path, start: int, stop: int) -> list[tuple[int, Path]]:
 
 def _line(number: int) -> str:
     from lake.core.records import OutputFile
-    from pipeline.output.receipts import Receipt
+    from pipeline.output.units.receipts import Receipt
 
     name = unit(number)
     table = OutputFile(name=f"latents/{name}.parquet", size=2000, rows=0, crc32c=f"{number:08x}")

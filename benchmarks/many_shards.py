@@ -145,8 +145,8 @@ def _receipts(place: Path) -> Iterator[Any]:
     from lake.core.records import OutputFile
     from pipeline.config import fingerprint, options_digest
     from pipeline.output.layout import LATENTS, table_name
-    from pipeline.output.plan_files import read_units, unpack_unit
-    from pipeline.output.receipts import Receipt
+    from pipeline.output.state.plan_files import read_units, unpack_unit
+    from pipeline.output.units.receipts import Receipt
 
     config, _, _, parts = pickle.loads((place / "job").read_bytes())
     options = options_digest(config)

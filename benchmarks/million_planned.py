@@ -26,8 +26,8 @@ from pipeline.config import JobConfig, fingerprint
 from pipeline.job.dealing import lines_largest_first
 from pipeline.job.plan import make_plan
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import Manifest
-from pipeline.output.manifest_parts import PART_UNITS, ManifestPart, Prints, ends_part
+from pipeline.output.manifest.manifest import Manifest
+from pipeline.output.manifest.manifest_parts import PART_UNITS, ManifestPart, Prints, ends_part
 
 CONFIG = JobConfig(
     verb="encode",

@@ -28,8 +28,8 @@ from harness.machine import machine, on_machine
 from lake.core.records import OutputFile
 from pipeline.calls.functions import denoise
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import read_manifest, write_manifest
-from pipeline.output.receipts import Receipt
+from pipeline.output.manifest.manifest import read_manifest, write_manifest
+from pipeline.output.units.receipts import Receipt
 
 RESULT = Path(__file__).parent / "results/report.md"
 _ROOT = Path(__file__).parent.parent

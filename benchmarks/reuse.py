@@ -31,8 +31,8 @@ from PIL import Image
 from benchmarks.process import HERE
 from harness.machine import machine, on_machine
 from harness.measured import Place, spawn
-from pipeline.output.digest_index import DigestIndex, write_index
-from pipeline.output.reusable import ReusableTable
+from pipeline.output.reuse.digest_index import DigestIndex, write_index
+from pipeline.output.reuse.reusable import ReusableTable
 
 _MODEL = "thumbnails"
 _FIRST, _ANEW = 50, 40  # shards before and after

@@ -20,7 +20,7 @@ from PIL import Image
 from harness.engines.flink import running
 from harness.engines.jobs import begun
 from harness.machine import machine, on_machine
-from pipeline.output.state_file import read_summary
+from pipeline.output.state.state_file import read_summary
 
 _IMAGES = 10  # in a shard
 

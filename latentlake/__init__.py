@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pipeline.calls.functions import open_output as open
     from pipeline.calls.functions import train_model as train
     from pipeline.explore.output import Output
-    from pipeline.output.status import Status, status
+    from pipeline.output.progress.status import Status, status
     from pipeline.transforms import DenoiseShards, EncodeImages, EncodeShards
 
 __all__ = [
@@ -71,7 +71,7 @@ _CALLS = "pipeline.calls.functions"
 _MODULES = {
     "__version__": "lake",
     **dict.fromkeys(("DenoiseShards", "EncodeImages", "EncodeShards"), "pipeline.transforms"),
-    **dict.fromkeys(("Status", "status"), "pipeline.output.status"),
+    **dict.fromkeys(("Status", "status"), "pipeline.output.progress.status"),
     "Output": "pipeline.explore.output",
     **dict.fromkeys(("decode", "denoise", "encode", "generate", "reconstruct"), _CALLS),
     **dict.fromkeys(("export", "open", "train"), _CALLS),

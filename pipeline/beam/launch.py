@@ -31,13 +31,13 @@ from pipeline.job.prepare import Job
 from pipeline.job.stage import begin
 from pipeline.lineage.tell import lineage_of, telling
 from pipeline.options.job_options import JobOptions
-from pipeline.output.commit import commit, nothing_done
-from pipeline.output.heartbeat import renewing
+from pipeline.output.commit.commit import commit, nothing_done
+from pipeline.output.commit.range_commit import commit_ranges
+from pipeline.output.fencing.heartbeat import renewing
+from pipeline.output.fencing.lease import renew
+from pipeline.output.fencing.stop import raise_if_stopped
 from pipeline.output.layout import Layout
-from pipeline.output.lease import renew
-from pipeline.output.range_commit import commit_ranges
-from pipeline.output.state_file import read_summary
-from pipeline.output.stop import raise_if_stopped
+from pipeline.output.state.state_file import read_summary
 from pipeline.worker.beside import BESIDE
 from pipeline.worker.process import close_worker, warm
 

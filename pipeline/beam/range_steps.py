@@ -16,14 +16,14 @@ from lake.storage import configure
 from pipeline.config import Gate, JobConfig
 from pipeline.lineage.events import Lineage
 from pipeline.lineage.tell import tell_end
-from pipeline.output.commit import Run
+from pipeline.output.commit.commit import Run
+from pipeline.output.commit.range_commit import RangeToClean, clean_range, commit_folded, end_ranges
+from pipeline.output.commit.range_fold import FoldedRange, fold_range
+from pipeline.output.commit.ranges import read_lasts
+from pipeline.output.fencing.stop import Stop, is_stop, stopped_summary
 from pipeline.output.layout import Layout
-from pipeline.output.range_commit import RangeToClean, clean_range, commit_folded, end_ranges
-from pipeline.output.range_fold import FoldedRange, fold_range
-from pipeline.output.ranges import read_lasts
-from pipeline.output.receipt_accumulator import RECEIPTS, pack_receipts, unpack_receipts
-from pipeline.output.receipts import Receipt
-from pipeline.output.stop import Stop, is_stop, stopped_summary
+from pipeline.output.units.receipt_accumulator import RECEIPTS, pack_receipts, unpack_receipts
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker.run_or_stop import known_stop, stop_run
 
 _HELD = 10_000  # receipts of all ranges that wait for others
@@ -126,7 +126,10 @@ def _receipts(blocks: Iterable[bytes]) -> Iterator[Receipt]:
 
 
 def fold_receipts(element: tuple[int, Iterable[bytes]], config: JobConfig, run: Run) -> FoldedRange | Stop:
-    """Fold the receipts of one range; see ``pipeline.output.range_fold``. A run that has ended before is not folded."""
+    """Fold the receipts of one range; see ``pipeline.output.commit.range_fold``.
+
+    A run that has ended before is not folded.
+    """
     number, blocks = element[0], [*element[1]]
     if stops := [block for block in blocks if is_stop(block)]:
         return Stop.from_line(stops[0].decode())
@@ -141,7 +144,7 @@ def fold_receipts(element: tuple[int, Iterable[bytes]], config: JobConfig, run: 
 def join_ranges(
     folded: Sequence[FoldedRange | Stop], config: JobConfig, gate: Gate, run: Run
 ) -> Iterator[RangeToClean | Stop]:
-    """Commit a run from its ranges, and yield what is to be cleaned up; see ``pipeline.output.range_commit``."""
+    """Commit a run from its ranges, and yield what is to be cleaned up; see ``pipeline.output.commit.range_commit``."""
     if stops := [one for one in folded if isinstance(one, Stop)]:
         yield stops[0]
         return

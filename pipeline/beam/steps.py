@@ -22,11 +22,11 @@ from pipeline.job.dealing import in_turns, work_of
 from pipeline.lineage.events import Lineage
 from pipeline.lineage.tell import tell_end
 from pipeline.options.latent_form import LatentForm
-from pipeline.output.commit import Run, check_complete, commit
-from pipeline.output.plan_files import read_units, unpack_unit
-from pipeline.output.receipt_accumulator import ReceiptAccumulator
-from pipeline.output.receipts import Receipt
-from pipeline.output.stop import Stop, is_stop, stopped_summary
+from pipeline.output.commit.commit import Run, check_complete, commit
+from pipeline.output.fencing.stop import Stop, is_stop, stopped_summary
+from pipeline.output.state.plan_files import read_units, unpack_unit
+from pipeline.output.units.receipt_accumulator import ReceiptAccumulator
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker.beside import BESIDE
 from pipeline.worker.in_memory import RejectedItem, encode_items
 from pipeline.worker.orphan import end_with_engine
@@ -152,7 +152,7 @@ class AccumulateReceipts(beam.CombineFn):
 def commit_receipts(
     accumulator: ReceiptAccumulator, config: JobConfig, gate: Gate, run: Run, lineage: Lineage | None = None
 ) -> dict[str, Any]:
-    """Commit a run from its accumulated receipts and return the summary; see ``pipeline.output.commit``.
+    """Commit a run from its accumulated receipts and return the summary; see ``pipeline.output.commit.commit``.
 
     A run that has ended before is not committed. Where nobody waits for the run, its end is told from here.
     """
@@ -173,7 +173,7 @@ def _committed(accumulator: ReceiptAccumulator, config: JobConfig, gate: Gate, r
 
 
 def complete_summary(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return the summary of a run that completed its output; see ``pipeline.output.commit.check_complete``.
+    """Return the summary of a run that completed its output; see ``pipeline.output.commit.commit.check_complete``.
 
     Raises:
       LatentlakeError: what ended the run.

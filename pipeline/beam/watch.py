@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from lake.core.counters import Counts
 from lake.core.errors import LatentlakeError
 from lake.inputs.units import input_bytes
-from pipeline.output.finished_units import FinishedUnits
 from pipeline.output.layout import Layout
-from pipeline.output.remaining import Remaining
-from pipeline.output.run_file import read_run_file
+from pipeline.output.progress.finished_units import FinishedUnits
+from pipeline.output.progress.remaining import Remaining
+from pipeline.output.state.run_file import read_run_file
 
 if TYPE_CHECKING:
     from pipeline.beam.flink import FlinkCluster, FlinkJob

@@ -83,7 +83,7 @@ def _launch(job: JobOptions, options: Namespace, beam_arguments: Sequence[str]) 
         gc.freeze()
     # Only now, since they would take a part of the time before the first record.
     from pipeline.cli.summary import describe
-    from pipeline.output.commit import check_complete
+    from pipeline.output.commit.commit import check_complete
 
     _print(json.dumps(summary, indent=2) if options.json else describe(summary))
     check_complete(summary)
@@ -124,7 +124,7 @@ def _verify_and_print(options: Namespace) -> "VerifyReport":
 
 def _status(options: Namespace, beam_arguments: Sequence[str]) -> int:
     from pipeline.cli.status_text import describe_status
-    from pipeline.output.status import read_status
+    from pipeline.output.progress.status import read_status
 
     if beam_arguments:
         raise UsageError(f"status asks no engine, so it takes no option of Beam ({beam_arguments[0]})")

@@ -13,8 +13,8 @@ from lake.core.counters import TALLY, Counts
 from lake.inputs.units import OWN_BYTES
 from pipeline.cli.progress_text import ShownProgress, bar_line, fitting, words_line
 from pipeline.job.record_counts import about_records, total_records
-from pipeline.output.pace import Pace, TimeLeft
-from pipeline.output.remaining import Remaining
+from pipeline.output.progress.pace import Pace, TimeLeft
+from pipeline.output.progress.remaining import Remaining
 
 if TYPE_CHECKING:
     from pipeline.job.prepare import Job

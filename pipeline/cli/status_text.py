@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from lake.cli.lines import line_of
 from lake.core.printable import printable
 from pipeline.cli.clock import clock
-from pipeline.output.status import State, Status
+from pipeline.output.progress.status import State, Status
 
 _TEXT = 1000  # most characters of an error
 

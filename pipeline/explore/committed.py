@@ -21,10 +21,10 @@ from lake.formats.common.vector_storage import FIRST, further_column
 from lake.storage import store_for
 from pipeline.config import FINGERPRINT
 from pipeline.options.latent_form import PARQUET
-from pipeline.output.job_file import read_job_file
 from pipeline.output.layout import LATENTS, METRICS, REJECTS, Layout
-from pipeline.output.manifest import read_manifest
-from pipeline.output.receipts import Receipt, sum_counts
+from pipeline.output.manifest.manifest import read_manifest
+from pipeline.output.state.job_file import read_job_file
+from pipeline.output.units.receipts import Receipt, sum_counts
 
 IDENTITY = ("key", "shard", "index")
 _ROWS = 1 << 14  # in a batch

@@ -12,7 +12,7 @@ from lake.core.records import OutputFile
 from lake.storage import Store, store_for
 from lake.storage.location import is_local, local_path
 from pipeline.explore.committed import Committed
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 
 
 def open_dataset(committed: Committed, files: Sequence[tuple[Receipt, OutputFile]], schema: pa.Schema) -> ds.Dataset:

@@ -21,7 +21,7 @@ from pipeline.explore.committed import Committed, result_tables
 from pipeline.job.source import find_source
 from pipeline.options.kept_options import options_from_json
 from pipeline.output.layout import IMAGES
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker.verbs import VERBS
 
 _BATCH = 64  # records

@@ -17,8 +17,8 @@ from pipeline.explore.answer import frame_of
 from pipeline.explore.committed import Committed
 from pipeline.explore.latent_cache import LatentMatrix, load_latents
 from pipeline.explore.query_image import Name
-from pipeline.output.state_file import read_summary
-from pipeline.output.tables import REJECT_SCHEMA
+from pipeline.output.state.state_file import read_summary
+from pipeline.output.units.tables import REJECT_SCHEMA
 from pipeline.tables.table_file import read_table_record
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from lake.core.records import OutputFile
-    from pipeline.output.receipts import Receipt
+    from pipeline.output.units.receipts import Receipt
     from pipeline.output.verify import VerifyReport
 
 _SHOWN = 12  # images of a strip

@@ -9,7 +9,7 @@ from lake.images.buckets import Buckets
 from lake.inputs.columns import settle
 from lake.inputs.discover import Found
 from pipeline.output.layout import LATENTS
-from pipeline.output.tables import SIZE
+from pipeline.output.units.tables import SIZE
 from pipeline.worker.verbs import VERBS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lake.core.records import Unit
 from lake.inputs.units import OWN_BYTES, input_bytes
-from pipeline.output.plan_files import unit_line
+from pipeline.output.state.plan_files import unit_line
 
 _IN_MEMORY = 16 << 20  # bytes of a plan that need no file
 

@@ -7,8 +7,8 @@ from lake.core.errors import VerifyError
 from pipeline.config import JobConfig
 from pipeline.options.reject_retry import RejectRetry, retries_of
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import read_manifest
-from pipeline.output.receipts import Receipt
+from pipeline.output.manifest.manifest import read_manifest
+from pipeline.output.units.receipts import Receipt
 
 
 def with_earlier_retries(config: JobConfig, receipts: Mapping[str, Receipt]) -> JobConfig:

@@ -10,9 +10,9 @@ from lake.core.records import Unit
 from lake.inputs.units import total_bytes
 from pipeline.job.record_counts import FOOTERS, count_records
 from pipeline.output.layout import Layout
-from pipeline.output.receipts import Receipt
-from pipeline.output.state_file import check_state, read_summary
-from pipeline.output.state_values import Rule, check_fields, natural, number, optional, utf8
+from pipeline.output.state.state_file import check_state, read_summary
+from pipeline.output.state.state_values import Rule, check_fields, natural, number, optional, utf8
+from pipeline.output.units.receipts import Receipt
 
 if TYPE_CHECKING:
     from pipeline.job.prepare import Job

@@ -14,9 +14,9 @@ from pipeline.config import JobConfig, table_version
 from pipeline.job.table_names import latent_table_schema
 from pipeline.options.job_options import JobOptions
 from pipeline.options.latent_form import PARQUET
-from pipeline.output.job_file import JobFile
 from pipeline.output.layout import LATENTS, Layout, table_name
-from pipeline.output.receipts import Receipt
+from pipeline.output.state.job_file import JobFile
+from pipeline.output.units.receipts import Receipt
 from pipeline.tables.publishing import check_table, table_files
 from pipeline.tables.table import TableSpec, is_path
 

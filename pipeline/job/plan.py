@@ -19,13 +19,13 @@ from lake.inputs.units import all_units, input_bytes, record_count, split_path, 
 from pipeline.config import JobConfig, options_digest
 from pipeline.job.unchanged import find_unchanged
 from pipeline.options.job_options import Scope
-from pipeline.output.companions import with_companions
-from pipeline.output.cuts_file import read_cuts
-from pipeline.output.finished import is_done
+from pipeline.output.commit.companions import with_companions
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import Manifest
-from pipeline.output.name_set import NameSet
-from pipeline.output.receipts import Receipt, sum_counts
+from pipeline.output.manifest.manifest import Manifest
+from pipeline.output.manifest.name_set import NameSet
+from pipeline.output.state.cuts_file import read_cuts
+from pipeline.output.units.finished import is_done
+from pipeline.output.units.receipts import Receipt, sum_counts
 
 _PART = re.compile(r"part-[0-9a-f-]+")
 _ALL = Scope()

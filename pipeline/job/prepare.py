@@ -32,20 +32,20 @@ from pipeline.job.table_names import check_directories
 from pipeline.job.trial import check_sample
 from pipeline.options.flags import AUTO
 from pipeline.options.job_options import JobOptions
-from pipeline.output.commit import Run
-from pipeline.output.companions import lists_any
+from pipeline.output.commit.commit import Run
+from pipeline.output.commit.companions import lists_any
+from pipeline.output.commit.ranges import Ranges
+from pipeline.output.commit.recovery import Leavings, Recovered, find_leavings, known_state, run_after
 from pipeline.output.describe.description import PAGES, Description, plan_description
-from pipeline.output.job_file import (
+from pipeline.output.layout import LATENTS, Layout
+from pipeline.output.reuse.reusable import ReusableTable
+from pipeline.output.state.job_file import (
     JobFile,
     check_job_file,
     check_receipts,
     read_job_file,
 )
-from pipeline.output.layout import LATENTS, Layout
-from pipeline.output.ranges import Ranges
-from pipeline.output.receipts import Receipt
-from pipeline.output.recovery import Leavings, Recovered, find_leavings, known_state, run_after
-from pipeline.output.reusable import ReusableTable
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker.image_outputs import image_outputs_for
 from pipeline.worker.verbs import VERBS
 

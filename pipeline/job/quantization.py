@@ -21,8 +21,8 @@ from lake.storage import store_for
 from pipeline.config import JobConfig
 from pipeline.options.latent_flags import DIMENSION, TABLE
 from pipeline.options.latent_form import LatentForm
-from pipeline.output.job_file import JobFile, check_job_file
-from pipeline.output.latent_columns import SHAPE
+from pipeline.output.state.job_file import JobFile, check_job_file
+from pipeline.output.units.latent_columns import SHAPE
 from pipeline.worker.process import close_worker, worker_for
 from pipeline.worker.verbs import verb_for
 

@@ -13,10 +13,10 @@ from pipeline.config import Gate
 from pipeline.options.job_options import JobOptions, Scope
 from pipeline.options.kept_options import options_from_json
 from pipeline.options.output_flags import RETRY
-from pipeline.output.job_file import JobFile, read_job_file
 from pipeline.output.layout import MODELS, Layout
-from pipeline.output.state_file import check_state
-from pipeline.output.state_values import (
+from pipeline.output.state.job_file import JobFile, read_job_file
+from pipeline.output.state.state_file import check_state
+from pipeline.output.state.state_values import (
     Rule,
     check_fields,
     list_of,

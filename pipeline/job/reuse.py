@@ -13,14 +13,14 @@ from lake.storage import Guard, store_for
 from lake.storage.redact import check_no_user
 from pipeline.config import JobConfig
 from pipeline.options.job_options import JobOptions
-from pipeline.output.digest_index import write_index
-from pipeline.output.job_file import JobFile, differences, read_job_file
+from pipeline.output.commit.recovery import Leavings
 from pipeline.output.layout import LATENTS, Layout, files_below
-from pipeline.output.manifest import read_manifest
-from pipeline.output.receipts import Receipt
-from pipeline.output.recovery import Leavings
-from pipeline.output.reusable import ReusableTable, read_reusable
-from pipeline.output.state_values import sha256
+from pipeline.output.manifest.manifest import read_manifest
+from pipeline.output.reuse.digest_index import write_index
+from pipeline.output.reuse.reusable import ReusableTable, read_reusable
+from pipeline.output.state.job_file import JobFile, differences, read_job_file
+from pipeline.output.state.state_values import sha256
+from pipeline.output.units.receipts import Receipt
 
 CONTENT = "content"  # of the output itself
 # What of a job's options has no part in a latent of an image file.

@@ -28,7 +28,7 @@ from pipeline.job.partition import check_partition_by, with_partition_column
 from pipeline.job.sampling import latent_sampling
 from pipeline.options.condition import ConditionSource
 from pipeline.options.job_options import JobOptions
-from pipeline.output.job_file import JobFile, settled_schema
+from pipeline.output.state.job_file import JobFile, settled_schema
 from pipeline.worker.verbs import VERBS
 
 if TYPE_CHECKING:

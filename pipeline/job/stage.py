@@ -12,19 +12,19 @@ from pipeline.job.prepare import UNITS_PER_PART, Job, output_state, prepare
 from pipeline.job.reuse import stage_reuse
 from pipeline.options.job_options import JobOptions
 from pipeline.options.kept_options import options_to_json
-from pipeline.output.companions import write_list
-from pipeline.output.cuts_file import read_cuts, write_cuts
-from pipeline.output.heartbeat import HEARTBEAT, guard_of
-from pipeline.output.job_file import write_job_file
+from pipeline.output.commit.companions import write_list
+from pipeline.output.commit.ranges import are_many, make_ranges, write_ranges
+from pipeline.output.commit.recovery import write_recovered
+from pipeline.output.fencing.heartbeat import HEARTBEAT, guard_of
+from pipeline.output.fencing.lease import acquire, await_workers, check_free, clear_staged, release
 from pipeline.output.layout import Layout
-from pipeline.output.lease import acquire, await_workers, check_free, clear_staged, release
-from pipeline.output.manifest import read_manifest
-from pipeline.output.marks import adopt_marks
-from pipeline.output.plan_files import write_lines, write_obsolete
-from pipeline.output.ranges import are_many, make_ranges, write_ranges
-from pipeline.output.receipts import Receipt, write_receipt
-from pipeline.output.recovery import write_recovered
-from pipeline.output.run_file import RunFile, earlier_receipts, write_run_file
+from pipeline.output.manifest.manifest import read_manifest
+from pipeline.output.state.cuts_file import read_cuts, write_cuts
+from pipeline.output.state.job_file import write_job_file
+from pipeline.output.state.plan_files import write_lines, write_obsolete
+from pipeline.output.state.run_file import RunFile, earlier_receipts, write_run_file
+from pipeline.output.units.marks import adopt_marks
+from pipeline.output.units.receipts import Receipt, write_receipt
 from pipeline.worker.orphan import stays_for_launcher
 
 

@@ -9,9 +9,9 @@ from lake.core.records import Unit
 from lake.formats.common.identity_columns import carried_fields
 from pipeline.config import JobConfig
 from pipeline.job.checks import NEW_FORMAT
-from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS, METRICS
-from pipeline.output.tables import REJECT_SCHEMA, latent_schema, metrics_schema, size_columns
+from pipeline.output.units.latent_columns import LatentColumns
+from pipeline.output.units.tables import REJECT_SCHEMA, latent_schema, metrics_schema, size_columns
 from pipeline.worker.verbs import VERBS
 
 _NEW_IMAGE = "image"  # the column of images in new shards

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from lake.core.records import Unit
 from pipeline.config import JobConfig, fingerprint
-from pipeline.output.manifest import Manifest
-from pipeline.output.manifest_parts import Prints
-from pipeline.output.receipts import Receipt
+from pipeline.output.manifest.manifest import Manifest
+from pipeline.output.manifest.manifest_parts import Prints
+from pipeline.output.units.receipts import Receipt
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pipeline.config import table_version
 from pipeline.lineage.events import EventType, Lineage, Parent, event
 from pipeline.lineage.transport import is_told, send
 from pipeline.output.layout import IMAGES, Layout, table_name
-from pipeline.output.tables import schema_of
+from pipeline.output.units.tables import schema_of
 from pipeline.worker.verbs import VERBS
 
 if TYPE_CHECKING:

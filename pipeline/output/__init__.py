@@ -1,1 +1,1 @@
-"""What a run leaves in its output: layout, lease, plan, receipts, manifest, tables, commit."""
+"""What a run leaves in its output: the names of its files (``layout``), and a folder for each question about them."""

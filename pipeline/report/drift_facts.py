@@ -10,7 +10,7 @@ from lake.core.printable import printable
 from lake.core.records import Array
 from pipeline.explore.committed import Committed
 from pipeline.explore.drift import FEWEST, THRESHOLD, Drift, drift_between
-from pipeline.output.run_timing import unit_order
+from pipeline.output.commit.run_timing import unit_order
 from pipeline.report.distributions import AgainstFacts, DimensionDrift, GroupDrift, GroupFacts, Histogram
 from pipeline.report.latent_map import principal_components
 from pipeline.report.survey import Survey

@@ -14,7 +14,7 @@ from pipeline.explore.committed import Committed
 from pipeline.explore.image_places import ImagePlace, ReadImages, WrittenImages, find_records, writes_images
 from pipeline.explore.pictures import gain_to_see, image_of_pixels
 from pipeline.job.source import decoding_target
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 from pipeline.report.pictures import SIDE, THUMBNAIL, Budget, compare_pictures, encode_picture
 from pipeline.report.shown import Comparison, Picture
 

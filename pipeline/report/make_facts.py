@@ -10,7 +10,7 @@ from lake.core.printable import printable
 from lake.formats.common.vector_storage import FIRST
 from pipeline.explore.committed import Committed
 from pipeline.options.latent_form import PARQUET
-from pipeline.output.receipts import sum_counts
+from pipeline.output.units.receipts import sum_counts
 from pipeline.report.choose import SHOWN, RowStrip, rows_to_look_at, strips_of
 from pipeline.report.distributions import AgainstFacts, GroupFacts, Histogram
 from pipeline.report.drift_facts import against_before, against_output, error_histogram, partition_facts

@@ -7,8 +7,8 @@ from typing import Any
 from lake.core.errors import LatentlakeError
 from lake.core.records import OutputFile, Reason
 from pipeline.explore.committed import Committed
-from pipeline.output.receipts import Receipt, sum_counts
-from pipeline.output.run_timing import unit_order
+from pipeline.output.commit.run_timing import unit_order
+from pipeline.output.units.receipts import Receipt, sum_counts
 from pipeline.report.pictures import Budget, rejected_picture
 from pipeline.report.shown import ImageFacts, RecordName, RejectFacts, RejectReason
 

@@ -16,8 +16,8 @@ from lake.storage import store_for
 from pipeline.explore.committed import Committed
 from pipeline.options.job_options import JobOptions
 from pipeline.output.layout import Layout, files_below
-from pipeline.output.receipts import sum_counts
-from pipeline.output.state_file import read_summary
+from pipeline.output.state.state_file import read_summary
+from pipeline.output.units.receipts import sum_counts
 from pipeline.report.facts import ModelFacts, RunFacts, TimingFacts, UnitTime
 from pipeline.report.shown import Fact
 

@@ -13,8 +13,8 @@ from lake.core.records import Array, OutputFile
 from lake.storage.location import is_local
 from pipeline.explore.committed import IDENTITY, Committed
 from pipeline.explore.latent_reader import LatentReader
-from pipeline.output.receipts import Receipt
-from pipeline.output.run_timing import unit_order
+from pipeline.output.commit.run_timing import unit_order
+from pipeline.output.units.receipts import Receipt
 from pipeline.report.survey_latents import LatentSurvey, LatentTally
 
 MOST_ROWS = 1 << 20  # rows that are read

@@ -10,7 +10,7 @@ from lake.core.errors import LatentlakeError
 from pipeline.explore.committed import Committed
 from pipeline.explore.image_places import image_files, writes_images
 from pipeline.options.latent_form import PARQUET
-from pipeline.output.receipts import Receipt, sum_counts
+from pipeline.output.units.receipts import Receipt, sum_counts
 from pipeline.report.choose import SHOWN
 from pipeline.report.facts import ReportFacts
 from pipeline.report.headline import make_headline

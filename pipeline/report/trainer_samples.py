@@ -16,7 +16,7 @@ from lake.formats.webdataset.latent_samples import JSON, json_of
 from lake.formats.webdataset.samples import SampleGrouping
 from lake.storage import store_for
 from pipeline.output.layout import LATENTS, Layout
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 
 _MOST = 1 << 26  # bytes of a member
 _IDENTITY = ("key", "shard", "index")

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from lake.core.records import OutputFile
 from lake.storage import Guard, Stat
+from pipeline.output.fencing.lease import renew
 from pipeline.output.layout import LATENTS, Layout
-from pipeline.output.lease import renew
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 from pipeline.tables.table import TableSpec, files_digest, open_table
 from pipeline.tables.table_file import TableRecord, read_table_record, write_table_record
 

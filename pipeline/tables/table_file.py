@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from lake.core import sealed_json
 from lake.storage import Guard, put, store_for
 from pipeline.output.layout import Layout
-from pipeline.output.state_file import read_state_file
-from pipeline.output.state_values import Rule, data_name, list_of, natural, one_of, utf8
+from pipeline.output.state.state_file import read_state_file
+from pipeline.output.state.state_values import Rule, data_name, list_of, natural, one_of, utf8
 from pipeline.tables import TABLE_KINDS
 from pipeline.tables.table import TableSpec
 

@@ -13,7 +13,7 @@ from logging import LogRecord
 from lake.core.counters import TALLY
 from lake.core.records import Unit
 from pipeline.config import JobConfig
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker.messages import Counted, Request
 
 _PROGRAM = "pipeline.worker.child"

@@ -10,7 +10,7 @@ from threading import Lock
 
 from lake.core.records import Unit
 from pipeline.config import JobConfig
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker.apart import ProcessEndedError, UnitProcess, run_apart
 
 

@@ -22,8 +22,8 @@ from lake.core.line_warnings import warnings_in_lines
 from lake.core.records import Unit
 from lake.storage import configure
 from pipeline.config import JobConfig
-from pipeline.output.heartbeat import HEARTBEAT
-from pipeline.output.receipts import Receipt
+from pipeline.output.fencing.heartbeat import HEARTBEAT
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker.messages import Counted, Request
 from pipeline.worker.process import warm
 from pipeline.worker.run_unit import run_anew

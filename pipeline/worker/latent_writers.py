@@ -10,7 +10,7 @@ from lake.formats.common.parquet_table import visible
 from lake.formats.writer import Create, UnitWriter
 from pipeline.config import FINGERPRINT, JobConfig
 from pipeline.options.latent_form import ARRAYRECORD, MDS, TENSORS, LatentForm
-from pipeline.output.latent_columns import SHAPE, LatentColumns
+from pipeline.output.units.latent_columns import SHAPE, LatentColumns
 
 
 def latent_writer(unit: Unit, config: JobConfig, schema: pa.Schema, dimension: int, create: Create) -> UnitWriter:

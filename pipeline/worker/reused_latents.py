@@ -16,8 +16,8 @@ from lake.core.records import Array, Records
 from lake.core.temporary import temporary_space
 from lake.images.fallback_decoder import Decodes
 from lake.images.types import Decoded
-from pipeline.output.digest_index import DIGEST, DigestIndex, digests_in, keys_of
-from pipeline.output.reusable import ReusableTable, read_reusable
+from pipeline.output.reuse.digest_index import DIGEST, DigestIndex, digests_in, keys_of
+from pipeline.output.reuse.reusable import ReusableTable, read_reusable
 from pipeline.worker.record_hashes import RecordHashes
 
 _SPOOL = 8 << 30  # bytes of rows that a process keeps in its temporary file; then it begins anew

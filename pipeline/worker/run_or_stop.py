@@ -8,8 +8,8 @@ from lake.core.errors import LatentlakeError
 from lake.core.records import Unit
 from lake.storage import configure
 from pipeline.config import JobConfig
-from pipeline.output.receipts import Receipt
-from pipeline.output.stop import Stop, ends_run, read_stop, write_stop
+from pipeline.output.fencing.stop import Stop, ends_run, read_stop, write_stop
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker.run_unit import run_unit
 
 _EVERY = 10.0  # seconds between two looks at what other workers say

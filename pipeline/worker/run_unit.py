@@ -16,10 +16,10 @@ from lake.core.stopwatch import Stopwatch
 from lake.inputs.units import OWN_BYTES, input_bytes
 from lake.storage import configure
 from pipeline.config import JobConfig, fingerprint, options_digest
-from pipeline.output.finished import finished_before
-from pipeline.output.heartbeat import HEARTBEAT, guard_of
+from pipeline.output.fencing.heartbeat import HEARTBEAT, guard_of
 from pipeline.output.layout import Layout
-from pipeline.output.receipts import Receipt, write_failure, write_receipt
+from pipeline.output.units.finished import finished_before
+from pipeline.output.units.receipts import Receipt, write_failure, write_receipt
 from pipeline.worker.apart import ProcessEndedError
 from pipeline.worker.beside import BESIDE
 from pipeline.worker.process import Worker, unit_slot, worker_for

@@ -10,8 +10,8 @@ from threading import Lock
 from lake.core.records import Unit
 from pipeline.config import JobConfig, fingerprint, options_digest
 from pipeline.output.layout import Layout
-from pipeline.output.marks import find_marks, mark_name, marked, read_starts
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.marks import find_marks, mark_name, marked, read_starts
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker.apart import ProcessEndedError, run_apart
 from pipeline.worker.process import all_slots
 

@@ -15,7 +15,7 @@ from lake.images.types import Group
 from model.input_spec import NOISE_WHITE
 from model.noise_range import DOUBT
 from pipeline.options.values import CameraNoise, NoiseLevel
-from pipeline.output.tables import noise_fields
+from pipeline.output.units.tables import noise_fields
 
 _Cameras = tuple[PoissonGaussian, ...]
 
@@ -127,7 +127,7 @@ def _mean(cameras: Sequence[PoissonGaussian]) -> PoissonGaussian:
 
 
 def noise_arrays(noise: NoiseLevel | None, rows: Sequence[ToldNoise]) -> list[pa.Array]:
-    """The columns of ``pipeline.output.tables.noise_fields``.
+    """The columns of ``pipeline.output.units.tables.noise_fields``.
 
     Args:
       noise: what the job says.

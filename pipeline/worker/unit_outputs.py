@@ -20,7 +20,7 @@ from lake.formats.common.parquet_table import TableEncoding, TableWriter
 from lake.formats.writer import UnitWriter
 from lake.storage import Sink, store_for
 from pipeline.config import JobConfig, fingerprint, options_digest, table_version
-from pipeline.output.heartbeat import guard_of
+from pipeline.output.fencing.heartbeat import guard_of
 from pipeline.output.layout import (
     IMAGES,
     LATENTS,
@@ -30,9 +30,9 @@ from pipeline.output.layout import (
     rejects_name,
     table_name,
 )
-from pipeline.output.marks import mark_replaced
-from pipeline.output.receipts import Receipt, write_receipt
-from pipeline.output.tables import REJECT_SCHEMA, reject_rows
+from pipeline.output.units.marks import mark_replaced
+from pipeline.output.units.receipts import Receipt, write_receipt
+from pipeline.output.units.tables import REJECT_SCHEMA, reject_rows
 from pipeline.worker.image_outputs import image_outputs_for
 from pipeline.worker.latent_writers import latent_writer
 from pipeline.worker.merge_rows import MergedTable

@@ -11,9 +11,9 @@ from lake.core.errors import HeldError
 from lake.core.records import Unit
 from lake.inputs.units import input_bytes
 from pipeline.config import JobConfig
-from pipeline.output.heartbeat import guard_of
+from pipeline.output.fencing.heartbeat import guard_of
 from pipeline.output.layout import Layout
-from pipeline.output.unit_reports import EVERY, remove_report, report_now, write_report
+from pipeline.output.progress.unit_reports import EVERY, remove_report, report_now, write_report
 
 _T = TypeVar("_T")
 _RUNNING = set["UnitProgress"]()  # in this process

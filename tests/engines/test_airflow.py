@@ -18,7 +18,7 @@ from lake.storage import StoreOptions, configure
 from lake.storage.options import DEFAULTS
 from pipeline.beam.launch import launch
 from pipeline.options.job_options import JobOptions
-from pipeline.output import lease
+from pipeline.output.fencing import lease
 from tests.conftest import Model
 
 ROOT = Path(__file__).parents[2]

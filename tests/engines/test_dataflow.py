@@ -31,8 +31,8 @@ from harness.servers.gcs_server import GcsBucket, GcsServer
 from lake.core.errors import HeldError
 from lake.storage import StoreOptions, configure
 from lake.storage.options import DEFAULTS
-from pipeline.output.lease import check_free
-from pipeline.output.lease_record import STARTUP
+from pipeline.output.fencing.lease import check_free
+from pipeline.output.fencing.lease_record import STARTUP
 from pipeline.output.verify import verify
 from tests.conftest import Model, write_parquet
 from tests.faults.outputs import files

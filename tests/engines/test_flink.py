@@ -14,7 +14,7 @@ from harness.processes import until
 from harness.servers import gcs_server
 from harness.servers.gcs_server import GcsServer
 from harness.servers.proxy import Fault, always
-from pipeline.output.status import State, status
+from pipeline.output.progress.status import State, status
 from pipeline.worker.process import UNITS_AT_ONCE
 from tests.engines.conftest import SHARDS, TRUTH
 from tests.faults.outputs import add_up, litter, rows, success

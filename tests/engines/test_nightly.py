@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.cli.command import main
-from pipeline.output import lease
+from pipeline.output.fencing import lease
 from tests.conftest import Model
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output import lease
+from pipeline.output.fencing import lease
 from tests.examples.conftest import Example
 
 

@@ -10,8 +10,8 @@ from pipeline.cli.command import job_options
 from pipeline.cli.parser import parse
 from pipeline.job.prepare import Job
 from pipeline.job.stage import begin
-from pipeline.output.commit import commit
-from pipeline.output.receipts import Receipt
+from pipeline.output.commit.commit import commit
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker.run_unit import run_unit
 from tests.faults.torture import Work
 

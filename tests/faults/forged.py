@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from lake.core import sealed_json
 from lake.core.records import OutputFile
-from pipeline.output.manifest_rows import ROW_SCHEMA, UNITS, row_of
-from pipeline.output.receipts import Receipt
+from pipeline.output.manifest.manifest_rows import ROW_SCHEMA, UNITS, row_of
+from pipeline.output.units.receipts import Receipt
 from tests.faults.damaged import masked, npy
 from tests.faults.mutations import Dice
 from tests.lake.formats.support import archive

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from lake.storage import local_lock, request_retry
 from lake.storage.local_walk import TEMPORARY
 from pipeline.cli.command import main as run
-from pipeline.output import lease, lease_record
+from pipeline.output.fencing import lease, lease_record
 from pipeline.output.verify.report import VerifyReport
 from tests.faults import flaky
 from tests.faults.flaky import Flaw

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.output import lease, lease_record
+from pipeline.output.fencing import lease, lease_record
 from tests.faults.double_run import CALL, interleaved, run_all, stage
 from tests.faults.forkserver import Nursery
 from tests.faults.torture import Kill, Work, check_whole, race, receipts

@@ -14,10 +14,10 @@ from lake.storage import StoreOptions
 from pipeline.job.prepare import Job
 from pipeline.job.stage import begin
 from pipeline.options.job_options import JobOptions
+from pipeline.output.fencing.lease import acquire, release
 from pipeline.output.layout import Layout
-from pipeline.output.lease import acquire, release
-from pipeline.output.marks import adopt_marks, find_marks, mark_name, marked, read_starts
-from pipeline.output.plan_files import read_units, unpack_unit
+from pipeline.output.state.plan_files import read_units, unpack_unit
+from pipeline.output.units.marks import adopt_marks, find_marks, mark_name, marked, read_starts
 from pipeline.worker import apart, suspects
 from pipeline.worker.run_unit import run_unit
 from tests.faults.forkserver import Nursery

@@ -262,7 +262,7 @@ class TestLeavings:
         assert litter(output) == []
 
     def test_an_output_in_use_is_refused(self, mixed: Path, tmp_path: Path, model: Model, capsys: Any) -> None:
-        from pipeline.output.lease import acquire
+        from pipeline.output.fencing.lease import acquire
 
         output = tmp_path / "out"
         acquire(str(output), "other", ends_with_process=True)

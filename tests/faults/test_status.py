@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from pipeline.output.status import State, status
+from pipeline.output.progress.status import State, status
 from tests.faults.forkserver import Nursery
 from tests.faults.outputs import rows
 from tests.faults.torture import Work, log_of

@@ -17,8 +17,8 @@ from lake.core.errors import VerifyError
 from lake.core.records import OutputFile
 from pipeline.config import Gate
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import read_manifest, write_manifest
-from pipeline.output.receipts import Receipt
+from pipeline.output.manifest.manifest import read_manifest, write_manifest
+from pipeline.output.units.receipts import Receipt
 from pipeline.output.verify import verify
 from pipeline.output.verify.rows import batches, table_problem
 from tests.conftest import Model, write_parquet

@@ -16,8 +16,8 @@ import google_crc32c
 import numpy as np
 
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import read_manifest
-from pipeline.output.receipts import Receipt, read_receipts
+from pipeline.output.manifest.manifest import read_manifest
+from pipeline.output.units.receipts import Receipt, read_receipts
 from pipeline.output.verify import verify
 from tests.conftest import png, write_parquet
 from tests.faults.flaky import READS, WRITES, Flaw

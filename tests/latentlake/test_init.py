@@ -56,7 +56,7 @@ def test_they_are_those_of_the_packages() -> None:
     assert latentlake.encode is sys.modules["pipeline.calls.functions"].encode
     assert latentlake.export is sys.modules["pipeline.calls.functions"].export_model
     assert latentlake.Output is sys.modules["pipeline.explore.output"].Output
-    assert latentlake.status is sys.modules["pipeline.output.status"].status
+    assert latentlake.status is sys.modules["pipeline.output.progress.status"].status
     assert latentlake.__version__ == pipeline.__version__ == lake.__version__
 
 

@@ -13,9 +13,9 @@ import pytest
 from lake.core.errors import InputError
 from lake.inputs.discover import find_shards
 from pipeline.config import Gate
-from pipeline.output.companions import copy_companions
+from pipeline.output.commit.companions import copy_companions
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import read_manifest
+from pipeline.output.manifest.manifest import read_manifest
 from pipeline.output.verify import verify
 from tests.conftest import Model, write_parquet
 from tests.pipeline.conftest import run_job

@@ -198,7 +198,7 @@ def tensors(data: bytes) -> dict[str, Pixels]:
 
 def test_damage_in_a_further_latent_is_found(shard: Path, bundles: Path, tmp_path: Path) -> None:
     from pipeline.output.layout import Layout
-    from pipeline.output.manifest import read_manifest
+    from pipeline.output.manifest.manifest import read_manifest
     from pipeline.output.verify.rows import table_problem
 
     run(shard, bundles / "all", tmp_path / "out", latent=NAMES)

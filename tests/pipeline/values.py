@@ -10,9 +10,9 @@ from lake.images.types import Target
 from lake.inputs.discover import Found
 from lake.storage import Guard, StoreOptions
 from pipeline.config import JobConfig
-from pipeline.output.heartbeat import guard_of
-from pipeline.output.lease import acquire
-from pipeline.output.receipts import Receipt
+from pipeline.output.fencing.heartbeat import guard_of
+from pipeline.output.fencing.lease import acquire
+from pipeline.output.units.receipts import Receipt
 
 COLUMNS = RecordSchema(
     image="image", key="id", carry=pa.schema([("label", pa.int64())]), numeric=False, max_record_bytes=1 << 20

@@ -18,8 +18,8 @@ from lake.storage import StoreOptions
 from pipeline.cli.command import main
 from pipeline.config import Gate
 from pipeline.options.job_options import Scope
-from pipeline.output import lease, lease_record
-from pipeline.output.lease import acquire, check_free, release, renew
+from pipeline.output.fencing import lease, lease_record
+from pipeline.output.fencing.lease import acquire, check_free, release, renew
 from pipeline.output.verify import verify
 from tests.conftest import Model, png, write_parquet
 from tests.faults.forkserver import Nursery

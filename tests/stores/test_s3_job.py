@@ -16,7 +16,7 @@ from lake.storage import StoreOptions, request_retry
 from lake.storage.request_retry import RequestBackoff
 from pipeline.cli.command import main
 from pipeline.config import Gate
-from pipeline.output.lease import acquire, release
+from pipeline.output.fencing.lease import acquire, release
 from pipeline.output.verify import verify
 from tests.conftest import Model
 from tests.faults.forkserver import Nursery

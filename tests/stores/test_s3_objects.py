@@ -18,7 +18,7 @@ from lake.storage import StoreOptions, put, store_for
 from lake.storage.remote import ConflictError, RemoteStore
 from lake.storage.s3.store import PART, SINGLE, S3Store
 from lake.storage.store import Listing
-from pipeline.output.lease import check_free
+from pipeline.output.fencing.lease import check_free
 from tests.lake.storage.guards import Lease
 from tests.stores.listing import check_listing
 
@@ -198,7 +198,7 @@ def test_nobody_comes_between_a_swap(bucket: Bucket, store: RemoteStore) -> None
 
 def test_of_many_runs_one_holds_an_output(bucket: Bucket, s3: S3Server) -> None:
     code = (
-        "import sys; from pipeline.output.lease import acquire; from lake.core.errors import HeldError\n"
+        "import sys; from pipeline.output.fencing.lease import acquire; from lake.core.errors import HeldError\n"
         "from lake.storage import StoreOptions, configure, store_for\n"
         "configure(StoreOptions(s3_endpoint=sys.argv[3])); store_for(sys.argv[1]).stat(sys.argv[1] + '/x')\n"
         "sys.stdin.read()\n"

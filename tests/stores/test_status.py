@@ -10,7 +10,7 @@ import pytest
 
 from harness.servers.gcs_server import GcsBucket, GcsServer
 from harness.servers.s3_server import Bucket, S3Server
-from pipeline.output.status import State, Status, status
+from pipeline.output.progress.status import State, Status, status
 from tests.conftest import Model
 from tests.faults.forkserver import Nursery
 from tests.faults.torture import make_shards

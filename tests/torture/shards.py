@@ -13,10 +13,10 @@ from lake.core.records import Records, Shard, Unit
 from lake.formats import FORMATS
 from lake.formats.reader import ColumnSelection, Reader, RecordSchema
 from lake.storage import StoreOptions
-from pipeline.output.job_file import read_job_file
+from pipeline.output.commit.recovery import find_leavings, known_state
+from pipeline.output.fencing.lease import check_free
 from pipeline.output.layout import DATA, Layout
-from pipeline.output.lease import check_free
-from pipeline.output.recovery import find_leavings, known_state
+from pipeline.output.state.job_file import read_job_file
 from tests.faults.shard_mutants import ShardMutant, intact
 from tests.lake.formats.support import shard_of
 

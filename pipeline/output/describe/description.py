@@ -11,7 +11,7 @@ from pipeline.output.describe.card import card, is_card
 from pipeline.output.describe.croissant import croissant, is_croissant
 from pipeline.output.describe.parts import OutputPart, parts_of
 from pipeline.output.layout import Layout
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 
 _MOST = 4 << 20  # bytes of a page that is read; a longer one is none of the job's
 _SOURCES = 20  # most inputs that a card names; the description travels in the pipeline's graph

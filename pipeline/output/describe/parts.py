@@ -10,8 +10,8 @@ import pyarrow as pa
 from lake.core.printable import printable
 from lake.core.records import OutputFile
 from pipeline.output.layout import DATA, IMAGES, LATENTS, MAPS, METRICS, REJECTS, Layout
-from pipeline.output.receipts import Receipt
-from pipeline.output.tables import schema_of
+from pipeline.output.units.receipts import Receipt
+from pipeline.output.units.tables import schema_of
 
 _LOG = logging.getLogger(__name__)
 _PARQUET = ".parquet"

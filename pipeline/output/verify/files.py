@@ -10,9 +10,9 @@ from lake.core.errors import LatentlakeError
 from lake.core.records import OutputFile
 from lake.formats.common.parquet_file import parse_footer, read_footer
 from lake.storage import store_for
-from pipeline.output.companions import is_copy
+from pipeline.output.commit.companions import is_copy
 from pipeline.output.layout import LATENTS, METRICS, REJECTS, Layout
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 from pipeline.output.verify.latents import is_latents, latent_batches, said_in
 from pipeline.output.verify.report import Problem
 from pipeline.output.verify.rows import batches, overlap, repeated, table_problem

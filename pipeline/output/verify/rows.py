@@ -15,7 +15,7 @@ from lake.formats import FORMATS
 from lake.formats.common.parquet_file import open_parquet
 from lake.inputs.units import stem, strip_slice
 from pipeline.output.layout import LATENTS, METRICS, REJECTS
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 
 Key: TypeAlias = tuple[str, int]  # shard and index of a record
 

@@ -9,9 +9,9 @@ from lake.core import sealed_json
 from lake.core.errors import BundleError, VerifyError
 from lake.storage import join, measured, store_for
 from pipeline.output.layout import Layout
-from pipeline.output.receipts import Receipt, sum_counts
-from pipeline.output.state_file import check_state
-from pipeline.output.state_values import mapping_of, sha256, utf8
+from pipeline.output.state.state_file import check_state
+from pipeline.output.state.state_values import mapping_of, sha256, utf8
+from pipeline.output.units.receipts import Receipt, sum_counts
 
 _LARGEST = 64 << 20  # most bytes of a file of state; it is read into memory
 _COPY = "remove the directory and run the job again, which copies the bundle"

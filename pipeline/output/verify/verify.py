@@ -9,13 +9,13 @@ from typing import TypeVar
 from lake.core.errors import HeldError, OutputError, UsageError, VerifyError
 from lake.core.ordered_map import ordered_map
 from lake.storage import store_for
-from pipeline.output.cleanup import data_sizes, unnamed
+from pipeline.output.commit.cleanup import data_sizes, unnamed
+from pipeline.output.commit.recovery import find_leavings
+from pipeline.output.fencing.lease import check_free
 from pipeline.output.layout import Layout
-from pipeline.output.lease import check_free
-from pipeline.output.manifest import Manifest, read_manifest
-from pipeline.output.name_set import NameSet
-from pipeline.output.receipts import Receipt, output_names, read_receipts
-from pipeline.output.recovery import find_leavings
+from pipeline.output.manifest.manifest import Manifest, read_manifest
+from pipeline.output.manifest.name_set import NameSet
+from pipeline.output.units.receipts import Receipt, output_names, read_receipts
 from pipeline.output.verify.files import UnitCheck
 from pipeline.output.verify.report import Problem, VerifyReport
 from pipeline.output.verify.state import check_model, check_success, read_origin

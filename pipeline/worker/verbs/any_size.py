@@ -19,8 +19,8 @@ from model.runtime.batching import Failed
 from model.spatial import SpatialAutoencoder
 from pipeline.config import JobConfig
 from pipeline.options.latent_form import LatentForm
-from pipeline.output.latent_columns import LatentColumns
-from pipeline.output.tables import latent_schema, size_columns
+from pipeline.output.units.latent_columns import LatentColumns
+from pipeline.output.units.tables import latent_schema, size_columns
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.make_latents import LatentMaker
 from pipeline.worker.process import Worker

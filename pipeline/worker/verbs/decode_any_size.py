@@ -13,7 +13,7 @@ from model.pixels import to_pixels
 from model.runtime.batching import Failed
 from model.spatial import LARGEST_WHOLE, SpatialAutoencoder
 from pipeline.config import JobConfig
-from pipeline.output.tables import SIZE
+from pipeline.output.units.tables import SIZE
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.process import Worker
 from pipeline.worker.verbs.decode import Decode

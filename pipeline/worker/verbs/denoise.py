@@ -33,7 +33,7 @@ from pipeline.config import JobConfig
 from pipeline.options.flags import HASH, MODEL, PARTITION_BY, RUN
 from pipeline.options.image_flags import DENOISE, ERROR_MAP, IMAGES
 from pipeline.output.layout import METRICS
-from pipeline.output.tables import metrics_schema
+from pipeline.output.units.tables import metrics_schema
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.process import Worker
 from pipeline.worker.record_hashes import RecordHashes

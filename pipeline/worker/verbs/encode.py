@@ -24,9 +24,9 @@ from pipeline.options.image_flags import BUCKETS, ERROR_MAP, IMAGES, NO_IMAGES
 from pipeline.options.latent_flags import LATENT, LATENT_FORMAT, MADE, STORED
 from pipeline.options.latent_form import LatentForm
 from pipeline.options.table_flags import LAKE_TABLE
-from pipeline.output.latent_columns import LatentColumns
 from pipeline.output.layout import LATENTS
-from pipeline.output.tables import latent_schema
+from pipeline.output.units.latent_columns import LatentColumns
+from pipeline.output.units.tables import latent_schema
 from pipeline.worker.conditions import read_conditions, told_of, with_conditions
 from pipeline.worker.image_outputs import BatchImages, image_outputs_for
 from pipeline.worker.make_latents import LatentMaker

@@ -454,7 +454,7 @@ def test_what_is_made_once_is_made_again_in_a_fork(monkeypatch: pytest.MonkeyPat
 def test_a_lease_on_such_a_store_is_taken_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The lost answer of the swap that took it must not look like another run's."""
     from lake.core.errors import HeldError
-    from pipeline.output import lease
+    from pipeline.output.fencing import lease
 
     store = MemoryStore()
     monkeypatch.setattr(lease, "store_for", lambda uri: store)

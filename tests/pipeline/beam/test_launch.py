@@ -19,7 +19,7 @@ from lake.core.records import Reason, Unit
 from pipeline.beam.launch import launch
 from pipeline.job.prepare import Job
 from pipeline.options.job_options import JobOptions
-from pipeline.output.lease import check_free
+from pipeline.output.fencing.lease import check_free
 from pipeline.output.verify import verify
 from tests.conftest import Model, Pixels, png, write_parquet
 from tests.pipeline.conftest import run_job

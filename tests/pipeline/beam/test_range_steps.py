@@ -11,13 +11,14 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline.beam import range_steps
 from pipeline.beam.range_steps import CommitRanges, KeyByRange
-from pipeline.output import manifest, manifest_cutter, manifest_parts, ranges
-from pipeline.output.commit import Run
-from pipeline.output.manifest import read_manifest
-from pipeline.output.stop import Stop
+from pipeline.output.commit import ranges
+from pipeline.output.commit.commit import Run
+from pipeline.output.fencing.stop import Stop
+from pipeline.output.manifest import manifest, manifest_cutter, manifest_parts
+from pipeline.output.manifest.manifest import read_manifest
 from tests.conftest import Model, Pixels
 from tests.pipeline.conftest import run_job
-from tests.pipeline.output.test_range_commit import FIRST, Night, Output, commit_once, receipts, told
+from tests.pipeline.output.commit.test_range_commit import FIRST, Night, Output, commit_once, receipts, told
 
 _SEEN = list[dict[str, Any]]()
 

@@ -20,8 +20,8 @@ from pipeline.config import Gate
 from pipeline.job.prepare import Job
 from pipeline.job.stage import begin
 from pipeline.options.job_options import JobOptions
-from pipeline.output import lease, lease_record
-from pipeline.output.commit import check_complete, commit
+from pipeline.output.commit.commit import check_complete, commit
+from pipeline.output.fencing import lease, lease_record
 from pipeline.transforms import FailUnlessComplete, RunJob
 from pipeline.worker.run_unit import run_unit
 from tests.conftest import Model

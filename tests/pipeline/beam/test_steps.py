@@ -20,8 +20,8 @@ from pipeline.beam.steps import RunUnits, units_of
 from pipeline.config import JobConfig
 from pipeline.job.stage import begin
 from pipeline.options.job_options import JobOptions
-from pipeline.output.plan_files import unit_line, unpack_unit, write_lines
-from pipeline.output.receipts import Receipt
+from pipeline.output.state.plan_files import unit_line, unpack_unit, write_lines
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker import process
 from pipeline.worker.process import close_worker
 from tests.conftest import Model

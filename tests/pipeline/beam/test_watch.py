@@ -14,8 +14,8 @@ from pipeline.beam.flink import FlinkJob
 from pipeline.beam.watch import RemoteJob
 from pipeline.cli.progress_bar import Progress
 from pipeline.output.layout import Layout
-from pipeline.output.receipts import Receipt, write_failure, write_receipt
-from tests.pipeline.output.test_status import RUN, UNITS, begin
+from pipeline.output.units.receipts import Receipt, write_failure, write_receipt
+from tests.pipeline.output.progress.test_status import RUN, UNITS, begin
 from tests.pipeline.values import make_receipt, make_shard, make_unit
 
 PAGE = "http://jobmanager:8081/#/job/running/1/overview"

@@ -14,7 +14,7 @@ import latentlake as ll
 from lake.core.errors import InputError, LatentlakeError, OutputError, UnfinishedError, UsageError
 from pipeline.calls import process
 from pipeline.calls.child import ModelRequest
-from pipeline.output.status import State, status
+from pipeline.output.progress.status import State, status
 from tests.conftest import Model, Pixels, write_parquet
 
 ROOT = Path(__file__).parents[3]

@@ -16,7 +16,7 @@ from lake.inputs.sampled import sampled_units
 from lake.inputs.units import make_units
 from pipeline.cli import progress_bar
 from pipeline.cli.progress_bar import Progress
-from pipeline.output.remaining import Remaining
+from pipeline.output.progress.remaining import Remaining
 from tests.conftest import write_parquet
 from tests.pipeline.values import make_unit
 from tests.terminals import said_on_a_terminal, settings

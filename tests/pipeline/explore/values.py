@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from lake.formats.common.vector_storage import FLOAT32, METADATA_KEY, VectorStorage
 from lake.formats.reader import ColumnSelection
-from pipeline.output.job_file import write_job_file
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import write_manifest
+from pipeline.output.manifest.manifest import write_manifest
+from pipeline.output.state.job_file import write_job_file
 from tests.pipeline.values import make_config, make_file, make_receipt
 
 

@@ -14,7 +14,7 @@ from lake.images.types import Color, DecodeMode, Pages, Resize, Target
 from pipeline.cli.command import main
 from pipeline.options.reject_retry import RejectRetry, retries_of
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import read_manifest, write_manifest
+from pipeline.output.manifest.manifest import read_manifest, write_manifest
 from pipeline.output.verify import verify
 from tests.conftest import Model, png, write_parquet
 from tests.faults.outputs import success

@@ -19,7 +19,7 @@ from pipeline.job.plan import make_plan
 from pipeline.job.prepare import prepare_with_receipts
 from pipeline.options.job_options import Scope
 from pipeline.output.layout import Layout
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 from tests.conftest import write_parquet
 from tests.pipeline.job.conftest import Place, write_shard
 from tests.pipeline.job.test_trial import image

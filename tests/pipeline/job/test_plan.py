@@ -16,7 +16,7 @@ from pipeline.config import JobConfig, fingerprint, options_digest
 from pipeline.job import plan as module
 from pipeline.job.plan import Plan, make_plan, reject_limit
 from pipeline.options.job_options import Scope
-from pipeline.output.receipts import Receipt
+from pipeline.output.units.receipts import Receipt
 from tests.pipeline.job.conftest import write_shard
 from tests.pipeline.values import COLUMNS, make_config, make_found, make_receipt, make_shard, make_unit
 

@@ -22,10 +22,10 @@ from pipeline.config import ImagesOut, NoiseLevel, RejectRetry, fingerprint, opt
 from pipeline.job import prepare as module
 from pipeline.job.prepare import Job, output_state, prepare
 from pipeline.options.job_options import JobOptions, Scope
-from pipeline.output.job_file import write_job_file
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import write_manifest
-from pipeline.output.receipts import Receipt, write_receipt
+from pipeline.output.manifest.manifest import write_manifest
+from pipeline.output.state.job_file import write_job_file
+from pipeline.output.units.receipts import Receipt, write_receipt
 from tests.pipeline.job.conftest import IMAGES, VECTORS, Place, write_shard
 from tests.pipeline.values import make_receipt
 

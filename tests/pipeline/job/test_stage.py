@@ -18,11 +18,11 @@ from pipeline.job.prepare import Job, prepare
 from pipeline.job.stage import begin, stage
 from pipeline.options.job_options import Scope
 from pipeline.options.kept_options import options_to_json
-from pipeline.output.job_file import read_job_file, settled_schema
+from pipeline.output.fencing.lease import acquire, release
 from pipeline.output.layout import Layout
-from pipeline.output.lease import acquire, release
-from pipeline.output.plan_files import read_obsolete, read_units, unpack_unit
-from pipeline.output.receipts import read_receipts
+from pipeline.output.state.job_file import read_job_file, settled_schema
+from pipeline.output.state.plan_files import read_obsolete, read_units, unpack_unit
+from pipeline.output.units.receipts import read_receipts
 from tests.pipeline.job.conftest import Place, write_shard
 from tests.pipeline.job.test_prepare import finish
 

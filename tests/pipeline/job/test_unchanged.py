@@ -11,10 +11,10 @@ from lake.inputs.shard_list import Builder
 from pipeline.config import fingerprint, options_digest
 from pipeline.job.plan import Plan, make_plan, reject_limit
 from pipeline.options.job_options import Scope
-from pipeline.output import manifest, manifest_cutter, manifest_parts
 from pipeline.output.layout import Layout
-from pipeline.output.manifest import Manifest, read_manifest, write_manifest
-from pipeline.output.receipts import Receipt
+from pipeline.output.manifest import manifest, manifest_cutter, manifest_parts
+from pipeline.output.manifest.manifest import Manifest, read_manifest, write_manifest
+from pipeline.output.units.receipts import Receipt
 from tests.pipeline.values import make_config, make_receipt
 
 CONFIG = make_config()

@@ -216,7 +216,7 @@ def found_against(place: Path, values: np.ndarray, summary: dict[str, object], d
 
 def test_a_sample_of_what_a_run_wrote_tells_what_it_kept(tmp_path: Path) -> None:
     """Of units beyond the last one that the summary names it is not known; they are on neither side."""
-    from pipeline.output.run_timing import unit_order
+    from pipeline.output.commit.run_timing import unit_order
     from pipeline.report.drift_facts import against_before
     from pipeline.report.survey import survey
 

@@ -14,8 +14,8 @@ from pipeline.beam.launch import launch
 from pipeline.explore.output import Output
 from pipeline.job.repair import repair_options, retry_options
 from pipeline.options.job_options import Scope
-from pipeline.output import commit
-from pipeline.output.lease import holder, release
+from pipeline.output.commit import commit
+from pipeline.output.fencing.lease import holder, release
 from pipeline.output.verify import verify
 from pipeline.tables import iceberg, iceberg_catalog
 from tests.conftest import long_forms, write_parquet

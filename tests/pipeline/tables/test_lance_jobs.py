@@ -10,7 +10,7 @@ import pytest
 from lake.core.errors import LatentlakeError
 from pipeline.explore.output import Output
 from pipeline.options.job_options import Scope
-from pipeline.output import commit
+from pipeline.output.commit import commit
 from pipeline.output.verify import verify
 from pipeline.tables.lance import LanceTable
 from tests.conftest import long_forms, write_parquet

@@ -23,9 +23,9 @@ from pipeline.config import JobConfig
 from pipeline.job.prepare import Job, prepare
 from pipeline.job.stage import begin
 from pipeline.options.job_options import JobOptions
-from pipeline.output.lease import release
-from pipeline.output.plan_files import read_units, unpack_unit
-from pipeline.output.receipts import Receipt
+from pipeline.output.fencing.lease import release
+from pipeline.output.state.plan_files import read_units, unpack_unit
+from pipeline.output.units.receipts import Receipt
 from pipeline.worker import apart
 from pipeline.worker.beside import BESIDE
 from pipeline.worker.run_unit import run_anew, run_unit

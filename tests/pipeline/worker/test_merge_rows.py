@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lake.core.retry import TRANSIENT, backoff_for
-from pipeline.output.latent_columns import LatentColumns
-from pipeline.output.tables import latent_schema
+from pipeline.output.units.latent_columns import LatentColumns
+from pipeline.output.units.tables import latent_schema
 from pipeline.worker import merge_rows
 from pipeline.worker.merge_rows import MergedTable
 from tests.pipeline.values import make_unit

@@ -12,10 +12,10 @@ from lake.storage import StoreOptions
 from pipeline.job.prepare import Job
 from pipeline.job.stage import begin
 from pipeline.options.job_options import JobOptions, Scope
-from pipeline.output import receipts as receipts_module
 from pipeline.output.layout import Layout
-from pipeline.output.plan_files import read_units, unpack_unit
-from pipeline.output.receipts import Receipt, write_receipt
+from pipeline.output.state.plan_files import read_units, unpack_unit
+from pipeline.output.units import receipts as receipts_module
+from pipeline.output.units.receipts import Receipt, write_receipt
 from pipeline.worker import run_unit as module
 from pipeline.worker.run_unit import run_unit
 from pipeline.worker.unit_outputs import _BEING_REPLACED

@@ -16,7 +16,7 @@ from pipeline.job.prepare import Job
 from pipeline.job.repair import retry_options
 from pipeline.job.stage import begin
 from pipeline.options.job_options import JobOptions
-from pipeline.output.plan_files import read_units, unpack_unit
+from pipeline.output.state.plan_files import read_units, unpack_unit
 from pipeline.worker import run_unit as module
 from pipeline.worker.run_unit import run_unit
 from pipeline.worker.unit_input import read_unit

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output.reusable import ReusableTable
+from pipeline.output.reuse.reusable import ReusableTable
 from pipeline.worker import reused_latents
 from pipeline.worker.reused_latents import TableRows
 

@@ -9,7 +9,7 @@ import pytest
 from lake.core.errors import BundleError, LatentlakeError, UnfinishedError
 from lake.storage import StoreOptions, configure, configured
 from lake.storage.options import DEFAULTS
-from pipeline.output.stop import Stop, read_stop
+from pipeline.output.fencing.stop import Stop, read_stop
 from pipeline.worker import run_or_stop as module
 from pipeline.worker.run_or_stop import run_or_stop
 from tests.pipeline.values import guard_for, make_config, make_receipt, make_unit

@@ -15,9 +15,9 @@ from pipeline.beam.launch import launch
 from pipeline.config import Gate
 from pipeline.job.stage import begin
 from pipeline.options.job_options import JobOptions
-from pipeline.output import lease, lease_record
-from pipeline.output.lease import acquire
-from pipeline.output.plan_files import read_units, unpack_unit
+from pipeline.output.fencing import lease, lease_record
+from pipeline.output.fencing.lease import acquire
+from pipeline.output.state.plan_files import read_units, unpack_unit
 from pipeline.output.verify import verify
 from pipeline.worker import run_unit as module
 from pipeline.worker.reject_limit import RejectLimit

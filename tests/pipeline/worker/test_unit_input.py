@@ -12,7 +12,7 @@ import pytest
 
 from lake.core.errors import ShardError, UnreadableError
 from lake.core.records import Reason, Records, Reject, Stage
-from pipeline.output.tables import reject_rows
+from pipeline.output.units.tables import reject_rows
 from pipeline.worker.unit_input import check_count, merges_rejects, only_rejected, read_rejected, salvage
 from tests.pipeline.values import COLUMNS, make_config, make_unit
 

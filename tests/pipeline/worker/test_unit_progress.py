@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from lake.core.counters import Tally
-from pipeline.output.finished_units import FinishedUnits
 from pipeline.output.layout import Layout
-from pipeline.output.remaining import reckon
-from pipeline.output.unit_reports import UnitReport, read_reports
+from pipeline.output.progress.finished_units import FinishedUnits
+from pipeline.output.progress.remaining import reckon
+from pipeline.output.progress.unit_reports import UnitReport, read_reports
 from pipeline.worker import unit_progress
 from pipeline.worker.unit_progress import UnitProgress
 from tests.pipeline.values import guard_for, make_config, make_shard, make_unit

@@ -8,8 +8,8 @@ import pytest
 from lake.formats.common import parquet_table as tables
 from lake.formats.common.parquet_table import TableEncoding, TableWriter
 from lake.storage import store_for
-from pipeline.output.latent_columns import LatentColumns
-from pipeline.output.tables import latent_schema
+from pipeline.output.units.latent_columns import LatentColumns
+from pipeline.output.units.tables import latent_schema
 
 SCHEMA = pa.schema([("name", pa.string()), ("value", pa.float32())])
 

@@ -13,11 +13,11 @@ import pytest
 from lake.core import sealed_json
 from lake.core.errors import OutputError, VerifyError
 from lake.storage import StoreOptions
+from pipeline.output.commit.recovery import find_leavings, known_state
+from pipeline.output.fencing.lease import acquire
 from pipeline.output.layout import Layout
-from pipeline.output.lease import acquire
-from pipeline.output.manifest import read_manifest, write_manifest
-from pipeline.output.receipts import Receipt, read_receipts, write_receipt
-from pipeline.output.recovery import find_leavings, known_state
+from pipeline.output.manifest.manifest import read_manifest, write_manifest
+from pipeline.output.units.receipts import Receipt, read_receipts, write_receipt
 from pipeline.output.verify import verify
 from tests.lake.formats.parquet.tables import deep_file
 

@@ -1,0 +1,1 @@
+"""The files of an output's state, each read with a checksum and with a check of every value."""
