@@ -19,7 +19,7 @@ from lake.inputs.units import stem
 from lake.storage import join
 
 _SIZE = 64  # records in a batch of clean images
-_SUFFIX = r"(?i)\.(png|jpe?g|jpe|jfif|webp|tiff?|bmp|gif)$"  # suffix of an image file's name
+_SUFFIX = r"(?i)\.(a?png|p?jpe?g|jpe|pjp|jfif|jif|mpo|webp|tiff?|bmp|gif)$"  # suffix of an image file's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

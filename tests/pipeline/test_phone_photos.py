@@ -23,10 +23,15 @@ def latents(output: Path) -> Pixels:
 
 def files(digits: Pixels) -> dict[str, bytes]:
     made = {}
-    for suffix, format in (("avif", "AVIF"), ("jp2", "JPEG2000"), ("jfif", "JPEG"), ("jpe", "JPEG")):
+    named = {"avif": "AVIF", "jp2": "JPEG2000", "jpf": "JPEG2000", "apng": "PNG"}
+    for suffix, format in {**named, **dict.fromkeys(("jfif", "jpe", "jif", "pjpeg", "pjp"), "JPEG")}.items():
         out = io.BytesIO()
         Image.fromarray(digits[0]).save(out, format)
         made[suffix] = out.getvalue()
+    out = io.BytesIO()
+    two = Image.fromarray(255 - digits[0])
+    Image.fromarray(digits[0]).save(out, "MPO", save_all=True, append_images=[two])
+    made["mpo"] = out.getvalue()
     made["jxl"] = imagecodecs.jpegxl_encode(digits[0], True)
     out = io.BytesIO()
     pillow_heif.from_pillow(Image.fromarray(digits[0].repeat(2, 0).repeat(2, 1))).save(out)
@@ -51,7 +56,10 @@ def test_each_is_found_by_its_name(kind: str, model: Model, digits: Pixels, tmp_
     output = tmp_path / "out"
     summary = run_job("encode", source, model.bundle, output, resize="stretch", color="convert")
     assert (summary["total"]["results"], summary["total"]["rejects"]) == (len(found), 0)
-    assert latents(output).shape[0] == len(found)
+    rows = pq.read_table(next((output / "latents").rglob("*.parquet"))).to_pylist()
+    of = {row["key"].rpartition("a-")[2].partition(".")[0]: row["latent"] for row in rows}
+    assert of.keys() == found.keys()
+    assert of["mpo"] == of["jfif"]  # the first picture
 
 
 def test_without_the_extra_the_launch_names_it(

@@ -13,9 +13,10 @@ from lake.images.types import ImageCodec, ImageError
 _NAMED = {
     **{name: name for name in ("png", "webp", "bmp", "gif", "npy", "safetensors", "avif", "jxl")},
     **dict.fromkeys(("heic", "heif", "hif"), "heic"),
-    **dict.fromkeys(("jp2", "j2k", "j2c", "jpc", "jpx"), "jp2"),
-    **dict.fromkeys(("jpg", "jpeg", "jpe", "jfif"), "jpg"),
+    **dict.fromkeys(("jp2", "j2k", "j2c", "jpc", "jpx", "jpf"), "jp2"),
+    **dict.fromkeys(("jpg", "jpeg", "jpe", "jfif", "jif", "pjpeg", "pjp", "mpo"), "jpg"),
     **dict.fromkeys(("tif", "tiff"), "tif"),
+    "apng": "png",
 }
 _CONTENT: dict[str, str] = {
     ImageCodec.PNG: "png",

@@ -49,9 +49,10 @@ from lake.storage import Stat, store_for
 
 _IMAGES = "png;jpg;jpeg;webp;tif;tiff;bmp;gif"
 _IMAGE_SET = frozenset(_IMAGES.encode().split(b";"))
-# Only where a sample has none of the former, so that what was settled before stays the same.
-_ALL_IMAGES = f"{_IMAGES};jpe;jfif;avif;jp2;j2k;heic;heif;jxl"
-_ALL_SET = frozenset(_ALL_IMAGES.encode().split(b";"))
+_MORE_IMAGES = f"{_IMAGES};jpe;jfif;avif;jp2;j2k;heic;heif;jxl"
+_ALL_IMAGES = f"{_MORE_IMAGES};mpo;jif;pjpeg;pjp;apng;j2c;jpc;jpx;jpf;hif"
+# A longer list is settled only where a sample needs it, so that what was settled before stays the same.
+_IMAGE_LISTS = _IMAGES, _MORE_IMAGES, _ALL_IMAGES
 _VECTORS = "npy"
 _SIDECARS = ("cls", "txt", "json")
 _TEXTS = ("txt", "json")
@@ -185,7 +186,7 @@ class SampleBatch:
         for position, data in enumerate(found):
             if data is None:
                 faults.setdefault(position, fault_of(Reason.MISSING_IMAGE, missing))
-        if self.columns.image in (_IMAGES, _ALL_IMAGES):
+        if self.columns.image in _IMAGE_LISTS:
             for position, several in _ambiguous(self.samples):
                 faults.setdefault(position, fault_of(Reason.INVALID_RECORD, several))
         for position, fault in faults.items():
@@ -256,10 +257,8 @@ def _image(shard: Shard, samples: Sequence[Sample], selection: ColumnSelection) 
     wanted = ";".join(_extensions_of(selection))
     if wanted == _IMAGES and (found := next(_ambiguous(samples), None)):
         raise InputError(f"{shard.path}: {found[1]}; choose with --image, as in --image jpg or --image 'jpg;png'")
-    if wanted == _IMAGES and any(
-        _IMAGE_SET.isdisjoint(sample.members) and not _ALL_SET.isdisjoint(sample.members) for sample in samples
-    ):
-        return _ALL_IMAGES
+    if wanted == _IMAGES and (longer := _longer_list(samples)):
+        return longer
     # Arrays are images too, where a sample has no image file.
     others = [_VECTORS] if wanted == _IMAGES else [SUFFIX] if selection.latents and selection.image is None else []
     for extensions in (wanted, *others):
@@ -271,6 +270,15 @@ def _image(shard: Shard, samples: Sequence[Sample], selection: ColumnSelection) 
         "image",
         selection.image or "",
     )
+
+
+def _longer_list(samples: Sequence[Sample]) -> str | None:
+    """The shortest list with an extension of each sample that has an image; None if that is the usual one."""
+    lists = [frozenset(extensions.encode().split(b";")) for extensions in _IMAGE_LISTS]
+    needed = [
+        next((at for at, known in enumerate(lists) if not known.isdisjoint(sample.members)), 0) for sample in samples
+    ]
+    return _IMAGE_LISTS[most] if (most := max(needed)) else None
 
 
 def _carried(shard: Shard, samples: Sequence[Sample], selection: ColumnSelection) -> list[str]:

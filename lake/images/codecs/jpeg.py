@@ -227,7 +227,7 @@ def _is_common(frame: bytes, adobe: int | None) -> bool:
 
 CODEC = Codec(
     name=ImageCodec.JPEG,
-    suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"),
+    suffixes=(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo"),
     magic=(b"\xff\xd8\xff",),
     header=header,
     strip_metadata=strip_metadata,

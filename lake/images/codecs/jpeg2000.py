@@ -128,7 +128,7 @@ def _corrupt(problem: str) -> ImageError:
 
 CODEC = Codec(
     name=ImageCodec.JPEG2000,
-    suffixes=(".jp2", ".j2k", ".j2c", ".jpc", ".jpx"),
+    suffixes=(".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf"),
     magic=(_FILE, _CODESTREAM),
     header=header,
     profile=profile,

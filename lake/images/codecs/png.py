@@ -214,7 +214,7 @@ def _orientation(data: bytes, chunks: list[tuple[bytes, int, int]], kinds: dict[
 
 CODEC = Codec(
     name=ImageCodec.PNG,
-    suffixes=(".png",),
+    suffixes=(".png", ".apng"),
     magic=(SIGNATURE,),
     header=header,
     plugin=("PIL.PngImagePlugin", "PngImageFile"),

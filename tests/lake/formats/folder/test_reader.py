@@ -187,7 +187,7 @@ def test_recognises_by_name_and_magic(tree: Path) -> None:
     assert READER.grouped
 
 
-@pytest.mark.parametrize("name", ["a.jpe", "a.jfif", "A.JFIF", "_DSC0001.JPE"])
+@pytest.mark.parametrize("name", ["a.jpe", "a.jfif", "A.JFIF", "_DSC0001.JPE", "a.pjpeg", "a.JIF", "_DSC1.MPO"])
 def test_rarer_names_of_jpeg_are_images(tmp_path: Path, name: str) -> None:
     Image.new("L", (5, 4), 30).save(tmp_path / name, "JPEG")
     found = find_shards([str(tmp_path)])

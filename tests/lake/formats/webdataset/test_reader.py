@@ -178,3 +178,26 @@ def test_a_later_sample_with_several_images_is_a_reject_by_itself(tmp_path: Path
     assert {at: (fault.reason, fault.detail) for at, fault in records.faults.items()} == {
         20: (Reason.INVALID_RECORD, "a sample has several images, '20.jpg' and '20.png'")
     }
+
+
+@pytest.mark.parametrize(
+    ("extensions", "settled"),
+    [
+        (["jpg", "png"], "png;jpg;jpeg;webp;tif;tiff;bmp;gif"),
+        (["jpg", "jfif"], "png;jpg;jpeg;webp;tif;tiff;bmp;gif;jpe;jfif;avif;jp2;j2k;heic;heif;jxl"),
+    ],
+)
+def test_what_is_settled_of_extensions_stays_as_outputs_know_it(
+    tmp_path: Path, extensions: list[str], settled: str
+) -> None:
+    members = [(f"{at}.{extension}", b"1") for at, extension in enumerate(extensions)]
+    shard = shard_of(tmp_path / "a.tar", archive(members))
+    assert READER.settle(shard, ColumnSelection()).image == settled
+
+
+def test_a_rarer_extension_is_looked_for_only_where_a_sample_needs_it(tmp_path: Path) -> None:
+    shard = shard_of(tmp_path / "a.tar", archive([("a.png", b"1"), ("b.mpo", b"2"), ("c.jfif", b"3")]))
+    columns = READER.settle(shard, ColumnSelection())
+    assert [row["payload"] for row in rows(read(shard, columns))] == [b"1", b"2", b"3"]
+    beside = shard_of(tmp_path / "b.tar", archive([("a.png", b"1"), ("a.mpo", b"2")]))
+    assert "mpo" not in READER.settle(beside, ColumnSelection()).image
