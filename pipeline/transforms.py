@@ -42,7 +42,7 @@ from pipeline.options.flags import ALLOW_CODE, MODEL
 from pipeline.options.job_options import make_options
 from pipeline.options.latent_flags import LATENT, MADE, STORED
 from pipeline.options.latent_form import LatentOptions
-from pipeline.output.commit.commit import nothing_done
+from pipeline.output.commit.publish_state import nothing_done
 from pipeline.worker.in_memory import RejectedItem
 from pipeline.worker.worker_key import WorkerKey
 

@@ -31,7 +31,8 @@ from pipeline.job.prepare import Job
 from pipeline.job.stage import begin
 from pipeline.lineage.tell import lineage_of, telling
 from pipeline.options.job_options import JobOptions
-from pipeline.output.commit.commit import commit, nothing_done
+from pipeline.output.commit.commit import commit
+from pipeline.output.commit.publish_state import nothing_done
 from pipeline.output.commit.range_commit import commit_ranges
 from pipeline.output.fencing.heartbeat import renewing
 from pipeline.output.fencing.lease import renew

@@ -16,10 +16,10 @@ from lake.storage import configure
 from pipeline.config import Gate, JobConfig
 from pipeline.lineage.events import Lineage
 from pipeline.lineage.tell import tell_end
-from pipeline.output.commit.commit import Run
 from pipeline.output.commit.range_commit import RangeToClean, clean_range, commit_folded, end_ranges
 from pipeline.output.commit.range_fold import FoldedRange, fold_range
 from pipeline.output.commit.ranges import read_lasts
+from pipeline.output.commit.run import Run
 from pipeline.output.fencing.stop import Stop, is_stop, stopped_summary
 from pipeline.output.layout import Layout
 from pipeline.output.units.receipt_accumulator import RECEIPTS, pack_receipts, unpack_receipts

@@ -22,7 +22,9 @@ from pipeline.job.dealing import in_turns, work_of
 from pipeline.lineage.events import Lineage
 from pipeline.lineage.tell import tell_end
 from pipeline.options.latent_form import LatentForm
-from pipeline.output.commit.commit import Run, check_complete, commit
+from pipeline.output.commit.commit import commit
+from pipeline.output.commit.publish_state import check_complete
+from pipeline.output.commit.run import Run
 from pipeline.output.fencing.stop import Stop, is_stop, stopped_summary
 from pipeline.output.state.plan_files import read_units, unpack_unit
 from pipeline.output.units.receipt_accumulator import ReceiptAccumulator
@@ -152,7 +154,7 @@ class AccumulateReceipts(beam.CombineFn):
 def commit_receipts(
     accumulator: ReceiptAccumulator, config: JobConfig, gate: Gate, run: Run, lineage: Lineage | None = None
 ) -> dict[str, Any]:
-    """Commit a run from its accumulated receipts and return the summary; see ``pipeline.output.commit.commit``.
+    """Commit a run from its accumulated receipts and return the summary; see ``output/commit/commit.py``.
 
     A run that has ended before is not committed. Where nobody waits for the run, its end is told from here.
     """
@@ -173,7 +175,7 @@ def _committed(accumulator: ReceiptAccumulator, config: JobConfig, gate: Gate, r
 
 
 def complete_summary(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return the summary of a run that completed its output; see ``pipeline.output.commit.commit.check_complete``.
+    """Return the summary of a run that completed its output; see ``check_complete``.
 
     Raises:
       LatentlakeError: what ended the run.

@@ -55,7 +55,7 @@ class JobRequest:
         """
         from pipeline.beam.launch import launch
         from pipeline.cli.parser import check_beam_arguments
-        from pipeline.output.commit.commit import check_complete
+        from pipeline.output.commit.publish_state import check_complete
 
         check_beam_arguments(self.beam, self.options.verb)
         summary = launch(self.options, self.beam, show=show)

@@ -83,7 +83,7 @@ def _launch(job: JobOptions, options: Namespace, beam_arguments: Sequence[str]) 
         gc.freeze()
     # Only now, since they would take a part of the time before the first record.
     from pipeline.cli.summary import describe
-    from pipeline.output.commit.commit import check_complete
+    from pipeline.output.commit.publish_state import check_complete
 
     _print(json.dumps(summary, indent=2) if options.json else describe(summary))
     check_complete(summary)

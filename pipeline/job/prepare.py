@@ -5,53 +5,43 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lake.cli.check import check_decode
 from lake.core.errors import HeldError
 from lake.formats.common.cuts import Cuts, Giant
 from lake.formats.reader import ColumnSelection
-from lake.images.types import Pages, Target
 from lake.inputs.apart import check_apart
 from lake.inputs.discover import Found
-from lake.inputs.expected import find_expected
+from lake.inputs.expected import Expected, find_expected
 from lake.inputs.passed_over import values
-from lake.inputs.units import make_units
 from lake.storage import Stat, configure, join, store_for
 from lake.storage.redact import check_no_user
-from model.input_json import normalization_text
-from model.runtime import choose_executor
-from pipeline.config import ImagesOut, JobConfig, RejectRetry, usual_pages
+from pipeline.config import JobConfig
 from pipeline.job.checks import check_variance
 from pipeline.job.earlier_retries import with_earlier_retries
-from pipeline.job.lake_table import table_due, table_spec, with_kept_table
-from pipeline.job.latents import latent_form
+from pipeline.job.lake_table import table_due, with_kept_table
+from pipeline.job.make_config import checked_config
 from pipeline.job.plan import Plan, make_plan, plan_cuts, reject_limit
-from pipeline.job.quantization import with_quantization
-from pipeline.job.reuse import check_reuse, find_reusable
-from pipeline.job.source import JobSource, decoding_target, find_source
+from pipeline.job.reuse import find_reusable
+from pipeline.job.source import JobSource, find_source
 from pipeline.job.table_names import check_directories
 from pipeline.job.trial import check_sample
-from pipeline.options.flags import AUTO
 from pipeline.options.job_options import JobOptions
-from pipeline.output.commit.commit import Run
 from pipeline.output.commit.companions import lists_any
 from pipeline.output.commit.ranges import Ranges
 from pipeline.output.commit.recovery import Leavings, Recovered, find_leavings, known_state, run_after
+from pipeline.output.commit.run import Run
 from pipeline.output.describe.description import PAGES, Description, plan_description
-from pipeline.output.layout import LATENTS, Layout
+from pipeline.output.layout import Layout
 from pipeline.output.reuse.reusable import ReusableTable
 from pipeline.output.state.job_file import (
     JobFile,
-    check_job_file,
     check_receipts,
     read_job_file,
 )
 from pipeline.output.units.receipts import Receipt
-from pipeline.worker.image_outputs import image_outputs_for
 from pipeline.worker.verbs import VERBS
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
-    from model.spec import Spec
 
 UNITS_PER_PART = 1000  # units in one file of the plan
 _SUCCESS = 2  # position of _SUCCESS in ``Job.state``
@@ -131,27 +121,16 @@ def prepare_with_receipts(options: JobOptions, run: str | None = None) -> tuple[
     """Prepare a job as ``prepare``, and also return the receipts of the units that are done, by unit."""
     started = time.time()
     configure(options.stores)
-    for uri in (*options.input, *(options.reference or ()), options.model, options.output):
-        check_no_user(uri)  # before any of them is part of an error
+    _check_places(options)
     bundle = _open_bundle(options)
-    check_apart(options.input, options.output)
-    check_apart(options.reference or (), options.output, "reference")
     layout = Layout(options.output.rstrip("/"))
     # Taken before anything of the output is read: what changes from here on shows as a difference.
     state = output_state(layout)
     job_file = read_job_file(layout.output)
-    kept: dict[str, Any] = {name: True for name in PAGES if job_file and job_file["settings"].get(name) is True}
-    options = replace(options, **kept) if kept else options
-    options = with_kept_table(options, job_file)
+    kept = _kept_pages(job_file)
+    options = with_kept_table(replace(options, **kept) if kept else options, job_file)
     source = find_source(options, bundle, job_file)
-    config = _config(options, bundle, source, _run_id(layout, state.left, run))
-    check_decode(config.target if config.retry is None else config.retry.target)
-    for format in dict(config.columns.formats) or ("",):
-        image_outputs_for(config.of(format))  # a format may refuse the columns
-    units = () if config.sampling else make_units(source.found)
-    config = with_quantization(config, options, units, job_file, _places(bundle.spec))
-    check_job_file(job_file, config, options.overwrite)
-    check_reuse(options, config)
+    config = checked_config(options, bundle, source, job_file, _run_id(layout, state.left, run))
     expected = find_expected(options.expect_records, source.found) if options.expect_records else None
     receipts, recovered = known_state(layout, state.left, options.stores)
     config = with_earlier_retries(config, receipts)
@@ -159,14 +138,7 @@ def prepare_with_receipts(options: JobOptions, run: str | None = None) -> tuple[
         check_receipts(receipts, config)
     cuts = plan_cuts(source.found, config, receipts)
     plan = make_plan(source.found, config, receipts, options.scope, expected, source.clean, cuts)
-    check_directories(config, plan.units)
-    due = table_due(config, plan.units, receipts)
-    most = options.gate.max_reject_fraction
-    # A retry and a repair are of an output that has shown that its model fits.
-    if plan.todo and not (config.sampling or config.retry or options.scope.redo):
-        check_sample(plan.units, config, all_may_fail=most >= 1)
-    if not config.retry:
-        config = replace(config, reject_limit=reject_limit(plan, receipts, most, expected.total if expected else None))
+    config = _checked_plan(plan, options, config, receipts, expected)
     job = Job(
         options=options,
         config=config,
@@ -189,7 +161,7 @@ def prepare_with_receipts(options: JobOptions, run: str | None = None) -> tuple[
         selection=source.selection,
         state=state,
         recovered=recovered,
-        table_due=due,
+        table_due=table_due(config, plan.units, receipts),
         reusable=find_reusable(options, config, job_file, receipts, state.left) if plan.todo else (),
     )
     return job, receipts
@@ -215,6 +187,20 @@ def output_state(layout: Layout) -> OutputState:
     return OutputState(files=files, left=find_leavings(layout))
 
 
+def _check_places(options: JobOptions) -> None:
+    """Check the URIs of a job, before any of them is part of an error."""
+    for uri in (*options.input, *(options.reference or ()), options.model, options.output):
+        check_no_user(uri)
+    check_apart(options.input, options.output)
+    check_apart(options.reference or (), options.output, "reference")
+
+
+def _kept_pages(job_file: JobFile | None) -> dict[str, Any]:
+    """The options of pages that an output has: they stay, also where a later run does not name them."""
+    settings = job_file["settings"] if job_file else {}
+    return {name: True for name in PAGES if settings.get(name) is True}
+
+
 def _open_bundle(options: JobOptions) -> "Bundle":
     from model.bundle import Bundle
 
@@ -222,6 +208,24 @@ def _open_bundle(options: JobOptions) -> "Bundle":
     bundle.spec.require(VERBS[options.verb].function)
     check_variance(options, bundle.spec)
     return bundle
+
+
+def _checked_plan(
+    plan: Plan,
+    options: JobOptions,
+    config: JobConfig,
+    receipts: Mapping[str, Receipt],
+    expected: Expected | None,
+) -> JobConfig:
+    """The configuration with the limit of rejects, once a sample of the plan has shown that it can be run."""
+    check_directories(config, plan.units)
+    most = options.gate.max_reject_fraction
+    # A retry and a repair are of an output that has shown that its model fits.
+    if plan.todo and not (config.sampling or config.retry or options.scope.redo):
+        check_sample(plan.units, config, all_may_fail=most >= 1)
+    if config.retry:
+        return config
+    return replace(config, reject_limit=reject_limit(plan, receipts, most, expected.total if expected else None))
 
 
 def _passed_over(source: JobSource, plan: Plan) -> dict[str, Any]:
@@ -263,60 +267,3 @@ def _run_id(layout: Layout, left: Leavings, run: str | None) -> str:
             f"{layout.output} was written to by run {left.last_run} while this one was planned; run the job again"
         )
     return run or run_after(left.last_run)
-
-
-def _config(options: JobOptions, bundle: "Bundle", source: JobSource, run: str) -> JobConfig:
-    target = decoding_target(options, bundle.spec)
-    target = replace(target, pages=_unusual(target.pages, source.images))
-    latents = latent_form(options, bundle.spec) if VERBS[options.verb].table == LATENTS else None
-    first = bundle.spec.latents[latents.name] if latents is not None and latents.name else bundle.spec.latent
-    return JobConfig(
-        verb=options.verb,
-        output=options.output.rstrip("/"),
-        run=run,
-        # Workers read the copy below the output. They may not reach the user's bundle, and it may change during the
-        # run.
-        model=Layout(options.output.rstrip("/")).model(bundle.digest),
-        model_digest=bundle.digest,
-        latent_layer=first.layer if first else "",
-        target=target,
-        normalization=normalization_text(bundle.spec),
-        columns=source.columns,
-        variance=options.variance,
-        hashes=options.hash,
-        partition_by=options.partition_by,
-        latents=latents,
-        reject_bytes=options.reject_bytes,
-        reject_budget=options.reject_budget,
-        executor=choose_executor(bundle, None if options.executor == AUTO else options.executor),
-        allow_code=options.allow_code,
-        stores=options.stores,
-        threads=options.threads,
-        images=source.images,
-        noise=source.noise,
-        ensemble=options.ensemble,
-        condition=source.condition,
-        sampling=source.sampling,
-        reference=source.reference,
-        retry=_reject_retry(options, target, source.images),
-        table=table_spec(options),
-    )
-
-
-def _places(spec: "Spec") -> int:
-    """Numbers of a latent that may each have a scale: of all, or of the channels where shapes differ."""
-    return spec.latent.shape[-1] if spec.latent and spec.input.any_size else spec.dimension
-
-
-def _unusual(pages: Pages | None, images: ImagesOut | None) -> Pages | None:
-    """What the user says of files of several images; None if the job would do the same by itself."""
-    return None if pages == usual_pages(images) else pages
-
-
-def _reject_retry(options: JobOptions, target: Target, images: ImagesOut | None) -> RejectRetry | None:
-    if options.retry_policies is None:
-        return None
-    policies = {**options.retry_policies}
-    most = policies.pop("max_record_bytes", options.max_record_bytes)
-    policies["pages"] = _unusual(policies.get("pages", target.pages), images)
-    return RejectRetry(target=replace(target, **policies), max_record_bytes=most)

@@ -12,10 +12,12 @@ from lake.storage import Stat, configure, store_for
 from lake.storage.store import Listing
 from pipeline.config import Gate, JobConfig
 from pipeline.output.commit.cleanup import clean_up, unnamed_files
-from pipeline.output.commit.commit import Run, ended, named_loss, publish_state
+from pipeline.output.commit.commit import ended, named_loss
 from pipeline.output.commit.commit_checks import check_number, check_owners, judge
+from pipeline.output.commit.publish_state import publish_state
 from pipeline.output.commit.range_file import RangeFile, read_range_file
 from pipeline.output.commit.range_fold import FoldedRange, fold_range, is_over
+from pipeline.output.commit.run import Run
 from pipeline.output.commit.run_sums import RunSums
 from pipeline.output.commit.run_timing import timing_of
 from pipeline.output.fencing.heartbeat import HEARTBEAT, guard_of

@@ -11,11 +11,12 @@ from lake.core.batches import in_batches
 from lake.core.ordered_map import requested
 from lake.storage import configure, store_for
 from pipeline.config import JobConfig
-from pipeline.output.commit.commit import Run, changes_of, ended
+from pipeline.output.commit.commit import changes_of, ended
 from pipeline.output.commit.commit_checks import check_balance
 from pipeline.output.commit.range_file import RangeFile, read_range_file, write_range_file
 from pipeline.output.commit.ranges import UnitRange, is_cleaned_up, read_range
 from pipeline.output.commit.recovery import read_adopted
+from pipeline.output.commit.run import Run
 from pipeline.output.commit.run_sums import RunSums
 from pipeline.output.commit.run_timing import spans_of
 from pipeline.output.fencing.heartbeat import HEARTBEAT, guard_of

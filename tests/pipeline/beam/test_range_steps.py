@@ -12,7 +12,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from pipeline.beam import range_steps
 from pipeline.beam.range_steps import CommitRanges, KeyByRange
 from pipeline.output.commit import ranges
-from pipeline.output.commit.commit import Run
+from pipeline.output.commit.run import Run
 from pipeline.output.fencing.stop import Stop
 from pipeline.output.manifest import manifest, manifest_cutter, manifest_parts
 from pipeline.output.manifest.manifest import read_manifest

@@ -20,7 +20,8 @@ from pipeline.config import Gate
 from pipeline.job.prepare import Job
 from pipeline.job.stage import begin
 from pipeline.options.job_options import JobOptions
-from pipeline.output.commit.commit import check_complete, commit
+from pipeline.output.commit.commit import commit
+from pipeline.output.commit.publish_state import check_complete
 from pipeline.output.fencing import lease, lease_record
 from pipeline.transforms import FailUnlessComplete, RunJob
 from pipeline.worker.run_unit import run_unit

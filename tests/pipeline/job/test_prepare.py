@@ -19,6 +19,7 @@ from model.bundle import Bundle
 from model.input_spec import Noise
 from model.spec import Latent
 from pipeline.config import ImagesOut, NoiseLevel, RejectRetry, fingerprint, options_digest
+from pipeline.job import make_config
 from pipeline.job import prepare as module
 from pipeline.job.prepare import Job, output_state, prepare
 from pipeline.options.job_options import JobOptions, Scope
@@ -289,7 +290,7 @@ def test_columns_that_a_format_cannot_write_are_refused(place: Place, monkeypatc
     def refuse(config: object) -> None:
         raise UsageError("of no use")
 
-    monkeypatch.setattr(module, "image_outputs_for", refuse)
+    monkeypatch.setattr(make_config, "image_outputs_for", refuse)
     with pytest.raises(UsageError, match="of no use"):
         prepare(place.options("reconstruct"))
 

@@ -14,7 +14,7 @@ from pipeline.beam.launch import launch
 from pipeline.explore.output import Output
 from pipeline.job.repair import repair_options, retry_options
 from pipeline.options.job_options import Scope
-from pipeline.output.commit import commit
+from pipeline.output.commit import commit, publish_state
 from pipeline.output.fencing.lease import holder, release
 from pipeline.output.verify import verify
 from pipeline.tables import iceberg, iceberg_catalog
@@ -176,10 +176,10 @@ def test_an_output_from_before_is_taken_as_it_is(night: Night) -> None:
 
 
 KILLS = {
-    "before the manifest": (commit, "publish_manifest"),
+    "before the manifest": (publish_state, "publish_manifest"),
     "between manifest and snapshot": (iceberg.IcebergTable, "publish"),
     "between snapshot and record": (iceberg.IcebergTable, "_expire"),
-    "between record and _SUCCESS": (commit, "_publish"),
+    "between record and _SUCCESS": (publish_state, "_publish"),
     "before the clean-up": (commit, "clean_up"),
 }
 

@@ -10,7 +10,7 @@ import pytest
 from lake.core.errors import LatentlakeError
 from pipeline.explore.output import Output
 from pipeline.options.job_options import Scope
-from pipeline.output.commit import commit
+from pipeline.output.commit import commit, publish_state
 from pipeline.output.verify import verify
 from pipeline.tables.lance import LanceTable
 from tests.conftest import long_forms, write_parquet
@@ -92,7 +92,7 @@ def test_partitions(night: Night) -> None:
 
 KILLS = {
     "before the version": (LanceTable, "publish"),
-    "after the version": (commit, "_publish"),
+    "after the version": (publish_state, "_publish"),
     "before the clean-up": (commit, "clean_up"),
 }
 

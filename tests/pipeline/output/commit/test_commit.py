@@ -20,9 +20,11 @@ from lake.core.records import OutputFile, Reason, Reject, Stage
 from lake.storage import Guard, StoreOptions, configure, configured, measured
 from pipeline.config import Gate, JobConfig, RejectRetry
 from pipeline.output.commit import commit as module
-from pipeline.output.commit import recovery
-from pipeline.output.commit.commit import Run, check_complete, commit
+from pipeline.output.commit import publish_state, recovery
+from pipeline.output.commit.commit import commit
+from pipeline.output.commit.publish_state import check_complete
 from pipeline.output.commit.recovery import Recovered, write_recovered
+from pipeline.output.commit.run import Run
 from pipeline.output.describe.description import Description
 from pipeline.output.fencing import lease, lease_record
 from pipeline.output.fencing.heartbeat import guard_of
@@ -92,7 +94,7 @@ def test_a_card_comes_before_success_and_again_the_same(output: Output, monkeypa
         raise OSError("killed")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
-        patch.setattr(module, "_publish", killed)
+        patch.setattr(publish_state, "_publish", killed)
         output.commit([make_receipt("a")], description=description)
     card = output.path / "README.md"
     before = card.read_bytes()
@@ -108,7 +110,7 @@ def test_the_summary_says_what_the_output_holds(output: Output, monkeypatch: pyt
         make_receipt("b", read=100, first=200.0, store_retries=3, spent={"read": 2.0, "model": 1.5}),
     ]
     RETRIES.add()
-    monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: 150.12345))
+    monkeypatch.setattr(publish_state, "time", SimpleNamespace(time=lambda: 150.12345))
     summary = output.commit(fresh, units=5, passed_over={"unknown_format": {"count": 7, "examples": ["a"]}})
     manifest = output.path / "_manifest.parquet"
     assert summary.pop("manifest") == {
@@ -258,14 +260,14 @@ def test_a_run_that_lost_its_output_leaves_no_success(
 ) -> None:
     """Whenever another run took it: the last look is just before ``_SUCCESS``."""
     output.write("latents/old.parquet")
-    known: Callable[..., Any] = getattr(module, where)
+    known: Callable[..., Any] = getattr(publish_state, where)
 
     def late(*args: Any, **named: Any) -> Any:
         take_over(output)
-        monkeypatch.setattr(module, where, known)
+        monkeypatch.setattr(publish_state, where, known)
         return known(*args, **named)
 
-    monkeypatch.setattr(module, where, late)
+    monkeypatch.setattr(publish_state, where, late)
     with pytest.raises(HeldError, match="no longer held by run run-1, run other"):
         output.commit([make_receipt("a")], tidy=True)
     assert output.success is None
@@ -313,8 +315,8 @@ def test_a_manifest_that_could_not_be_written_is_written_again(
             raise TimeoutError("the store was away")
         return known(layout, manifest, guard)
 
-    known = module.publish_manifest
-    monkeypatch.setattr(module, "publish_manifest", shaky)
+    known = publish_state.publish_manifest
+    monkeypatch.setattr(publish_state, "publish_manifest", shaky)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert output.commit([make_receipt("a"), make_receipt("b")])["total"]["units"] == 2
     assert sorted(read_manifest(output.layout)) == ["a", "b"]
@@ -326,7 +328,7 @@ def test_a_commit_that_takes_longer_than_the_lease_keeps_it(output: Output, monk
     """Wherever it runs: no launcher is there that could renew it."""
     monkeypatch.setattr(lease, "RENEWAL", 0.05)
     monkeypatch.setattr(lease_record, "EXPIRY", 1.5)
-    where, known = str(output.path), module.publish_manifest
+    where, known = str(output.path), publish_state.publish_manifest
     lease.release(where, "run-1")
     acquire(where, "run-1", ends_with_process=False)
 
@@ -337,7 +339,7 @@ def test_a_commit_that_takes_longer_than_the_lease_keeps_it(output: Output, monk
                 acquire(where, "another", ends_with_process=False)
         return known(layout, manifest, guard)
 
-    monkeypatch.setattr(module, "publish_manifest", slow)
+    monkeypatch.setattr(publish_state, "publish_manifest", slow)
     assert output.commit([make_receipt("a")])["complete"]
 
 

@@ -15,12 +15,13 @@ from lake.storage import StoreOptions
 from lake.storage.local import LocalSink, LocalStore
 from pipeline.config import Gate, JobConfig
 from pipeline.output.commit import ranges as ranges_module
-from pipeline.output.commit.commit import Run, commit
+from pipeline.output.commit.commit import commit
 from pipeline.output.commit.range_commit import clean_range, commit_folded, commit_ranges, end_ranges
 from pipeline.output.commit.range_file import read_range_file
 from pipeline.output.commit.range_fold import FoldedRange, fold_range
 from pipeline.output.commit.ranges import Ranges, are_many, make_ranges, read_range, write_ranges
 from pipeline.output.commit.recovery import Recovered, find_leavings, known_state, write_recovered
+from pipeline.output.commit.run import Run
 from pipeline.output.fencing.lease import acquire, release
 from pipeline.output.layout import Layout
 from pipeline.output.manifest import manifest, manifest_cutter, manifest_parts

@@ -12,7 +12,8 @@ import pytest
 from lake.core.errors import HeldError, VerifyError
 from lake.storage.local import LocalSink, LocalStore
 from pipeline.config import Gate
-from pipeline.output.commit.commit import Run, commit
+from pipeline.output.commit.commit import commit
+from pipeline.output.commit.run import Run
 from pipeline.output.fencing.lease import acquire, release
 from pipeline.output.layout import Layout
 from pipeline.output.manifest import manifest, manifest_cutter, manifest_parts

@@ -13,7 +13,8 @@ from lake.core.errors import LatentlakeError, VerifyError
 from lake.core.records import OutputFile
 from lake.storage import StoreOptions
 from pipeline.output.commit.cleanup import clean_up, leftovers
-from pipeline.output.commit.commit import Run, nothing_done
+from pipeline.output.commit.publish_state import nothing_done
+from pipeline.output.commit.run import Run
 from pipeline.output.layout import Layout
 from pipeline.output.manifest.manifest import read_manifest, write_manifest
 from pipeline.output.state.job_file import read_job_file
