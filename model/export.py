@@ -1,43 +1,21 @@
 """Export a trained Keras model to a bundle."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from lake.core.errors import BundleError, LatentlakeError, UsageError
-from lake.core.tensorflow import keras, require_tensorflow, tensorflow
 from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, refuse_existing, write_bundle
 from model.code import read_code
-from model.decoder_spec import describe_decoder
-from model.describe import describe_model, keras_runtime, tolerance_of, with_further
 from model.export_graphs import graphs_or_none, make_graphs
 from model.export_int8 import check_precision, export_int8
-from model.export_parts import (
-    SEED,
-    record_golden,
-    stated_ranges,
-)
-from model.golden import COUNT, pack
-from model.keras.join import Joined, assemble
-from model.keras.load import keras_reason
-from model.keras.precision import to_bfloat16
-from model.keras.preprocessing import outer_layers
-from model.keras.save import serialize_model
-from model.keras.wrap import wrap
-from model.likeness import Judge, likeness, warn_of_doubts
-from model.load_parts import LoadedParts, code_needed, load_again, load_parts
+from model.export_keras import KerasRequest, describe_keras
+from model.golden import pack
+from model.likeness import Judge, warn_of_doubts
 from model.names import read_requests
 from model.onnx_import.export import export_onnx
 from model.onnx_import.source import check_options_of_graph, read_graphs
 from model.parts import Parts
 from model.preprocessing import Preprocessing
-from model.runtime.executor import ModelError
-from model.runtime.tensorflow import model_errors
-from model.spec import Golden, Json
+from model.spec import Json
 
 
 def export(
@@ -124,81 +102,30 @@ def export(
             further=requests,
             first_name=first_name,
         )
-    require_tensorflow("export")
-    loaded = load_parts(path, own, given.input_shape)
-    with _naming_the_file(where):
-        request = given.condition_request
-        second = None if request is None else request.input
-        found = assemble(loaded.models, latent, variance, second, [one.layer for one in requests])
-        latent, variance, kind = found.latent, found.variance, found.kind or kind
-        model, data = _as_exported(found, loaded, None if kind == "decoder" else given, precision)
-        own_code, code_file = code_needed(own, data)
-        if own_code:
-            model = load_again(own, data, where)
-        with model_errors():
-            known = {**(training or {}), **loaded.provenance, "versions": _versions()}
-            if kind == "decoder":
-                golden_as = Golden(count=COUNT, seed=SEED, tolerance=tolerance_of(model))
-                generates = isinstance(path, Parts) and path.normal_prior
-                spec = describe_decoder(model, given, generates=generates, golden=golden_as, training=known)
-            else:
-                further = [replace(one, layer=layer) for one, layer in zip(requests, found.further, strict=True)]
-                spec = describe_model(model, latent, given, variance, kind, known, several=bool(further))
-                spec = with_further(model, spec, further, first_name)
-            golden = record_golden(keras_runtime(model, spec))
-            looks = likeness(spec, golden, outer_layers(model), stated_ranges(given))
-        spec = replace(spec, code=own_code)
-        if looks is not None:
-            judge(looks)
+    asked = KerasRequest(
+        latent=latent,
+        variance=variance,
+        kind=kind,
+        preprocessing=given,
+        precision=precision,
+        further=requests,
+        first_name=first_name,
+        generates=isinstance(path, Parts) and path.normal_prior,
+        training=training or {},
+    )
+    made = describe_keras(path, own, asked)
+    if made.looks is not None:
+        judge(made.looks)
+    files = {MODEL_FILE: made.data, **made.code_file}
     if calibrate is not None:
         return export_int8(
-            lambda reduced: make_graphs(model, reduced, golden, where),
-            {MODEL_FILE: data, **code_file},
-            spec,
-            golden,
+            lambda reduced: make_graphs(made.model, reduced, made.golden, where),
+            files,
+            made.spec,
+            made.golden,
             calibrate=calibrate,
             output=output,
             where=where,
         )
-    files = graphs_or_none(model, spec, golden, where)
-    return write_bundle(output, spec, {MODEL_FILE: data, **code_file, GOLDEN_FILE: pack(golden), **files})
-
-
-def _as_exported(
-    found: Joined, loaded: LoadedParts, given: Preprocessing | None, precision: str | None
-) -> tuple[Any, bytes]:
-    """The model as its bundle has it, and its file. Without preprocessing it is not wrapped."""
-    model = found.model
-    data = loaded.data if loaded.data and model is loaded.models.get("model") else serialize_model(model)
-    if given is not None and (wrapped := wrap(model, given)) is not model:
-        model = wrapped
-        data = serialize_model(model)
-    if precision == "bfloat16":
-        model = to_bfloat16(model, [name for name in (found.latent, found.variance, *found.further) if name])
-        data = serialize_model(model)
-    return model, data
-
-
-@contextmanager
-def _naming_the_file(where: str) -> Iterator[None]:
-    """Convert what is wrong with a model inside the block into an error that names its file."""
-    try:
-        yield
-    except UsageError as error:
-        # The subclass tells a bad bundle from a wrong option, and both have the same arguments.
-        raise type(error)(f"{where}: {error}") from error
-    except ModelError as error:
-        raise BundleError(
-            f"{where}: the model fails for its golden inputs ({error}); see that it takes any image of its "
-            f"--value-range, or train it again"
-        ) from error
-    except LatentlakeError:
-        raise
-    except Exception as error:  # Keras raises errors of any class
-        raise BundleError(
-            f"{where}: Keras cannot run it: {keras_reason(error)}; see that the model works once it is loaded again"
-        ) from error
-
-
-def _versions() -> dict[str, str]:
-    return {"keras": keras().__version__, "tensorflow": tensorflow().__version__, "numpy": np.__version__}
+    onnx_files = graphs_or_none(made.model, made.spec, made.golden, where)
+    return write_bundle(output, made.spec, {**files, GOLDEN_FILE: pack(made.golden), **onnx_files})
