@@ -23,8 +23,8 @@ import pyarrow as pa
 from PIL import Image
 
 from harness.machine import machine, on_machine
+from lake.core.container import cores
 from lake.core.records import Array, Records
-from lake.core.tensorflow import cores
 from lake.images.decoder import Decoder
 from lake.images.types import Target
 

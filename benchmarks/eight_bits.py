@@ -75,7 +75,8 @@ def _in_int8(name: str, place: Place, work: Path) -> Bundle:
     latent, given = source.spec.latent, Preprocessing(value_range=source.spec.input.value_range)
     calibrate = str(place.data / CALIBRATED[name])
     file = Path(source.uri, MODEL_FILE)
-    return export(file, latent and latent.layer, str(output), given, precision="int8", calibrate=calibrate)
+    layer = latent.layer if latent else None
+    return export(file, layer, str(output), given, precision="int8", calibrate=calibrate)
 
 
 def _compared(whole: Bundle, int8: Bundle, shape: tuple[int, ...], rounds: int) -> str:

@@ -127,7 +127,7 @@ def models(place: Place) -> tuple[Path, Path]:
     graph = onnx.load(plain / "encode.onnx")
     (divisor,) = (value for value in graph.graph.input if value.name == "divisor")
     graph.graph.input.remove(divisor)
-    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1), "divisor"))
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), "divisor"))
     onnx.save(graph, network)
     return bundle, network
 

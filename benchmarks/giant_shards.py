@@ -119,7 +119,7 @@ def _run(source: Path, output: Path, workers: int) -> Run:
     options = ["--threads=1", "--resize=fit", "--color=convert"]
     script = output.with_suffix(".py")
     script.write_text(LAUNCH % (giants.GIANT_BYTES, cuts.SLICE_BYTES))
-    command = [sys.executable, script, "encode", "--input", source, "--model", MODEL, "--output", output]
+    command = [sys.executable, str(script), "encode", "--input", str(source), "--model", MODEL, "--output", str(output)]
     with output.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen(
             [*command, *options, *runner],

@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -124,7 +124,7 @@ def script(place: Place, source: Path, bundle: Path, library: str) -> dict[str, 
     return {**figures, "seconds": run.seconds}
 
 
-def write(runs: dict[str, list[dict[str, float]]], rounds: int, count: int) -> None:
+def write(runs: Mapping[str, Sequence[Mapping[str, float]]], rounds: int, count: int) -> None:
     """The table for people."""
     rates = {name: [run["rate_steady"] for run in of] for name, of in runs.items()}
     lines = ["# A cache of latents", "", on_machine(machine()), ""]

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lake.core.container import cores
 from lake.core.records import Array, Records
-from lake.core.tensorflow import cores
 from lake.formats import FORMATS
 from lake.images.encoder import ImageEncoder, ImageFormat
 from lake.images.native_decoder import NativeDecoder

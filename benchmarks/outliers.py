@@ -7,6 +7,7 @@
 
 import argparse
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,17 @@ from pipeline.explore.nearest import Metric, exact_distances, find_nearest
 
 ZOO, MODEL = HERE.parent / "model/zoo", "mnist-autoencoder"
 DIGITS, PLANTED, FIRST, AT_ONCE = 9_980, 20, 25, 512
+
+
+def _column(number: int, near: Array) -> Array:
+    return near[:, number]
+
+
 SCORES: Mapping[str, Callable[[Array], Array]] = {  # of distances to the nearest 100, ascending
     "mean of 10": lambda near: near[:, :10].mean(1),
     "mean of 20": lambda near: near[:, :20].mean(1),
     "mean of 100": lambda near: near.mean(1),
-    **{f"the {k}th": lambda near, k=k: near[:, k - 1] for k in (10, 20, 30, 100)},
+    **{f"the {k}th": partial(_column, k - 1) for k in (10, 20, 30, 100)},
 }
 
 

@@ -164,8 +164,8 @@ def same_bytes(plan: Plan) -> dict[str, Any]:
             options = ["--runner=FnApiRunner", f"--direct_running_mode={mode}", f"--direct_num_workers={n}"]
             ways[f"{mode} {n}"] = [*options, "--threads", 1]
     digests = {}
-    for way, options in ways.items():
-        run_job(plan.place, source, "mnist", *options)
+    for way, flags in ways.items():
+        run_job(plan.place, source, "mnist", *flags)
         digests[way] = _digest(plan.place.work / "out")
     run_job(plan.place, source, "mnist", cores={min(os.sched_getaffinity(0))})
     digests["1 core"] = _digest(plan.place.work / "out")

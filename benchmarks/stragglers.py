@@ -94,7 +94,18 @@ def _runs(trees: dict[str, Path], place: Path, rounds: int) -> Iterator[tuple[st
 
 
 def _run(tree: Path, source: Path, output: Path) -> Run:
-    command = [sys.executable, "-m", "pipeline", "encode", "--input", source, "--model", MODEL, "--output", output]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "encode",
+        "--input",
+        str(source),
+        "--model",
+        MODEL,
+        "--output",
+        str(output),
+    ]
     with output.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen([*command, *TWO_WORKERS], cwd=tree, stdout=log, stderr=log, start_new_session=True)
         busy = times_of_started(process)

@@ -51,7 +51,8 @@ def denoise(root: Path) -> None:
     noise, left = (images_of(folder) - images_of(clean) for folder in (noisy, out / "images"))
     before, after = (-10 * np.log10((e.astype(float) ** 2).mean() / 255**2) for e in (noise, left))
     metrics = f"'{out}/metrics/**/*.parquet'"
-    ((psnr, ssim),) = duckdb.sql(f"SELECT avg(psnr_reference), avg(ssim_reference) FROM {metrics}").fetchall()
+    query = f"SELECT avg(psnr_reference), avg(ssim_reference) FROM {metrics}"
+    ((psnr, ssim),) = duckdb.execute(query).fetchall()
     print(f"\nPSNR over all pixels: {before:.2f} dB noisy, {after:.2f} dB denoised")
     print(f"  means over the images: PSNR {psnr:.2f} dB, SSIM {ssim:.3f}")
     rows = {f"noisy {before:.1f} dB": noisy, f"denoised {after:.1f} dB": out / "images", "clean": clean}
@@ -82,7 +83,8 @@ def write_shards(root: Path) -> None:
 
 def digits_as_pixels() -> np.ndarray:
     """The digits as uint8 ``[1797, 8, 8]``."""
-    return (load_digits().images * 255 / 16).astype(np.uint8)
+    images: np.ndarray = load_digits().images
+    return (images * 255 / 16).astype(np.uint8)
 
 
 def with_noise(pixels: np.ndarray) -> np.ndarray:

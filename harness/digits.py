@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 
 def digits_as_pixels() -> np.ndarray:
     """The digits as uint8 ``[1797, 8, 8]``."""
-    return (load_digits().images * 255 / 16).astype(np.uint8)
+    images: np.ndarray = load_digits().images
+    return (images * 255 / 16).astype(np.uint8)
 
 
 def to_png(pixels: np.ndarray) -> bytes:

@@ -43,7 +43,7 @@ def make_model(file: Path) -> None:
     graph = onnx.load(f"{zoo_uri('zoo:mnist-autoencoder')}/encode.onnx")
     (divisor,) = (value for value in graph.graph.input if value.name == "divisor")
     graph.graph.input.remove(divisor)
-    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(255), "divisor"))
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(255, np.float32), "divisor"))
     onnx.save(graph, file)
 
 

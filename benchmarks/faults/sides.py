@@ -96,7 +96,7 @@ class Place:
         before, told, began = _passed(marks), log.stat().st_size, time.monotonic()
         named = {"input": source, "model": self.model, "output": self.folder / "out", "marks": marks, "found": found}
         words = [word for name, value in named.items() for word in (f"--{name}", value)]
-        words += [*(["--own-handling"] if own_handling else []), "--files", self.side.files, "--flips", flips]
+        words += [*(["--own-handling"] if own_handling else []), "--files", str(self.side.files), "--flips", str(flips)]
         status = self._spawn(words, log, lambda: kill_at is not None and _passed(marks) - before >= kill_at)
         return Ended(
             status=status,

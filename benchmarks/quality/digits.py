@@ -73,9 +73,10 @@ def _bounds(runtime: Runtime, binary: np.ndarray) -> np.ndarray:
 def _bound(runtime: Runtime, binary: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     mean, variance = runtime.encode_variance(binary.astype(np.float32))
     divergence = 0.5 * (variance + mean.astype(np.float64) ** 2 - 1 - np.log(variance)).sum(axis=1)
-    likelihoods = []
+    likelihoods: list[np.ndarray] = []
     for _ in range(_DRAWS):
         latents = mean + np.sqrt(variance) * rng.standard_normal(mean.shape, np.float32)
-        white = runtime.decode(latents).astype(np.float64).clip(1e-7, 1 - 1e-7)
+        white = runtime.decode(latents.astype(np.float32)).astype(np.float64).clip(1e-7, 1 - 1e-7)
         likelihoods.append(np.log(np.where(binary, white, 1 - white)).sum(axis=(1, 2, 3)))
-    return np.mean(likelihoods, axis=0) - divergence
+    bound: np.ndarray = np.mean(likelihoods, axis=0) - divergence
+    return bound

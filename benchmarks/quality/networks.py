@@ -48,7 +48,8 @@ class Network:
         """
         pixels = noisy[..., None] if noisy.ndim == 2 else noisy
         levels = np.array([level / 255], np.float32) if self.told else None
-        return self.denoiser.denoise(pixels[None], levels).pixels[0].reshape(noisy.shape)
+        clean: np.ndarray = self.denoiser.denoise(pixels[None], levels).pixels[0]
+        return clean.reshape(noisy.shape)
 
 
 @cache
