@@ -158,40 +158,20 @@ def _bundled(
 ) -> TrainedOnNoise:
     channels, model = len(images.mean), course.best_model()
     cost = operations(model, *[(64, 64, count) for count in (channels, 1)[: 1 + way.told]]) / 64**2
-    levels = (
-        tuple(float(NOISE_WHITE * q) for q in np.quantile(images.levels, (0, 0.5, 1))) if images.levels.any() else ()
-    )
     correlation = course.correlation()
-    best = course.best_report
-    training: dict[str, Json] = {
-        "inputs": list(options.inputs),
-        "pairs": list(options.pairs),
-        **({} if options.pairs_by is None else {"pairs_by": options.pairs_by}),
-        **course.identity(),
-        "channels": channels,
-        "assumption": way.assumes,
-        "training_images": len(images.training),
-        "best_step": best.step,
-        "loss": best.loss,
-        "validation_error": best.error,
-        "residual_correlation": list(correlation),
-        "operations_per_pixel": cost,
-        **({"noise_levels": list(levels)} if levels else {}),
-    }
-    bundle = export_trained(
-        model,
-        options.output,
-        kind="denoiser",
-        latent=None,
-        preprocessing=_preprocessing(way, images, course.camera),
-        training=training,
-    )
     trained = TrainedOnNoise(
-        bundle=bundle,
+        bundle=export_trained(
+            model,
+            options.output,
+            kind="denoiser",
+            latent=None,
+            preprocessing=_preprocessing(way, images, course.camera),
+            training=_provenance(options, way, images, course, correlation, cost),
+        ),
         way=way,
         reports=tuple(course.reports),
-        best=best,
-        levels=levels,
+        best=course.best_report,
+        levels=_levels(images),
         camera=course.camera,
         correlation=correlation,
         images=len(images.training),
@@ -202,6 +182,39 @@ def _bundled(
     _write_curve(options.output, course.reports)
     write_card(options.output, trained)
     return trained
+
+
+def _levels(images: NoisyImages) -> tuple[float, ...]:
+    """The least level of noise, the median and the greatest, where white is 255; nothing where no level is known."""
+    if not images.levels.any():
+        return ()
+    return tuple(float(NOISE_WHITE * q) for q in np.quantile(images.levels, (0, 0.5, 1)))
+
+
+def _provenance(
+    options: SelfSupervisedOptions,
+    way: Way,
+    images: NoisyImages,
+    course: Course,
+    correlation: tuple[float, float],
+    cost: float,
+) -> dict[str, Json]:
+    best, levels = course.best_report, _levels(images)
+    return {
+        "inputs": list(options.inputs),
+        "pairs": list(options.pairs),
+        **({} if options.pairs_by is None else {"pairs_by": options.pairs_by}),
+        **course.identity(),
+        "channels": len(images.mean),
+        "assumption": way.assumes,
+        "training_images": len(images.training),
+        "best_step": best.step,
+        "loss": best.loss,
+        "validation_error": best.error,
+        "residual_correlation": list(correlation),
+        "operations_per_pixel": cost,
+        **({"noise_levels": list(levels)} if levels else {}),
+    }
 
 
 def _preprocessing(way: Way, images: NoisyImages, camera: PoissonGaussian | None) -> Preprocessing:
