@@ -1,11 +1,12 @@
 """One giant tar and one giant TFRecord shard, encoded by one worker and by two, in turns.
 
-    python -m benchmarks.giant_shards --data DIR --work DIR [--rounds 2] [--giant-mib 1024] [--slice-mib 128]
+    python -m benchmarks.giant_shards --data DIR --work DIR [--rounds 2] [--mib 3850] [--slice-mib 128]
 
 Writes ``benchmarks/results/giant_shards.md``. ``--data`` is that of the bench. A worker is a process of Beam's local
 runner with one thread. The processor time of each tells how much it had to do, whatever else the machine is busy with:
 the work of one worker, start-up apart, divided by that of the busier of two is how much faster two are on cores of
-their own. All runs must give the same rows. The shards are a tenth above ``--giant-mib``, at which shards are cut.
+their own. All runs must give the same rows. Shards of ``--mib`` are cut as the job cuts them; smaller ones than those
+which it cuts, too.
 """
 
 import argparse
@@ -23,14 +24,14 @@ from pathlib import Path
 import pyarrow.dataset as ds
 
 from benchmarks import data
-from benchmarks.process import HERE, times_of_started
+from benchmarks.process import HERE, Use, used_by_each
 from harness.machine import machine, on_machine
 from lake.formats.common import cuts
 from lake.inputs import giants
 from lake.inputs.discover import find_shards
 
 MODEL = "zoo:mnist-autoencoder"
-SETS = {"cifar-tar": 2_570, "cifar-tfrecord": 1_100}  # bytes of a record, about
+SETS = {"cifar-tar": 2_570, "cifar-tfrecord": 1_033}  # bytes of a record, about
 # The launcher alone decides where shards are cut.
 LAUNCH = """
 import sys
@@ -48,11 +49,13 @@ class Run:
     """One job.
 
     seconds: from the first result to the end of the commit.
-    workers: processor time of each, in seconds, the largest first.
+    launcher: what it took.
+    workers: what each took, the busiest first.
     """
 
     seconds: float
-    workers: tuple[float, ...]
+    launcher: Use
+    workers: tuple[Use, ...]
 
 
 def main() -> None:
@@ -61,50 +64,60 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--giant-mib", type=int, default=giants.GIANT_BYTES >> 20)
+    parser.add_argument("--mib", type=int, default=3_850, help="of each shard, about; default %(default)s: 4 GB")
     parser.add_argument("--slice-mib", type=int, default=cuts.SLICE_BYTES >> 20)
     given = parser.parse_args()
-    giants.GIANT_BYTES, cuts.SLICE_BYTES = given.giant_mib << 20, given.slice_mib << 20
-    lines = [line for name in SETS for line in _measured(name, given.data, given.work, given.rounds)]
+    giants.GIANT_BYTES = min(giants.GIANT_BYTES, given.mib << 19)
+    cuts.SLICE_BYTES = given.slice_mib << 20
+    lines = [line for name in SETS for line in _measured(name, given)]
     head = [
         "# Giant shards",
         "",
         "One shard of CIFAR-10's images, repeated, encoded by `zoo:mnist-autoencoder` with `--resize fit --color",
         "convert`, by one worker and by two in turns. Workers are processes of Beam's local runner, a thread",
-        f"each. Shards were cut above {given.giant_mib} MiB, into slices of {given.slice_mib} MiB. Seconds are",
-        "from the first result to the end of the commit. Processor seconds of a worker are without its start-up,",
-        "which is that of a run over one image. *Divided* is the work of one worker by that of the busier of two:",
-        "how much faster two are, where each has a core of its own. A pass is what the launcher does once to find",
-        "where records begin. All runs of a shard gave the same rows. `python -m benchmarks.giant_shards`",
-        "measures it.",
+        f"each. Shards were cut into slices of {given.slice_mib} MiB. Seconds are from the first result to the end of",
+        "the commit. Processor seconds of a worker are without its start-up, which is that of a run over one image.",
+        "*Divided* is the work of one worker by that of the busier of two: how much faster two are, where each has a",
+        "core of its own. Memory is the most that the launcher and each worker held, shared pages with it, and what",
+        "that is above the run over one image. A pass is what the launcher does once to find where records begin.",
+        "All runs of a shard gave the same rows. `python -m benchmarks.giant_shards` measures it.",
         "",
         on_machine(machine()),
         "",
-        "| shard | slices | pass, processor s | workers | s | processor s of each worker | divided |",
-        "|---|---|---|---|---|---|---|",
+        "| shard | slices | pass, processor s | workers | s | processor s of each | divided | MiB of each process |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     (HERE / "results/giant_shards.md").write_text("\n".join([*head, *lines, ""]))
 
 
-def _measured(name: str, source: Path, work: Path, rounds: int) -> Iterator[str]:
-    records = int(1.1 * giants.GIANT_BYTES / SETS[name])
-    folder = data.make(name, source, work, records, one_shard=True)
+def _measured(name: str, given: argparse.Namespace) -> Iterator[str]:
+    records = int((given.mib << 20) / SETS[name])
+    folder = data.make(name, given.data, given.work, records, one_shard=True)
     found, before = find_shards([str(folder)]), time.process_time()
     ((shard, slices),) = giants.find_cuts(found, dict, lambda _: False).items()
     passed = time.process_time() - before
     size = f"{name}, {shard[2] / 2**20:,.0f} MiB, {records:,} records | {len(slices.offsets)} | {passed:.1f}"
-    with tempfile.TemporaryDirectory(dir=work) as place:
-        one = data.make(name, source, work, 1, one_shard=True)
-        startup = _run(one, Path(place) / "start", 1).workers[0]
-        for number in range(rounds):
+    with tempfile.TemporaryDirectory(dir=given.work) as place:
+        start = _run(data.make(name, given.data, given.work, 1, one_shard=True), Path(place) / "start", 1)
+        for number in range(given.rounds):
             runs = {workers: _run(folder, Path(place) / f"{workers}-{number}", workers) for workers in (1, 2)}
             assert len({_rows(Path(place) / f"{workers}-{number}") for workers in runs}) == 1
-            ratio = (runs[1].workers[0] - startup) / (runs[2].workers[0] - startup)
+            work = {workers: run.workers[0].cpu - start.workers[0].cpu for workers, run in runs.items()}
             for workers, run in runs.items():
-                each = " and ".join(f"{seconds - startup:.1f}" for seconds in run.workers[:workers])
-                line = f"| {size} | {workers} | {run.seconds:.1f} | {each} | {f'{ratio:.2f}' if workers > 1 else ''} |"
+                ratio = f"{work[1] / work[2]:.2f}" if workers > 1 else ""
+                seconds, mib = _cells(run, start, workers)
+                line = f"| {size} | {workers} | {run.seconds:.1f} | {seconds} | {ratio} | {mib} |"
                 print(line, file=sys.stderr)
                 yield line
+
+
+def _cells(run: Run, start: Run, workers: int) -> tuple[str, str]:
+    """Processor seconds of each worker, and MiB of the launcher and of each worker, above those of the start."""
+    some = run.workers[:workers]
+    seconds = " and ".join(f"{use.cpu - start.workers[0].cpu:.1f}" for use in some)
+    pairs = [(run.launcher, start.launcher), *((use, start.workers[0]) for use in some)]
+    mib = ", ".join(f"{use.peak_mib:,.0f} ({use.peak_mib - first.peak_mib:+,.0f})" for use, first in pairs)
+    return seconds, mib
 
 
 def _rows(output: Path) -> str:
@@ -129,10 +142,10 @@ def _run(source: Path, output: Path, workers: int) -> Run:
             stderr=log,
             start_new_session=True,
         )
-        busy = times_of_started(process)
+        launcher, *started = used_by_each(process)
     assert process.returncode == 0, output.with_suffix(".log").read_text()
     run = json.loads((output / "_SUCCESS").read_text())["run"]
-    return Run(seconds=run["ended"] - run["first_result"], workers=busy)
+    return Run(seconds=run["ended"] - run["first_result"], launcher=launcher, workers=tuple(started))
 
 
 if __name__ == "__main__":

@@ -100,15 +100,34 @@ def _memory(session: int) -> int:
     return whole
 
 
-def times_of_started(process: "subprocess.Popen[bytes]") -> tuple[float, ...]:
-    """Processor seconds of each process that one has started, until that one ends; the largest first."""
-    used = dict[int, float]()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What one process took.
+
+    cpu: seconds of processors.
+    peak_mib: the most memory that it held at once, shared pages with it.
+    """
+
+    cpu: float
+    peak_mib: float
+
+
+def used_by_each(process: "subprocess.Popen[bytes]") -> tuple[Use, ...]:
+    """What a process takes until it ends, and then each that it has started, the one with most processor time first."""
+    found = dict[int, Use]()
     while process.poll() is None:
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it has ended meanwhile
-                fields = path.read_text().rpartition(")")[2].split()
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError, ValueError):  # it has ended meanwhile
+                fields = (path / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) == process.pid:  # its session
-                    used[int(path.parent.name)] = (int(fields[11]) + int(fields[12])) / _TICK
+                    cpu = (int(fields[11]) + int(fields[12])) / _TICK
+                    found[int(path.name)] = Use(cpu=cpu, peak_mib=_peak(path))
         time.sleep(0.2)
-    del used[process.pid]
-    return tuple(sorted(used.values(), reverse=True))
+    first = found.pop(process.pid)
+    return first, *sorted(found.values(), key=lambda use: use.cpu, reverse=True)
+
+
+def _peak(process: Path) -> float:
+    """MiB that a process has held at most (proc(5): ``VmHWM``)."""
+    (line,) = (line for line in (process / "status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024

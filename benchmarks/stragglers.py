@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.process import HERE, times_of_started
+from benchmarks.process import HERE, used_by_each
 from harness.machine import machine, on_machine
 
 SMALL = 40
@@ -108,10 +108,10 @@ def _run(tree: Path, source: Path, output: Path) -> Run:
     ]
     with output.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen([*command, *TWO_WORKERS], cwd=tree, stdout=log, stderr=log, start_new_session=True)
-        busy = times_of_started(process)
+        _, busier, other, *_ = used_by_each(process)
     assert process.returncode == 0, output.with_suffix(".log").read_text()
     run = json.loads((output / "_SUCCESS").read_text())["run"]
-    return Run(seconds=run["ended"] - run["first_result"], busier=busy[0], other=busy[1])
+    return Run(seconds=run["ended"] - run["first_result"], busier=busier.cpu, other=other.cpu)
 
 
 if __name__ == "__main__":

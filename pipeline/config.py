@@ -21,7 +21,7 @@ from lake.inputs.sampled import LatentSampling
 from lake.storage.options import StoreOptions
 from pipeline.options.condition import ConditionSource
 from pipeline.options.latent_form import PARQUET, LatentForm
-from pipeline.options.reject_retry import RejectRetry, json_copy, policies
+from pipeline.options.reject_retry import RejectRetry, json_copy, policies, retries_of
 from pipeline.options.values import CameraNoise, Gate, ImagesOut, NoiseLevel, usual_pages
 from pipeline.tables.table import TableSpec
 from pipeline.worker.worker_key import WorkerKey
@@ -144,6 +144,17 @@ class JobConfig:
         """
         several = self.images is not None and self.images.format == MIXED
         return replace(self, rewritten=format) if several else self
+
+    def of_unit(self, unit: Unit) -> "JobConfig":
+        """Return the job as it runs a unit: with the retries that made it, so that their rows are made again.
+
+        Args:
+          unit: the unit.
+        """
+        earlier = retries_of(unit.retried, self.target)
+        if not earlier:
+            return self
+        return replace(self, retry=(self.retry or earlier[-1]).after(earlier))
 
     @property
     def takes_colors(self) -> bool:
@@ -305,7 +316,7 @@ def table_version(unit: Unit, config: JobConfig) -> str:
     Returns:
       16 hexadecimal digits; "" where no such table has the file, which then has one name for ever.
     """
-    return "" if config.table is None else _digest([fingerprint(unit, config), config.retried])[:16]
+    return "" if config.table is None else _digest([fingerprint(unit, config), config.of_unit(unit).retried])[:16]
 
 
 def _own_columns(columns: RecordSchema) -> list[Any]:

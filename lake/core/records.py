@@ -121,6 +121,7 @@ class Unit:
       expected: number of records, if the source states it.
       retry_rejects: the unit is done, and only its rejected records are tried again.
       companions: files that describe images of this unit and of others, whose copies belong to this one.
+      retried: what the unit's receipt says of earlier retries of its rejects; "" for none, or to do without them.
     """
 
     id: str
@@ -134,6 +135,7 @@ class Unit:
     expected: int | None = None
     retry_rejects: bool = False
     companions: Sequence[Shard] = ()
+    retried: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,42 +1,46 @@
-"""What earlier retries of an output have achieved, for one that decodes all records of a unit again."""
+"""What earlier retries of its rejects have made of each unit, for a run that makes it anew."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from lake.core.errors import VerifyError
 from pipeline.config import JobConfig
-from pipeline.options.reject_retry import RejectRetry, retries_of
+from pipeline.options.job_options import Scope
+from pipeline.options.reject_retry import retries_of
 from pipeline.output.layout import Layout
 from pipeline.output.manifest.manifest import read_manifest
 from pipeline.output.units.receipts import Receipt
 
 
-def with_earlier_retries(config: JobConfig, receipts: Mapping[str, Receipt]) -> JobConfig:
-    """Give a retry the policies of those before it, so that rows which these made are made again.
+def earlier_retries(config: JobConfig, scope: Scope, receipts: Mapping[str, Receipt]) -> Mapping[str, str]:
+    """What receipts say of retries, by the fingerprints of their units.
 
-    A retry that merges its rows into tables leaves the others as they are, and needs none.
+    Only a retry and a repair ask. Both may make a unit anew, and must not take back what earlier retries have made.
 
     Args:
       config: the job.
+      scope: of the run.
       receipts: of the output's units that are done.
 
     Raises:
       VerifyError: a receipt says nothing of the kind.
     """
-    if config.retry is None or config.merges_rejects:
-        return config
-    # A unit whose retry died is not done, and the manifest has what it was before.
-    known = (*receipts.values(), *read_manifest(Layout(config.output)).values())
-    texts = sorted({receipt.retried for receipt in known}, key=lambda text: (len(text), text))
-    found = dict.fromkeys(one for text in texts for one in _said(text, config))
-    found.pop(replace(config.retry, earlier=()), None)
-    most = max(one.max_record_bytes for one in (config.retry, *found))
-    return replace(config, retry=replace(config.retry, earlier=tuple(found), max_record_bytes=most))
+    if not (scope.redo or scope.retry_rejects):
+        return {}
+    found = dict[str, str]()
+    # A unit whose retry or repair died is not done, and the manifest has what it was before.
+    for known in (read_manifest(Layout(config.output)), receipts):
+        for receipt in known.values():
+            found.pop(receipt.fingerprint, None)
+            if receipt.retried:
+                found[receipt.fingerprint] = receipt.retried
+    for text in set(found.values()):
+        _check(text, config)
+    return found
 
 
-def _said(text: str, config: JobConfig) -> tuple[RejectRetry, ...]:
+def _check(text: str, config: JobConfig) -> None:
     try:
-        return retries_of(text, config.target)
+        retries_of(text, config.target)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise VerifyError(
             f"{Layout(config.output).manifest}: {text[:80]!a} says nothing of a retry; run the job with --overwrite"

@@ -16,7 +16,7 @@ from lake.inputs.giants import find_cuts
 from lake.inputs.reference import CleanShards, with_clean
 from lake.inputs.sampled import sampled_units
 from lake.inputs.units import all_units, input_bytes, record_count, split_path, stem, strip_slice
-from pipeline.config import JobConfig, options_digest
+from pipeline.config import JobConfig, fingerprint, options_digest
 from pipeline.job.unchanged import find_unchanged
 from pipeline.options.job_options import Scope
 from pipeline.output.commit.companions import with_companions
@@ -85,6 +85,7 @@ def make_plan(
     expected: Expected | None = None,
     clean: CleanShards | None = None,
     cuts: Mapping[Giant, Cuts] = MappingProxyType({}),
+    retried: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Cut the input into units and select those that are to be run.
 
@@ -96,6 +97,7 @@ def make_plan(
       expected: how many records the input must have; None if it is not known.
       clean: the clean shards, if the job has a reference.
       cuts: of ``plan_cuts``.
+      retried: of ``earlier_retries``.
 
     Raises:
       InputError: two units would have the same name.
@@ -115,6 +117,8 @@ def make_plan(
     all_done = len(receipts) - len(others) == len(units)
     left = () if all_done else (unit for unit in units if unit.id not in unchanged)
     todo = [task for unit in left if (task := _todo(unit, config, others.get(unit.id), scope))] if receipts else units
+    if retried:
+        todo = [replace(unit, retried=retried.get(fingerprint(unit, config), "")) for unit in todo]
     return Plan(units=units, todo=todo, obsolete=obsolete, vanished=vanished)
 
 

@@ -16,7 +16,7 @@ from lake.storage import Stat, configure, join, store_for
 from lake.storage.redact import check_no_user
 from pipeline.config import JobConfig
 from pipeline.job.checks import check_variance
-from pipeline.job.earlier_retries import with_earlier_retries
+from pipeline.job.earlier_retries import earlier_retries
 from pipeline.job.lake_table import table_due, with_kept_table
 from pipeline.job.make_config import checked_config
 from pipeline.job.plan import Plan, make_plan, plan_cuts, reject_limit
@@ -133,11 +133,11 @@ def prepare_with_receipts(options: JobOptions, run: str | None = None) -> tuple[
     config = checked_config(options, bundle, source, job_file, _run_id(layout, state.left, run))
     expected = find_expected(options.expect_records, source.found) if options.expect_records else None
     receipts, recovered = known_state(layout, state.left, options.stores)
-    config = with_earlier_retries(config, receipts)
     if job_file is None and not options.overwrite:
         check_receipts(receipts, config)
     cuts = plan_cuts(source.found, config, receipts)
-    plan = make_plan(source.found, config, receipts, options.scope, expected, source.clean, cuts)
+    retried = earlier_retries(config, options.scope, receipts)
+    plan = make_plan(source.found, config, receipts, options.scope, expected, source.clean, cuts, retried)
     config = _checked_plan(plan, options, config, receipts, expected)
     job = Job(
         options=options,

@@ -18,7 +18,7 @@ class RejectRetry:
     Attributes:
       target: decoding policies of the second attempt.
       max_record_bytes: largest record, in bytes, that it reads.
-      earlier: retries of the same output before it, whose policies come first where all records of a unit are decoded.
+      earlier: retries of the same unit before it, whose policies come first where all of its records are decoded.
     """
 
     target: Target
@@ -29,6 +29,20 @@ class RejectRetry:
     def targets(self) -> tuple[Target, ...]:
         """The policies by which what was rejected is decoded, one after another."""
         return (*(one.target for one in self.earlier), self.target)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest record that it or one before it reads."""
+        return max(one.max_record_bytes for one in (self, *self.earlier))
+
+    def after(self, earlier: tuple["RejectRetry", ...]) -> "RejectRetry":
+        """The same after others; one that was there already stays in its place.
+
+        Args:
+          earlier: retries of a unit, the first one first.
+        """
+        *before, last = dict.fromkeys((*earlier, *self.earlier, replace(self, earlier=())))
+        return replace(last, earlier=tuple(before))
 
     def options(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -4,6 +4,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 from lake.core.counters import RETRIES, TALLY
@@ -132,7 +133,8 @@ def _text(unit: Unit, error: Exception) -> str:
 
 def _run(unit: Unit, config: JobConfig, worker: Worker, attempt: int) -> Receipt:
     started = time.monotonic()
-    config = config.of(unit.format)
+    config = config.of_unit(unit).of(unit.format)
+    worker = replace(worker, retry=config.decoding_again)
     verb = verb_for(config, worker)
     dimension = worker.runtime.spec.dimension
     outputs = UnitOutputs(unit, config, verb, dimension)

@@ -52,7 +52,7 @@ def read_unit(unit: Unit, config: JobConfig, verb: Verb, dimension: int, attempt
 
 
 def _columns(config: JobConfig, *, salvage: bool, format: str | None = None) -> RecordSchema:
-    most = config.columns.max_record_bytes if config.retry is None else config.retry.max_record_bytes
+    most = config.columns.max_record_bytes if config.retry is None else config.retry.largest
     columns = config.columns if format is None else config.columns.of(format)
     return replace(columns, salvage=salvage, max_record_bytes=most)
 

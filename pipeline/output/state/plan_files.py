@@ -32,7 +32,8 @@ _UNIT_RULES: Mapping[str, Rule] = {
     "expected": optional(natural),
     "retry_rejects": truth,
 }
-_LATER_RULES: Mapping[str, Rule] = {"rows": optional(natural)}  # a plan of an earlier version does not have it
+# A plan of an earlier version does not have them.
+_LATER_RULES: Mapping[str, Rule] = {"rows": optional(natural), "retried": utf8}
 
 
 def unit_line(unit: Unit) -> bytes:

@@ -1,8 +1,10 @@
 """Retries one after another, each by another policy: none takes back what one before it has achieved."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,7 @@ from pipeline.output.layout import Layout
 from pipeline.output.manifest.manifest import read_manifest, write_manifest
 from pipeline.output.verify import verify
 from tests.conftest import Model, png, write_parquet
-from tests.faults.outputs import success
+from tests.faults.outputs import rows, success
 
 GATE = ("--max-reject-fraction", "1")
 FORMS: dict[str, tuple[str, ...]] = {
@@ -97,3 +99,37 @@ def test_a_receipt_that_says_nothing_of_the_kind_is_named(
     write_manifest(layout, [replace(receipt, retried=text) for receipt in read_manifest(layout).values()])
     assert main(["retry", str(output), *GATE]) == 3
     assert f"{layout.manifest}: {text[:80]!a} says nothing of a retry" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_repair_takes_nothing_back(source: Path, model: Model, tmp_path: Path, form: str) -> None:
+    """Neither of two retries, nor does it try by their policies what came later."""
+    output = tmp_path / "out"
+    verb, *options = FORMS[form]
+    job = [verb, "--input", str(source), "--model", model.bundle, "--output", str(output), *GATE, *options]
+    retry = ["retry", str(output), *GATE]
+    for words in (job, [*retry, "--resize", "crop"], [*retry, "--color", "convert"]):
+        assert main(words) == 0
+    shutil.copy(source / "a.parquet", source / "b.parquet")
+    assert main(job) == 0
+    before = _told(output), _content(output)
+    assert [unit for unit, _, _ in before[0]] == [("a", 8), ("b", 4)]
+    for name in ("latents", "images"):
+        for path in (output / name).rglob("*.*"):
+            path.write_bytes(b"damaged")
+    assert main(["verify", str(output)]) == 3
+    assert main(["verify", str(output), "--repair"]) == 0
+    assert (_told(output), _content(output)) == before
+    assert verify(str(output), deep=True).problems == ()
+
+
+def _told(output: Path) -> list[tuple[tuple[str, int], str, str]]:
+    """The units with the numbers of their results, how they were retried, and by which options they were made."""
+    receipts = read_manifest(Layout(str(output))).values()
+    return [((one.unit, one.results), one.retried, one.options) for one in receipts]
+
+
+def _content(output: Path) -> list[Any]:
+    """The rows of an output, or the bytes of its MDS shards."""
+    shards = sorted((output / "latents").rglob("*.mds"))
+    return [shard.read_bytes() for shard in shards] or rows(output)
