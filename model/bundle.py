@@ -12,6 +12,7 @@ from typing import BinaryIO
 from lake.core.errors import BundleError, OutputError
 from lake.core.printable import printable
 from lake.storage import Guard, join, put, store_for
+from lake.storage.buckets import check_bucket
 from model.file_kind import FILE_KINDS, refusal, tell_kind
 from model.spec import FileEntry, Json, Spec
 from model.spec_json import digest, from_json, to_json
@@ -150,13 +151,14 @@ def _entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
 
 
 def refuse_existing(uri: str) -> None:
-    """Make sure that no bundle is at ``uri``.
+    """Make sure that no bundle is at ``uri``, and that one can be.
 
     Raises:
-      OutputError: one is.
+      OutputError: one is, or there is no such bucket.
     """
     if store_for(uri).stat(join(uri, SPEC_FILE)) is not None:
         raise OutputError(f"{uri}: holds a bundle already; remove it or choose another --output")
+    check_bucket(uri, OutputError)
 
 
 def _write(uri: str, files: Mapping[str, bytes], spec: Spec, guard: Guard | None = None) -> None:
@@ -203,6 +205,7 @@ def _missing(where: str) -> str:
         kind = tell_kind(directory)
     except OSError:
         kind = FILE_KINDS["directory"]
+    check_bucket(directory, BundleError)
     if kind.name not in ("directory", "bundle"):
         return refusal(kind, directory)
     return f"{where}: not there; name a directory made by 'latentlake train' or 'export', or one of the zoo: zoo:NAME"

@@ -10,6 +10,7 @@ from lake.core.errors import InputError
 from lake.inputs.globs import Glob, expand, is_glob, is_hidden, literal_parts
 from lake.inputs.passed_over import PassedOverTally, Why, listed
 from lake.storage import Stat, store_for
+from lake.storage.buckets import check_bucket
 from lake.storage.location import is_local, local_path
 from lake.storage.store import MISSING, Links, Listing
 
@@ -150,6 +151,7 @@ def _places(uri: str, names: "_Names") -> Iterator[Place]:
             glob = _glob(one)
             yield Place(given=one, base=glob.base, stat=None, glob=glob)
         else:
+            check_bucket(one, InputError)
             raise InputError(_not_there(one))
 
 
@@ -185,6 +187,7 @@ def _not_there(uri: str) -> str:
 
 
 def _no_match(place: Place, tally: PassedOverTally) -> InputError:
+    check_bucket(place.base, InputError)
     if place.glob.whole:
         return InputError(f"{place.given}: no such directory")
     if (outside := tally.found().get(Why.LINK_OUTSIDE)) is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from lake.core.errors import OutputError
 from lake.storage import join, put, store_for
+from lake.storage.buckets import check_bucket
 from model.bundle import SPEC_FILE, refuse_existing
 from model.golden import pack
 from model.pixels import Pixels
@@ -48,6 +49,7 @@ def check_output(output: str, *, resume: bool) -> None:
     store, there = store_for(output), join(output, FILE)
     interrupted = store.stat(there) is not None
     if resume and not interrupted:
+        check_bucket(output, OutputError)
         raise OutputError(f"{there}: not there, so there is nothing to resume; leave --resume out")
     if not resume and interrupted and store.stat(join(output, SPEC_FILE)) is not None:
         raise OutputError(

@@ -19,6 +19,7 @@ from lake.formats.common.identity_columns import SHARD_TYPE
 from lake.formats.common.parquet_file import open_parquet, parse_footer, read_footer
 from lake.formats.common.vector_storage import FIRST, further_column
 from lake.storage import store_for
+from lake.storage.buckets import check_bucket
 from pipeline.config import FINGERPRINT
 from pipeline.options.latent_form import PARQUET
 from pipeline.output.layout import LATENTS, METRICS, REJECTS, Layout
@@ -64,6 +65,7 @@ class Committed:
         layout = Layout(output.rstrip("/"))
         job, manifest = read_job_file(layout.output), read_manifest(layout)
         if job is None or not manifest:
+            check_bucket(layout.output, OutputError)
             raise OutputError(f"{layout.output}: no finished job; name the directory that one wrote")
         receipts = [*manifest.values()]
         column = FIRST if latent is None else _latent_column(layout.output, job, latent)

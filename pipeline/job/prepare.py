@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lake.core.errors import HeldError
+from lake.core.errors import HeldError, OutputError
 from lake.formats.common.cuts import Cuts, Giant
 from lake.formats.reader import ColumnSelection
 from lake.inputs.apart import check_apart
@@ -13,6 +13,7 @@ from lake.inputs.discover import Found
 from lake.inputs.expected import Expected, find_expected
 from lake.inputs.passed_over import values
 from lake.storage import Stat, configure, join, store_for
+from lake.storage.buckets import check_bucket
 from lake.storage.redact import check_no_user
 from pipeline.config import JobConfig
 from pipeline.job.checks import check_variance
@@ -126,7 +127,8 @@ def prepare_with_receipts(options: JobOptions, run: str | None = None) -> tuple[
     layout = Layout(options.output.rstrip("/"))
     # Taken before anything of the output is read: what changes from here on shows as a difference.
     state = output_state(layout)
-    job_file = read_job_file(layout.output)
+    if (job_file := read_job_file(layout.output)) is None:
+        check_bucket(layout.output, OutputError)
     kept = _kept_pages(job_file)
     options = with_kept_table(replace(options, **kept) if kept else options, job_file)
     source = find_source(options, bundle, job_file)

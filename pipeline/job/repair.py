@@ -9,6 +9,7 @@ from lake.cli.options import STORES
 from lake.core.errors import OutputError, UsageError
 from lake.formats import FORMATS, MIXED
 from lake.storage import configured
+from lake.storage.buckets import check_bucket
 from pipeline.config import Gate
 from pipeline.options.job_options import JobOptions, Scope
 from pipeline.options.kept_options import options_from_json
@@ -124,6 +125,7 @@ def _options_of(output: str) -> JobOptions:
     """Return the options that an output was made with."""
     job_file: JobFile | None = read_job_file(output)
     if job_file is None:
+        check_bucket(output, OutputError)
         raise OutputError(f"{output}: not an output of latentlake; name a directory that a job wrote")
     layout = Layout(output)
     check_state(job_file["options"], {"model_digest": sha256}, layout.job)  # which becomes part of a URI

@@ -10,6 +10,7 @@ from typing import Any
 from lake.core.errors import OutputError, UsageError
 from lake.core.ordered_map import requested
 from lake.storage import Guard, store_for
+from lake.storage.buckets import check_bucket
 from lake.storage.redact import check_no_user
 from pipeline.config import JobConfig
 from pipeline.options.job_options import JobOptions
@@ -97,6 +98,7 @@ def _of_other(uri: str, config: JobConfig) -> Sequence[ReusableTable]:
         return ()
     job_file = read_job_file(layout.output)
     if job_file is None:
+        check_bucket(uri, OutputError)
         raise OutputError(f"--reuse {uri}: not an output of latentlake; give 'content', or what encode wrote")
     if found := _differences(job_file, config):
         raise OutputError(

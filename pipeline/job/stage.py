@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 
-from lake.core.errors import OutputError
 from lake.storage import store_for
 from pipeline.job.dealing import lines_largest_first
 from pipeline.job.prepare import UNITS_PER_PART, Job, output_state, prepare
@@ -48,10 +47,7 @@ def begin(options: JobOptions, *, ends_with_process: bool) -> Job:
     # Without a lease of a dead run there is nothing to clean up, so a complete output need not be locked.
     if check_free(job.config.output) and job.nothing_to_do:
         return job
-    try:
-        previous_died = acquire(job.config.output, job.config.run, ends_with_process=ends_with_process)
-    except FileNotFoundError as error:  # a store makes every object, but no bucket
-        raise OutputError(f"{job.config.output}: its bucket does not exist; make it, or correct its name") from error
+    previous_died = acquire(job.config.output, job.config.run, ends_with_process=ends_with_process)
     try:
         # Planning again and copying the model may take longer than the lease lasts.
         with HEARTBEAT.beating(job.config.output, job.config.run):

@@ -10,8 +10,9 @@ from typing import Any
 
 from lake.cli.check import check_names, check_place, check_values, optional_fields
 from lake.cli.options import STORES
-from lake.core.errors import HeldError, LatentlakeError, UnfinishedError
+from lake.core.errors import HeldError, LatentlakeError, OutputError, UnfinishedError
 from lake.storage import StoreOptions, configure, configured, store_for
+from lake.storage.buckets import check_bucket
 from pipeline.output.fencing.lease import holder, store_time
 from pipeline.output.fencing.lease_record import Lease
 from pipeline.output.fencing.stop import stop_of
@@ -191,6 +192,7 @@ def _look(layout: Layout, lease: Lease | None) -> Status:
     run = lease.run if lease is not None else max(plans, default="")
     if not run:
         read_job_file(layout.output)  # refuses what is no output
+        check_bucket(layout.output, OutputError)
         return Status(output=layout.output, state=State.EMPTY)
     held = _held(lease, now)
     if (summary := _summary(layout.summary(run)) if "summary.json" in plans.get(run, ()) else None) is not None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from lake.core.errors import HeldError, OutputError, UsageError, VerifyError
 from lake.core.ordered_map import ordered_map
 from lake.storage import store_for
+from lake.storage.buckets import check_bucket
 from pipeline.output.commit.cleanup import data_sizes, unnamed
 from pipeline.output.commit.recovery import find_leavings
 from pipeline.output.fencing.lease import check_free
@@ -109,6 +110,7 @@ def _manifest(layout: Layout) -> Manifest:
     store = store_for(layout.output)
     if store.stat(layout.manifest) is None:
         if store.stat(layout.job) is None:
+            check_bucket(layout.output, OutputError)
             raise OutputError(f"{layout.output}: no _manifest.parquet; name the directory that a finished job wrote")
         raise VerifyError(f"{layout.manifest}: missing: no run has finished, or it was removed; run the job again")
     return read_manifest(layout)
