@@ -4,8 +4,8 @@
 
 Writes ``benchmarks/results/reuse.md``. The records are the images of CIFAR-10 and, beyond 60,000, mirrored ones, all as
 PNG; MobileNetV2 with seeded weights makes 1,280 numbers of each, resized to 96 x 96. Latents of both runs are compared
-bit by bit, record by record. ``--index`` is how many digests are indexed alone, to see what a large lake takes; 0 for
-none. ``--data`` is as of ``benchmarks.quality``.
+bit by bit, record by record. ``--index`` is how many digests are indexed alone, to see what a large lake takes, and
+after them those of 10,000 small tables; 0 for neither. ``--data`` is as of ``benchmarks.quality``.
 """
 
 import argparse
@@ -37,7 +37,10 @@ from pipeline.output.reuse.reusable import ReusableTable
 _MODEL = "thumbnails"
 _FIRST, _ANEW = 50, 40  # shards before and after
 _TABLE, _ASKED, _BATCH = 1_000_000, 100_000, 256
-_INDEX = "from pathlib import Path; from benchmarks.reuse import measure_index; measure_index(Path({place!r}), {count})"
+_SMALL, _SMALL_TABLES = 100, 10_000  # records of a small table, and how many of them there are
+_INDEX = (
+    "from pathlib import Path; from benchmarks.reuse import measure_index; measure_index(Path({place!r}), {counts})"
+)
 
 
 def main() -> None:
@@ -131,7 +134,7 @@ def _page(records: int, runs: Mapping[str, Mapping[str, Any]], index: Sequence[s
             f"{run['cpu']:.1f} s | {less:.1f}x | {run['peak_mib']:,.0f} MiB |"
         )
     spent = "; ".join(f"{name.partition(',')[0]}: {_spent(run['spent'])}" for name, run in runs.items())
-    return "\n".join([*lines, "", f"Seconds of threads: {spent}.", "", *index, ""])
+    return "\n\n".join(["\n".join(lines), f"Seconds of threads: {spent}.", *index]) + "\n"
 
 
 def _spent(spent: Mapping[str, float]) -> str:
@@ -141,25 +144,30 @@ def _spent(spent: Mapping[str, float]) -> str:
 def _index(work: Path, count: int) -> list[str]:
     if not count:
         return []
-    place = work / "reuse-index"
+    large, small = f"{count}, {_TABLE}", f"{_SMALL * _SMALL_TABLES}, {_SMALL}"
+    return [_index_of(work / "reuse-index", counts) for counts in (large, small)]
+
+
+def _index_of(place: Path, counts: str) -> str:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    program = _INDEX.format(place=str(place), count=count)
+    program = _INDEX.format(place=str(place), counts=counts)
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=HERE.parent)
     shutil.rmtree(place)
-    return [run.stdout.strip()]
+    return run.stdout.strip()
 
 
-def measure_index(place: Path, count: int) -> None:
+def measure_index(place: Path, count: int, per_table: int) -> None:
     """Index random digests in a process of its own, ask for some, and say what it took.
 
     Args:
       place: an empty directory.
       count: how many digests.
+      per_table: how many of them a table has.
     """
     rng, tables = np.random.default_rng(0), list[ReusableTable]()
-    for number in range(-(-count // _TABLE)):
-        rows = min(_TABLE, count - number * _TABLE)
+    for number in range(-(-count // per_table)):
+        rows = min(per_table, count - number * per_table)
         digests = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), rows, [None, pa.py_buffer(rng.bytes(32 * rows))])
         table = pa.table({"sha256": digests}).replace_schema_metadata({"latentlake.fingerprint": f"{number}"})
         pq.write_table(table, place / f"{number}.parquet", use_dictionary=False, compression="none")
@@ -173,9 +181,9 @@ def measure_index(place: Path, count: int) -> None:
     asked = time.process_time() - started
     size = sum(file.stat().st_size for file in (place / "index").iterdir())
     print(
-        f"An index of {count:,} digests alone: {size / 1e6:,.0f} MB, made in {made:.1f} s of the processor with "
-        f"{built - base:,.0f} MiB more memory than before; {asked / _ASKED * 1e6:.1f} us to look one up, its share of "
-        "fetching the index among it."
+        f"An index of {count:,} digests of {len(tables):,} tables alone: {size / 1e6:,.0f} MB, made in {made:.1f} s of "
+        f"the processor with {built - base:,.0f} MiB more memory than before; {asked / _ASKED * 1e6:.1f} us to look "
+        "one up, its share of fetching the index among it."
     )
 
 

@@ -1,11 +1,13 @@
 """``verify`` of latents for trainers in a bucket tells files of one size apart, by a part of each."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness.servers import s3_rules
+from harness.servers.proxy import Request
 from harness.servers.s3_server import Bucket, S3Server
 from lake.storage import StoreOptions, configure
 from pipeline.cli.command import main
@@ -13,12 +15,20 @@ from pipeline.output.verify import verify
 from tests.conftest import Model, png, write_parquet
 from tests.pipeline.conftest import run_job
 
-SHARDS = 2
+SHARDS, PART = 2, 64 << 10  # and the bytes of each that may be fetched
 FILES = {
     "webdataset": "{}.tar",
     "mds": "{}/shard.00000.mds",
     "arrayrecord": "{}.arrayrecord",
 }
+
+
+def asked(request: Request) -> int:
+    """How many bytes a request is for."""
+    if request.method != "GET":
+        return 0
+    start, stop = re.fullmatch(r"bytes=(\d+)-(\d+)", request.header("Range")).groups()
+    return int(stop) + 1 - int(start)
 
 
 @pytest.fixture
@@ -43,8 +53,9 @@ def test_a_file_of_another_unit_is_found(
     names = [f"out/latents/{FILES[format].format(number)}" for number in range(SHARDS)]
     with s3.proxy.doing() as seen:
         assert verify(output).problems == ()
-    of_files = [s3_rules.kind(one) for one in seen if one.name in names]
-    assert len(of_files) <= 3 * SHARDS, of_files
+    of_files = [one for one in seen if one.name in names]
+    assert len(of_files) <= 3 * SHARDS, [s3_rules.kind(one) for one in of_files]
+    assert sum(map(asked, of_files)) <= SHARDS * PART
     one, other = (bucket.get(name) for name in names)
     bucket.put(names[1], one.ljust(len(other), b"\0")[: len(other)])
     (found,) = verify(output).problems

@@ -14,6 +14,7 @@ from lake.formats.common.shard_errors import reading
 from lake.storage import store_for
 
 BLOCK = 1 << 20  # bytes per read from the store; also the most that one step of decompression gives
+_START = 64 << 10  # bytes of the first read where little more is needed
 _HEAD = 1024  # decompressed bytes from which a format is recognised
 _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # zlib's wbits for a gzip header and trailer, both checked
@@ -33,6 +34,7 @@ class Window:
       proven: yield nothing that a gzip checksum contradicts. The stream is decompressed twice for that. A truncated
         stream has no checksum, so what there is of it is given.
       byte_range: the bytes of a plain shard that the window moves over; None for all. Positions are those in it.
+      sparse: only the shard's beginning will be read, so that not even a small one is fetched whole.
 
     Attributes:
       data: bytes that were read.
@@ -48,11 +50,12 @@ class Window:
         is_plain: Callable[[bytes], bool] | None = None,
         proven: bool = False,
         byte_range: ByteRange | None = None,
+        sparse: bool = False,
     ) -> None:
         self.data, self.pos = b"", 0
         self._shard, self._base = shard, byte_range.begin if byte_range else 0
         self._end = byte_range.end if byte_range else None
-        self._blocks = _part(shard, byte_range) if byte_range else _blocks(shard, is_plain, proven)
+        self._blocks = _part(shard, byte_range) if byte_range else _blocks(shard, is_plain, proven, sparse)
 
     @property
     def offset(self) -> int:
@@ -177,9 +180,9 @@ def _window(head: bytes, is_plain: Callable[[bytes], bool] | None) -> int | None
     return ZLIB_WINDOW if zlibs and is_plain is not None and not is_plain(head) else None
 
 
-def _blocks(shard: Shard, is_plain: Callable[[bytes], bool] | None, proven: bool) -> Iterator[bytes]:
-    with reading(shard), store_for(shard.uri).open(shard.uri) as stream:
-        head = stream.read(BLOCK)
+def _blocks(shard: Shard, is_plain: Callable[[bytes], bool] | None, proven: bool, sparse: bool) -> Iterator[bytes]:
+    with reading(shard), store_for(shard.uri).open(shard.uri, sparse=sparse) as stream:
+        head = stream.read(_START if sparse else BLOCK)
         if (packing := packing_of(head)) is not None:
             yield from _unpacked(shard, stream, packing, proven)
             return

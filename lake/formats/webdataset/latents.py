@@ -102,7 +102,7 @@ def said_by(shard: Shard) -> dict[str, Any]:
       ShardError: its first header is damaged.
       UnreadableError: the store failed.
     """
-    window = Window(shard)
+    window = Window(shard, sparse=True)
     with closing(window):
         text = archive_comment(window)
     try:

@@ -45,6 +45,15 @@ def test_rows_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoo
         np.testing.assert_array_equal(found["phash"], np.where(rows % 7 != 0, rows, 0))
 
 
+def test_no_table_is_opened_without_a_row_to_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody sees that the other one is gone."""
+    good, latents = write_table(tmp_path / "good", 1)
+    gone = ReusableTable(uri=str(tmp_path / "gone"), fingerprint="gone")
+    found = TableRows([gone, good], SCHEMA, ["latent"]).read(np.array([1, 1]), np.array([7, COUNT - 1]))
+    np.testing.assert_array_equal(found["latent"], latents[[7, COUNT - 1]])
+    assert not caplog.text
+
+
 def test_rows_that_are_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Of a table that is gone, replaced, of other columns, tried again or damaged, and beyond the end of one."""
     good, latents = write_table(tmp_path / "good", 1)
