@@ -82,18 +82,19 @@ def against_output(survey: Survey, own: Committed, other: Survey, reference: Com
 
 
 def against_before(
-    survey: Survey, summary: Mapping[str, Any], partitions: GroupFacts | None = None
+    survey: Survey, summary: Mapping[str, Any], partitions: GroupFacts | None, name: str
 ) -> AgainstFacts | None:
-    """Compare the units that the latest run wrote with those that it kept; None where it kept or wrote none.
+    """Compare the units that a run wrote with those that it kept; None where it kept or wrote none.
 
     Args:
       survey: of the output.
       summary: of that run.
       partitions: how its parts differ. One that it kept and that differs from the others is no yardstick: after a
         broken night every right one would drift from it.
+      name: of what it kept, for people.
     """
     new = units_of_run(summary, survey.units())
-    if not new or len(new) == len({*survey.units()}) or summary["run"].get("retry"):
+    if not new or len(new) == len({*survey.units()}):
         return None
     units = survey.units()
     known = _known_units(summary, units)
@@ -108,7 +109,7 @@ def against_before(
     rows, numbers, names = number_matrix(survey)
     errors, _ = errors_of(survey)
     sides = ComparedSides(
-        name="the state before the latest run",
+        name=name,
         reference=numbers[kept[rows]],
         here=numbers[written[rows]],
         names=names,

@@ -12,14 +12,14 @@ from pipeline.explore.committed import Committed
 from pipeline.options.latent_form import PARQUET
 from pipeline.output.units.receipts import sum_counts
 from pipeline.report.choose import SHOWN, RowStrip, rows_to_look_at, strips_of
-from pipeline.report.distributions import AgainstFacts, GroupFacts, Histogram
+from pipeline.report.distributions import AgainstFacts, Histogram
 from pipeline.report.drift_facts import against_before, against_output, error_histogram, partition_facts
 from pipeline.report.facts import ReportFacts
 from pipeline.report.headline import make_headline
 from pipeline.report.latent_map import latent_facts
 from pipeline.report.noise_facts import noise_facts
 from pipeline.report.reject_facts import reject_facts
-from pipeline.report.run_facts import latest_summary, run_facts
+from pipeline.report.run_facts import latest_summary, night_summary, run_facts, time_text
 from pipeline.report.shown import DuplicateFacts, OutlierFacts, Strip
 from pipeline.report.shown_records import ShownRecords, shown_groups, wanted_rows
 from pipeline.report.survey import Survey, survey
@@ -53,7 +53,8 @@ def make_facts(
 
     Args:
       committed: the output.
-      against: the output to compare it with; None to compare the units of its latest run with those before.
+      against: the output to compare it with; None to compare the units of its latest run with those before; a
+        retry belongs to the run that it repaired.
       choices: of the user; None for the usual ones.
 
     Raises:
@@ -65,13 +66,17 @@ def make_facts(
     if VERBS[committed.verb].table is None or committed.latent_format != PARQUET:
         asked = against is not None or choices.color_by is not None
         return facts_without_tables(committed, summary, tables_asked=asked)
-    first = (summary or {}).get("run", {}).get("sample", ())
+    night = night_summary(committed.layout, summary)
+    first = (night or {}).get("run", {}).get("sample", ())
     found = survey(committed, sample=choices.sample, first=first, color_by=choices.color_by)
     unusual, copies, partitions = find_unusual(found), find_repeated(found), partition_facts(found)
     strips = strips_of(found, unusual)
     look = rows_to_look_at(found, unusual, copies, partitions, strips)
     shown = ShownRecords.load(committed, found, wanted_rows(found, look, strips, unusual, copies))
-    compared = _compared(committed, found, against, summary, partitions)
+    if against is not None:
+        compared = _compared(committed, found, against)
+    else:
+        compared = None if night is None else against_before(found, night, partitions, _state_before(night, summary))
     rejects = reject_facts(committed)
     duplicates = _duplicates(committed, found, copies, shown)
     outliers = _outliers(committed, found, unusual, shown)
@@ -114,15 +119,12 @@ def _strip(strip: RowStrip, shown: ShownRecords) -> Strip:
     return Strip(name=strip.name, text=strip.text, images=[shown.image(row) for row in strip.rows])
 
 
-def _compared(
-    committed: Committed,
-    found: Survey,
-    against: Committed | None,
-    summary: Mapping[str, Any] | None,
-    partitions: GroupFacts | None,
-) -> AgainstFacts | None:
-    if against is None:
-        return None if summary is None else against_before(found, summary, partitions)
+def _state_before(night: Mapping[str, Any], latest: Mapping[str, Any] | None) -> str:
+    when = "the latest run" if night is latest else f"the run of {time_text(night['run'].get('started'))}"
+    return f"the state before {when}"
+
+
+def _compared(committed: Committed, found: Survey, against: Committed) -> AgainstFacts:
     try:
         other = survey(against, most=_REFERENCE_ROWS, distances=False)
     except LatentlakeError as error:

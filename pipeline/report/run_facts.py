@@ -42,6 +42,36 @@ def latest_summary(layout: Layout) -> dict[str, Any] | None:
     return None
 
 
+def night_summary(layout: Layout, latest: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The summary of the run whose units a report compares with those before: the latest that was new work.
+
+    What a retry makes of a reject belongs to the run that read its unit first, and a run that found nothing to do left
+    the output as it was.
+
+    Args:
+      layout: the output.
+      latest: of its latest run; None if that is lost.
+
+    Returns:
+      That of the latest run itself where it did something; None where no other can be read.
+    """
+    if latest is None or _is_night(latest):
+        return latest
+    for run in _runs(layout):
+        try:
+            summary = read_summary(layout.summary(run))
+        except (LatentlakeError, OSError):
+            return None  # what this run wrote would count as kept
+        if _is_night(summary):
+            return summary
+    return None
+
+
+def _is_night(summary: Mapping[str, Any]) -> bool:
+    run = summary.get("run", {})
+    return bool(run.get("units")) and not run.get("retry")
+
+
 def _runs(layout: Layout) -> list[str]:
     """The runs that left a summary, the latest first: their ids begin with the time of their start."""
     names = [stat.uri[len(layout.plans) + 1 :] for stat in files_below(layout.plans)]
@@ -87,7 +117,7 @@ def _run(committed: Committed, summary: Mapping[str, Any] | None) -> list[Fact]:
         verb=committed.job["options"]["verb"],
         complete=("yes" if summary and summary["complete"] else "no") if known else None,
         why_it_is_not="; ".join(summary["refused"]) if summary and not summary["complete"] else None,
-        started=_time(run.get("started")),
+        started=time_text(run.get("started")),
         duration=f"{run['seconds']:,.1f} s" if "seconds" in run else None,
         records_read=f"{totals['read']:,}",
         results=f"{totals['results']:,}",
@@ -106,7 +136,12 @@ def _rate(run: Mapping[str, Any]) -> str | None:
     return f"{run['read'] / (ended - first):,.0f} records/s after {first - run['started']:.1f} s of start-up"
 
 
-def _time(seconds: float | None) -> str | None:
+def time_text(seconds: float | None) -> str | None:
+    """A time since 1970, for people.
+
+    >>> time_text(0.0)
+    '1970-01-01 00:00:00 UTC'
+    """
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
@@ -233,7 +268,7 @@ def earlier_runs(layout: Layout, latest: str) -> list[Fact]:
         counts, total = summary.get("run", {}), summary["total"]
         share = total["rejects"] / max(total["read"], 1)
         text = f"{counts.get('read', 0):,} records read; {total['results']:,} results in all, {share:.2%} rejected"
-        found.append(Fact(name=f"earlier run, {_time(counts.get('started')) or printable(run)}", value=text))
+        found.append(Fact(name=f"earlier run, {time_text(counts.get('started')) or printable(run)}", value=text))
     return found
 
 

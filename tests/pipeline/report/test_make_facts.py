@@ -177,13 +177,12 @@ def test_what_was_kept_is_the_reference_of_what_a_run_wrote(tmp_path: Path) -> N
     values[5 * DAY :, 2] -= 5
     committed = Committed.read(make_output(tmp_path / "o", values, sizes=[DAY] * 6, units=DAYS))
     summary = {"run": {"units": 1, "sample": [DAYS[5]]}}
-    found = against_before(survey(committed), summary)
+    found = against_before(survey(committed), summary, None, "before")
     assert found is not None
     assert found.drifted
     assert (found.dimensions[0].name, found.rows) == ("latent[2]", (5 * DAY, DAY))
-    assert against_before(survey(committed), {"run": {"units": 6, "sample": DAYS}}) is None
-    assert against_before(survey(committed), {"run": {}}) is None
-    assert against_before(survey(committed), {"run": {**summary["run"], "retry": True}}) is None
+    assert against_before(survey(committed), {"run": {"units": 6, "sample": DAYS}}, None, "before") is None
+    assert against_before(survey(committed), {"run": {}}, None, "before") is None
 
 
 def test_a_part_that_was_broken_before_is_no_yardstick(tmp_path: Path) -> None:
@@ -209,7 +208,7 @@ def found_against(place: Path, values: np.ndarray, summary: dict[str, object], d
     from pipeline.report.survey import survey
 
     read = survey(Committed.read(make_output(place, values, sizes=[DAY] * days, units=DAYS[:days])))
-    found = against_before(read, summary, partition_facts(read))
+    found = against_before(read, summary, partition_facts(read), "before")
     assert found is not None
     return found
 
@@ -225,7 +224,7 @@ def test_a_sample_of_what_a_run_wrote_tells_what_it_kept(tmp_path: Path) -> None
     for day in (order[1], order[3], order[5]):  # which the run wrote, and the summary names the first two
         values[DAYS.index(day) * DAY :][:DAY, 2] -= 5
     committed = Committed.read(make_output(tmp_path / "o", values, sizes=[DAY] * 6, units=DAYS))
-    found = against_before(survey(committed), {"run": {"units": 3, "sample": [order[1], order[3]]}})
+    found = against_before(survey(committed), {"run": {"units": 3, "sample": [order[1], order[3]]}}, None, "before")
     assert found is not None
     assert found.rows == (2 * DAY, 2 * DAY)
     assert found.dimensions[0].name == "latent[2]"

@@ -18,6 +18,7 @@ from pipeline.explore.output import Output
 from pipeline.options.job_options import JobOptions
 from pipeline.report.facts import ReportFacts
 from pipeline.report.make_facts import make_facts
+from pipeline.report.run_facts import time_text
 from pipeline.report.shown import ImageFacts, Picture, RecordName
 from tests.conftest import Model, Pixels, png
 from tests.pipeline.conftest import run_job
@@ -144,6 +145,28 @@ def test_rejects_and_an_input_that_is_gone(folder: Path, tmp_path: Path, model: 
     assert facts.headline.severity == "bad"
     assert all(image.picture is None and image.missing for image in images_in(facts))
     assert facts.notes
+
+
+def test_what_a_retry_mends_belongs_to_its_night(tmp_path: Path, model: Model, digits: Pixels) -> None:
+    """Both nights have a reject; the second one is broken. The retry is the latest run, and no night."""
+    lake, output, nights = tmp_path / "lake", tmp_path / "o", list[str]()
+    for night, images in enumerate((digits[:60], 255 - digits[60:120])):
+        (lake / f"dt={night}").mkdir(parents=True)
+        for number, image in enumerate((*images, np.zeros((40, 40), np.uint8))):
+            (lake / f"dt={night}" / f"{number:02d}.png").write_bytes(png(image))
+        nights.append(run_job("encode", lake, model.bundle, output, gate={"max_reject_fraction": 1.0})["run"]["id"])
+    before = make_facts(Committed.read(str(output))).against
+    assert before is not None
+    assert (before.name, before.drifted, before.rows) == ("the state before the latest run", True, (60, 60))
+    run_job("encode", lake, model.bundle, output, gate={"max_reject_fraction": 1.0})
+    nothing_to_do = make_facts(Committed.read(str(output))).against
+    assert nothing_to_do is not None and nothing_to_do.auc == before.auc
+    assert main(["retry", str(output), "--resize", "fit"]) == 0
+    facts = make_facts(Committed.read(str(output)))
+    assert facts.against is not None and facts.rejects is None
+    assert (facts.against.drifted, facts.against.rows) == (True, (61, 61))
+    started = json.loads((output / "_plan" / nights[1] / "summary.json").read_text())["run"]["started"]
+    assert facts.headline.findings[0].text.startswith(f"Drift from the state before the run of {time_text(started)}: ")
 
 
 def test_everything_was_rejected(folder: Path, tmp_path: Path, model: Model) -> None:
