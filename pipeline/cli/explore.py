@@ -12,6 +12,7 @@ from lake.core.quantities import counted
 from pipeline.options.explore import COMPARE, DUPLICATES, OUTLIERS, REPORT, SIMILAR
 
 if TYPE_CHECKING:
+    from pipeline.explore.drift import Drift
     from pipeline.explore.output import Output
     from pipeline.report.make_gallery import ExploreResult
 
@@ -124,13 +125,22 @@ def _report(output: "Output", options: Namespace) -> Answer:
     return {"output": output.uri, **report.to_value()}, None, report.describe(), 0
 
 
+def _verdict(drift: "Drift") -> tuple[str, str]:
+    """The verdict, and from which AUC on it is drift; of few records with how much they could have shown."""
+    chance, error = "0.5 is chance", f"standard error {drift.error:.4f}"
+    if drift.few and not drift.drifted:
+        rows = " and ".join(f"{count:,}" for count in drift.rows)
+        below = f"{drift.least:.4g}"
+        return f"no drift above AUC {below}", f"{chance}, and of {rows} records all below {below} may be; {error}"
+    few = ", of so few records" if drift.few else ""
+    return "drift" if drift.drifted else "no drift", f"{chance}, {error}; drift from {drift.least:.4g} on{few}"
+
+
 def _compare(output: "Output", options: Namespace) -> Answer:
     drift = output.compare(options.b, **_given(options, "max_auc"))
     rows = drift.table.to_pylist()
-    verdict = "drift" if drift.drifted else "no drift"
-    few = ", of so few records" if drift.least > drift.threshold else ""
-    chance = f"0.5 is chance, standard error {drift.error:.4f}; drift from {drift.least:.4g} on{few}"
-    lines = [f"{verdict}: a classifier tells {options.b} from {output.uri} with AUC {drift.auc:.4f} ({chance})"]
+    verdict, least = _verdict(drift)
+    lines = [f"{verdict}: a classifier tells {options.b} from {output.uri} with AUC {drift.auc:.4f} ({least})"]
     apart = [row for row in rows if row["ks"] > 0][:_DIMENSIONS]
     lines += [f"  {row['name']}  KS {row['ks']:.4f}  Wasserstein {row['wasserstein']:.4f} sd" for row in apart]
     if hidden := len(rows) - len(apart):

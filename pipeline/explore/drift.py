@@ -53,6 +53,11 @@ class Drift(TableAnswer):
         """The least ``auc`` that is drift of so many records: of few ones chance alone may give the threshold."""
         return max(self.threshold, 0.5 + _CERTAIN * self.error)
 
+    @property
+    def few(self) -> bool:
+        """Whether the records are too few for the threshold: less than ``least`` cannot be told from chance."""
+        return self.least > self.threshold
+
 
 def find_drift(a: Committed, b: Committed, threshold: float = THRESHOLD, cache: str | None = None) -> Drift:
     """Compare the latents of two outputs, and their errors where both have some.

@@ -135,6 +135,7 @@ class GroupDrift:
       name: of the unit, or of the partition, such as "dt=2026-11-22".
       rows: sampled records of it.
       auc: of a classifier that tells them from the others: 0.5 for not at all, 1 for always.
+      least: the least AUC that counts as drift, of so many records.
       drifted: the verdict.
       most: the number that differs most; None where there are none.
       error: mean error of it; None without errors.
@@ -143,6 +144,7 @@ class GroupDrift:
     name: str
     rows: int
     auc: float
+    least: float
     drifted: bool
     most: DimensionDrift | None
     error: float | None
@@ -175,6 +177,7 @@ class AgainstFacts:
       auc: of a classifier that tells from which side a record is.
       standard_error: of the AUC where there is no difference.
       threshold: the least AUC that counts as drift, of so many records.
+      few: whether a lower one would count of more records.
       rows: compared records, there and here.
       dimensions: the most different first, at most 200.
       error_change: (mean error here) / (mean error there) - 1; None without errors.
@@ -189,6 +192,7 @@ class AgainstFacts:
     auc: float = 0.5
     standard_error: float = 0.0
     threshold: float = 0.0
+    few: bool = False
     rows: tuple[int, int] = (0, 0)
     dimensions: Sequence[DimensionDrift] = ()
     error_change: float | None = None
@@ -196,3 +200,14 @@ class AgainstFacts:
     groups: GroupFacts | None = None
     left_out: Sequence[str] = ()
     why_not: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, as people say it: of few records with how much they could have shown.
+
+        >>> AgainstFacts(name="a", threshold=0.647, few=True).verdict
+        'No drift above AUC 0.647'
+        """
+        if self.drifted:
+            return "Drift"
+        return f"No drift above AUC {self.threshold:.3g}" if self.few else "No drift"

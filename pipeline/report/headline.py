@@ -180,10 +180,15 @@ def _of_against(against: AgainstFacts | None) -> Iterator[Finding]:
         text = f"It cannot be compared with {against.name}: {against.why_not}."
         yield Finding(severity=Severity.LOOK, text=text, section=Section.AGAINST)
         return
-    verdict = f"a classifier tells the two apart with AUC {against.auc:.3f}, drift is from {against.threshold:.3g} on"
+    verdict = f"a classifier tells the two apart with AUC {against.auc:.3f}"
+    if against.drifted or not against.few:
+        verdict += f", drift is from {against.threshold:.3g} on"
+    else:
+        rows = " and ".join(f"{count:,}" for count in against.rows)
+        verdict += f", and of {rows} records all below {against.threshold:.3g} may be chance"
     severity = Severity.BAD if against.drifted else Severity.GOOD
     without = f" without {without_text(against.left_out)}" if against.left_out else ""
-    text = f"{'Drift from' if against.drifted else 'No drift from'} {against.name}{without}: {verdict}."
+    text = f"{against.verdict} from {against.name}{without}: {verdict}."
     yield Finding(severity=severity, text=text, section=Section.AGAINST)
     if against.error_change is not None and abs(against.error_change) > _CHANGE:
         text = f"The mean error is {_change(against.error_change)} that of {against.name}."
@@ -195,7 +200,8 @@ def _of_partitions(partitions: GroupFacts | None) -> Iterator[Finding]:
         return
     drifted = _drifted(partitions)
     if not drifted:
-        text = f"No {partitions.by} differs from the others ({partitions.count:,} of them)."
+        least = max(group.least for group in partitions.groups)
+        text = f"No {partitions.by} differs from the others by AUC {least:.3g} or more ({partitions.count:,} of them)."
         yield Finding(severity=Severity.GOOD, text=text, section=Section.PARTITIONS)
         return
     most = partitions.groups[0]

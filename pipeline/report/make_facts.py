@@ -74,7 +74,7 @@ def make_facts(
     look = rows_to_look_at(found, unusual, copies, partitions, strips)
     shown = ShownRecords.load(committed, found, wanted_rows(found, look, strips, unusual, copies))
     if against is not None:
-        compared = _compared(committed, found, against)
+        compared: AgainstFacts | None = _compared(committed, found, against)
     else:
         compared = None if night is None else against_before(found, night, partitions, _state_before(night, summary))
     rejects = reject_facts(committed)

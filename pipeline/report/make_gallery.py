@@ -176,6 +176,7 @@ def drift_gallery(committed: Committed, found: Drift, other: Committed, cache: s
         auc=found.auc,
         standard_error=found.error,
         threshold=found.least,
+        few=found.few,
         rows=found.rows,
         dimensions=[
             DimensionDrift(
@@ -191,7 +192,7 @@ def drift_gallery(committed: Committed, found: Drift, other: Committed, cache: s
     return GalleryFacts(
         output=b,
         command="compare",
-        sentence=f"{'Drift' if found.drifted else 'No drift'} against {a}",
+        sentence=f"{against.verdict} against {a}",
         groups=list(_sides(committed, other, cache)),
         against=against,
     )

@@ -78,10 +78,12 @@ def test_compare_has_its_own_exit_status(tmp_path: Path, capsys: pytest.CaptureF
     status, text = answer(capsys, "compare", sides[0], other)
     assert status == 5
     assert text.startswith("drift: a classifier tells ")
+    assert "drift from 0.5365 on, of so few records" in text
     assert len(text.splitlines()) == 7
     _, text = answer(capsys, "compare", sides[0], sides[0])
     assert text.splitlines()[1:] == ["  6 dimensions differ less or not at all; --json or --output-table FILE has all"]
-    assert "drift from 0.5365 on, of so few records" in text
+    assert text.startswith("no drift above AUC 0.5365: ")
+    assert "0.5 is chance, and of 2,000 and 2,000 records all below 0.5365 may be; standard error 0.0091" in text
     status, text = answer(capsys, "compare", sides[0], other, "--json")
     value = json.loads(text)
     assert (value["threshold"], value["least_auc"]) == (0.52, pytest.approx(0.5365, abs=1e-4))
@@ -130,7 +132,7 @@ def test_hashes_are_compared_where_there_are_some(tmp_path: Path, capsys: pytest
         (("outliers", "{o}", "--top", "3"), "The 3 of 400 records with the farthest neighbours"),
         (("duplicates", "{o}", "--threshold", "0.001"), "1 of 400 records are there more than once"),
         (("duplicates", "{o}", "{o}", "--threshold", "0.001"), "400 of 400 records are in {o}, too"),
-        (("compare", "{o}", "{o}"), "No drift against {o}"),
+        (("compare", "{o}", "{o}"), "No drift above AUC 0.582 against {o}"),
     ],
 )
 def test_each_answer_has_a_gallery(

@@ -1,5 +1,6 @@
 """What a report says: faults that are planted in an output are said on its first screen, and nothing else."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def sentences(facts: object) -> str:
 def test_a_clean_output(tmp_path: Path) -> None:
     facts = make_facts(Committed.read(make_output(tmp_path / "o", lake(), sizes=[DAY] * 6, units=DAYS)))
     assert facts.headline.sentence == "1,500 records, none rejected: look at these 12"
-    assert "No dt differs from the others (6 of them)." in sentences(facts)
+    assert "No dt differs from the others by AUC 0.582 or more (6 of them)." in sentences(facts)
     assert "No duplicates" in sentences(facts)
     assert "No outliers" in sentences(facts)
     assert facts.latents is not None
@@ -250,3 +251,19 @@ def test_small_outputs(tmp_path: Path, rows: int) -> None:
     facts = make_facts(Committed.read(make_output(tmp_path / "o", clustered(40, 3)[:rows], sizes=[rows])))
     assert facts.headline.sentence.startswith(f"{rows} record{'' if rows == 1 else 's'}, none rejected")
     assert len(facts.headline.look) == min(rows, 12)
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        (30, "No drift above AUC 0.711 from {r}: .*, and of 15,000 and 30 records all below 0.711 may be chance."),
+        (15_000, "No drift from {r}: .*, drift is from 0.52 on."),
+    ],
+)
+def test_of_few_records_the_verdict_says_what_they_can_show(tmp_path: Path, rows: int, text: str) -> None:
+    every = clustered(30_000, 8)
+    reference = make_output(tmp_path / "r", every[:15_000])
+    found = make_facts(Committed.read(make_output(tmp_path / "o", every[-rows:])), Committed.read(reference))
+    told = [finding.text for finding in found.headline.findings if finding.section == Section.AGAINST]
+    assert len(told) == 1
+    assert re.fullmatch(text.replace("{r}", re.escape(reference)), told[0]), told

@@ -115,7 +115,7 @@ def test_a_comparison_has_images_of_both(encoded: Path, reconstructed: Path, tmp
     output = Output(encoded)
     found = output.compare(reconstructed)
     page = gallery(output, found, tmp_path / "compare.html", other=reconstructed)
-    assert f"No drift against {encoded}" in page.text and f"{found.auc:.3f}" in page.text
+    assert f"No drift above AUC 0.539 against {encoded}" in page.text and f"{found.auc:.3f}" in page.text
     assert len(page.data["images"]) == 4 * 18
     with pytest.raises(UsageError, match="give the other one as other="):
         output.gallery(found, tmp_path / "no.html")

@@ -141,6 +141,7 @@ def groups(by: str, names: Sequence[str]) -> GroupFacts:
             name=one,
             rows=1000 - 10 * at,
             auc=0.81 if at == 0 else 0.505,
+            least=0.552,
             drifted=at == 0,
             most=drift("latent[3]", 0.4 / (at + 1)),
             error=0.012 / (at + 1),
