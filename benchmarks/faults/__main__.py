@@ -1,7 +1,7 @@
 """Faults: this project's job beside Beam's stock recipe, Daft, LitData and Ray Data.
 
     python -m benchmarks.faults --data DIR --peers PYTHON [--side NAME ...] [--fault NAME ...] [--runs 2] [--add]
-                                [--records 6000] [--work DIR]
+                                [--kill-at SHARE ...] [--seconds 900] [--records 6000] [--work DIR]
 
 ``--data`` is a directory with ``mnist``; ``--peers`` is the Python of an environment with
 ``benchmarks/peers/faults-requirements.txt``. Writes ``benchmarks/results/faults.json`` and ``faults.md``; of sides that
@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.faults.judge import judge
 from benchmarks.faults.material import Material, make_all, make_model
 from benchmarks.faults.page import keep, kept
-from benchmarks.faults.sides import SIDES, Ended, Place, place, versions
+from benchmarks.faults.sides import SECONDS, SIDES, Ended, Place, place, versions
 from benchmarks.process import HERE
 
 FAULTS = ("output", "bad", "cut", "flipped", "kill")
@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, required=True, help="Python of the peers' environment")
     parser.add_argument("--side", action="append", choices=[side.name for side in SIDES], help="default: all")
     parser.add_argument("--fault", action="append", choices=FAULTS, help="default: all")
+    parser.add_argument("--kill-at", action="append", type=float, choices=INSTANTS, help="default: all")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="for one run of a side; default %(default)s")
     parser.add_argument("--runs", type=int, default=2, help="of every fault; default %(default)s")
     parser.add_argument("--add", action="store_true", help="to what earlier runs of a side have found")
     parser.add_argument("--records", type=int, default=6000)
@@ -46,16 +48,20 @@ def main() -> None:
     for side in SIDES:
         if given.side and side.name not in given.side:
             continue
-        here, about = place(work / "side", side, given.peers, model), versions(side, given.peers)
+        here = place(work / "side", side, given.peers, model, given.seconds)
+        about = versions(side, given.peers)
         found = kept(side.name, about, given.records) if given.add else []
-        for entry in chain.from_iterable(suffered(here, inputs, given.fault or FAULTS) for _ in range(given.runs)):
+        faults, instants = given.fault or FAULTS, given.kill_at or INSTANTS
+        for entry in chain.from_iterable(suffered(here, inputs, faults, instants) for _ in range(given.runs)):
             print(side.name, entry, file=sys.stderr, flush=True)
             found.append(entry)
             keep(side.name, about, given.records, found)
 
 
-def suffered(here: Place, inputs: Mapping[str, Material], faults: Collection[str]) -> Iterator[dict[str, Any]]:
-    """What became of a side by each of some ``FAULTS``, in figures."""
+def suffered(
+    here: Place, inputs: Mapping[str, Material], faults: Collection[str], instants: Collection[float] = INSTANTS
+) -> Iterator[dict[str, Any]]:
+    """What became of a side by each of some ``FAULTS``, in figures; it is killed at some ``INSTANTS``."""
     if "output" in faults:
         yield from damaged_output(here.fresh(), inputs["clean"])
     for kind in ("bad", "cut", "flipped"):
@@ -64,7 +70,7 @@ def suffered(here: Place, inputs: Mapping[str, Material], faults: Collection[str
     if "bad" in faults and here.side.catches:
         ended = here.fresh().run(inputs["bad"].folder, own_handling=True)
         yield one("bad, caught by the user's function", inputs["bad"], ended)
-    for share in INSTANTS if "kill" in faults else ():
+    for share in instants if "kill" in faults else ():
         yield killed(here.fresh(), inputs["clean"], share)
 
 
@@ -84,9 +90,14 @@ def outcome(rows: Any, material: Material) -> str:
 
 
 def killed(here: Place, material: Material, share: float) -> dict[str, Any]:
-    """A run that is killed, and another that goes on as the tool's documentation says."""
+    """A run that is killed, and another that goes on as the tool's documentation says.
+
+    One that has not come so far in its time is not gone on with: it says nothing of a kill.
+    """
     records = len(material.expected)
     first = here.run(material.folder, kill_at=round(share * records))
+    if first.status is None:
+        return {"fault": f"kill at {share:.0%}", "status": None, "seconds": round(first.seconds), "killed": False}
     second = here.run(material.folder)
     redone = first.passed + second.passed - records
     return one(f"kill at {share:.0%}", material, second) | {"redone": redone, "killed": first.status == -9}

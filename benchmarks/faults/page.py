@@ -94,7 +94,7 @@ def _inputs(sides: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[object]
     for fault, words in _INPUTS.items():
         for name, side in sides.items():
             if runs := _of(side, fault):
-                rows = [(one["status"], *_counts(one), _told(one)) for one in runs]
+                rows = [(_ended(one), *_counts(one), _told(one)) for one in runs]
                 yield name, words, len(runs), *_together(rows)
 
 
@@ -102,8 +102,8 @@ def _kills(sides: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[object]]
     for name, side in sides.items():
         for fault in dict.fromkeys(one["fault"] for one in side["found"] if one["fault"].startswith("kill")):
             runs = _of(side, fault)
-            late = "" if all(one["killed"] for one in runs) else " (it had ended)"
-            rows = [(one["status"], *_counts(one), _redone(one)) for one in runs]
+            late = "" if all(one["killed"] or one["status"] is None for one in runs) else " (it had ended)"
+            rows = [(_ended(one), *_counts(one), _redone(one)) for one in runs]
             yield name, f"{fault.removeprefix('kill at ')}{late}", len(runs), *_together(rows)
 
 
@@ -124,14 +124,20 @@ def _together(rows: Sequence[Sequence[object]]) -> Iterator[str]:
         yield column[0] if len(set(column)) == 1 else " / ".join(value or "-" for value in column)
 
 
+def _ended(one: Mapping[str, Any]) -> object:
+    return f"did not finish in {one['seconds']:.0f} s" if one["status"] is None else one["status"]
+
+
 def _counts(one: Mapping[str, Any]) -> tuple[object, ...]:
     if "unreadable" in one:
         return "all, unreadable", "", ""
+    if "lost" not in one:  # it was not killed in its time, so nothing was read
+        return "", "", ""
     return one["lost"], one["doubled"], one["wrong"]
 
 
 def _redone(one: Mapping[str, Any]) -> object:
-    return "" if one["status"] else one["redone"]  # of a run that did not go through it says nothing
+    return "" if one["status"] != 0 else one["redone"]  # of a run that did not go through it says nothing
 
 
 def _told(one: Mapping[str, Any]) -> str:

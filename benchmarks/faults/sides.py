@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from benchmarks.process import HERE
 from harness.processes import start
 
-_SECONDS = 900  # for one run
+SECONDS = 900  # for one run, by default
 _NAME = "FAULTS_RUN"  # in the environment of all that a run starts
 
 
@@ -52,7 +52,7 @@ SIDES = (
 class Ended:
     """One run.
 
-    status: of its exit; negative: ended by this signal; None: it had to be ended after ``_SECONDS``.
+    status: of its exit; negative: ended by this signal; None: it had to be ended, since it had its time.
     passed: records that have gone through the model.
     found: the rows that the tool itself reads afterwards, or what it raised; then the same with each flipped bit.
     """
@@ -66,12 +66,13 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where one side works on one input: ``out`` and all that belongs to it."""
+    """Where one side works on one input: ``out`` and all that belongs to it; ``seconds`` are for one run."""
 
     folder: Path
     side: Side
     python: Path
     model: Path
+    seconds: int
 
     def fresh(self) -> "Place":
         """The same, with nothing in it."""
@@ -112,7 +113,7 @@ class Place:
         more = {_NAME: token, "DATA_OPTIMIZER_CACHE_FOLDER": f"{cache}/chunks"}
         more |= {"DATA_OPTIMIZER_DATA_CACHE_FOLDER": f"{cache}/data"}
         part = start([self.python, HERE / "peers" / self.side.program, *words], log, more=more)
-        end = time.monotonic() + _SECONDS
+        end = time.monotonic() + self.seconds
         while part.process.poll() is None and not enough() and time.monotonic() < end:
             time.sleep(0.002)
         status = part.process.poll()
@@ -127,10 +128,10 @@ def versions(side: Side, python: Path) -> str:
     return subprocess.check_output([python, "-c", program, *side.packages], text=True).strip()
 
 
-def place(folder: Path, side: Side, peers: Path, model: Path) -> Place:
+def place(folder: Path, side: Side, peers: Path, model: Path, seconds: int = SECONDS) -> Place:
     """Where a side works, with nothing in it."""
     python = peers if side.packages else Path(sys.executable)
-    return Place(folder=folder, side=side, python=python, model=model).fresh()
+    return Place(folder=folder, side=side, python=python, model=model, seconds=seconds).fresh()
 
 
 def _passed(marks: Path) -> int:

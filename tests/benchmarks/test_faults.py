@@ -119,6 +119,16 @@ def test_the_page_gives_all_figures_of_runs_that_differ() -> None:
     assert "| Daft | 48 | 40 | 6 | 2 |" in text
 
 
+def test_the_page_says_what_did_not_finish() -> None:
+    """Before it was killed, or when it went on: then what there is was read."""
+    first = {"fault": "kill at 70%", "status": None, "seconds": 360, "killed": False}
+    second = {"fault": "kill at 100%", "status": None, "seconds": 360.2, "lost": 9, "doubled": 0, "wrong": 0}
+    found = [first, {**second, "redone": -9, "killed": True}]
+    text = page({"Ray Data": {"versions": "ray 2", "records": 6000, "machine": {"cpu": "x"}, "found": found}})
+    assert "| Ray Data | 70% | 1 | did not finish in 360 s |  |  |  |  |" in text
+    assert "| Ray Data | 100% | 1 | did not finish in 360 s | 9 | 0 | 0 |  |" in text
+
+
 def test_what_is_kept_of_a_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "_FILE", tmp_path / "faults.json")
     assert kept("Ray Data", "ray 2", RECORDS) == []
