@@ -192,6 +192,6 @@ def test_a_decoder_alone_gives_what_the_whole_model_gives(tmp_path: Path) -> Non
         for bundle, name in ((whole, "a"), (alone, "b"))
     ]
     assert images[0] == images[1]
-    settings = {"output": str(tmp_path / "c"), "input": [str(tmp_path)]}
+    settings = {"output": str(tmp_path / "c"), "input": [str(tmp_path / "images")]}
     with pytest.raises(BundleError, match="cannot encode: a bundle of kind 'decoder'"):
         prepare(JobOptions(verb="encode", model=alone, **settings))
