@@ -1,13 +1,14 @@
 """Denoising of images as they are: of any size, channels and depth, small ones in batches, large ones in tiles."""
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from lake.core.idle_threads import IdleThreads
-from lake.images.color import is_grey
+from lake.images.color import is_alpha, is_grey
 from model.golden import golden_inputs, golden_levels
 from model.noise_range import doubt, kept_shares, least_level
 from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit, to_values
@@ -43,9 +44,10 @@ class Denoiser:
     A grey model sees each colour channel, or each of more than four bands, as an image. A colour model sees a grey
     image as three equal channels, and the mean of its three is the result; of an image whose colours are equal it is
     told sqrt(3) times the level, since the noise is equal too. Alpha passes untouched; a model of four channels is
-    shown it (opaque where there is none). The same image gives the same bits, whatever other images it comes with, and
-    however many threads help. With noise below what the model learned a part of the change is kept
-    (``model.noise_range``).
+    shown it (opaque where there is none). Of images whose last channel is data it sees the first three as colours, and
+    each other one as a grey image; a model of as many channels changes all of them. The same image gives the same bits,
+    whatever other images it comes with, and however many threads help. With noise below what the model learned a part
+    of the change is kept (``model.noise_range``).
 
     Args:
       runtime: of a model that can denoise.
@@ -75,6 +77,7 @@ class Denoiser:
         failed: Failed | None = None,
         *,
         estimated: bool = False,
+        bands: bool = False,
     ) -> Denoised:
         """Denoise images of one shape.
 
@@ -88,12 +91,15 @@ class Denoiser:
             that is not told.
           failed: receives the images for which the model raises an error, and the error; their ``mse`` is NaN.
           estimated: whether the levels were estimated, so that part of them is in doubt (``model.noise_range``).
+          bands: the last channel is data, also of two or four, and no alpha.
 
         Raises:
           ValueError: the model does not take images of this shape, or takes a noise level and is given none.
           ModelError: the model fails, and ``failed`` is None.
         """
         self._check(images)
+        if self._colored and is_alpha(images.shape[3], bands=False) and bands:
+            return self._denoise_bands(images, levels, failed, estimated=estimated)
         if levels is None or self._low is None:
             return self._denoise(images, levels, failed)
         doubted = self._doubt if estimated else np.float32(0)
@@ -103,6 +109,24 @@ class Denoiser:
         if shares.all():
             return self._denoise(images, told, failed, shares)
         return self._denoise_some(images, told, failed, shares)
+
+    def _denoise_bands(
+        self, images: Pixels, levels: Floats | None, failed: Failed | None, *, estimated: bool
+    ) -> Denoised:
+        """Denoise images of two or four channels of data: together if the model takes as many, else apart."""
+        channels, takes = images.shape[3], self._takes.shape[2]
+        if channels == takes:
+            together = copy(self)
+            together._colored = False
+            return together.denoise(images, levels, failed, estimated=estimated)
+        colors = 3 if channels > 3 and takes > 1 else 0
+        parts = [slice(0, colors)] * bool(colors) + [slice(at, at + 1) for at in range(colors, channels)]
+        pixels, errors = np.empty_like(images), np.zeros(len(images), np.float32)
+        for part in parts:
+            made = self.denoise(images[..., part], levels, failed, estimated=estimated)
+            pixels[..., part] = made.pixels
+            errors += made.mse * np.float32((part.stop - part.start) / channels)
+        return Denoised(pixels=pixels, mse=errors)
 
     def _denoise_some(self, images: Pixels, told: Floats, failed: Failed | None, shares: Floats) -> Denoised:
         """Denoise the images of which something is to be changed, and copy the others."""
@@ -156,7 +180,7 @@ class Denoiser:
 
     def _colors(self, channels: int) -> int:
         """How many of an image's channels, the first ones, the model changes."""
-        return channels - (self._colored and channels in (2, 4))
+        return channels - (self._colored and is_alpha(channels, bands=False))
 
     def _tiled(
         self, image: Pixels, level: Floats | None, written: Pixels, failed: Failed | None, share: Floats | None

@@ -24,6 +24,7 @@ def denoise_photons(
     failed: Failed | None = None,
     *,
     estimated: bool = False,
+    bands: bool = False,
 ) -> tuple[Denoised, Floats]:
     """Denoise images of one shape with Poisson-Gaussian noise.
 
@@ -37,6 +38,7 @@ def denoise_photons(
       cameras: of each image, the noise of each colour channel, in the numbers of its pixels.
       failed: as ``Denoiser.denoise`` takes it.
       estimated: whether the cameras were.
+      bands: as ``Denoiser.denoise`` takes it.
 
     Returns:
       What ``Denoiser.denoise`` gives, and the levels that the model was told, float32 [m], as a fraction of white.
@@ -45,7 +47,7 @@ def denoise_photons(
       ModelError: also where an image is darker than its camera can have made it, and ``failed`` is None.
     """
     shown, low, span, levels = stabilised(images, cameras)
-    found = denoiser.denoise(shown, levels, failed, estimated=estimated)
+    found = denoiser.denoise(shown, levels, failed, estimated=estimated, bands=bands)
     pixels, mse = images.copy(), found.mse.copy()
     for at in np.flatnonzero(found.mse > 0).tolist():  # the others failed, or stay as they are
         for channel, camera in enumerate(cameras[at]):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lake.core.records import Array, Reason
-from lake.images.types import Color, Header, ImageError
+from lake.images.types import Alpha, Color, Header, ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,6 +49,40 @@ def restorable(header: Header, channels: int) -> None:
     if header.channels > MOST_COLORS and channels not in (1, header.channels):
         text = f"{header.channels} bands, the model takes {channels}; a grey model takes each by itself"
         raise ImageError(Reason.WRONG_CHANNELS, text)
+
+
+def is_alpha(channels: int, *, bands: bool) -> bool:
+    """Whether the last channel of pixels is alpha.
+
+    Args:
+      channels: of the pixels.
+      bands: as of ``Group``.
+    """
+    return channels in (2, 4) and not bands
+
+
+def file_has_bands(header: Header, alpha: Alpha) -> bool:
+    """Whether the last channel of an image file is data.
+
+    Args:
+      header: of the file.
+      alpha: what is taken for alpha.
+    """
+    return alpha is Alpha.NONE or (alpha is Alpha.AUTO and header.band)
+
+
+def array_has_bands(pixels: Array, alpha: Alpha) -> bool:
+    """Whether the last channel of an array is data. Programs that show arrays take four channels of 8 bits for RGBA.
+
+    Args:
+      pixels: ``[..., K]``.
+      alpha: what is taken for alpha.
+
+    >>> array_has_bands(np.zeros((5, 5, 2), np.uint16), Alpha.AUTO)
+    True
+    """
+    shown = pixels.dtype == np.uint8 and pixels.shape[-1] == MOST_COLORS
+    return alpha is Alpha.NONE or (alpha is Alpha.AUTO and not shown)
 
 
 def needs_luma(color: Color) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lake.core.records import Array, Reason, Stage
-from lake.images.codecs import icc, png_write, tiff_write
+from lake.images.codecs import icc, png_write, tiff, tiff_write
 from lake.images.codecs.metadata import NOTHING, Metadata, metadata_of, of_tiff
 from lake.images.codecs.resolution import with_density
 from lake.images.codecs.webp import is_lossless
@@ -68,39 +68,51 @@ class ImageEncoder:
     def __init__(self, format: ImageFormat, quality: int, *, upright: bool = True) -> None:
         self._format, self._quality, self._upright = format, quality, upright
 
-    def encode(self, pixels: Array, original: bytes | None) -> ImageFile:
+    def encode(self, pixels: Array, original: bytes | None, *, bands: bool = False) -> ImageFile:
         r"""Encode one image.
 
         Args:
           pixels: ``[H, W, K]`` with K 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha) or more (bands): uint8,
             uint16, or float32 (nominal range 0..1; values beyond it are kept); for TIFF also other integers.
           original: the image file that the pixels were made from, for its metadata and, with SAME, its format.
+          bands: the last channel is data, also of two or four, and no alpha.
 
         Raises:
-          ImageError: UNWRITABLE_IMAGE of stage ``write``, if the format cannot store this depth, alpha or size.
+          ImageError: UNWRITABLE_IMAGE of stage ``write``, if the format cannot store this depth, alpha or size, or
+            bands.
 
         >>> file = ImageEncoder(ImageFormat.PNG, quality=90).encode(np.zeros((2, 3, 1), np.uint8), None)
         >>> file.suffix, file.data[:4]
         ('png', b'\x89PNG')
         """
-        format = self._resolve(pixels, original)
-        _check(pixels, format)
+        bands = bands and pixels.shape[2] in (2, 4)
+        format = self._resolve(pixels, original, bands=bands)
+        # Who says that the last channel of such files is data gets it back where it was.
+        same = original is not None and format_of(original) == format
+        _check(pixels, format, bands=bands and not same)
         found = metadata_of(original, pixels.shape, upright=self._upright) if original else NOTHING
-        return ImageFile(data=self._write(pixels, format, found, original), suffix=_SUFFIX[format])
+        if format is ImageCodec.TIFF:
+            data = tiff_write.write(pixels, of_tiff(found), _colors(pixels, original) if bands else None)
+        else:
+            data = self._write(pixels, format, found, original)
+        return ImageFile(data=data, suffix=_SUFFIX[format])
 
-    def encode_pages(self, pages: Sequence[Array], originals: Sequence[bytes]) -> ImageFile:
+    def encode_pages(
+        self, pages: Sequence[Array], originals: Sequence[bytes], bands: Sequence[bool] | None = None
+    ) -> ImageFile:
         """Encode the pages of one TIFF, each as ``encode`` does.
 
         Args:
           pages: pixels of each page, as of ``encode``.
           originals: the page that each was made from, as a file of its own. The ICC profile of the first one is that of
             those which have none.
+          bands: of each page, as of ``encode``; None for none.
 
         Raises:
           ImageError: UNWRITABLE_IMAGE of stage ``write``: a page has no form in TIFF, or all of them are too large.
         """
         for pixels in pages:
-            _check(pixels, ImageCodec.TIFF)
+            _check(pixels, ImageCodec.TIFF, bands=False)
         if sum(pixels.nbytes for pixels in pages) > _MOST_BYTES:
             raise _unwritable(f"{len(pages)} pages of more than {_MOST_BYTES} bytes")
         found = [
@@ -109,23 +121,25 @@ class ImageEncoder:
         ]
         first = [icc.fitting_profile(originals[0], pixels.shape[2]) for pixels in pages]
         tags = [of_tiff(replace(own, profile=own.profile or usual)) for own, usual in zip(found, first, strict=True)]
-        return ImageFile(data=tiff_write.write_pages(pages, tags), suffix=_SUFFIX[ImageCodec.TIFF])
+        colors = [
+            _colors(pixels, original) if data and pixels.shape[2] in (2, 4) else None
+            for pixels, original, data in zip(pages, originals, bands or [False] * len(pages), strict=True)
+        ]
+        return ImageFile(data=tiff_write.write_pages(pages, tags, colors), suffix=_SUFFIX[ImageCodec.TIFF])
 
-    def _resolve(self, pixels: Array, original: bytes | None) -> str:
+    def _resolve(self, pixels: Array, original: bytes | None, *, bands: bool) -> str:
         if self._format in _FORMATS:
             return _FORMATS[self._format]
         same = format_of(original) if self._format is ImageFormat.SAME and original else None
         if same in _SUFFIX:
             return same
-        in_png = pixels.dtype in (np.uint8, np.uint16) and pixels.shape[2] <= MOST_COLORS
+        in_png = pixels.dtype in (np.uint8, np.uint16) and pixels.shape[2] <= MOST_COLORS and not bands
         return ImageCodec.PNG if in_png else ImageCodec.TIFF
 
     def _write(self, pixels: Array, format: str, found: Metadata, original: bytes | None) -> bytes:
         if format is ImageCodec.PNG:
             phys = found.resolution.phys() if found.resolution else b""
             return png_write.write(pixels, found.profile, phys, found.exif, found.xmp)
-        if format is ImageCodec.TIFF:
-            return tiff_write.write(pixels, of_tiff(found))
         if format is ImageCodec.JPEG:
             return with_density(_saved(pixels, "JPEG", found, quality=self._quality, subsampling=0), found.resolution)
         lossless = self._format is ImageFormat.WEBP or original is None or is_lossless(original)
@@ -133,8 +147,16 @@ class ImageEncoder:
         return _saved(_in_colour(pixels), "WEBP", found, **options)
 
 
-def _check(pixels: Array, format: str) -> None:
+def _colors(pixels: Array, original: bytes | None) -> int:
+    """How many channels of pixels with bands are colours: as in the TIFF they were made from; of others grey alone."""
+    rgb = pixels.shape[2] > 2 and original and format_of(original) is ImageCodec.TIFF and not tiff.kind(original).grey
+    return 3 if rgb else 1
+
+
+def _check(pixels: Array, format: str, *, bands: bool) -> None:
     height, width, channels = pixels.shape
+    if bands and format is not ImageCodec.TIFF:
+        raise _unwritable(f"{format} takes the last of {channels} for alpha; --image-format lossless or tiff keeps it")
     if channels > MOST_COLORS and format is not ImageCodec.TIFF:
         raise _unwritable(f"{channels} channels: {format} has 1 to 4; --image-format lossless or tiff keeps them")
     if pixels.nbytes > _MOST_BYTES:

@@ -29,6 +29,7 @@ class _Kind(NamedTuple):
     shape: tuple[int, int, int]
     depth: int
     pages: int = 1
+    bands: bool = False  # as of ``Group``
 
 
 class NativeDecoder:
@@ -78,13 +79,14 @@ class NativeDecoder:
             faults.update({p: error.fault() for p in range(len(payload)) if p not in faults})
             return
         step = max(1, _MOST // max(int(np.prod(target.fixed)), 1))
+        bands = color.array_has_bands(payload, target.alpha)
         for start in range(0, len(payload), step):
             rows = payload[start : start + step]
             known = {p - start: faults[p] for p in range(start, start + len(rows)) if p in faults}
             decoded = decode_arrays.decode_arrays(rows, target, known)
             faults.update({p + start: fault for p, fault in decoded.faults.items()})
             for group in decoded.groups:
-                yield Group(positions=group.positions + start, pixels=group.pixels)
+                yield Group(positions=group.positions + start, pixels=group.pixels, bands=bands)
 
     def _like(self, payload: Array) -> Target:
         """The target for an array of pixels: its channels, and its size if the target accepts any size."""
@@ -143,12 +145,12 @@ class NativeDecoder:
         return header
 
     def _kind(self, header: Header, size: int) -> _Kind:
-        shape = _shape(header, self._target)
+        shape, bands = _shape(header, self._target), color.file_has_bands(header, self._target.alpha)
         if self._resizes(shape):
-            return _Kind(None, (*self._target.size, shape[2]), header.depth, header.pages)
+            return _Kind(None, (*self._target.size, shape[2]), header.depth, header.pages, bands)
         bulk = self._bulk(shape) if header.plain and header.pages == 1 else None
         small = bulk is not None and bulk.chunk == CHUNK and bulk.takes(header, size)
-        return _Kind(header.format if small else None, shape, header.depth, header.pages)
+        return _Kind(header.format if small else None, shape, header.depth, header.pages, bands)
 
     def _resizes(self, shape: tuple[int, ...]) -> bool:
         return not self._target.any_size and not self._target.takes_as_it_is(shape[:2])
@@ -168,7 +170,7 @@ class NativeDecoder:
             with in_turn(largest(headers[position] for position in rest)):
                 parts += self._one_by_one(rest, headers, column, faults)
             groups = joined(parts)
-            yield from (replace(group, pages=kind.pages) for group in groups)
+            yield from (replace(group, pages=kind.pages, bands=kind.bands) for group in groups)
 
     def _together(self, kind: _Kind, positions: list[int], column: pa.Array) -> list[tuple[Array, Array]]:
         """Decode in bulk: whole chunks, and the rest if it fills at least half a chunk."""
@@ -197,24 +199,25 @@ class NativeDecoder:
         """The pages of a TIFF, those that are alike as groups. Where one cannot be decoded, the record has a fault."""
         found = 0
         try:
-            for pages in _alike(self._decoded_pages(data)):
+            for pages, bands in _alike(self._decoded_pages(data)):
                 at = np.full(len(pages), position, np.int64)
                 pixels = np.stack(pages) if len(pages) > 1 else pages[0][None]  # no copy of a large one
-                yield Group(positions=at, pixels=pixels, pages=count, page=found)
+                yield Group(positions=at, pixels=pixels, pages=count, page=found, bands=bands)
                 found += len(pages)
             if found < count:
                 raise ImageError(Reason.SEVERAL_PAGES, f"TIFF of {count} pages with directories of {found}")
         except ImageError as error:
             faults[position] = error.fault()
 
-    def _decoded_pages(self, data: bytes) -> Iterator[Array]:
+    def _decoded_pages(self, data: bytes) -> Iterator[tuple[Array, bool]]:
+        """Each page, and whether its last channel is data."""
         room = self._target.max_pixels
         for page in tiff_split.split(data):
             header = read_header(page, room)
             room -= header.width * header.height
             if not self._target.any_size:
                 geometry.fits(_shape(header, self._target)[:2], self._target.size, self._target.resize)
-            yield self._decode(page, header)
+            yield self._decode(page, header), color.file_has_bands(header, self._target.alpha)
 
     def _decode(self, data: bytes, header: Header) -> Array:
         times, extent = decode_one.reduced(header, self._target)
@@ -224,18 +227,19 @@ class NativeDecoder:
         return decode_arrays.resize_arrays(pixels, self._target, extent) if self._resizes(pixels.shape) else pixels
 
 
-def _alike(pages: Iterable[Array]) -> Iterator[list[Array]]:
-    """Pages in a row of one shape and dtype, as many as a group holds."""
-    group = list[Array]()
-    for page in pages:
-        other = group and (group[0].shape, group[0].dtype) != (page.shape, page.dtype)
+def _alike(pages: Iterable[tuple[Array, bool]]) -> Iterator[tuple[list[Array], bool]]:
+    """Pages in a row of one shape, dtype and meaning of the last channel, as many as a group holds."""
+    group, kind = list[Array](), (False, "")
+    for page, bands in pages:
+        other = group and (group[0].shape, *kind) != (page.shape, bands, page.dtype.str)
         if other or (len(group) + 1) * page.size > _MOST:
             if group:
-                yield group
+                yield group, kind[0]
             group = []
         group.append(page)
+        kind = bands, page.dtype.str
     if group:
-        yield group
+        yield group, kind[0]
 
 
 def _shape(header: Header, target: Target) -> tuple[int, int, int]:

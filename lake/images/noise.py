@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lake.core.records import Array
-from lake.images.color import LUMA, is_grey
+from lake.images.color import LUMA, is_alpha, is_grey
 from lake.images.noise_patches import blocks_of, patches_of
 from lake.images.noise_variance import STRICT, fit
 
@@ -51,7 +51,7 @@ class NoiseEstimate:
         return float(np.sqrt(np.sum(parts**2)))
 
 
-def estimate(pixels: Array) -> NoiseEstimate:
+def estimate(pixels: Array, *, bands: bool = False) -> NoiseEstimate:
     """Estimate additive noise that is independent from pixel to pixel; white is 1.
 
     Flat and clipped areas do not count. A drawing (flat areas with edges between them) has no noise. An image with a
@@ -61,6 +61,7 @@ def estimate(pixels: Array) -> NoiseEstimate:
     Args:
       pixels: ``[H, W, K]`` of uint8 (white is 255), uint16 (white is 65535) or finite float32 (white is 1). Alpha, the
         last of two or four channels, is ignored.
+      bands: the last channel is data, also of two or four.
 
     >>> noise = np.random.default_rng(0).normal(0.5, 0.1, (64, 64, 1)).astype(np.float32)
     >>> found = estimate(noise)
@@ -68,7 +69,7 @@ def estimate(pixels: Array) -> NoiseEstimate:
     (0.1, True)
     """
     white = _WHITE.get(pixels.dtype.str[1:], 1.0)
-    levels, errors = zip(*(_of_channel(blocks) for blocks in channels_of(pixels)), strict=True)
+    levels, errors = zip(*(_of_channel(blocks) for blocks in channels_of(pixels, bands=bands)), strict=True)
     return NoiseEstimate(levels=tuple(v / white for v in levels), errors=tuple(e / white for e in errors))
 
 
@@ -96,14 +97,15 @@ def level_for_colors(pixels: Array, found: NoiseEstimate) -> float:
     return found.level / share if level > _SHARED * share * found.level else found.level
 
 
-def channels_of(pixels: Array) -> Iterator[Array]:
+def channels_of(pixels: Array, *, bands: bool = False) -> Iterator[Array]:
     """Each colour channel of an image, or as much of it as is used, float64 ``[n, H, W]``.
 
     Args:
       pixels: ``[H, W, K]``; alpha, the last of two or four channels, is left out.
+      bands: the last channel is data, also of two or four.
     """
     blocks = list(blocks_of(pixels))
-    for channel in range(pixels.shape[2] - (pixels.shape[2] in (2, 4))):
+    for channel in range(pixels.shape[2] - is_alpha(pixels.shape[2], bands=bands)):
         yield np.stack([block[..., channel] for block in blocks]).astype(np.float64)
 
 

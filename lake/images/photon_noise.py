@@ -40,7 +40,7 @@ class _Groups(NamedTuple):
     independent: Array  # numbers that the energy is a mean of
 
 
-def estimate_camera(pixels: Array, black_level: float = 0.0) -> tuple[PoissonGaussian, ...]:
+def estimate_camera(pixels: Array, black_level: float = 0.0, *, bands: bool = False) -> tuple[PoissonGaussian, ...]:
     """Estimate the noise of each colour channel, by the variance of its noise at each brightness.
 
     Black level and read noise cannot be told apart by one image: where the variance would be negative at the black
@@ -50,6 +50,7 @@ def estimate_camera(pixels: Array, black_level: float = 0.0) -> tuple[PoissonGau
     Args:
       pixels: ``[H, W, K]`` in the camera's numbers; alpha is left out.
       black_level: mean of the pixels without light.
+      bands: the last channel is data, also of two or four.
 
     >>> light = np.linspace(0, 400, 200)[None, :].repeat(200, 0)
     >>> noisy = 2.0 * np.random.default_rng(0).poisson(light / 2) + np.random.default_rng(1).normal(100, 5, light.shape)
@@ -60,7 +61,7 @@ def estimate_camera(pixels: Array, black_level: float = 0.0) -> tuple[PoissonGau
     brightest = float(np.abs(pixels).max()) if pixels.dtype.kind == "f" else 1.0
     return tuple(
         _camera(*_line(patches_of(blocks)), black_level, _LEAST * (brightest or 1.0), float(pixels[..., channel].min()))
-        for channel, blocks in enumerate(channels_of(pixels))
+        for channel, blocks in enumerate(channels_of(pixels, bands=bands))
     )
 
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from lake.core.records import Array
+from lake.images.color import is_alpha
 
 _WINDOW, _SIGMA = 11, 1.5  # side and standard deviation of the Gaussian window, in pixels
 _C1, _C2 = 0.01**2, 0.03**2  # (K1 L)^2 and (K2 L)^2 of the paper, for pixels in 0..1
@@ -33,16 +34,17 @@ def psnr(mse: Array) -> Array:
     return ratio
 
 
-def compare(output: Array, reference: Array) -> tuple[float, float]:
+def compare(output: Array, reference: Array, *, bands: bool = False) -> tuple[float, float]:
     """PSNR in dB and SSIM of an image against its reference.
 
     As in published tables, the output is clipped to 0..1 first, and equal images have an infinite PSNR. Alpha is
     ignored.
 
     Args:
-      output: ``[H, W]`` or ``[H, W, K]`` with K 1 to 4. uint8 and uint16 are divided by their largest value; floating
+      output: ``[H, W]`` or ``[H, W, K]``. uint8 and uint16 are divided by their largest value; floating
         numbers are used as they are.
       reference: of the same height, width and colours; any of these types.
+      bands: the last channel is data, also of two or four.
 
     Raises:
       ValueError: the shapes differ.
@@ -51,7 +53,7 @@ def compare(output: Array, reference: Array) -> tuple[float, float]:
     >>> compare(image, image)
     (inf, 1.0)
     """
-    one, other = _colours(output), _colours(reference)
+    one, other = _colours(output, bands=bands), _colours(reference, bands=bands)
     if one.shape != other.shape:
         raise ValueError(f"an image {output.shape} and a reference {reference.shape}")
     one, other = _upright(one), _upright(other)
@@ -141,10 +143,10 @@ def _window(side: int) -> Array:
     return weights
 
 
-def _colours(image: Array) -> Array:
+def _colours(image: Array, *, bands: bool) -> Array:
     """``[H, W, K]`` without the alpha channel."""
     image = image if image.ndim == 3 else image[..., np.newaxis]
-    return image[..., :-1] if image.shape[2] in (2, 4) else image
+    return image[..., :-1] if is_alpha(image.shape[2], bands=bands) else image
 
 
 def _upright(image: Array) -> Array:

@@ -51,6 +51,14 @@ class Pages(StrEnum):
     REJECT = "reject"  # it is a reject
 
 
+class Alpha(StrEnum):
+    """Whether the last of two or four channels is alpha, which a denoiser leaves as it is, or data as the others."""
+
+    LAST = "last"  # it is alpha, whatever the image says
+    AUTO = "auto"  # what the image file says; of arrays it is alpha in four channels of 8 bits alone
+    NONE = "none"  # it is data, whatever the image says
+
+
 class PixelLayout(StrEnum):
     """The order of the sides of an image that is an array or a list of numbers."""
 
@@ -65,6 +73,7 @@ _POLICIES: Mapping[str, type[StrEnum]] = {
     "orientation": Orientation,
     "color": Color,
     "pages": Pages,
+    "alpha": Alpha,
 }
 _OPTIONAL = ("resize", "pages")  # which may be None
 
@@ -84,6 +93,7 @@ class Target:
       white: value of white in floating pixels, and in integers that become such, which are divided by it; vectors and
         other integers are not.
       buckets: of images of any size, the sizes that they are resized and cropped to; None for their own.
+      alpha: whether the last of two or four channels is alpha, for those who take images as they are stored.
 
     Raises:
       ValueError: a policy is text that names none.
@@ -101,6 +111,7 @@ class Target:
     pages: Pages | None = None
     white: float = 1.0
     buckets: Buckets | None = None
+    alpha: Alpha = Alpha.LAST
 
     def __post_init__(self) -> None:
         # Text would pass every comparison by identity as another policy.
@@ -154,6 +165,8 @@ class Group:
       page: which one of them the first of these is; 0 is the first one.
       original: (height, width) of each upright image before it was resized, int32 ``[m, 2]``; None where images keep
         their size, or all get one.
+      bands: whether the last channel is data as the others, also of two or four channels, of which it is alpha
+        otherwise.
     """
 
     positions: Array
@@ -161,6 +174,7 @@ class Group:
     pages: int = 1
     page: int = 0
     original: Array | None = None
+    bands: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +255,8 @@ class Header:
       channels: colour channels without alpha: 1 grey, 3 colour, 4 CMYK. A palette counts as 3. More are bands that are
         no colours.
       depth: bits per sample (of a palette: per index).
-      alpha: it has alpha or a transparent colour.
+      alpha: it has alpha or a transparent colour, or a band in its place.
+      band: it is a band: the file says that its last sample is data.
       palette: its pixels are indices into a palette.
       orientation: EXIF orientation 1..8; 1 if there is none or it is out of range.
       canvas: pixels that decoding allocates if that is more than width x height (tiles, animation, wide samples), else
@@ -260,6 +275,7 @@ class Header:
     channels: int
     depth: int = 8
     alpha: bool = False
+    band: bool = False
     palette: bool = False
     orientation: int = 1
     canvas: int = 0

@@ -11,7 +11,7 @@ import pyarrow as pa
 from lake.core.errors import InputError, UsageError
 from lake.core.records import Array, Fault, Records
 from lake.images.native_decoder import NativeDecoder
-from lake.images.types import Color, Pages, Target
+from lake.images.types import Alpha, Color, Group, Pages, Target
 from pipeline.explore.committed import Committed, row_at
 from pipeline.explore.image_places import ReadImages, WrittenImages, changed_input, find_records, writes_images
 from pipeline.explore.similar import first_rows
@@ -91,12 +91,23 @@ def _picture(record: Records, options: JobOptions, seen: bool) -> "Image":
         max_pixels=options.max_pixels,
         pages=Pages.FIRST,
         white=float(options.white),
+        alpha=options.alpha or Alpha.AUTO,
     )
     faults = dict[int, Fault]()
     for group in NativeDecoder(target).groups(record, faults):
-        pixels = np.asarray(group.pixels[0])
+        pixels = first_to_see(group)
         return image_of_pixels(pixels, gain_to_see(pixels) if seen else 1)
     raise InputError(f"{record.key[0].as_py()!r}: {faults[0].detail}")
+
+
+def first_to_see(group: Group) -> Array:
+    """The first image of a group ``[H, W, K]``, without a last channel of data in alpha's place.
+
+    Args:
+      group: with one image or more.
+    """
+    pixels = np.asarray(group.pixels[0])
+    return pixels[..., :-1] if group.bands and pixels.shape[2] in (2, 4) else pixels
 
 
 def image_of_pixels(pixels: Array, gain: int = 1) -> "Image":

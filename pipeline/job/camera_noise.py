@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from lake.core.choices import quoted
 from lake.core.errors import UsageError
 from lake.images.anscombe import PoissonGaussian
+from lake.images.types import Alpha
 from pipeline.options.image_flags import ESTIMATE, POISSON_GAUSSIAN
 from pipeline.options.values import CameraNoise
 
@@ -47,8 +48,11 @@ def camera_noise(options: "JobOptions", spec: "Spec") -> CameraNoise | None:
     if learned is not None and options.gain is None and options.read_noise is None:
         black_level = options.black_level or learned.black_level
         return CameraNoise(gain=learned.gain, read_noise=learned.read_noise, black_level=black_level)
-    if spec.input.shape[2] == 2:  # for the transform these would be grey and alpha
-        raise UsageError(f"--noise {POISSON_GAUSSIAN} is not for models of two channels; give --noise-level")
+    if spec.input.shape[2] == 2 and options.alpha is Alpha.LAST:  # for the transform these are grey and alpha
+        raise UsageError(
+            f"--noise {POISSON_GAUSSIAN} is not for models of two channels; give --noise-level, or --alpha "
+            "auto where both are data"
+        )
     return CameraNoise(gain=gain, read_noise=read_noise, black_level=options.black_level)
 
 

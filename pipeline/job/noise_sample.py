@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lake.core.records import Array, Fault, Records, Unit
+from lake.core.records import Fault, Records, Unit
 from lake.formats import FORMATS
 from lake.images.native_decoder import NativeDecoder
+from lake.images.types import Group
 from model.input_spec import NOISE_WHITE, NoiseRange
 from model.noise_range import count_outside
 from model.photon_denoiser import shown_levels
@@ -128,17 +129,17 @@ def _of_records(records: Records, config: JobConfig, ends: float) -> Iterator[tu
         if time.monotonic() > ends:
             return
         for group in NativeDecoder(config.decoding).groups(records.take(np.array([position])), faults):
-            yield from _estimated(group.pixels, config)
+            yield from _estimated(group, config)
 
 
-def _estimated(images: Array, config: JobConfig) -> Iterator[tuple[float, float]]:
+def _estimated(group: Group, config: JobConfig) -> Iterator[tuple[float, float]]:
     """The levels that the model would be told of images of one shape, and if their values were black to white."""
     assert config.noise is not None
     if config.noise.camera is not None:
-        cameras = cameras_of(config.noise.camera, images, config.target.white)
-        yield from ((float(level) * NOISE_WHITE,) * 2 for level in shown_levels(images, cameras))
+        cameras = cameras_of(config.noise.camera, group.pixels, config.target.white, bands=group.bands)
+        yield from ((float(level) * NOISE_WHITE,) * 2 for level in shown_levels(group.pixels, cameras))
         return
-    for pixels in images:
-        level = estimated_noise(pixels, colors=config.takes_colors).level
+    for pixels in group.pixels:
+        level = estimated_noise(pixels, colors=config.takes_colors, bands=group.bands).level
         used = float(np.ptp(pixels)) / FULL[pixels.dtype.name]
         yield level, level / used if used else level

@@ -18,6 +18,7 @@ from lake.storage.redact import check_no_user
 from pipeline.config import JobConfig
 from pipeline.job.checks import check_variance
 from pipeline.job.earlier_retries import earlier_retries
+from pipeline.job.kept_alpha import with_kept_alpha
 from pipeline.job.lake_table import table_due, with_kept_table
 from pipeline.job.make_config import checked_config
 from pipeline.job.plan import Plan, make_plan, plan_cuts, reject_limit
@@ -131,6 +132,7 @@ def prepare_with_receipts(options: JobOptions, run: str | None = None) -> tuple[
         check_bucket(layout.output, OutputError)
     kept = _kept_pages(job_file)
     options = with_kept_table(replace(options, **kept) if kept else options, job_file)
+    options = with_kept_alpha(options, job_file)
     source = find_source(options, bundle, job_file)
     config = checked_config(options, bundle, source, job_file, _run_id(layout, state.left, run))
     expected = find_expected(options.expect_records, source.found) if options.expect_records else None

@@ -65,7 +65,7 @@ _SETTINGS: Mapping[str, Rule] = {
     **dict.fromkeys(("latent_quantization", "pool", "normalize", "partition_by"), _text_or_none),
     **dict.fromkeys(("latent_type", "latent_format"), utf8),
     **dict.fromkeys(("variance", "flip", "hash", "images", "error_map", "follow_links", "card", "croissant"), truth),
-    **dict.fromkeys(("gain", "read_noise"), _text_or_none),
+    **dict.fromkeys(("gain", "read_noise", "alpha"), _text_or_none),
     "noise": utf8,
     **dict.fromkeys(("table", "catalog", "table_name"), _text_or_none),
 }

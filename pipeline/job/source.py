@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lake.formats.reader import ColumnSelection, RecordSchema
 from lake.images.center_crop import CenterCrop
-from lake.images.types import Resize, Target
+from lake.images.types import Alpha, Resize, Target
 from lake.inputs import sampled
 from lake.inputs.apart import check_apart
 from lake.inputs.columns import settle
@@ -190,4 +190,5 @@ def decoding_target(options: JobOptions, spec: "Spec") -> Target:
         pages=options.pages,
         white=float(options.white),
         buckets=buckets_for(options, spec),
+        alpha=options.alpha or Alpha.LAST,
     )

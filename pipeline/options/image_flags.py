@@ -4,6 +4,7 @@ from lake.cli.option import Option, area, ensemble, finite_number, number_or_wor
 from lake.cli.options import GAUSSIAN as GAUSSIAN
 from lake.cli.options import POISSON_GAUSSIAN as POISSON_GAUSSIAN
 from lake.formats import FORMATS
+from lake.images.types import Alpha
 
 ESTIMATE = "estimate"
 
@@ -114,6 +115,14 @@ DENOISE = (
         type=finite_number,
         metavar="B",
         help="with --noise poisson-gaussian: mean without light, in numbers of a pixel (default {default:g})",
+    ),
+    Option(
+        flag="--alpha",
+        group="input",
+        field="alpha",
+        choices=tuple(Alpha),
+        help="whether the last of two or four channels is alpha, which stays as it is, or data: auto (usual): what the "
+        "image file says, of arrays alpha in four channels of 8 bits alone; last: alpha; none: data",
     ),
     Option(
         flag="--reference",

@@ -11,7 +11,7 @@ from lake.core.choices import choose, quoted
 from lake.core.errors import UsageError
 from lake.formats.common.vector_storage import VECTOR_TYPES
 from lake.formats.reader import ColumnSelection
-from lake.images.types import Color, DecodeMode, Orientation, Pages, PixelLayout, Resize, Target
+from lake.images.types import Alpha, Color, DecodeMode, Orientation, Pages, PixelLayout, Resize, Target
 from lake.storage.options import DEFAULTS, StoreOptions
 from pipeline.config import REJECT_BUDGET, Gate
 from pipeline.options.flags import AUTO, RUN
@@ -111,6 +111,8 @@ class JobOptions:
       gain: of the latter, numbers of a pixel for each electron, or 'estimate'; None to estimate it.
       read_noise: its standard deviation without light, in numbers of a pixel, or 'estimate'; None to estimate it.
       black_level: mean of the pixels without light.
+      alpha: whether the last of two or four channels of an image to denoise is alpha; None for what the output was
+        begun with, 'auto' for a new one.
       reference: URIs of clean images to compare denoised ones with.
       count: number of images to generate.
       seed: seed of generated images.
@@ -191,6 +193,7 @@ class JobOptions:
     gain: str | None = None
     read_noise: str | None = None
     black_level: float = 0.0
+    alpha: Alpha | None = None
     reference: Sequence[str] | None = None
     count: int | None = None
     seed: int = 0

@@ -42,6 +42,7 @@ _LATER_FIELDS = (
     "gain",
     "read_noise",
     "black_level",
+    "alpha",
 )  # left out where they have their default, as in outputs from before there were any
 _URI_FIELDS = ("input", "reference")
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lake.images.types import DecodeMode, Pages, Target
+from lake.images.types import Alpha, DecodeMode, Pages, Target
 
 _CHOICES = frozenset({"resize", "decode", "orientation", "color", "max_pixels", "pages", "white"})
-_UNUSED: Mapping[str, Any] = {"decode": DecodeMode.EXACT, "pages": None, "white": 1.0}
+_UNUSED: Mapping[str, Any] = {"decode": DecodeMode.EXACT, "pages": None, "white": 1.0, "alpha": Alpha.LAST}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from lake.core.errors import LatentlakeError
 from lake.core.printable import printable
 from lake.core.records import Array, Fault, Records
 from lake.images.native_decoder import NativeDecoder
-from lake.images.types import Color, Pages, Target
+from lake.images.types import Alpha, Color, Pages, Target
 from pipeline.explore.committed import Committed
 from pipeline.explore.image_places import ImagePlace, ReadImages, WrittenImages, find_records, writes_images
-from pipeline.explore.pictures import gain_to_see, image_of_pixels
+from pipeline.explore.pictures import first_to_see, gain_to_see, image_of_pixels
 from pipeline.job.source import decoding_target
 from pipeline.output.units.receipts import Receipt
 from pipeline.report.pictures import SIDE, THUMBNAIL, Budget, compare_pictures, encode_picture
@@ -134,6 +134,7 @@ class ImageLoader:
             max_pixels=options.max_pixels,
             pages=Pages.FIRST,
             white=float(options.white),
+            alpha=options.alpha or Alpha.AUTO,
         )
 
     def _records(self, wanted: Sequence[Wanted]) -> Iterator[tuple[int, Records]]:
@@ -195,5 +196,5 @@ class ImageLoader:
 def _decoded(records: Records, target: Target) -> Array | None:
     faults = dict[int, Fault]()
     for group in NativeDecoder(target).groups(records, faults):
-        return np.asarray(group.pixels[0])
+        return first_to_see(group)
     return None

@@ -41,34 +41,36 @@ class ImageOutputs:
         upright = config.target.orientation is Orientation.APPLY
         self._encoder = ImageEncoder(ImageFormat(out.image_format), out.quality, upright=upright)
 
-    def image(self, pixels: Array, original: bytes | None) -> Image:
+    def image(self, pixels: Array, original: bytes | None, *, bands: bool = False) -> Image:
         """Encode one image, or return its pixels if the format stores numbers.
 
         Args:
           pixels: ``[H, W, K]`` of dtype uint8, uint16 or float32 (white is 1); written on the scale of the input, and
             in the type of a TIFF of other integers.
           original: the input image file, whose format ``--image-format same`` keeps; None if there is none.
+          bands: as of ``Group``.
 
         Raises:
           ImageError: the image format cannot store these pixels (UNWRITABLE_IMAGE).
         """
         if self.format.pixels:
             return on_scale(pixels, self._white)
-        return self._encoder.encode(as_stored(pixels, original, self._white), original)
+        return self._encoder.encode(as_stored(pixels, original, self._white), original, bands=bands)
 
-    def pages(self, pages: Sequence[Array], original: bytes) -> Image:
+    def pages(self, pages: Sequence[Array], original: bytes, bands: Sequence[bool]) -> Image:
         """Encode the pages of one TIFF.
 
         Args:
           pages: pixels of each page, as of ``image``.
           original: the input file.
+          bands: of each page, as of ``Group``.
 
         Raises:
           ImageError: TIFF cannot store these pixels (UNWRITABLE_IMAGE).
         """
         originals = list(split(original))
         stored = [as_stored(*both, self._white) for both in zip(pages, originals, strict=True)]
-        return self._encoder.encode_pages(stored, originals)
+        return self._encoder.encode_pages(stored, originals, bands)
 
 
 class BatchImages:
@@ -84,33 +86,38 @@ class BatchImages:
         self._images: dict[int, Image] = {}
         self._maps: dict[int, Image] = {}
 
-    def add(self, position: int, output: Array, pixels: Array | None = None) -> Fault | None:
+    def add(self, position: int, output: Array, pixels: Array | None = None, *, bands: bool = False) -> Fault | None:
         """Encode the output image of one record.
 
         Args:
           position: position of the record in the batch.
           output: ``[H, W, K]`` of dtype uint8, uint16 or float32.
           pixels: the input image, of the same shape and dtype, for the error map; None if there is none.
+          bands: as of ``Group``.
 
         Returns:
           None, or the fault that says why the image cannot be written.
         """
         original = _file(self._records.payload, position)
         try:
-            self._images[position] = self._image_outputs.image(output, original)
+            self._images[position] = self._image_outputs.image(output, original, bands=bands)
             if self._image_outputs.error_map and pixels is not None:
-                self._maps[position] = self._image_outputs.image(difference(output, pixels), original)
+                change = difference(output, pixels)
+                self._maps[position] = self._image_outputs.image(change, original, bands=bands)
         except ImageError as error:
             return error.fault()
         return None
 
-    def add_pages(self, position: int, outputs: Sequence[Array], inputs: Sequence[Array]) -> Fault | None:
+    def add_pages(
+        self, position: int, outputs: Sequence[Array], inputs: Sequence[Array], bands: Sequence[bool]
+    ) -> Fault | None:
         """Encode the output pages of one record, a TIFF.
 
         Args:
           position: position of the record in the batch.
           outputs: as ``output`` of ``add``, for each page.
           inputs: as ``pixels`` of ``add``, for each page.
+          bands: of each page, as of ``Group``.
 
         Returns:
           None, or the fault that says why the image cannot be written.
@@ -118,10 +125,10 @@ class BatchImages:
         original = _file(self._records.payload, position)
         assert original is not None
         try:
-            self._images[position] = self._image_outputs.pages(outputs, original)
+            self._images[position] = self._image_outputs.pages(outputs, original, bands)
             if self._image_outputs.error_map:
                 maps = [difference(output, pixels) for output, pixels in zip(outputs, inputs, strict=True)]
-                self._maps[position] = self._image_outputs.pages(maps, original)
+                self._maps[position] = self._image_outputs.pages(maps, original, bands)
         except ImageError as error:
             return error.fault()
         return None

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from lake.core.records import Array, Fault, Reason, Records, Stage
 from lake.images.anscombe import PoissonGaussian
+from lake.images.color import is_alpha
 from lake.images.noise import estimate, level_for_colors
 from lake.images.photon_noise import estimate_camera
 from lake.images.types import Group
@@ -48,7 +49,8 @@ def told_levels(
     if noise.level is not None:
         return [ToldNoise(float(np.float32(noise.level)))] * count, np.ones(count, bool)
     if noise.column is None:
-        return [estimated_noise(image, colors=colors) for image in group.pixels], np.ones(count, bool)
+        found = [estimated_noise(image, colors=colors, bands=group.bands) for image in group.pixels]
+        return found, np.ones(count, bool)
     column = records.carried[noise.column].cast(pa.float32())
     levels = column.take(pa.array(group.positions)).to_numpy(zero_copy_only=False)
     good: Array = np.isfinite(levels) & (levels >= 0)
@@ -58,35 +60,37 @@ def told_levels(
     return [ToldNoise(float(level)) for level in levels], good
 
 
-def estimated_noise(image: Array, *, colors: bool) -> ToldNoise:
+def estimated_noise(image: Array, *, colors: bool, bands: bool = False) -> ToldNoise:
     """The noise of an image, estimated from the image alone.
 
     Args:
       image: ``[H, W, K]``.
       colors: whether the model takes red, green and blue together.
+      bands: as of ``Group``.
     """
-    found = estimate(image)
+    found = estimate(image, bands=bands)
     level, error = found.level * NOISE_WHITE, found.error * NOISE_WHITE if np.isfinite(found.error) else None
     # What may be texture is in doubt as it is.
-    if colors and image.shape[2] in (3, 4) and level > DOUBT:
+    if colors and image.shape[2] - is_alpha(image.shape[2], bands=bands) == 3 and level > DOUBT:
         level = level_for_colors(image, found) * NOISE_WHITE
     return ToldNoise(level, error, tuple(level * NOISE_WHITE for level in found.levels))
 
 
-def cameras_of(noise: CameraNoise, images: Array, white: float) -> list[_Cameras]:
+def cameras_of(noise: CameraNoise, images: Array, white: float, *, bands: bool = False) -> list[_Cameras]:
     """The Poisson-Gaussian noise of every channel of images, in the numbers of their pixels.
 
     Args:
       noise: what the job says, in the numbers of the source.
       images: ``[m, H, W, K]``.
       white: of floating pixels, what they were divided by.
+      bands: as of ``Group``.
     """
     scale = white if images.dtype.kind == "f" else 1.0
     black = noise.black_level / scale
     if noise.gain is None or noise.read_noise is None:
-        return [estimate_camera(image, black) for image in images]
+        return [estimate_camera(image, black, bands=bands) for image in images]
     camera = PoissonGaussian(gain=noise.gain / scale, read_noise=noise.read_noise / scale, black_level=black)
-    colours = images.shape[3] - (images.shape[3] in (2, 4))
+    colours = images.shape[3] - is_alpha(images.shape[3], bands=bands)
     return [(camera,) * colours] * len(images)
 
 

@@ -79,7 +79,9 @@ def test_units_do_not_matter(denoiser: Denoiser) -> None:
 class _Unchanged:
     """A denoiser that says that it changed something, but did not, and remembers what it was told."""
 
-    def denoise(self, images: Array, levels: Array, failed: Any = None, *, estimated: bool = False) -> Any:
+    def denoise(
+        self, images: Array, levels: Array, failed: Any = None, *, estimated: bool = False, bands: bool = False
+    ) -> Any:
         from model.denoiser import Denoised
 
         self.shown, self.levels = images.copy(), levels

@@ -70,6 +70,7 @@ def header(data: bytes) -> Header:
         channels=found.channels,
         depth=found.bits,
         alpha=found.alpha,
+        band=found.band,
         palette=found.palette,
         orientation=_orientation(tags),
         canvas=max(padded, _counted(found, width * height)),

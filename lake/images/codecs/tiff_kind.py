@@ -1,5 +1,6 @@
 """Which kinds of samples a TIFF may have, and what they mean."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,8 @@ class Kind:
       samples: of a pixel.
       channels: as of ``Header``.
       alpha: it has alpha, or a band in its place.
+      band: it is a band: the last sample is data, by its own word.
+      grey: its samples are grey and others beside it, not colours.
       palette: its samples are indices.
       inverted: white is zero.
       raw: Pillow would lose some of it, so tifffile reads it.
@@ -67,6 +70,8 @@ class Kind:
     samples: int
     channels: int
     alpha: bool = False
+    band: bool = False
+    grey: bool = False
     palette: bool = False
     inverted: bool = False
     raw: bool = False
@@ -105,8 +110,7 @@ def kind_of(tags: Directory) -> Kind:
 
 def _has_bands(tags: Directory, samples: int, photometric: int) -> bool:
     """Whether an image of 8 bits has further samples that are no alpha, or colours as grey, which Pillow leaves out."""
-    extra = tags.value(EXTRA, UNSPECIFIED if photometric == BLACK_IS_ZERO else ALPHA)
-    one_more = samples == 1 + _COLORS[photometric] and extra == UNSPECIFIED
+    one_more = samples == 1 + _COLORS[photometric] and _extra(tags, photometric)[0] == UNSPECIFIED
     more = one_more or samples > 1 + _COLORS[photometric]
     return tags.value(BITS, 1) == 8 and photometric in (BLACK_IS_ZERO, RGB) and more
 
@@ -143,7 +147,22 @@ def _raw(tags: Directory, dtype: np.dtype[Any], bits: int, samples: int, photome
     if alpha and tags.value(EXTRA, UNSPECIFIED) == PREMULTIPLIED:
         raise unsupported(f"{samples} samples of which the last is premultiplied alpha")
     channels = samples if samples > _MOST_COLORS else 3 if samples > 2 else 1
-    return Kind(dtype=dtype, bits=bits, samples=samples, channels=channels, alpha=alpha, inverted=inverted, raw=True)
+    return Kind(
+        dtype=dtype,
+        bits=bits,
+        samples=samples,
+        channels=channels,
+        alpha=alpha,
+        band=alpha and _extra(tags, photometric)[-1] == UNSPECIFIED,
+        grey=grey,
+        inverted=inverted,
+        raw=True,
+    )
+
+
+def _extra(tags: Directory, photometric: int) -> Sequence[int]:
+    """What the samples beside the colours are; where the file does not say it, alpha beside RGB, as in Pillow."""
+    return tags.values(EXTRA, (UNSPECIFIED if photometric == BLACK_IS_ZERO else ALPHA,))
 
 
 def _layout(tags: Directory) -> str:

@@ -19,30 +19,33 @@ _LEVEL = 3
 _DEFLATE = 8
 _KINDS = {"u": 1, "i": 2, "f": 3}  # sample formats: unsigned, signed, floating
 _MOST_COLORS = 4  # channels; more are bands
+_BAND, _ALPHA = 0, 2  # of samples beside the colours
 _FORMATS = {SHORT: "H", LONG: "I"}
 
 
-def write(pixels: Array, tags: Tags) -> bytes:
+def write(pixels: Array, tags: Tags, colors: int | None = None) -> bytes:
     """Encode a TIFF file: little-endian, unassociated alpha, the directory after the pixels.
 
     Args:
       pixels: integers of any type or float32 ``[H, W, K]`` with K 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGB, alpha)
         or more (bands).
       tags: type and values, little-endian, of tags that do not determine pixels.
+      colors: 1 (grey) or 3 (RGB) channels, where all others are bands; None where the last of two or four is alpha.
     """
-    return write_pages([pixels], [tags])
+    return write_pages([pixels], [tags], [colors])
 
 
-def write_pages(pages: Sequence[Array], tags: Sequence[Tags]) -> bytes:
+def write_pages(pages: Sequence[Array], tags: Sequence[Tags], colors: Sequence[int | None]) -> bytes:
     """Encode a TIFF file of several pages, each as ``write`` does, one after the other.
 
     Args:
       pages: pixels, as of ``write``.
       tags: of each page, as of ``write``.
+      colors: of each page, as of ``write``.
     """
     parts, places, size = list[tuple[bytes, Tags]](), list[int](), 8
-    for pixels, more in zip(pages, tags, strict=True):
-        body, entries = _page(pixels, more, size)
+    for pixels, more, own in zip(pages, tags, colors, strict=True):
+        body, entries = _page(pixels, more, size, own)
         parts.append((body, entries))
         places.append(size + len(body))
         size = places[-1] + len(written("<", places[-1], entries))
@@ -52,11 +55,11 @@ def write_pages(pages: Sequence[Array], tags: Sequence[Tags]) -> bytes:
     return b"".join(file)
 
 
-def _page(pixels: Array, tags: Tags, start: int) -> tuple[bytes, Tags]:
+def _page(pixels: Array, tags: Tags, start: int, colors: int | None) -> tuple[bytes, Tags]:
     """The strips of a page that begins at a byte of the file, and the entries of its directory."""
     rows = max(_STRIP // max(pixels[:1].nbytes, 1), 1)
     strips = list(_strips(pixels, rows))
-    entries = {**_entries(pixels, rows, [len(strip) for strip in strips], start), **tags}
+    entries = {**_entries(pixels, rows, [len(strip) for strip in strips], start, colors), **tags}
     size = sum(map(len, strips))
     return b"".join((*strips, bytes(size % 2))), entries
 
@@ -69,17 +72,21 @@ def _strips(pixels: Array, rows: int) -> Iterator[bytes]:
         yield zlib.compress(strip.data, _LEVEL)
 
 
-def _entries(pixels: Array, rows: int, sizes: list[int], start: int) -> Tags:
+def _entries(pixels: Array, rows: int, sizes: list[int], start: int, colors: int | None) -> Tags:
     """Type and values of each tag."""
     height, width, channels = pixels.shape
-    extra = [0] * (channels - 1) if channels > _MOST_COLORS else [2] * (channels in (2, 4))  # bands, or alpha
+    if colors is None and channels <= _MOST_COLORS:
+        colors, extra = (3 if channels > 2 else 1), [_ALPHA] * (channels in (2, 4))
+    else:
+        colors = colors or 1
+        extra = [_BAND] * (channels - colors)
     starts = np.cumsum([start, *sizes[:-1]]).tolist()
     values = {
         256: (LONG, [width]),
         257: (LONG, [height]),
         258: (SHORT, [8 * pixels.dtype.itemsize] * channels),
         259: (SHORT, [_DEFLATE]),
-        262: (SHORT, [2 if channels in (3, 4) else 1]),  # BlackIsZero, RGB
+        262: (SHORT, [2 if colors == 3 else 1]),  # RGB, BlackIsZero
         273: (LONG, starts),
         277: (SHORT, [channels]),
         278: (LONG, [rows]),

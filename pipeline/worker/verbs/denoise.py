@@ -65,6 +65,7 @@ class _Page(NamedTuple):
     output: Array
     input: Array
     measured: Measured
+    bands: bool  # as of ``Group``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +147,11 @@ class Denoise(Verb):
         told, has_level = self._told(batch, group)
         # Indexing with a mask copies, and nearly always every image has a level.
         pixels = group.pixels if has_level.all() else group.pixels[has_level]
-        positions = group.positions[has_level]
+        positions, bands = group.positions[has_level], group.bands
         if not len(positions):
             return
         failed: Failed = {}
-        denoised, told = self._denoised(pixels, told, failed)
+        denoised, told = self._denoised(pixels, told, failed, bands=bands)
         faults = dict.fromkeys(positions[~np.isfinite(denoised.mse)].tolist(), NON_FINITE)
         faults |= model_faults(positions, failed)
         for at, position in enumerate(positions.tolist()):
@@ -159,18 +160,19 @@ class Denoise(Verb):
             noise = None if told is None else told[at]
             if self._stacks and group.pages > 1:
                 measured = Measured(height, width, noise, float(denoised.mse[at]), None)
-                page = _Page(denoised.pixels[at], pixels[at], measured)
+                page = _Page(denoised.pixels[at], pixels[at], measured, bands)
                 number = group.page + at
                 if not number:  # a retry begins again
                     batch.stacks[position] = []
                 self._add_page(position, page, fault, number + 1 == group.pages, batch)
                 continue
             with spent_on("write"):
-                fault = fault or batch.batch_images.add(position, denoised.pixels[at], pixels[at])
+                fault = fault or batch.batch_images.add(position, denoised.pixels[at], pixels[at], bands=bands)
             if fault:
                 batch.faults[position] = fault
                 continue
-            against = None if clean is None else _compare(batch.records, position, denoised.pixels[at], clean[position])
+            both = None if clean is None else (denoised.pixels[at], clean[position])
+            against = None if both is None else _compare(batch.records, position, *both, bands=bands)
             batch.measured[position] = Measured(height, width, noise, float(denoised.mse[at]), against)
 
     def _add_page(self, position: int, page: _Page, fault: Fault | None, last: bool, batch: "_Batch") -> None:
@@ -185,8 +187,8 @@ class Denoise(Verb):
         if not last:
             return
         del batch.stacks[position]
-        outputs, inputs, _ = zip(*pages, strict=True)
-        if fault := batch.batch_images.add_pages(position, outputs, inputs):
+        outputs, inputs, _, bands = zip(*pages, strict=True)
+        if fault := batch.batch_images.add_pages(position, outputs, inputs, bands):
             batch.faults[position] = fault
         else:
             batch.measured[position] = _over_pages([page.measured for page in pages])
@@ -203,17 +205,19 @@ class Denoise(Verb):
         return [told[at] for at in np.flatnonzero(has_level).tolist()], has_level
 
     def _denoised(
-        self, pixels: Array, told: list[ToldNoise] | None, failed: Failed
+        self, pixels: Array, told: list[ToldNoise] | None, failed: Failed, *, bands: bool
     ) -> tuple[Denoised, list[ToldNoise] | None]:
         """Denoise images of one shape, and return what the model was told of each."""
         noise, white = self._config.noise, self._config.target.white
         if noise is None or noise.camera is None:
             if told is None:
-                return self._denoiser.denoise(pixels, None, failed), None
+                return self._denoiser.denoise(pixels, None, failed, bands=bands), None
             levels = np.array([one.level for one in told], np.float32) / np.float32(NOISE_WHITE)
-            return self._denoiser.denoise(pixels, levels, failed, estimated=self._estimates), told
-        cameras = cameras_of(noise.camera, pixels, white)
-        denoised, levels = denoise_photons(self._denoiser, pixels, cameras, failed, estimated=self._estimates)
+            return self._denoiser.denoise(pixels, levels, failed, estimated=self._estimates, bands=bands), told
+        cameras = cameras_of(noise.camera, pixels, white, bands=bands)
+        denoised, levels = denoise_photons(
+            self._denoiser, pixels, cameras, failed, estimated=self._estimates, bands=bands
+        )
         found = [in_source(own, pixels.dtype, white) for own in cameras]
         return denoised, [ToldNoise(float(v) * NOISE_WHITE, cameras=c) for v, c in zip(levels, found, strict=True)]
 
@@ -257,9 +261,9 @@ def _over_pages(pages: Sequence[Measured]) -> Measured:
     return pages[0]._replace(noise=mean_of_pages(noise) if noise else None, mse=mse)
 
 
-def _compare(records: Records, position: int, output: Array, clean: Array) -> tuple[float, float]:
+def _compare(records: Records, position: int, output: Array, clean: Array, *, bands: bool) -> tuple[float, float]:
     try:
-        return compare(output, clean)
+        return compare(output, clean, bands=bands)
     except ValueError as error:
         shard = records.shard if isinstance(records.shard, str) else records.shard[position]
         raise ShardError(shard, f"record {records.key[position].as_py()!r}: {error}; correct --reference") from error

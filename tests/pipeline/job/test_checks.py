@@ -192,7 +192,7 @@ def test_a_model_that_is_not_told_takes_no_photon_noise() -> None:
         noise_level(asked("denoise", noise="poisson-gaussian"), make_spec())
     pairs = replace(TOLD, input=replace(TOLD.input, shape=(None, None, 2)))
     with pytest.raises(UsageError, match="not for models of two channels"):
-        noise_level(asked("denoise", noise="poisson-gaussian"), pairs)
+        noise_level(asked("denoise", noise="poisson-gaussian", alpha="last"), pairs)
 
 
 def test_a_format_that_is_only_read_needs_another_one_for_images() -> None:

@@ -45,7 +45,7 @@ def test_pages_are_written_as_one_file(rng):
         rng.integers(0, 65536, (7, 9, 1), np.uint16),
         rng.random((5, 6, 4)).astype(np.float32),
     ]
-    data = tiff_write.write_pages(pages, [{34675: (7, b"profile")}, {}, {}])
+    data = tiff_write.write_pages(pages, [{34675: (7, b"profile")}, {}, {}], [None] * 3)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         assert len(file.pages) == 3
         for page, wanted in zip(file.pages, pages, strict=True):
