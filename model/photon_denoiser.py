@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lake.images.anscombe import PoissonGaussian
+from model.believed_light import believed
 from model.denoiser import Denoised, Denoiser
 from model.pixels import FULL, Floats, Pixels, to_pixels, to_unit
 from model.runtime.batching import Failed
@@ -53,6 +54,7 @@ def denoise_photons(
         for channel, camera in enumerate(cameras[at]):
             values = found.pixels[at, ..., channel] * span[at] + low[at]
             values = camera.restored(values, _darkest(images[at, ..., channel]))
+            values = believed(values, images[at, ..., channel], camera)
             pixels[at, ..., channel] = to_pixels(values, (0.0, FULL[images.dtype.name]), images.dtype)
         colours = len(cameras[at])
         difference = to_unit(pixels[at, ..., :colours]) - to_unit(images[at, ..., :colours])

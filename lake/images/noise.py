@@ -15,6 +15,7 @@ import numpy as np
 
 from lake.core.records import Array
 from lake.images.color import LUMA, is_alpha, is_grey
+from lake.images.hot_pixels import without_hot
 from lake.images.noise_patches import blocks_of, patches_of
 from lake.images.noise_variance import STRICT, fit
 
@@ -98,7 +99,7 @@ def level_for_colors(pixels: Array, found: NoiseEstimate) -> float:
 
 
 def channels_of(pixels: Array, *, bands: bool = False) -> Iterator[Array]:
-    """Each colour channel of an image, or as much of it as is used, float64 ``[n, H, W]``.
+    """Each colour channel of an image, or as much of it as is used, float64 ``[n, H, W]``, without hot pixels.
 
     Args:
       pixels: ``[H, W, K]``; alpha, the last of two or four channels, is left out.
@@ -106,7 +107,9 @@ def channels_of(pixels: Array, *, bands: bool = False) -> Iterator[Array]:
     """
     blocks = list(blocks_of(pixels))
     for channel in range(pixels.shape[2] - is_alpha(pixels.shape[2], bands=bands)):
-        yield np.stack([block[..., channel] for block in blocks]).astype(np.float64)
+        values = np.stack([block[..., channel] for block in blocks]).astype(np.float64)
+        # In 8 bits such pixels are the highlights of photographs, which change nothing.
+        yield values if pixels.dtype == np.uint8 else without_hot(values)
 
 
 def _of_channel(blocks: Array) -> tuple[float, float]:

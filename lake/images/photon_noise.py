@@ -8,7 +8,7 @@ smooth, as in microscopy; a group with structure says it with less weight.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -28,7 +28,29 @@ _MARGINS = (2.0, 1.0, 0.0)  # deviations between the brightness and white, the f
 _SIGNIFICANT = 3.0  # a gain of less standard errors is none
 _DARK = 0.02  # of the mean variance: no brightness has less
 _ROUNDS, _CONVERGED = 60, 1e-4  # most iterations, and the relative change of the variance that ends them
+_SAY = 0.05  # of what the group with the most says of the slope, as much says something
 _LEAST = 1e-3  # read noise of an image without noise; of floating pixels a share of the brightest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimatedCamera(PoissonGaussian):
+    """A camera that one image tells.
+
+    Attributes:
+      known: the brightest pixels of whose noise the image says something, infinite where the line holds for all. Read
+        noise that is cut off at black grows with brightness there, as if it were of photons. So what that says of
+        brighter pixels is not to be trusted.
+    """
+
+    known: float = np.inf
+
+
+class _Line(NamedTuple):
+    """Variance of the noise over brightness."""
+
+    gain: float  # 0 where the image says nothing of one
+    intercept: float  # variance at 0, positive where the gain is 0
+    known: float = np.inf  # as of ``EstimatedCamera``
 
 
 class _Groups(NamedTuple):
@@ -40,7 +62,7 @@ class _Groups(NamedTuple):
     independent: Array  # numbers that the energy is a mean of
 
 
-def estimate_camera(pixels: Array, black_level: float = 0.0, *, bands: bool = False) -> tuple[PoissonGaussian, ...]:
+def estimate_camera(pixels: Array, black_level: float = 0.0, *, bands: bool = False) -> tuple[EstimatedCamera, ...]:
     """Estimate the noise of each colour channel, by the variance of its noise at each brightness.
 
     Black level and read noise cannot be told apart by one image: where the variance would be negative at the black
@@ -60,7 +82,7 @@ def estimate_camera(pixels: Array, black_level: float = 0.0, *, bands: bool = Fa
     """
     brightest = float(np.abs(pixels).max()) if pixels.dtype.kind == "f" else 1.0
     return tuple(
-        _camera(*_line(patches_of(blocks)), black_level, _LEAST * (brightest or 1.0), float(pixels[..., channel].min()))
+        _camera(_line(patches_of(blocks)), black_level, _LEAST * (brightest or 1.0), float(pixels[..., channel].min()))
         for channel, blocks in enumerate(channels_of(pixels, bands=bands))
     )
 
@@ -93,24 +115,25 @@ def estimate_common_camera(images: Sequence[Array], black_level: float = 0.0) ->
     patches = replace(parts[0], mean=mean, structure=structure, energy=energy, high=high)
     brightest = max(float(np.abs(image).max()) for image in chosen) if chosen[0].dtype.kind == "f" else 1.0
     darkest = min(float(image.min()) for image in chosen)
-    return _camera(*_line(patches), black_level, _LEAST * (brightest or 1.0), darkest)
+    found = _camera(_line(patches), black_level, _LEAST * (brightest or 1.0), darkest)
+    return PoissonGaussian(gain=found.gain, read_noise=found.read_noise, black_level=found.black_level)
 
 
-def _camera(gain: float, intercept: float, black_level: float, least: float, darkest: float) -> PoissonGaussian:
+def _camera(line: _Line, black_level: float, least: float, darkest: float) -> EstimatedCamera:
+    gain, intercept, known = line
     if gain <= 0:
-        return PoissonGaussian(gain=0.0, read_noise=max(intercept**0.5, least), black_level=black_level)
+        return EstimatedCamera(gain=0.0, read_noise=max(intercept**0.5, least), black_level=black_level)
     variance = intercept + gain * black_level
     if variance >= 0:
-        return PoissonGaussian(gain=gain, read_noise=variance**0.5, black_level=black_level)
+        return EstimatedCamera(gain=gain, read_noise=variance**0.5, black_level=black_level, known=known)
     # Pixels below the black level would all be shown as black.
     raised = max(black_level, min(-intercept / gain, darkest))
-    return PoissonGaussian(gain=gain, read_noise=0.0, black_level=raised)
+    return EstimatedCamera(gain=gain, read_noise=0.0, black_level=raised, known=known)
 
 
-def _line(patches: Patches) -> tuple[float, float]:
-    """Gain, and variance at 0; the former is 0 where the image says nothing of it, and the latter is positive then."""
+def _line(patches: Patches) -> _Line:
     if not len(patches.mean) or patches.drawing:
-        return 0.0, 0.0
+        return _Line(0.0, 0.0)
     groups = _grouped(patches)
     variance: Array = np.full(len(groups.mean), groups.energy.mean())
     gain, intercept = 0.0, float(variance[0])
@@ -122,7 +145,16 @@ def _line(patches: Patches) -> tuple[float, float]:
         variance = np.maximum(variance, _DARK * abs(float(variance.mean())))
         if np.abs(variance - before).max() <= _CONVERGED * variance.max():
             break
-    return (gain, intercept) if gain > 0 else (0.0, float(variance.mean()))
+    if gain <= 0:
+        return _Line(0.0, float(variance.mean()))
+    cut_off = np.isfinite(patches.low)
+    return _Line(gain, intercept, _brightest(groups, _weights(groups, variance, patches.high)) if cut_off else np.inf)
+
+
+def _brightest(groups: _Groups, weights: Array) -> float:
+    """The mean of the brightest group that has a say in the slope."""
+    away = weights * (groups.mean - (weights * groups.mean).sum() / weights.sum()) ** 2
+    return float(groups.mean[away >= _SAY * away.max()].max())
 
 
 def _grouped(patches: Patches) -> _Groups:

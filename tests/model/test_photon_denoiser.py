@@ -7,6 +7,7 @@ import pytest
 
 from lake.core.records import Array
 from lake.images.anscombe import PoissonGaussian
+from lake.images.photon_noise import estimate_camera
 from model.bundle import Bundle
 from model.denoiser import Denoiser
 from model.photon_denoiser import denoise_photons, shown_levels
@@ -169,3 +170,49 @@ def test_noise_as_strong_as_white_is_not_in_the_numbers_of_the_file(denoiser: De
     found, _ = denoise_photons(denoiser, floating, [(CAMERA,)], failed)
     assert np.isnan(found.mse[0])
     assert "a read noise of 3.3 are too much where white is 1; give both in the numbers of the file" in failed[0]
+
+
+def spots(brightest: float, background: float, seed: int, count: int = 80) -> tuple[Array, Array]:
+    """Spots of 1 to 3 pixels on what a camera cuts off at 0, and a shot of it: uint16, both ``[192, 192]``."""
+    rng = np.random.default_rng(seed)
+    light = np.full((192, 192), background)
+    for row, column in rng.integers(0, 189, (count, 2)):
+        side = rng.integers(1, 4)
+        light[row : row + side, column : column + side] = brightest
+    read = rng.normal(0, 250, light.shape)
+    shot = 60 * rng.poisson(light / 60) + read
+    clean, noisy = (np.rint(values).clip(0, 65535).astype(np.uint16) for values in (light, shot))
+    return clean, noisy
+
+
+@pytest.mark.parametrize("brightest", [3 * 65535.0, 30_000.0])
+@pytest.mark.parametrize("background", [0.0, 100.0, 300.0])
+def test_small_spots_are_no_worse_than_before(denoiser: Denoiser, brightest: float, background: float) -> None:
+    """Read noise that is cut off looks like that of photons, which would be very strong where spots are."""
+    for seed in range(2):
+        clean, noisy = spots(brightest, background, seed)
+        camera = estimate_camera(noisy[..., None])
+        found, _ = denoise_photons(denoiser, noisy[None, ..., None], [camera], estimated=True)
+        before, after = (np.mean((values.astype(float) - clean) ** 2) for values in (noisy, found.pixels[0, ..., 0]))
+        assert after < before * 10**-0.05  # half a decibel better at least
+        saturated = noisy == 65535
+        np.testing.assert_array_equal(found.pixels[0, ..., 0][saturated], 65535)
+
+
+def test_spots_everywhere_leave_nothing_to_estimate(denoiser: Denoiser) -> None:
+    """Their own light would be taken for noise, of a gain of which white has ten electrons."""
+    _, noisy = spots(3 * 65535.0, 0.0, 0, count=1700)
+    camera = estimate_camera(noisy[..., None])
+    assert camera[0].gain > 3000
+    found, _ = denoise_photons(denoiser, noisy[None, ..., None], [camera], estimated=True)
+    np.testing.assert_array_equal(found.pixels[0, ..., 0], noisy)
+
+
+def test_a_bright_area_is_left_to_the_model(denoiser: Denoiser) -> None:
+    """Of which noise saturates a part: it is smoothed, and not kept as it is."""
+    light = np.full((96, 96), 63_000.0)
+    noisy = np.rint(np.random.default_rng(0).normal(light, 2500)).clip(0, 65535).astype(np.uint16)
+    camera = PoissonGaussian(gain=60, read_noise=250)
+    found, _ = denoise_photons(denoiser, noisy[None, ..., None], [(camera,)])
+    saturated = noisy == 65535
+    assert saturated.mean() > 0.1 and found.pixels[0, ..., 0][saturated].max() < 65535
