@@ -5,9 +5,8 @@ than one. Here a TensorFlow graph has one decoding operation for each image of a
 chunk. Chunks of 256 small images cost about 1 us of Python per image, and 40 ms once to build the graph. Larger chunks
 gain nothing and take longer to build.
 
-A process that runs its model without TensorFlow does not import it for images. There imagecodecs decodes file by file,
-and takes the lock once for each, so threads take turns (``turns``). Files are screened first: its decoders let some
-damage pass that is cheap to see.
+A process that runs its model without TensorFlow does not import it for images. There files are decoded one by one
+(``file_by_file``), which takes the lock once for each, so threads take turns (``turns``).
 
 A plain image (``Header.plain``: 8-bit grey or RGB PNG, or baseline JPEG of usual sampling) decodes to the same bits as
 in ``decode_one``. TensorFlow's PNG decoder also refuses everything that ``decode_one`` refuses; what it refuses is
@@ -31,15 +30,15 @@ import pyarrow as pa
 
 from lake.core.records import Array
 from lake.core.tensorflow import is_started
-from lake.images.codecs import jpeg, png, png_write
+from lake.images.codecs import png, png_write
 from lake.images.decode_one import turn_of
+from lake.images.file_by_file import INTACT, decode_files
 from lake.images.turns import in_turn
 from lake.images.types import Header, ImageCodec, Target
 
 CHUNK = 256  # small images per call
 _CHUNK_BYTES = 4 << 20  # bytes of pixels per call: bounds memory for larger images
 _MOST_OVERHEAD = 1 << 20  # bytes that a file may have beyond the size of its pixels
-_INTACT: dict[str, Callable[[bytes], bool]] = {ImageCodec.PNG: png.intact, ImageCodec.JPEG: jpeg.intact}
 _Graph: TypeAlias = Callable[[Any], Any]  # files [chunk] -> positions that decode, ascending [m]; pixels [m, H, W, C]
 _tracing = threading.Lock()  # else threads that need the same graph would each build it
 
@@ -132,13 +131,13 @@ class BulkDecoder:
         """Positions of the files to decode: all, or once a chunk has failed, those that show no damage."""
         if not self._screens:
             return np.arange(len(files))
-        return np.flatnonzero([_INTACT[kind](data) for data in files.tolist()])
+        return np.flatnonzero([INTACT[kind](data) for data in files.tolist()])
 
     def _decoded(self, kind: str, files: Array, size: int) -> tuple[Array, Array]:
         """Positions of the files of a chunk that decode, int ``[m]``, and their pixels uint8 ``[m, H, W, C]``."""
         if not is_started():
             with in_turn(prod(self._shape)):
-                return _one_by_one(kind, files, self._shape)
+                return decode_files(kind, files, self._shape)
         chunk = _filled(files, size, _blank(kind, self._shape))
         for make in (_whole, _salvaging):
             result = _run(_graph(make, kind, size, self._shape[2]), chunk)
@@ -147,40 +146,6 @@ class BulkDecoder:
                 return result[0][:count], result[1][:count]
             self._screens = True
         return np.empty(0, int), np.empty((0, *self._shape), np.uint8)
-
-
-def _one_by_one(kind: str, files: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """What ``BulkDecoder._decoded`` gives, without TensorFlow."""
-    import imagecodecs
-
-    decode = imagecodecs.png_decode if kind is ImageCodec.PNG else imagecodecs.jpeg8_decode
-    pixels = _between_vectors((len(files), *shape))
-    images = pixels[..., 0] if shape[2] == 1 else pixels
-    good = list[int]()
-    for position, data in enumerate(files.tolist()):
-        if not _INTACT[kind](data):
-            continue
-        try:
-            decode(data, out=images[len(good)])
-        except Exception:  # of its own classes, or since its shape or depth is another; ``decode_one`` finds it
-            continue
-        good.append(position)
-    return np.array(good, int), pixels[: len(good)]
-
-
-def _between_vectors(shape: tuple[int, ...]) -> Array:
-    """An array of uint8 with no defined values, which does not begin at a multiple of 32 bytes.
-
-    Rows that begin at one are written past the cache by libjpeg-turbo (AVX2, non-temporal stores), and a small image
-    then takes nearly twice as long.
-
-    >>> _between_vectors((2, 32, 32, 3)).ctypes.data % 32
-    16
-    """
-    size = prod(shape)
-    space = np.empty(size + 32, np.uint8)
-    start = (16 - space.ctypes.data) % 32
-    return space[start : start + size].reshape(shape)
 
 
 _IEND = b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"

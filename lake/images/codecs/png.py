@@ -21,6 +21,9 @@ _MOST_CHUNKS = 1 << 18  # bounds time and memory; with the usual 8 kB per IDAT t
 _OVERHEAD = 12  # bytes of a chunk beside its content: length, type and CRC
 _FIRST = len(SIGNATURE) + _OVERHEAD + 13  # where the chunk after IHDR begins
 _IEND = b"\x00\x00\x00\x00IEND"  # without its CRC
+_END = _IEND + zlib.crc32(b"IEND").to_bytes(4)
+_PLAIN = _FIRST + _OVERHEAD + len(_END)  # bytes beside the content of the one IDAT
+_AFTER_IDAT = -len(_END) - 4
 
 
 def header(data: bytes) -> Header:
@@ -96,6 +99,21 @@ def intact(data: bytes) -> bool:
             break
         position = stop + 4
     return True
+
+
+def only_idat(data: bytes) -> bytes | None:
+    """The content of the one IDAT of a file that has just it between IHDR and IEND, if its CRC is right; else None.
+
+    Args:
+      data: the whole file, whose IHDR is known to be good.
+    """
+    if not (data.startswith(b"IDAT", _FIRST + 4) and data.endswith(_END)):
+        return None
+    if int.from_bytes(data[_FIRST : _FIRST + 4]) != len(data) - _PLAIN:
+        return None
+    if zlib.crc32(data[_FIRST + 4 : _AFTER_IDAT]) != int.from_bytes(data[_AFTER_IDAT : _AFTER_IDAT + 4]):
+        return None
+    return data[_FIRST + 8 : _AFTER_IDAT]
 
 
 def whole(data: bytes) -> bool:

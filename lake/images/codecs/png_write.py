@@ -38,13 +38,28 @@ def write(pixels: Array, profile: bytes, phys: bytes = b"", exif: bytes = b"", x
       exif: an EXIF block without prefix; empty for none.
       xmp: an XMP packet; empty for none.
     """
-    height, width, channels = pixels.shape
-    head = struct.pack(">IIBBBBB", width, height, 8 * pixels.dtype.itemsize, _COLORS[channels], 0, 0, 0)
     extra = _chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(profile)) if profile else b""
     extra += _chunk(b"pHYs", phys) if phys else b""
     extra += _chunk(b"eXIf", exif) if exif else b""
     extra += _chunk(b"iTXt", XMP + bytes(5) + xmp) if xmp else b""  # not compressed, in no language
-    return b"".join((SIGNATURE, _chunk(b"IHDR", head), extra, _chunk(b"IDAT", _packed(pixels)), _IEND))
+    return b"".join((_start(pixels.shape, pixels.itemsize), extra, _chunk(b"IDAT", _packed(pixels)), _IEND))
+
+
+def write_filtered(rows: bytes, shape: tuple[int, int, int]) -> bytes:
+    """A PNG of 8 bits whose rows are filtered already; it is not compressed.
+
+    Args:
+      rows: of each the filter's number and the filtered bytes.
+      shape: of the pixels, (H, W, K).
+    """
+    return b"".join((_start(shape, 1), _chunk(b"IDAT", zlib.compress(rows, 0)), _IEND))
+
+
+def _start(shape: tuple[int, ...], itemsize: int) -> bytes:
+    """Signature and IHDR."""
+    height, width, channels = shape
+    head = struct.pack(">IIBBBBB", width, height, 8 * itemsize, _COLORS[channels], 0, 0, 0)
+    return SIGNATURE + _chunk(b"IHDR", head)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
