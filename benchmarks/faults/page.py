@@ -28,6 +28,8 @@ What a side lacks below was not measured.
 - Ray Data drops blocks that fail (`max_errored_blocks`), of 64 rows. Its reader takes all these shards, of 64 KB each,
   in one read, since that may have 128 MiB, whatever `override_num_blocks` and `target_min_block_size` say (of the
   latter 1 was tried): one damaged page costs the rows of all.
+  Its actor has no share of the two processors: with half of one, a run that went on after a kill stood still, since its
+  checkpoint's filter has one and the task that lists files waits for another.
 - LitData runs with `use_checkpoint`, the same call and the same list of records: after a kill amid its run, rows that
   were done are missing, and as many others are there twice.
 - latentlake runs with `--on-damage reject --max-reject-fraction 50%`: rows of a damaged page are lost, but for PNG

@@ -5,6 +5,9 @@ written is not done again (``CheckpointConfig``):
 https://docs.ray.io/en/latest/data/api/doc/ray.data.DataContext.html and
 https://docs.ray.io/en/latest/data/api/doc/ray.data.checkpoint.interfaces.CheckpointConfig.html. Arguments for pyarrow
 make and check the checksums of pages (https://docs.ray.io/en/latest/data/api/doc/ray.data.read_parquet.html).
+
+The actor has no share of the two processors: what filters by the checkpoint takes one, and a task that lists files
+another. With half of one for the actor, a run that goes on may wait for ever.
 """
 
 import os
@@ -64,7 +67,7 @@ def run(job: common.Job) -> None:
             batch_size=None,
             batch_format="pyarrow",
             compute=data.ActorPoolStrategy(size=1),
-            num_cpus=0.5,
+            num_cpus=0,
         )
         .write_parquet(str(job.output), write_page_checksum=True)
     )
