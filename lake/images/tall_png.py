@@ -46,11 +46,12 @@ def _unpacked(data: bytes, size: int) -> bytes | None:
     # Where the stated window is smaller than the rows, how far back a match may lie is left to libpng.
     if not (packed := png.only_idat(data)) or 1 << (packed[0] >> 4) + 8 < size:
         return None
+    unpacker = zlib.decompressobj()
     try:
-        rows = zlib.decompress(packed, bufsize=size + 1)
+        rows = unpacker.decompress(packed, size + 1)  # no more: a small file may hold gigabytes of zeros
     except zlib.error:
         return None
-    return rows if len(rows) == size else None
+    return rows if unpacker.eof and len(rows) == size else None
 
 
 def _pixels(rows: bytes, shape: tuple[int, int, int]) -> Array | None:

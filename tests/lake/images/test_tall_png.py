@@ -1,6 +1,7 @@
 """Tiny PNGs decoded as one, against the exact path."""
 
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable, Sequence
 
@@ -78,6 +79,17 @@ def test_what_is_not_as_it_should_be_is_left_to_others(rng, filtered, png, chunk
     assert good.tolist() == [len(others)]
     np.testing.assert_array_equal(pixels[0], exact(whole, shape))
     assert not len(tall_png.decode_tall(files(*others), shape)[0])
+
+
+def test_no_more_is_unpacked_than_an_image_has(filtered) -> None:
+    bomb = filtered(np.zeros((1 << 20, 28), np.uint8), [0], (28, 28, 1))
+    assert len(bomb) < 1 << 15
+    tracemalloc.start()
+    try:
+        assert not len(tall_png.decode_tall(files(bomb), (28, 28, 1))[0])
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_window_that_is_smaller_than_the_rows_is_left_to_libpng(rng, filtered) -> None:
