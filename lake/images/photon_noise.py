@@ -93,7 +93,7 @@ def estimate_common_camera(images: Sequence[Array], black_level: float = 0.0) ->
     Of more than 64 images so many are used, spread evenly.
 
     Args:
-      images: ``[H, W, K]`` of one type each, in the camera's numbers; alpha is left out.
+      images: ``[H, W, K]`` of one type each, in the camera's numbers; K may be several shots, and none is alpha.
       black_level: as of ``estimate_camera``, and raised likewise, to the darkest pixel of all at most.
 
     >>> light = np.linspace(0, 400, 128)[None, :].repeat(128, 0)
@@ -104,7 +104,7 @@ def estimate_common_camera(images: Sequence[Array], black_level: float = 0.0) ->
     chosen = [
         images[at] for at in np.unique(np.linspace(0, len(images) - 1, _MOST_IMAGES).round().astype(int)).tolist()
     ]
-    parts = [patches_of(blocks) for image in chosen for blocks in channels_of(image)]
+    parts = [patches_of(blocks) for image in chosen for blocks in channels_of(image, bands=True)]
     parts = [part for part in parts if not part.drawing]
     if not parts:
         return PoissonGaussian(gain=0.0, read_noise=_LEAST, black_level=black_level)

@@ -136,6 +136,24 @@ def test_channels_by_a_grey_model_are_each_an_image_and_alpha_stays(made, channe
     np.testing.assert_allclose(found.mse, error.mean(axis=(1, 2, 3)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("takes", [1, 3, 4])
+def test_channels_of_data_are_all_changed(made, takes, channels):
+    """By a model of colours three together and the others as grey; by one of as many channels all together."""
+    denoiser, model = made(nets.plain, takes)
+    images = _images(2, 10, 12, channels)
+    found = denoiser.denoise(images, bands=True)
+    together = [slice(0, 4)] if channels == takes else [slice(0, 3)] * (takes > 1 and channels > 3)
+    parts = together + [slice(at, at + 1) for at in range(together[-1].stop if together else 0, channels)]
+    for part in parts:
+        if part.stop - part.start == takes:
+            assert _close(found.pixels[..., part], model(images[..., part] / np.float32(255)).numpy())
+        else:
+            assert np.array_equal(found.pixels[..., part], denoiser.denoise(images[..., part]).pixels)
+    error = (found.pixels / 255 - images / 255) ** 2
+    np.testing.assert_allclose(found.mse, error.mean(axis=(1, 2, 3)), rtol=1e-5)
+
+
 def test_every_channel_of_an_image_is_told_its_level(made):
     denoiser, _ = made(nets.unet, noise_input="noise_level")
     images, levels = _images(2, 16, 16, 3), np.array([0.02, 0.3], np.float32)

@@ -96,3 +96,11 @@ def test_what_says_nothing_is_no_error(pixels: Array) -> None:
     (found,) = estimate_camera(pixels)
     assert found.gain == 0 and found.read_noise > 0
     assert estimate_common_camera([pixels, pixels]).gain == 0
+
+
+def test_the_second_of_two_shots_counts_and_is_no_alpha() -> None:
+    dark, lit = (shot(light(1) * share, 300, 2.2, 3, 100)[..., 0] for share in (0.0, 1.0))
+    pair = np.stack([dark, lit], axis=-1)
+    assert estimate_common_camera([pair], 100).gain == pytest.approx(
+        estimate_camera(lit[..., None], 100)[0].gain, rel=0.1
+    )

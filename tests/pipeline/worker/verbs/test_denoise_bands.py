@@ -1,20 +1,24 @@
 """``denoise`` of two and four channels: the last one is alpha or data, as the image says. With the zoo's denoisers."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tifffile
 from PIL import Image
 
 from lake.core.errors import OutputError
-from lake.core.records import Reason
-from lake.images.types import Alpha
+from lake.core.records import Reason, Records
+from lake.images.native_decoder import NativeDecoder
+from lake.images.types import Alpha, Target
 from model.bundle import Bundle
 from model.denoiser import Denoiser
 from model.runtime.runtime import Runtime
+from pipeline.explore.pictures import first_to_see
 from pipeline.job.prepare import prepare
 from pipeline.job.repair import retry_options
 from pipeline.options.job_options import JobOptions
@@ -153,6 +157,17 @@ def test_a_png_has_alpha_unless_the_user_knows_better(alpha: str, changed: bool,
     run(tmp_path / "in", tmp_path / "out", alpha=alpha, image_format="same")
     made = np.asarray(Image.open(tmp_path / "out/images/x.png"))
     assert (made[..., 3] != pixels[..., 3]).any() == changed
+
+
+@pytest.mark.parametrize(("extra", "shown"), [("unspecified", 3), ("unassalpha", 4)])
+def test_pictures_take_no_data_for_alpha(extra: str, shown: int) -> None:
+    out = io.BytesIO()
+    tifffile.imwrite(out, noisy(4)[1], photometric="rgb", extrasamples=[extra], metadata=None)
+    decoder = NativeDecoder(Target(shape=(None, None, 3), alpha=Alpha.AUTO))
+    column = pa.array([out.getvalue()], pa.binary())
+    records = Records(shard="s", index=np.arange(1), key=pa.array(["a"]), payload=column, carried={})
+    (group,) = decoder.groups(records, {})
+    assert first_to_see(group).shape == (80, 80, shown)
 
 
 def test_photons_of_two_channels(tmp_path: Path) -> None:
