@@ -36,8 +36,9 @@ def believed(values: Floats, channel: Pixels, camera: PoissonGaussian) -> Floats
         given = channel[bright].astype(np.float32)
         values[bright] = np.clip(values[bright], given - most, given + most)
     if white is not None:
-        near = camera.stabilised(channel) > camera.stabilised(np.array([white])) - _NEAR
-        values[(channel == white) & (share_around(near) < 1 / 2)] = white
+        (top,) = camera.stabilised(np.array([white]))
+        dark = camera.black_level + camera.algebraic(max(top - _NEAR, np.float32(0)))
+        values[(channel == white) & (share_around(np.greater(channel, dark)) < 1 / 2)] = white
     return values
 
 
@@ -50,7 +51,7 @@ def _white(channel: Pixels) -> float | None:
 def _spots(channel: Pixels, white: float) -> float:
     """The share of the pixels that are saturated, and have less than half of that around."""
     saturated = channel == white
-    return float(np.mean(saturated & (share_around(2 * channel.astype(np.float32) > white) < 1 / 2)))
+    return float(np.mean(saturated & (share_around(np.greater(channel, white / 2)) < 1 / 2)))
 
 
 def _deviation(camera: EstimatedCamera) -> float:

@@ -32,7 +32,7 @@ def end_of_range(values: Array) -> float | None:
 
 
 def share_around(where: Array) -> Array:
-    """How much of the square of 7 x 7 pixels around each is true, float32 of the same shape.
+    """How much of the square of 7 x 7 pixels around each is true, float16 of the same shape.
 
     Args:
       where: bool ``[..., H, W]``.
@@ -42,7 +42,7 @@ def share_around(where: Array) -> Array:
     for axis in (-2, -1):
         windows = sliding_window_view(count, _SIDE, axis)
         count = np.add.reduce(windows, axis=-1, dtype=np.uint8)
-    share: Array = count / np.float32(_SIDE**2)
+    share: Array = count / np.float16(_SIDE**2)  # large images have few bytes for it
     return share
 
 
