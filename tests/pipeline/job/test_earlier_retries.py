@@ -1,6 +1,8 @@
 """Retries one after another, each by another policy: none takes back what one before it has achieved."""
 
+import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +123,29 @@ def test_a_repair_takes_nothing_back(source: Path, model: Model, tmp_path: Path,
     assert main(["verify", str(output), "--repair"]) == 0
     assert (_told(output), _content(output)) == before
     assert verify(str(output), deep=True).problems == ()
+
+
+@pytest.mark.parametrize("form", ["tables", "mds"])
+def test_a_repair_that_died_takes_nothing_back(
+    source: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    output = tmp_path / "out"
+    verb, *options = FORMS[form]
+    job = [verb, "--input", str(source), "--model", model.bundle, "--output", str(output), *GATE, *options]
+    for words in (job, ["retry", str(output), *GATE, "--resize", "crop"]):
+        assert main(words) == 0
+    before = _told(output), _content(output)
+    for path in (output / "latents").rglob("*.*"):
+        path.write_bytes(b"damaged")
+
+    def no_receipt(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.worker.run_unit.write_receipt", no_receipt)
+        assert main(["verify", str(output), "--repair"]) == 1
+    assert main(["verify", str(output), "--repair"]) == 0
+    assert (_told(output), _content(output)) == before
 
 
 def _told(output: Path) -> list[tuple[tuple[str, int], str, str]]:
