@@ -1,6 +1,6 @@
 """What earlier retries of its rejects have made of each unit, for a run that makes it anew."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from lake.core.errors import VerifyError
 from pipeline.config import JobConfig
@@ -11,20 +11,24 @@ from pipeline.output.manifest.manifest import read_manifest
 from pipeline.output.units.receipts import Receipt
 
 
-def earlier_retries(config: JobConfig, scope: Scope, receipts: Mapping[str, Receipt]) -> Mapping[str, str]:
+def earlier_retries(
+    config: JobConfig, scope: Scope, receipts: Mapping[str, Receipt], doubtful: Collection[str]
+) -> Mapping[str, str]:
     """What receipts say of retries, by the fingerprints of their units.
 
-    Only a retry and a repair ask. Both may make a unit anew, and must not take back what earlier retries have made.
+    A retry and a repair ask, and a run that finds units which one of these, or another run, has left half-done. All may
+    make a unit anew that was done already, and must not take back what earlier retries have made.
 
     Args:
       config: the job.
       scope: of the run.
       receipts: of the output's units that are done.
+      doubtful: units that the manifest calls done, and whose files a run may have replaced.
 
     Raises:
       VerifyError: a receipt says nothing of the kind.
     """
-    if not (scope.redo or scope.retry_rejects):
+    if not (scope.redo or scope.retry_rejects or doubtful):
         return {}
     found = dict[str, str]()
     # A unit whose retry or repair died is not done, and the manifest has what it was before.

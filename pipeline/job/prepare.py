@@ -140,7 +140,7 @@ def prepare_with_receipts(options: JobOptions, run: str | None = None) -> tuple[
     if job_file is None and not options.overwrite:
         check_receipts(receipts, config)
     cuts = plan_cuts(source.found, config, receipts)
-    retried = earlier_retries(config, options.scope, receipts)
+    retried = earlier_retries(config, options.scope, receipts, recovered.doubtful)
     plan = make_plan(source.found, config, receipts, options.scope, expected, source.clean, cuts, retried)
     config = _checked_plan(plan, options, config, receipts, expected)
     job = Job(

@@ -126,16 +126,19 @@ def test_a_repair_takes_nothing_back(source: Path, model: Model, tmp_path: Path,
 
 
 @pytest.mark.parametrize("form", ["tables", "mds"])
-def test_a_repair_that_died_takes_nothing_back(
-    source: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+@pytest.mark.parametrize("night", [False, True], ids=["repaired", "by night"])
+@pytest.mark.parametrize("dies", ["repair", "retry"])
+def test_what_dies_takes_nothing_back(
+    source: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, night: bool, dies: str
 ) -> None:
+    """Whether the repair comes again, or a run of the job that knows of neither."""
     output = tmp_path / "out"
     verb, *options = FORMS[form]
     job = [verb, "--input", str(source), "--model", model.bundle, "--output", str(output), *GATE, *options]
     for words in (job, ["retry", str(output), *GATE, "--resize", "crop"]):
         assert main(words) == 0
     before = _told(output), _content(output)
-    for path in (output / "latents").rglob("*.*"):
+    for path in (output / "latents").rglob("*.*") if dies == "repair" else ():
         path.write_bytes(b"damaged")
 
     def no_receipt(*_: object, **__: object) -> None:
@@ -143,8 +146,9 @@ def test_a_repair_that_died_takes_nothing_back(
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.worker.run_unit.write_receipt", no_receipt)
-        assert main(["verify", str(output), "--repair"]) == 1
-    assert main(["verify", str(output), "--repair"]) == 0
+        steps = {"repair": ["verify", str(output), "--repair"], "retry": ["retry", str(output), "--color", "convert"]}
+        assert main([*steps[dies]]) == 1
+    assert main(job if night else steps["repair"]) == 0
     assert (_told(output), _content(output)) == before
 
 
