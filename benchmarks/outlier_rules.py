@@ -21,7 +21,8 @@ from lake.core.records import Array
 from model.bundle import Bundle
 from model.runtime.runtime import Runtime
 from pipeline.explore.nearest import Metric, exact_distances, find_nearest
-from pipeline.report.unusual import FENCE, fence_scores, widest_gaps
+from pipeline.report.fences import fence_scores, widest_gaps
+from pipeline.report.unusual import FENCE
 
 MODELS, KEPT, MOST, AT_ONCE = ("mnist-autoencoder", "mnist-vae"), 1800, 2000, 512  # images: of a set, and to plant
 PLAIN, GROUPS = {500: 8, 1000: 4}, (5, 20, 60)  # sets of each size in which nothing is planted

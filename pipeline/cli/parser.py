@@ -136,7 +136,8 @@ def check_beam_arguments(beam_arguments: Sequence[str], command: str) -> None:
         if flag.startswith("-") and flag not in known:
             raise unknown(flag, command, _flags(), known)
         if not flag.startswith("-") and not expecting:
-            raise UsageError(f"unexpected argument {token!r}")
+            what = f"unexpected argument {token!r}: no option before it takes it"
+            raise UsageError(f"{what}; 'latentlake {command} --help' says what each takes")
         expecting = (flag.startswith("-") and "=" not in token) or (expecting and not flag.startswith("-"))
 
 

@@ -12,7 +12,14 @@ from pipeline.explore.latent_reader import LatentReader
 _SAMPLE_BYTES = 64 << 20  # of sampled latents
 _REFERENCES = 1024  # latents that distances are measured to
 _REFERENCE_BYTES = 16 << 20
-_NEAREST = 4  # of them, the distance to which counts: some outliers that are alike may be among them
+# The one of them to which the distance counts: nearer ones may be outliers that are alike, of which more are drawn
+# among few rows. Among many it would be beyond every class that is less than a hundredth of all.
+_NEAREST_OF_FEW, _NEAREST_OF_MANY = 10, 4
+_MANY_ROWS = 50_000
+_FAR_ROWS = 2000  # rows far from all of them that are kept
+_FAR_BYTES = 16 << 20
+_FAR_FENCE = 1.5  # interquartile ranges above the third quartile: from where on a row is kept
+_JUDGED = 4096  # latents that tell from which distance on a row is far
 _PARTS = 16
 _TELLING = 256  # bits of a latent from which on two that are equal are of equal images, and not by chance
 
@@ -26,9 +33,12 @@ class LatentSurvey:
       variance: of each dimension, float64 ``[D]``.
       hashes: equal for equal latents, uint64 ``[n]``; None where latents are so coarse that different images share
         them.
-      distances: distance of each latent to the fourth nearest of some others, float32 ``[n]``; None if not measured.
+      distances: distance of each latent to the tenth nearest of some others, of many rows to the fourth, float32
+        ``[n]``; None if not measured.
       rows: which rows ``values`` are of, int64 ``[m]``, ascending.
       values: sampled latents, float32 ``[m, D]``.
+      far_rows: the rows with the highest ``distances``, of those that are unusually high, int64 ``[c]``, ascending.
+      far_values: their latents, float32 ``[c, D]``.
     """
 
     mean: Array
@@ -37,6 +47,8 @@ class LatentSurvey:
     distances: Array | None
     rows: Array
     values: Array
+    far_rows: Array
+    far_values: Array
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +67,8 @@ class LatentTally:
     _hashes: list[Array] = field(default_factory=list)
     _distances: list[Array] = field(default_factory=list)
     _values: list[Array] = field(default_factory=list)
+    _far_from: float = np.inf
+    _far: list[tuple[Array, Array, Array]] = field(default_factory=list)  # distances, rows and latents
     _count: int = 0
     _mean: Array = field(init=False)
     _squares: Array = field(init=False)
@@ -78,6 +92,9 @@ class LatentTally:
         rows = np.concatenate(parts)
         most = max(16, min(_REFERENCES, _REFERENCE_BYTES // (4 * self.reader.dimension)))
         self._references = rows[np.random.default_rng(0).permutation(len(rows))[:most]]
+        some = rows[:: -(-len(rows) // _JUDGED)]
+        low, high = np.percentile(reference_distances(some, self._references, self._nearest), (25, 75))
+        self._far_from = float(high + _FAR_FENCE * (high - low))
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Add the latents of the next rows."""
@@ -85,11 +102,36 @@ class LatentTally:
         if self._telling:
             self._hashes.append(latent_hashes(values))
         if self._references is not None:
-            self._distances.append(reference_distances(values, self._references))
+            self._distances.append(reference_distances(values, self._references, self._nearest))
+            self._keep_far(values)
         low, high = np.searchsorted(self.sampled, (self._count, self._count + len(values)))
         self._values.append(values[self.sampled[low:high] - self._count])
         self._add_moments(values)
         self._count += len(values)
+
+    def _keep_far(self, values: Array) -> None:
+        """Keep those of the latest rows that are far, and of all that are kept the farthest."""
+        own = np.flatnonzero(self._distances[-1] > self._far_from)
+        self._far.append((self._distances[-1][own], self._count + own, values[own]))
+        most = self._most_far
+        if sum(len(part[0]) for part in self._far) > 2 * most:
+            self._far = [self._farthest(most)]
+
+    @property
+    def _nearest(self) -> int:
+        many = len(self.sampled) > 0 and self.sampled[-1] >= _MANY_ROWS
+        return _NEAREST_OF_MANY if many else _NEAREST_OF_FEW
+
+    @property
+    def _most_far(self) -> int:
+        return max(16, min(_FAR_ROWS, _FAR_BYTES // (4 * self.reader.dimension)))
+
+    def _farthest(self, most: int) -> tuple[Array, Array, Array]:
+        """Of those that are kept the farthest, in their order."""
+        none = (np.empty(0, np.float32), np.empty(0, np.int64), np.empty((0, self.reader.dimension), np.float32))
+        distances, rows, values = (np.concatenate(side) for side in zip(none, *self._far, strict=True))
+        chosen = np.sort(np.argsort(-distances, kind="stable")[:most])
+        return distances[chosen], rows[chosen], values[chosen]
 
     @property
     def _telling(self) -> bool:
@@ -108,6 +150,7 @@ class LatentTally:
     def result(self) -> LatentSurvey:
         """What is known of all rows that were added."""
         dimension = self.reader.dimension
+        _, far_rows, far_values = self._farthest(self._most_far)
         return LatentSurvey(
             mean=self._mean,
             variance=self._squares / max(self._count, 1),
@@ -115,6 +158,8 @@ class LatentTally:
             distances=np.concatenate(self._distances) if self._distances else None,
             rows=self.sampled[self.sampled < self._count],
             values=np.concatenate([np.empty((0, dimension), np.float32), *self._values]),
+            far_rows=far_rows,
+            far_values=far_values,
         )
 
 
@@ -146,20 +191,21 @@ def latent_hashes(values: Array) -> Array:
     return hashes
 
 
-def reference_distances(values: Array, references: Array) -> Array:
-    """Distance of each latent to the fourth nearest of some others, or to the last one, not counting one that is equal.
+def reference_distances(values: Array, references: Array, nearest: int) -> Array:
+    """Distance of each latent to one of the nearest of some others, or to the last one, not counting one that is equal.
 
     The others are divided into 16 parts, and of each only the nearest one counts: that is several times as fast.
 
     Args:
       values: float32 ``[n, D]``.
       references: float32 ``[r, D]``, at least one.
+      nearest: which of them it is, at most 16.
 
     Returns:
       Distances float32 ``[n]``; 0 where there are no others.
 
     >>> points = np.array([[0.0, 0.0], [3.0, 4.0]], np.float32)
-    >>> reference_distances(points, points).tolist()
+    >>> reference_distances(points, points, 4).tolist()
     [5.0, 5.0]
     """
     centre = references.mean(0)
@@ -171,6 +217,6 @@ def reference_distances(values: Array, references: Array) -> Array:
     parts = np.minimum.reduceat(squares, starts, axis=1) + lengths
     # A row that is among the references itself: what is left of the difference is rounding.
     parts[parts <= 1e-5 * lengths] = np.inf
-    nearest = np.sort(parts, axis=1)[:, :_NEAREST]
-    distances: Array = np.sqrt(np.where(np.isfinite(nearest), nearest, 0).max(1)).astype(np.float32)
+    least = np.sort(parts, axis=1)[:, :nearest]
+    distances: Array = np.sqrt(np.where(np.isfinite(least), least, 0).max(1)).astype(np.float32)
     return distances

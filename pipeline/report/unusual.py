@@ -14,6 +14,8 @@ from pipeline.explore.nearest import Metric
 from pipeline.explore.outliers import neighbour_distances
 from pipeline.explore.pairs import pairs_within
 from pipeline.options.explore import EXPLORE_DEFAULTS
+from pipeline.report.far_latents import Neighbours, measure_far
+from pipeline.report.fences import fence_scores, scores_beside, widest_gaps
 from pipeline.report.survey import Survey
 from pipeline.report.survey_latents import LatentSurvey
 from pipeline.report.survey_rows import errors_of
@@ -169,25 +171,10 @@ def find_unusual(survey: Survey) -> Unusual | None:
     if errors is not None:
         measured[name] = fence_scores(np.log(np.maximum(np.nan_to_num(errors, posinf=1e30), 1e-12)))
     if survey.latents is not None and survey.latents.distances is not None:
-        measured |= _of_distances(survey.latents, len(survey))
+        measured |= scores_of_distances(survey.latents, len(survey))
     if not measured:
         return None
     return Unusual(measured=measured)
-
-
-def fence_scores(values: Array) -> Array:
-    """How far numbers are above the third quartile, in interquartile ranges; 0 where they do not vary.
-
-    Args:
-      values: finite numbers ``[n]``.
-
-    >>> fence_scores(np.array([0.0, 1, 2, 3, 13])).tolist()
-    [-1.5, -1.0, -0.5, 0.0, 5.0]
-    """
-    low, high = np.percentile(values, (25, 75))
-    if high <= low:
-        return np.zeros(len(values))
-    return np.asarray((values - high) / (high - low))
 
 
 def _leading_bits(column: pa.ChunkedArray) -> Array:
@@ -207,30 +194,23 @@ def _alike(column: pa.ChunkedArray) -> tuple[Array, Array]:
     return known[one], known[other]
 
 
-def widest_gaps(near: Array) -> Array:
-    """The largest ratio of the distances to two neighbours that follow each other, float64 ``[n]``.
-
-    Distances that are small against those of all count as if they were not, so that copies make no gap by themselves.
-
-    Args:
-      near: distances to neighbours, ascending in each row, float64 ``[n, k]``.
-
-    >>> widest_gaps(np.array([[1.0, 1.1, 1.2], [0.5, 0.6, 1.5]])).round(1).tolist()
-    [1.1, 2.4]
-    """
-    padded = near + 0.05 * np.median(near[:, near.shape[1] // 4])
-    return np.asarray((padded[:, 1:] / np.maximum(padded[:, :-1], 1e-30)).max(1))
-
-
 def _fence(name: str) -> float:
     return _FENCES.get(name, FENCE)
 
 
-def _of_distances(latents: LatentSurvey, rows: int) -> dict[str, Array]:
-    """How far each latent is from others: from its 30th and 100th neighbour where all can be compared."""
+def scores_of_distances(latents: LatentSurvey, rows: int) -> dict[str, Array]:
+    """How far each latent is from its 30th and 100th neighbour, of many rows where it is far from some others.
+
+    Args:
+      latents: of the output, with ``distances``.
+      rows: of the output.
+
+    Returns:
+      For people what was measured, in interquartile ranges above the third quartile of all, float64 ``[n]``.
+    """
     assert latents.distances is not None
     if len(latents.rows) < rows or rows > _COMPARED_ROWS:
-        return {_DISTANCE: fence_scores(latents.distances.astype(np.float64))}
+        return _of_far(latents, rows)
     norms = np.einsum("nd,nd->n", latents.values, latents.values)
     parts = np.array_split(np.arange(rows), -(-rows // 512))
     k = min(EXPLORE_DEFAULTS.outlier_k, rows - 1)
@@ -240,14 +220,38 @@ def _of_distances(latents: LatentSurvey, rows: int) -> dict[str, Array]:
     return found | _of_groups(near[:, 1:]) if rows >= _GROUP_ROWS else found
 
 
+def _of_far(latents: LatentSurvey, rows: int) -> dict[str, Array]:
+    """As ``scores_of_distances``, of those rows that are far from some others; of the rest how far from these."""
+    assert latents.distances is not None
+    scores = fence_scores(latents.distances.astype(np.float64))
+    found = measure_far(latents, rows, Neighbours(near=EXPLORE_DEFAULTS.outlier_k, far=_GROUP, first=_GAP_FROM))
+    if found is None:
+        return {_DISTANCE: scores}
+    far, usual = found
+    scores = np.minimum(scores, FENCE)  # what is far from these need not be from others, such as those of its class
+    scores[latents.far_rows] = scores_beside(far.near, usual.near)
+    measured = {_DISTANCE: scores}
+    grouped, others = (_group_scores(scores_beside(side.far, usual.far), side.gaps) for side in found)
+    if _in_groups(grouped).sum() + rows * _in_groups(others).mean() <= max(_GROUP, _GROUP_SHARE * rows):
+        for name, own in grouped.items():
+            measured[name] = np.zeros(rows)
+            measured[name][latents.far_rows] = own
+    return measured
+
+
+def _group_scores(far: Array, gaps: Array) -> dict[str, Array]:
+    return {_GROUP_DISTANCE: far, _GAP_DISTANCE: np.where(gaps > _GAP, far, np.minimum(far, 0))}
+
+
+def _in_groups(scores: Mapping[str, Array]) -> Array:
+    return np.asarray(np.logical_or.reduce([one > _FENCES[name] for name, one in scores.items()]))
+
+
 def _of_groups(near: Array) -> dict[str, Array]:
     """How far each latent is from those that are not of its group, if groups are set apart; of the 5th to 100th one."""
-    far = fence_scores(near[:, -1])
-    apart = np.where(widest_gaps(near) > _GAP, far, np.minimum(far, 0))
+    found = _group_scores(fence_scores(near[:, -1]), widest_gaps(near))
     # More than a group are a part of the data, such as classes that have fewer than a hundred images.
-    if ((far > _GROUP_FENCE) | (apart > _GAP_FENCE)).sum() > max(_GROUP, _GROUP_SHARE * len(near)):
-        return {}
-    return {_GROUP_DISTANCE: far, _GAP_DISTANCE: apart}
+    return {} if _in_groups(found).sum() > max(_GROUP, _GROUP_SHARE * len(near)) else found
 
 
 def _near(values: Array) -> tuple[Array, Array]:

@@ -97,6 +97,10 @@ def test_a_mistyped_required_option_is_named(tmp_path: Path, capsys: pytest.Capt
         ("export m.keras --noise-level 25", "--noise-level is no option of export, but of denoise"),
         ("verify out --repiar", "unknown option --repiar; did you mean --repair?"),
         ("verify out --resze", "unknown option --resze"),
+        (
+            "encode --input a --model b --output c --hash sha256",
+            "unexpected argument 'sha256': no option before it takes it; 'latentlake encode --help' says ",
+        ),
     ],
 )
 def test_an_option_of_another_command_is_named_as_such(

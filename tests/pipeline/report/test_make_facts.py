@@ -267,3 +267,38 @@ def test_of_few_records_the_verdict_says_what_they_can_show(tmp_path: Path, rows
     told = [finding.text for finding in found.headline.findings if finding.section == Section.AGAINST]
     assert len(told) == 1
     assert re.fullmatch(text.replace("{r}", re.escape(reference)), told[0]), told
+
+
+@pytest.mark.parametrize("sample", [50_000, 3000])
+def test_groups_of_outliers_among_many_are_counted(tmp_path: Path, sample: int) -> None:
+    """Of 80 that are alike, several are among those that distances are measured to; of others few are so far."""
+    values = np.random.default_rng(1).standard_normal((12_000, 12)).astype(np.float32)
+    planted = np.random.default_rng(2).choice(12_000, 80, replace=False)
+    values[planted] = 0.05 * values[planted] + np.float32(2)  # no farther from the middle than the farthest others
+    output = make_output(tmp_path / "o", values)
+    facts = make_facts(Committed.read(output), choices=ReportChoices(sample=sample))
+    assert facts.outliers is not None
+    assert 80 <= facts.outliers.count <= 90
+    assert {int(image.record.key[1:]) for image in facts.outliers.images} <= set(planted.tolist())
+
+
+@pytest.mark.parametrize(("groups", "counted"), [(4, 200), (9, 0)])
+def test_more_than_some_groups_are_what_the_data_are(tmp_path: Path, groups: int, counted: int) -> None:
+    """As of fewer rows: up to 2% that are far in groups are outliers, more are classes."""
+    generator = np.random.default_rng(3)
+    values = generator.standard_normal((15_000, 12)).astype(np.float32)
+    rows = generator.permutation(15_000)[: 50 * groups].reshape(groups, 50)
+    values[rows] = 0.2 * values[rows] + 20 * generator.standard_normal((groups, 1, 12))
+    facts = make_facts(Committed.read(make_output(tmp_path / "o", values)))
+    assert facts.outliers is not None
+    assert counted <= facts.outliers.count <= counted + 12
+
+
+def test_what_is_far_and_too_many_to_be_confirmed_is_a_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.report.survey_latents._FAR_ROWS", 50)
+    values = np.random.default_rng(3).standard_normal((15_000, 12)).astype(np.float32)
+    rows = np.random.default_rng(4).permutation(15_000)[:120]
+    values[rows] = 0.2 * values[rows] + 20
+    facts = make_facts(Committed.read(make_output(tmp_path / "o", values)))
+    assert facts.outliers is not None
+    assert facts.outliers.count <= 8

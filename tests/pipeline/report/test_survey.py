@@ -71,13 +71,13 @@ def test_latents_in_other_types(tmp_path: Path) -> None:
     assert found.latents.hashes is None  # 128 bits: equal ones may be of different images
 
 
-def test_distances_are_those_to_the_fourth_part() -> None:
+def test_distances_are_those_to_the_tenth_part() -> None:
     values, references = clustered(60, 12), clustered(160, 12, seed=1)
     references[3] = values[5]
     apart = np.linalg.norm(values[:, None].astype(np.float64) - references, axis=2)
     apart[apart < 1e-6] = np.inf
-    expected = np.sort(apart.reshape(60, 16, 10).min(2), axis=1)[:, 3]
-    found = reference_distances(values, references)
+    expected = np.sort(apart.reshape(60, 16, 10).min(2), axis=1)[:, 9]
+    found = reference_distances(values, references, 10)
     others = np.arange(60) != 5  # of a part that holds the row itself no other one counts
     np.testing.assert_allclose(found[others], expected[others], rtol=1e-4)
     assert found[5] > 0
