@@ -7,7 +7,7 @@
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -115,8 +115,8 @@ def _many() -> Iterator[Lake]:
     plain += centres[generator.integers(0, 40, MANY)]
     apart = 8 * generator.standard_normal((20, 128), np.float32)
     alike = apart[:1] + 0.3 * generator.standard_normal((60, 128), np.float32)
-    planted: Mapping[str, Array] = {"nothing": plain[:0], "different": apart, "alike": alike[:20], "alike, too": alike}
-    for kind, some in planted.items():
+    planted = (("nothing", plain[:0]), ("different", apart), ("alike", alike[:20]), ("alike", alike))
+    for kind, some in planted:
         yield replace(mixed("", plain, some), name=f"a million, {kind}")
 
 
