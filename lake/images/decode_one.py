@@ -233,8 +233,10 @@ def _wide_png(data: bytes) -> Array:
 
     # Of a transparent colour libpng would make an alpha channel, for which not all callers ask.
     stripped = png.strip_metadata(data, transparency=False)
+    pixels = np.empty(png.shape(data), np.uint16)
+    # Without ``out`` each failure of ``png_decode`` takes a reference from None, until the process ends of it.
     try:
-        found: Array = imagecodecs.png_decode(stripped)
+        imagecodecs.png_decode(stripped, out=pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     except Exception as error:  # of its own classes
         raise ImageError(Reason.CORRUPT_IMAGE, f"PNG of 16 bits: {str(error)[:_MOST_TEXT]}") from error
-    return found.reshape(*found.shape[:2], -1)
+    return pixels

@@ -55,13 +55,15 @@ def _unpacked(data: bytes, size: int) -> bytes | None:
 
 
 def _pixels(rows: bytes, shape: tuple[int, int, int]) -> Array | None:
-    """What filtered rows show, uint8 ``[H, W]`` or ``[H, W, 3]``; None without rows, or if one names no filter."""
+    """What filtered rows show, uint8 ``[H, W, C]``; None without rows, or if one names no filter."""
     import imagecodecs
 
     if not rows:
         return None
+    pixels = np.empty(shape, np.uint8)
+    # Without ``out`` each failure of ``png_decode`` takes a reference from None, until the process ends of it.
     try:
-        pixels: Array = imagecodecs.png_decode(png_write.write_filtered(rows, shape))
+        imagecodecs.png_decode(png_write.write_filtered(rows, shape), out=pixels[..., 0] if shape[2] == 1 else pixels)
     except imagecodecs.PngError:
         return None
     return pixels

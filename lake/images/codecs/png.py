@@ -133,6 +133,19 @@ def whole(data: bytes) -> bool:
     return data.startswith(SIGNATURE) and end == len(data)
 
 
+def shape(data: bytes) -> tuple[int, int, int]:
+    """(H, W, K) of a file without a palette, with K 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha).
+
+    Args:
+      data: the whole file.
+
+    Raises:
+      ImageError: CORRUPT_IMAGE.
+    """
+    width, height, _, color, _ = _ihdr(data)
+    return height, width, _CHANNELS[color] + (color in (4, 6))
+
+
 def transparent(data: bytes) -> tuple[int, ...]:
     """The samples of the one transparent colour (tRNS) of a grey or RGB image; () if there is none.
 

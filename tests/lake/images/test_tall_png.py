@@ -1,6 +1,7 @@
 """Tiny PNGs decoded as one, against the exact path."""
 
 import struct
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from lake.core.records import Array
 from lake.images import decode_one, tall_png
 from lake.images.file_by_file import decode_files
 from lake.images.header import read_header
-from lake.images.types import ImageCodec, Target
+from lake.images.types import ImageCodec, ImageError, Target
 
 SHAPES = [(28, 28, 1), (16, 20, 3), (1, 1, 1), (1, 9, 3), (9, 1, 1)]
 
@@ -108,6 +109,20 @@ def test_a_filter_that_there_is_not_costs_its_image_alone(rng, filtered, filters
     good, pixels = decode_files(ImageCodec.PNG, files(*data), shape)
     assert good.tolist() == [0, 1, 3, 4]
     np.testing.assert_array_equal(pixels, [exact(data[at], shape) for at in good])
+
+
+def test_failures_leave_none_as_it_is(rng, filtered, png) -> None:
+    tiny = filtered(rng.integers(0, 256, (6, 6), np.uint8), [9], (6, 6, 1))
+    wide = png(rng.integers(0, 65536, (6, 6, 3), np.uint16))
+    kept = wide[: wide.index(b"IDAT") - 4], zlib.compress(b"\x09" * 6 * 37), wide[-12:]
+    damaged = kept[0] + struct.pack(">I", len(kept[1])) + b"IDAT" + kept[1]
+    damaged += zlib.crc32(b"IDAT" + kept[1]).to_bytes(4) + kept[2]
+    before = sys.getrefcount(None)
+    for _ in range(1000):
+        assert not len(tall_png.decode_tall(files(tiny), (6, 6, 1))[0])
+        with pytest.raises(ImageError, match="filter"):
+            decode_one.decode_one(damaged, read_header(damaged), Target(shape=(6, 6, 3)))
+    assert sys.getrefcount(None) > before - 500
 
 
 def test_files_of_both_ways_keep_their_order(rng, filtered, png) -> None:
