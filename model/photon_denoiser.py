@@ -26,6 +26,7 @@ def denoise_photons(
     *,
     estimated: bool = False,
     bands: bool = False,
+    spots: bool = True,
 ) -> tuple[Denoised, Floats]:
     """Denoise images of one shape with Poisson-Gaussian noise.
 
@@ -40,6 +41,7 @@ def denoise_photons(
       failed: as ``Denoiser.denoise`` takes it.
       estimated: whether the cameras were.
       bands: as ``Denoiser.denoise`` takes it.
+      spots: bright spots are not changed by more than noise explains, see ``believed``.
 
     Returns:
       What ``Denoiser.denoise`` gives, and the levels that the model was told, float32 [m], as a fraction of white.
@@ -54,7 +56,8 @@ def denoise_photons(
         for channel, camera in enumerate(cameras[at]):
             values = found.pixels[at, ..., channel] * span[at] + low[at]
             values = camera.restored(values, _darkest(images[at, ..., channel]))
-            values = believed(values, images[at, ..., channel], camera)
+            if spots:
+                values = believed(values, images[at, ..., channel], camera)
             pixels[at, ..., channel] = to_pixels(values, (0.0, FULL[images.dtype.name]), images.dtype)
         colours = len(cameras[at])
         difference = to_unit(pixels[at, ..., :colours]) - to_unit(images[at, ..., :colours])

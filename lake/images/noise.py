@@ -52,7 +52,7 @@ class NoiseEstimate:
         return float(np.sqrt(np.sum(parts**2)))
 
 
-def estimate(pixels: Array, *, bands: bool = False) -> NoiseEstimate:
+def estimate(pixels: Array, *, bands: bool = False, spots: bool = True) -> NoiseEstimate:
     """Estimate additive noise that is independent from pixel to pixel; white is 1.
 
     Flat and clipped areas do not count. A drawing (flat areas with edges between them) has no noise. An image with a
@@ -63,6 +63,7 @@ def estimate(pixels: Array, *, bands: bool = False) -> NoiseEstimate:
       pixels: ``[H, W, K]`` of uint8 (white is 255), uint16 (white is 65535) or finite float32 (white is 1). Alpha, the
         last of two or four channels, is ignored.
       bands: the last channel is data, also of two or four.
+      spots: hot pixels are no noise.
 
     >>> noise = np.random.default_rng(0).normal(0.5, 0.1, (64, 64, 1)).astype(np.float32)
     >>> found = estimate(noise)
@@ -70,7 +71,9 @@ def estimate(pixels: Array, *, bands: bool = False) -> NoiseEstimate:
     (0.1, True)
     """
     white = _WHITE.get(pixels.dtype.str[1:], 1.0)
-    levels, errors = zip(*(_of_channel(blocks) for blocks in channels_of(pixels, bands=bands)), strict=True)
+    levels, errors = zip(
+        *(_of_channel(blocks) for blocks in channels_of(pixels, bands=bands, spots=spots)), strict=True
+    )
     return NoiseEstimate(levels=tuple(v / white for v in levels), errors=tuple(e / white for e in errors))
 
 
@@ -98,18 +101,19 @@ def level_for_colors(pixels: Array, found: NoiseEstimate) -> float:
     return found.level / share if level > _SHARED * share * found.level else found.level
 
 
-def channels_of(pixels: Array, *, bands: bool = False) -> Iterator[Array]:
-    """Each colour channel of an image, or as much of it as is used, float64 ``[n, H, W]``, without hot pixels.
+def channels_of(pixels: Array, *, bands: bool = False, spots: bool = True) -> Iterator[Array]:
+    """Each colour channel of an image, or as much of it as is used, float64 ``[n, H, W]``.
 
     Args:
       pixels: ``[H, W, K]``; alpha, the last of two or four channels, is left out.
       bands: the last channel is data, also of two or four.
+      spots: hot pixels are replaced.
     """
     blocks = list(blocks_of(pixels))
     for channel in range(pixels.shape[2] - is_alpha(pixels.shape[2], bands=bands)):
         values = np.stack([block[..., channel] for block in blocks]).astype(np.float64)
         # In 8 bits such pixels are the highlights of photographs, which change nothing.
-        yield values if pixels.dtype == np.uint8 else without_hot(values)
+        yield without_hot(values) if spots and pixels.dtype != np.uint8 else values
 
 
 def _of_channel(blocks: Array) -> tuple[float, float]:

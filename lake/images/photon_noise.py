@@ -62,7 +62,9 @@ class _Groups(NamedTuple):
     independent: Array  # numbers that the energy is a mean of
 
 
-def estimate_camera(pixels: Array, black_level: float = 0.0, *, bands: bool = False) -> tuple[EstimatedCamera, ...]:
+def estimate_camera(
+    pixels: Array, black_level: float = 0.0, *, bands: bool = False, spots: bool = True
+) -> tuple[EstimatedCamera, ...]:
     """Estimate the noise of each colour channel, by the variance of its noise at each brightness.
 
     Black level and read noise cannot be told apart by one image: where the variance would be negative at the black
@@ -73,6 +75,7 @@ def estimate_camera(pixels: Array, black_level: float = 0.0, *, bands: bool = Fa
       pixels: ``[H, W, K]`` in the camera's numbers; alpha is left out.
       black_level: mean of the pixels without light.
       bands: the last channel is data, also of two or four.
+      spots: hot pixels are no noise.
 
     >>> light = np.linspace(0, 400, 200)[None, :].repeat(200, 0)
     >>> noisy = 2.0 * np.random.default_rng(0).poisson(light / 2) + np.random.default_rng(1).normal(100, 5, light.shape)
@@ -83,7 +86,7 @@ def estimate_camera(pixels: Array, black_level: float = 0.0, *, bands: bool = Fa
     brightest = float(np.abs(pixels).max()) if pixels.dtype.kind == "f" else 1.0
     return tuple(
         _camera(_line(patches_of(blocks)), black_level, _LEAST * (brightest or 1.0), float(pixels[..., channel].min()))
-        for channel, blocks in enumerate(channels_of(pixels, bands=bands))
+        for channel, blocks in enumerate(channels_of(pixels, bands=bands, spots=spots))
     )
 
 

@@ -136,10 +136,12 @@ def _estimated(group: Group, config: JobConfig) -> Iterator[tuple[float, float]]
     """The levels that the model would be told of images of one shape, and if their values were black to white."""
     assert config.noise is not None
     if config.noise.camera is not None:
-        cameras = cameras_of(config.noise.camera, group.pixels, config.target.white, bands=group.bands)
+        cameras = cameras_of(
+            config.noise.camera, group.pixels, config.target.white, bands=group.bands, spots=config.noise.spots
+        )
         yield from ((float(level) * NOISE_WHITE,) * 2 for level in shown_levels(group.pixels, cameras))
         return
     for pixels in group.pixels:
-        level = estimated_noise(pixels, colors=config.takes_colors, bands=group.bands).level
+        level = estimated_noise(pixels, colors=config.takes_colors, bands=group.bands, spots=config.noise.spots).level
         used = float(np.ptp(pixels)) / FULL[pixels.dtype.name]
         yield level, level / used if used else level

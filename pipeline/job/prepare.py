@@ -18,7 +18,7 @@ from lake.storage.redact import check_no_user
 from pipeline.config import JobConfig
 from pipeline.job.checks import check_variance
 from pipeline.job.earlier_retries import earlier_retries
-from pipeline.job.kept_alpha import with_kept_alpha
+from pipeline.job.kept_rules import with_kept_alpha
 from pipeline.job.lake_table import table_due, with_kept_table
 from pipeline.job.make_config import checked_config
 from pipeline.job.plan import Plan, make_plan, plan_cuts, reject_limit

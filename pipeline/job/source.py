@@ -24,6 +24,7 @@ from pipeline.job.conditions import (
     sampled_source,
     with_condition_column,
 )
+from pipeline.job.kept_rules import with_kept_spots
 from pipeline.job.partition import check_partition_by, with_partition_column
 from pipeline.job.sampling import latent_sampling
 from pipeline.options.condition import ConditionSource
@@ -91,7 +92,7 @@ def find_source(options: JobOptions, bundle: "Bundle", job_file: JobFile | None)
         selection=selection,
         columns=columns,
         images=images,
-        noise=noise,
+        noise=with_kept_spots(noise, job_file, overwrite=options.overwrite),
         condition=sampled_source(sampling.condition, bundle.spec) if sampling else source,
         sampling=sampling,
         reference=reference,

@@ -87,12 +87,14 @@ class NoiseLevel:
       column: name of a carried column with one level per record.
       estimate: estimate the level of each image from the image itself.
       camera: the noise is Poisson-Gaussian, and made white before the model sees the image.
+      spots: bright spots and hot pixels are told from the noise, where that follows from the image.
     """
 
     level: float | None = None
     column: str | None = None
     estimate: bool = False
     camera: CameraNoise | None = None
+    spots: bool = False
 
     @property
     def detailed(self) -> bool:
@@ -107,4 +109,5 @@ class NoiseLevel:
     def options(self) -> dict[str, Any]:
         """Return the fields as JSON values, for the fingerprint and for ``_job.json``."""
         # What is not in use is left out, as in outputs from before there was any.
-        return {name: value for name, value in asdict(self).items() if name != "camera" or value is not None}
+        later = ("camera", "spots")
+        return {name: value for name, value in asdict(self).items() if name not in later or value}

@@ -49,7 +49,7 @@ def told_levels(
     if noise.level is not None:
         return [ToldNoise(float(np.float32(noise.level)))] * count, np.ones(count, bool)
     if noise.column is None:
-        found = [estimated_noise(image, colors=colors, bands=group.bands) for image in group.pixels]
+        found = [estimated_noise(image, colors=colors, bands=group.bands, spots=noise.spots) for image in group.pixels]
         return found, np.ones(count, bool)
     column = records.carried[noise.column].cast(pa.float32())
     levels = column.take(pa.array(group.positions)).to_numpy(zero_copy_only=False)
@@ -60,15 +60,16 @@ def told_levels(
     return [ToldNoise(float(level)) for level in levels], good
 
 
-def estimated_noise(image: Array, *, colors: bool, bands: bool = False) -> ToldNoise:
+def estimated_noise(image: Array, *, colors: bool, bands: bool, spots: bool) -> ToldNoise:
     """The noise of an image, estimated from the image alone.
 
     Args:
       image: ``[H, W, K]``.
       colors: whether the model takes red, green and blue together.
       bands: as of ``Group``.
+      spots: as of ``NoiseLevel``.
     """
-    found = estimate(image, bands=bands)
+    found = estimate(image, bands=bands, spots=spots)
     level, error = found.level * NOISE_WHITE, found.error * NOISE_WHITE if np.isfinite(found.error) else None
     # What may be texture is in doubt as it is.
     if colors and image.shape[2] - is_alpha(image.shape[2], bands=bands) == 3 and level > DOUBT:
@@ -76,7 +77,7 @@ def estimated_noise(image: Array, *, colors: bool, bands: bool = False) -> ToldN
     return ToldNoise(level, error, tuple(level * NOISE_WHITE for level in found.levels))
 
 
-def cameras_of(noise: CameraNoise, images: Array, white: float, *, bands: bool = False) -> list[_Cameras]:
+def cameras_of(noise: CameraNoise, images: Array, white: float, *, bands: bool, spots: bool) -> list[_Cameras]:
     """The Poisson-Gaussian noise of every channel of images, in the numbers of their pixels.
 
     Args:
@@ -84,11 +85,12 @@ def cameras_of(noise: CameraNoise, images: Array, white: float, *, bands: bool =
       images: ``[m, H, W, K]``.
       white: of floating pixels, what they were divided by.
       bands: as of ``Group``.
+      spots: as of ``NoiseLevel``.
     """
     scale = white if images.dtype.kind == "f" else 1.0
     black = noise.black_level / scale
     if noise.gain is None or noise.read_noise is None:
-        return [estimate_camera(image, black, bands=bands) for image in images]
+        return [estimate_camera(image, black, bands=bands, spots=spots) for image in images]
     camera = PoissonGaussian(gain=noise.gain / scale, read_noise=noise.read_noise / scale, black_level=black)
     colours = images.shape[3] - is_alpha(images.shape[3], bands=bands)
     return [(camera,) * colours] * len(images)

@@ -214,9 +214,9 @@ class Denoise(Verb):
                 return self._denoiser.denoise(pixels, None, failed, bands=bands), None
             levels = np.array([one.level for one in told], np.float32) / np.float32(NOISE_WHITE)
             return self._denoiser.denoise(pixels, levels, failed, estimated=self._estimates, bands=bands), told
-        cameras = cameras_of(noise.camera, pixels, white, bands=bands)
+        cameras = cameras_of(noise.camera, pixels, white, bands=bands, spots=noise.spots)
         denoised, levels = denoise_photons(
-            self._denoiser, pixels, cameras, failed, estimated=self._estimates, bands=bands
+            self._denoiser, pixels, cameras, failed, estimated=self._estimates, bands=bands, spots=noise.spots
         )
         found = [in_source(own, pixels.dtype, white) for own in cameras]
         return denoised, [ToldNoise(float(v) * NOISE_WHITE, cameras=c) for v, c in zip(levels, found, strict=True)]
