@@ -7,7 +7,7 @@ from model.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, refuse_existing, write
 from model.code import read_code
 from model.export_graphs import graphs_or_none, make_graphs
 from model.export_int8 import check_precision, export_int8
-from model.export_keras import KerasRequest, describe_keras
+from model.export_keras import KerasRequest, describe_keras, naming_the_file
 from model.golden import pack
 from model.likeness import Judge, warn_of_doubts
 from model.names import read_requests
@@ -115,7 +115,8 @@ def export(
     )
     made = describe_keras(path, own, asked)
     if made.looks is not None:
-        judge(made.looks)
+        with naming_the_file(where):
+            judge(made.looks)
     files = {MODEL_FILE: made.data, **made.code_file}
     if calibrate is not None:
         return export_int8(

@@ -95,7 +95,7 @@ def describe_keras(path: Path | Parts, own: Code | None, asked: KerasRequest) ->
     require_tensorflow("export")
     where, given, request = str(path), asked.preprocessing, asked.preprocessing.condition_request
     loaded = load_parts(path, own, given.input_shape)
-    with _naming_the_file(where):
+    with naming_the_file(where):
         second = None if request is None else request.input
         found = assemble(loaded.models, asked.latent, asked.variance, second, [one.layer for one in asked.further])
         kind = found.kind or asked.kind
@@ -138,7 +138,7 @@ def _as_exported(
 
 
 @contextmanager
-def _naming_the_file(where: str) -> Iterator[None]:
+def naming_the_file(where: str) -> Iterator[None]:
     """Convert what is wrong with a model inside the block into an error that names its file."""
     try:
         yield

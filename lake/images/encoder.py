@@ -88,7 +88,7 @@ class ImageEncoder:
         bands = bands and pixels.shape[2] in (2, 4)
         format = self._resolve(pixels, original, bands=bands)
         # Who says that the last channel of such files is data gets it back where it was.
-        same = original is not None and format_of(original) == format
+        same = bands and _known_format(original) == format
         _check(pixels, format, bands=bands and not same)
         found = metadata_of(original, pixels.shape, upright=self._upright) if original else NOTHING
         if format is ImageCodec.TIFF:
@@ -149,8 +149,16 @@ class ImageEncoder:
 
 def _colors(pixels: Array, original: bytes | None) -> int:
     """How many channels of pixels with bands are colours: as in the TIFF they were made from; of others grey alone."""
-    rgb = pixels.shape[2] > 2 and original and format_of(original) is ImageCodec.TIFF and not tiff.kind(original).grey
-    return 3 if rgb else 1
+    rgb = original and _known_format(original) is ImageCodec.TIFF and not tiff.kind(original).grey
+    return 3 if rgb and pixels.shape[2] > 2 else 1
+
+
+def _known_format(original: bytes | None) -> str | None:
+    """The format of the file that pixels were made from; None where it is no image, as latents are none."""
+    try:
+        return format_of(original) if original else None
+    except ImageError:
+        return None
 
 
 def _check(pixels: Array, format: str, *, bands: bool) -> None:

@@ -133,6 +133,17 @@ def test_the_same_format_without_an_original_is_lossless(picture, dtype, suffix)
     np.testing.assert_array_equal(ours(file.data), pixels)
 
 
+@pytest.mark.parametrize("bands", [False, True])
+def test_pixels_may_come_from_what_is_no_image(picture, bands) -> None:
+    """As those that ``decode`` makes of a latent."""
+    pixels = picture(np.uint8, 1 + bands)
+    latent = io.BytesIO()
+    np.save(latent, np.zeros((2, 2, 4), np.float32))
+    made = ImageEncoder(ImageFormat.LOSSLESS, 90).encode(pixels, latent.getvalue(), bands=bands)
+    assert made.suffix == ("tif" if bands else "png")
+    np.testing.assert_array_equal(ours(made.data), pixels)
+
+
 @pytest.mark.parametrize(
     ("format", "dtype", "shape", "text"),
     [
