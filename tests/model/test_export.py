@@ -277,3 +277,12 @@ def test_a_pipe_in_place_of_a_file(tmp_path):
 def test_a_missing_file(tmp_path):
     with pytest.raises(UsageError, match=r"none\.keras: cannot be read: No such file"):
         export(tmp_path / "none.keras", "x", str(tmp_path / "b"))
+
+
+def test_what_a_judge_refuses_names_the_file(nested, save, tmp_path):
+    def refuse(looks):
+        raise UsageError("it looks wrong")
+
+    with pytest.raises(UsageError, match=r"\.keras: it looks wrong"):
+        export(save(nested), "code", str(tmp_path / "bundle"), judge=refuse)
+    assert not (tmp_path / "bundle").exists()
