@@ -108,6 +108,23 @@ def check_command(word: str, commands: Iterable[str], prog: str) -> None:
         raise UsageError(f"unknown command {quoted(word)}{near} (see {prog} --help)")
 
 
+def parse_all(top: Parser, arguments: Sequence[str], prog: str) -> argparse.Namespace:
+    """Parse a command line that holds nothing but what its command has.
+
+    Args:
+      top: the parser of all commands.
+      arguments: the command line without the program's name.
+      prog: the program and the command, for the text of an error.
+
+    Raises:
+      UsageError: a value is wrong, something required is missing, or something is left over.
+    """
+    options, left = top.parse_known_args(arguments)
+    if left:
+        raise UsageError(f"unexpected argument {quoted(left[0])} (see {prog} --help)")
+    return options
+
+
 def _is_needed(action: argparse.Action) -> bool:
     return action.required or not action.option_strings
 

@@ -96,6 +96,9 @@ def test_a_mistyped_required_option_is_named(tmp_path: Path, capsys: pytest.Capt
         ("check bundle --epochs 2", "--epochs is no option of check, but of train"),
         ("export m.keras --noise-level 25", "--noise-level is no option of export, but of denoise"),
         ("verify out --repiar", "unknown option --repiar; did you mean --repair?"),
+        ("report x y", "unexpected argument 'y' (see latentlake report --help)"),
+        ("similar x --key a y", "unexpected argument 'y' (see latentlake similar --help)"),
+        ("check zoo:mnist-vae -x", "unexpected argument '-x' (see latentlake check --help)"),
         ("verify out --resze", "unknown option --resze"),
         (
             "encode --input a --model b --output c --hash sha256",
