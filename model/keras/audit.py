@@ -45,7 +45,12 @@ _RANDOM = """
     RandomColorJitter
 """
 LAYER_CLASSES = {*_SHAPING.split(), *_COMPUTING.split(), *_RANDOM.split()}
-_POLICIES = {"DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy", "QuantizedFloat8DTypePolicy", "DTypePolicyMap"}
+_POLICIES = {
+    *("DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy", "QuantizedFloat8DTypePolicy", "Int4DTypePolicy"),
+    "DTypePolicyMap",
+}
+# How ``quantize()`` has rounded weights. Those of AWQ and GPTQ hold a dataset and a tokenizer.
+_QUANTIZERS = {"Int8QuantizationConfig", "Int4QuantizationConfig", "Float8QuantizationConfig", "AbsMaxQuantizer"}
 
 # Module -> allowed classes; None for all classes of a module that only has arithmetic.
 _CLASSES: dict[str, set[str] | None] = {
@@ -55,6 +60,7 @@ _CLASSES: dict[str, set[str] | None] = {
     "keras.src.models.sequential": {"Sequential"},
     "keras.layers": LAYER_CLASSES,
     "keras.dtype_policies": _POLICIES,
+    "keras.quantizers": _QUANTIZERS,
     "keras.initializers": None,
     "keras.regularizers": None,
     "keras.constraints": None,

@@ -1,5 +1,6 @@
 import io
 import json
+import warnings
 import zipfile
 from importlib import import_module
 
@@ -13,6 +14,7 @@ from model.export import export
 from model.keras.audit import check_config
 from model.keras.load import load_model
 from model.keras.save import serialize_model
+from model.runtime import executors_of
 from model.training.networks import build_vae
 
 
@@ -277,6 +279,40 @@ def test_attention_of_groups_has_another_name_in_files_than_its_class(layers, sa
     given = np.random.default_rng(0).random((2, 5, 8), np.float32)
     loaded = load_model(save(model).read_bytes(), "theirs.keras")
     assert np.array_equal(loaded(given, training=False).numpy(), model(given, training=False).numpy())
+
+
+def _quantized(layers, mode):
+    """A small autoencoder of dense layers, quantized; of its other layers Keras warns that it leaves them."""
+    keras().utils.set_random_seed(0)
+    image = layers.Input((4, 4, 1))
+    rows = layers.Dense(8, "relu", name="latent")(layers.Flatten()(image))
+    model = keras().Model(image, layers.Reshape((4, 4, 1))(layers.Dense(16, "sigmoid")(rows)))
+    with warnings.catch_warnings(action="ignore"):
+        model.quantize(mode)
+    return model
+
+
+# float8 is quantized in training alone, and ONNX has no such matrix product.
+@pytest.mark.parametrize(("mode", "executors"), [("int8", 2), ("int4", 2), ("float8", 1)])
+def test_models_that_keras_has_quantized(layers, save, tmp_path, mode, executors):
+    model = _quantized(layers, mode)
+    file, given = save(model), np.random.default_rng(0).random((5, 4, 4, 1), np.float32)
+    loaded = load_model(file.read_bytes(), "theirs.keras")
+    assert np.array_equal(loaded(given).numpy(), model(given).numpy())
+    bundle = export(file, "latent", str(tmp_path / "bundle"))
+    assert len(executors_of(bundle)) == executors
+
+
+@pytest.mark.parametrize("kind", ["GPTQConfig", "AWQConfig"])
+def test_a_quantization_that_holds_data_is_refused(layers, save, kind):
+    model = _quantized(layers, "int8")
+
+    def edit(config):
+        for layer in config["config"]["layers"]:
+            if found := layer["config"].get("quantization_config"):
+                found["class_name"] = kind
+
+    _refused(_edited(_members(model), edit), f"{kind} of keras.quantizers, which is not on the list")
 
 
 def test_a_layer_of_keras_that_is_not_allowed_says_what_to_do(layers, save):
