@@ -202,6 +202,11 @@ class AgainstFacts:
     why_not: str = ""
 
     @property
+    def differing(self) -> Sequence[DimensionDrift]:
+        """Those numbers that differ at all, the most different first."""
+        return [row for row in self.dimensions if row.ks > 0]
+
+    @property
     def verdict(self) -> str:
         """The verdict, as people say it: of few records with how much they could have shown.
 

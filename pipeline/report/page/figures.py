@@ -23,8 +23,8 @@ def figures_of(facts: ReportFacts) -> dict[str, Any]:
         found["error"] = _histogram(facts.error)
     if facts.against is not None and facts.against.error is not None:
         found["against_error"] = _histogram(facts.against.error)
-    if facts.against is not None and facts.against.dimensions:
-        some = facts.against.dimensions[:_DRIFTS]
+    if facts.against is not None and facts.against.differing:
+        some = facts.against.differing[:_DRIFTS]
         names, ks = [row.name for row in some], [round(row.ks, _DIGITS) for row in some]
         found["drift"] = {"kind": "drift", "names": names, "ks": ks}
     if facts.noise is not None:

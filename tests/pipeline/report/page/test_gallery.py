@@ -1,13 +1,14 @@
 """The page of a gallery: its images, keys and verdict, of no harm whatever the data say."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from pipeline.report.page.gallery import GalleryFacts, GalleryGroup, render_gallery
 from tests.pipeline.report.page.parsed import parse
 from tests.pipeline.report.page.test_render import HOSTILE, spoiled
-from tests.pipeline.report.page.values import against, digit
+from tests.pipeline.report.page.values import against, digit, same
 
 
 def facts(*, cards: bool = False, compared: bool = False) -> GalleryFacts:
@@ -50,6 +51,11 @@ def test_it_has_no_plotly_and_allows_nothing() -> None:
 def test_a_verdict() -> None:
     page = parse(render_gallery(facts(compared=True)))
     assert "0.563 ± 0.003" in page.text and "latent[0]" in page.text
+
+
+def test_two_sides_that_are_the_same() -> None:
+    text = parse(render_gallery(replace(facts(), against=same()))).text
+    assert "every number has the same distribution on both sides" in text and "latent[0]" not in text
 
 
 def test_texts_of_data_stay_texts() -> None:

@@ -17,7 +17,7 @@ from pipeline.report.facts import Headline, ModelFacts, ReportFacts, RunFacts, S
 from pipeline.report.page import render
 from pipeline.report.shown import Fact, Picture, RecordName, Strip
 from tests.pipeline.report.page.parsed import Page, parse
-from tests.pipeline.report.page.values import SENTENCE, digits, make_facts, photograph
+from tests.pipeline.report.page.values import SENTENCE, digits, make_facts, photograph, same
 
 HOSTILE = (
     "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}<!--\x00\x1b[2J\u202e\ud800&amp;"
@@ -170,6 +170,12 @@ def test_any_section_may_be_missing(name: str) -> None:
     facts = replace(make_facts(points=20, photographs=2), **{name: () if name == "strips" else None})
     page = parse(render(facts))
     assert f'href="#{name}"' not in str(page.elements)
+
+
+def test_two_sides_that_are_the_same_have_a_sentence_in_place_of_an_empty_figure() -> None:
+    page = parse(render(replace(make_facts(points=20, photographs=2), against=same())))
+    assert "every number has the same distribution on both sides" in page.text
+    assert "drift" not in page.data["figures"] and "What differs most" not in page.text
 
 
 def test_a_small_output_has_a_page() -> None:

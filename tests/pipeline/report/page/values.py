@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -266,6 +267,11 @@ def against() -> AgainstFacts:
         error=histogram("error", 5, reference=True),
         groups=groups("dt", ("dt=2026-11-28", "dt=2026-11-27", "dt=2026-11-26")),
     )
+
+
+def same() -> AgainstFacts:
+    """No difference at all from last night."""
+    return replace(against(), drifted=False, auc=0.5, dimensions=[drift(f"latent[{at}]", 0.0) for at in range(64)])
 
 
 def make_facts(points: int = 1500, photographs: int = 12) -> ReportFacts:
