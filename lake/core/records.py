@@ -211,11 +211,18 @@ def pick(column: pa.Array, positions: Array) -> pa.Array:
     >>> pick(pa.array(["a", "b", "c"]), np.array([0, 2])).to_pylist()
     ['a', 'c']
     """
-    if not (pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type)):
+    if not _has_views(column.type):
         return column.take(pa.array(positions))
     # Arrow has no `take` for view types, so runs of neighbours are sliced and joined.
     runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)
     return pa.concat_arrays([column.slice(int(run[0]) if len(run) else 0, len(run)) for run in runs])
+
+
+def _has_views(kind: pa.DataType) -> bool:
+    """Whether values are views of text or bytes, or lists, maps or structs of these, as Polars writes them."""
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return True
+    return any(_has_views(kind.field(at).type) for at in range(kind.num_fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

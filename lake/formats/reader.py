@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from lake.core.records import RawBatch, Shard, Unit
 from lake.formats.common.cuts import Cuts
+from lake.formats.common.stable_types import stable_schema
 from lake.images.types import PixelLayout
 from lake.storage import Stat
 
@@ -64,7 +65,7 @@ class ColumnSelection:
         return RecordSchema(
             image=image,
             key=key,
-            carry=carry,
+            carry=stable_schema(carry),
             length=length,
             numeric=self.numeric,
             max_record_bytes=self.max_record_bytes,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.core.errors import UsageError
-from lake.core.records import Array, OutputFile
+from lake.core.records import Array, OutputFile, pick
 from lake.storage.location import is_local
 from pipeline.explore.committed import IDENTITY, Committed
 from pipeline.explore.latent_reader import LatentReader
@@ -215,9 +215,9 @@ class _Tally:
             for name in self._names[kind]:
                 self._parts.setdefault(name, []).append(_compact(batch.column(name)))
         low, high = np.searchsorted(self.sampled, (self._count, self._count + count))
-        own = pa.array(self.sampled[low:high] - self._count)
+        own = self.sampled[low:high] - self._count
         for name in self._names["carried"]:
-            self._parts.setdefault(f"carried {name}", []).append(_short(batch.column(name).take(own)))
+            self._parts.setdefault(f"carried {name}", []).append(_shown(batch.column(name), own))
         self.identity_bytes += sum(self._parts[name][-1].nbytes for name in self._names["identity"])
         if self.latents is not None:
             self.latents.add(batch)
@@ -279,10 +279,12 @@ def _compact(column: pa.Array) -> pa.Array:
 _TEXT = 100  # characters of a carried text
 
 
-def _short(column: pa.Array) -> pa.Array:
-    if not _is_text(column.type):
-        return column
-    return pc.utf8_slice_codeunits(column.cast(pa.string()), 0, _TEXT)
+def _shown(column: pa.Array, rows: Array) -> pa.Array:
+    """Some rows of a column that a map may be coloured by, of a type whose values Arrow counts."""
+    values = pick(column, rows)
+    if pa.types.is_float16(values.type):
+        return values.cast(pa.float32())
+    return pc.utf8_slice_codeunits(values.cast(pa.string()), 0, _TEXT) if _is_text(values.type) else values
 
 
 def _numbers(column: pa.ChunkedArray) -> Array:

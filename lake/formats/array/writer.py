@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from lake.core.errors import InputError
-from lake.core.records import Array, Unit
+from lake.core.records import Array, Unit, pick
 from lake.formats.array.new_file import NewFile
 from lake.formats.array.pixel_files import REMEDY, Rendered, differs
 from lake.formats.array.rewritten_files import RewrittenFiles
@@ -75,8 +75,8 @@ class ArrayDatasetWriter(DatasetWriter):
         )
 
     def _table(self, results: Results) -> pa.RecordBatch:
-        records, take = results.records, pa.array(results.positions)
-        columns = [column.take(take) for column in (records.key, *records.carried.values())]
+        records = results.records
+        columns = [pick(column, results.positions) for column in (records.key, *records.carried.values())]
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
 

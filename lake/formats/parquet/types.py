@@ -1,7 +1,8 @@
 """Types that differ between shards only by who wrote them, and one type that holds the values of both.
 
 Text, large text and views of text are text; integers, floating numbers, decimals and times differ in width; lists in
-how their lengths are kept; a column without values has the type null. Anything else is another column.
+how their lengths are kept, maps in whether they say that keys are sorted; a column without values has the type null.
+Anything else is another column.
 """
 
 from collections.abc import Callable
@@ -127,6 +128,11 @@ def _structs(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return pa.struct(fields)
 
 
+def _maps(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    key, item = unified(one.key_type, other.key_type), unified(one.item_type, other.item_type)
+    return None if key is None or item is None else pa.map_(key, item)
+
+
 _Join = Callable[[pa.DataType, pa.DataType], pa.DataType | None]
 _JOINS: tuple[tuple[Callable[[pa.DataType], bool], _Join], ...] = (
     (pa.types.is_integer, _integers),
@@ -135,6 +141,7 @@ _JOINS: tuple[tuple[Callable[[pa.DataType], bool], _Join], ...] = (
     (pa.types.is_duration, lambda one, other: pa.duration(_finer(one, other))),
     (pa.types.is_decimal, _decimals),
     (pa.types.is_struct, _structs),
+    (pa.types.is_map, _maps),
 )
 
 
@@ -146,6 +153,8 @@ def _rounds(kind: pa.DataType, to: pa.DataType) -> bool:
         return _rounds(kind.value_type, to.value_type)
     if pa.types.is_struct(kind) and pa.types.is_struct(to):
         return any(_rounds(field.type, target.type) for field, target in zip(kind, to, strict=True))
+    if pa.types.is_map(kind) and pa.types.is_map(to):
+        return _rounds(kind.key_type, to.key_type) or _rounds(kind.item_type, to.item_type)
     return False
 
 

@@ -16,6 +16,7 @@ from lake.core import sealed_json
 from lake.core.errors import OutputError
 from lake.core.printable import printable
 from lake.formats import FORMATS
+from lake.formats.common.stable_types import stable_schema
 from lake.formats.reader import ColumnSelection, RecordSchema
 from lake.images.types import PixelLayout
 from lake.storage import Guard, put, store_for
@@ -129,7 +130,7 @@ def settled_schema(job_file: JobFile | None, selection: ColumnSelection) -> Reco
 def _settled(columns: Mapping[str, Any], selection: ColumnSelection) -> RecordSchema:
     values = {name: columns[name] for name in _JSON_FIELDS}
     values |= {name: read(columns[name]) for name, read in _UNUSUAL.items() if name in columns}
-    carry = _schema(columns["carry"])
+    carry = stable_schema(_schema(columns["carry"]))
     return RecordSchema(
         carry=carry, latents=selection.latents, whole=selection.whole, salvage=selection.salvage, **values
     )
@@ -150,14 +151,22 @@ def check_job_file(job_file: JobFile | None, config: JobConfig, overwrite: bool)
         return
     if not _is_settled(job_file) and _without_columns(job_file["options"]) == _without_columns(config.options()):
         return
-    options = json.loads(json.dumps(config.options()))
-    differing = differences(job_file["options"], options)
+    options, before = json.loads(json.dumps(config.options())), _options_of(job_file)
+    if before == options:
+        return
+    differing = differences(before, options)
     other = job_file["options"].get("output_version") != options["output_version"]
     by = "by another version of latentlake, and " if other else ""
     raise OutputError(
         f"{config.output} was made {by}with other options ({', '.join(differing)}); name another --output, or replace "
         "what it holds with --overwrite"
     )
+
+
+def _options_of(job_file: JobFile) -> Mapping[str, Any]:
+    """The options of an output, with carried types as they are said today; earlier versions said the first shard's."""
+    options, carry = job_file["options"], stable_schema(_schema(job_file["columns"]["carry"]))
+    return {**options, "columns": {**options["columns"], "carry": [[field.name, str(field.type)] for field in carry]}}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

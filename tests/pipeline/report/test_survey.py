@@ -9,6 +9,7 @@ import pytest
 from lake.core.errors import UsageError
 from lake.formats.common.vector_storage import VectorStorage
 from pipeline.explore.committed import Committed
+from pipeline.report.latent_map import color_columns
 from pipeline.report.survey import survey
 from pipeline.report.survey_latents import reference_distances
 from tests.pipeline.explore.values import clustered, make_output
@@ -37,6 +38,24 @@ def test_a_whole_output(tmp_path: Path) -> None:
     assert found.identity.column("key").to_pylist() == [f"k{row}" for row in range(3000)]
     assert found.units() == ["u0", "u2"]
     assert [*zip(found.table[[0, 999, 1000]], found.row[[0, 999, 1000]], strict=True)] == [(0, 0), (0, 999), (1, 0)]
+
+
+def test_columns_of_types_that_arrow_does_not_count(tmp_path: Path) -> None:
+    values = [f"{row} {'x' * 300}" for row in range(900)]
+    more = {
+        "half": pa.array([row / 2 for row in range(900)], pa.float16()),
+        "view": pa.array(values, pa.string_view()),
+        "large": pa.array(values, pa.large_string()),
+    }
+    output = make_output(tmp_path / "o", clustered(900, 4), more=more, sizes=[450, 450])
+    found = survey(Committed.read(output), sample=200)
+    assert found.carried.column("half").to_pylist() == [row / 2 for row in found.sampled]
+    for name in ("view", "large"):
+        assert all(
+            values[row].startswith(text)
+            for row, text in zip(found.sampled, found.carried.column(name).to_pylist(), strict=True)
+        )
+    assert {column.name for column in color_columns(found, found.sampled, "half")} >= {"half", "view", "large"}
 
 
 def test_the_same_output_gives_the_same_survey(tmp_path: Path) -> None:

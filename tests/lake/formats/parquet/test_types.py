@@ -34,6 +34,11 @@ SAME: dict[str, tuple[list[pa.DataType], pa.DataType, Any]] = {  # types, the on
         pa.struct({"a": pa.int64(), "b": pa.string()}),
         {"a": 1, "b": "x"},
     ),
+    "maps": (
+        [pa.map_(pa.string(), pa.int32(), keys_sorted=True), pa.map_(pa.large_string(), pa.int64())],
+        pa.map_(pa.string(), pa.int64()),
+        [("a", 1)],
+    ),
     "dictionary": ([pa.dictionary(pa.int8(), pa.string()), pa.large_string()], pa.string(), "a"),
 }
 
@@ -77,6 +82,7 @@ def test_a_value_that_does_not_fit_costs_its_record(tmp_path: Path) -> None:
         (pa.list_(pa.int64()), pa.list_(pa.string())),
         (pa.struct({"a": pa.int64()}), pa.struct({"b": pa.int64()})),
         (pa.decimal128(5, 2), pa.decimal128(5, 3)),
+        (pa.map_(pa.string(), pa.int64()), pa.map_(pa.string(), pa.string())),
     ],
     ids=str,
 )
@@ -93,3 +99,4 @@ def test_what_a_cast_would_round_is_refused() -> None:
     assert not castable(pa.float64(), pa.float32())
     assert not castable(pa.list_(pa.float64()), pa.list_(pa.float32()))
     assert not castable(pa.struct({"a": pa.float64()}), pa.struct({"a": pa.float16()}))
+    assert not castable(pa.map_(pa.string(), pa.float64()), pa.map_(pa.string(), pa.float32()))
