@@ -182,7 +182,7 @@ def test_an_error_of_a_value_says_what_the_option_takes(flag):
         ),
         (["train", "--input", "x", "--output", "y", "--seed", "-1"], "invalid natural value: '-1'"),
         (["check"], "the following arguments are required: BUNDLE"),
-        (["check", "a", "b"], "unrecognized arguments: b"),
+        (["check", "a", "b"], "unexpected argument"),
         (["check", "/nowhere/bundle"], "/nowhere/bundle/model.json: not there; name a directory made by"),
         (["magic"], "unknown command 'magic'; there are train, export, check"),
         ([], "the following arguments are required: COMMAND"),
