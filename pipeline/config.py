@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lake import __version__
 from lake.core.records import Unit
 from lake.formats import MIXED
+from lake.formats.common.stable_types import type_texts
 from lake.formats.common.vector_storage import METADATA_KEY
 from lake.formats.reader import RecordSchema
 from lake.images.types import Target
@@ -179,7 +180,7 @@ class JobConfig:
             "columns": {
                 "image": self.columns.image,
                 "key": self.columns.key,
-                "carry": [[field.name, str(field.type)] for field in self.columns.carry],
+                "carry": type_texts(self.columns.carry),
                 "numeric": self.columns.numeric,
                 "length": self.columns.length,
                 "max_record_bytes": self.columns.max_record_bytes,
@@ -320,8 +321,7 @@ def table_version(unit: Unit, config: JobConfig) -> str:
 
 
 def _own_columns(columns: RecordSchema) -> list[Any]:
-    carry = [[field.name, str(field.type)] for field in columns.carry]
-    return [columns.image, columns.key, columns.numeric, columns.length, carry]
+    return [columns.image, columns.key, columns.numeric, columns.length, type_texts(columns.carry)]
 
 
 @lru_cache(maxsize=8)

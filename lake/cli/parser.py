@@ -38,6 +38,20 @@ class Parser(argparse.ArgumentParser):
         self.usage = " ".join([self.prog.replace("%", "%%"), *needed, "[options]"])
         return super().format_help()
 
+    def parse_all(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse a command line that holds nothing but what its command has.
+
+        Args:
+          arguments: the command line without the program's name.
+
+        Raises:
+          UsageError: a value is wrong, something required is missing, or something is left over.
+        """
+        options, left = self.parse_known_args(arguments)
+        if left:  # argparse's own error is of this parser, whose help does not say what the command takes
+            raise UsageError(f"unexpected argument {quoted(left[0])} (see {self.prog} {options.command} --help)")
+        return options
+
     def error(self, message: str) -> NoReturn:
         """Raise the message as a ``UsageError``, instead of printing it and exiting."""
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -106,23 +120,6 @@ def check_command(word: str, commands: Iterable[str], prog: str) -> None:
     if word not in known:
         near = did_you_mean(word, known) or f"; there are {', '.join(known)}"
         raise UsageError(f"unknown command {quoted(word)}{near} (see {prog} --help)")
-
-
-def parse_all(top: Parser, arguments: Sequence[str], prog: str) -> argparse.Namespace:
-    """Parse a command line that holds nothing but what its command has.
-
-    Args:
-      top: the parser of all commands.
-      arguments: the command line without the program's name.
-      prog: the program and the command, for the text of an error.
-
-    Raises:
-      UsageError: a value is wrong, something required is missing, or something is left over.
-    """
-    options, left = top.parse_known_args(arguments)
-    if left:
-        raise UsageError(f"unexpected argument {quoted(left[0])} (see {prog} --help)")
-    return options
 
 
 def _is_needed(action: argparse.Action) -> bool:

@@ -65,7 +65,7 @@ class ColumnSelection:
         return RecordSchema(
             image=image,
             key=key,
-            carry=stable_schema(carry),
+            carry=carry,
             length=length,
             numeric=self.numeric,
             max_record_bytes=self.max_record_bytes,
@@ -84,7 +84,8 @@ class RecordSchema:
     Attributes:
       image: name of the image or vector.
       key: name of the key; None if keys are the records' numbers.
-      carry: names and types of the carried columns. With ``whole`` these are still the columns of output tables.
+      carry: names and types of the carried columns, as of ``stable_schema``. With ``whole`` these are still the columns
+        of output tables.
       numeric: records are vectors or arrays of pixels, not encoded image files.
       max_record_bytes: a record with more bytes is a reject.
       length: numbers in a vector, or in an image that is a flat list of pixels; None if it is not known or records are
@@ -117,6 +118,10 @@ class RecordSchema:
     salvage: bool = False
     settled: bool = True
     formats: tuple[tuple[str, "RecordSchema"], ...] = ()
+
+    def __post_init__(self) -> None:
+        # Whoever settles or widens them: a worker must have the types that the launcher has, to the letter.
+        object.__setattr__(self, "carry", stable_schema(self.carry))
 
     def of(self, format: str) -> "RecordSchema":
         """What is read of the shards of one format.

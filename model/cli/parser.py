@@ -8,7 +8,7 @@ from typing import Any
 from lake import __version__
 from lake.cli.option import Option
 from lake.cli.options import STORES
-from lake.cli.parser import Parser, add_command, add_options, add_place, check_command, defaults_of, parse_all, unknown
+from lake.cli.parser import Parser, add_command, add_options, add_place, check_command, defaults_of, unknown
 from lake.core.errors import UsageError
 from lake.formats.reader import ColumnSelection
 from lake.images.types import Target
@@ -57,7 +57,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if arguments and not arguments[0].startswith("-"):
         check_command(arguments[0], parsers, "latentlake")
         refuse_unknown(arguments, parsers[arguments[0]], lambda: FLAGS)
-    return parse_all(top, arguments, " ".join(["latentlake", *arguments[:1]]))
+    return top.parse_all(arguments)
 
 
 def add_commands(commands: Any) -> dict[str, Parser]:

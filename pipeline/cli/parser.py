@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lake import __version__
 from lake.cli.option import Option
-from lake.cli.parser import (
-    COMMON,
-    Parser,
-    add_command,
-    add_options,
-    add_place,
-    check_command,
-    defaults_of,
-    parse_all,
-    unknown,
-)
+from lake.cli.parser import COMMON, Parser, add_command, add_options, add_place, check_command, defaults_of, unknown
 from lake.core.errors import UsageError
 from lake.storage.options import StoreOptions
 from model.cli.parser import FLAGS as MODEL_FLAGS
@@ -101,7 +91,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     # What does not run on Beam takes no options of it, so an unknown one is a mistake at once.
     if arguments and arguments[0] in here:
         refuse_unknown(arguments, here[arguments[0]], _flags)
-        return parse_all(top, arguments, here[arguments[0]].prog), []
+        return top.parse_all(arguments), []
     try:
         return top.parse_known_args(arguments)
     except UsageError:

@@ -17,6 +17,15 @@ def stable_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_type(stable_type(field.type)) for field in schema], schema.metadata)
 
 
+def type_texts(schema: pa.Schema) -> list[list[str]]:
+    """Names and types of columns as JSON values.
+
+    >>> type_texts(pa.schema({"label": pa.int64()}))
+    [['label', 'int64']]
+    """
+    return [[field.name, str(field.type)] for field in schema]
+
+
 def stable_type(kind: pa.DataType) -> pa.DataType:
     """A type without what is lost on the way to a worker; most types are that already.
 

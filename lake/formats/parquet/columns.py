@@ -17,7 +17,6 @@ import pyarrow as pa
 from lake.core.errors import InputError, NoColumnError, ShardError
 from lake.core.records import Shard
 from lake.formats.common.image_names import check_one_image
-from lake.formats.common.stable_types import stable_schema
 from lake.formats.parquet import pixels, types, vectors
 from lake.formats.reader import ColumnSelection, RecordSchema
 
@@ -175,7 +174,7 @@ def widened(schema: pa.Schema, carry: pa.Schema) -> pa.Schema:
       schema: of that shard. A column that it lacks, or has of another kind, stays as it is.
       carry: the carried columns.
     """
-    return stable_schema(pa.schema([field.with_type(_widened(schema, field)) for field in carry]))
+    return pa.schema([field.with_type(_widened(schema, field)) for field in carry])
 
 
 def _widened(schema: pa.Schema, field: pa.Field) -> pa.DataType:

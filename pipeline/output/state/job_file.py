@@ -16,7 +16,7 @@ from lake.core import sealed_json
 from lake.core.errors import OutputError
 from lake.core.printable import printable
 from lake.formats import FORMATS
-from lake.formats.common.stable_types import stable_schema
+from lake.formats.common.stable_types import stable_schema, type_texts
 from lake.formats.reader import ColumnSelection, RecordSchema
 from lake.images.types import PixelLayout
 from lake.storage import Guard, put, store_for
@@ -130,7 +130,7 @@ def settled_schema(job_file: JobFile | None, selection: ColumnSelection) -> Reco
 def _settled(columns: Mapping[str, Any], selection: ColumnSelection) -> RecordSchema:
     values = {name: columns[name] for name in _JSON_FIELDS}
     values |= {name: read(columns[name]) for name, read in _UNUSUAL.items() if name in columns}
-    carry = stable_schema(_schema(columns["carry"]))
+    carry = _schema(columns["carry"])
     return RecordSchema(
         carry=carry, latents=selection.latents, whole=selection.whole, salvage=selection.salvage, **values
     )
@@ -166,7 +166,7 @@ def check_job_file(job_file: JobFile | None, config: JobConfig, overwrite: bool)
 def _options_of(job_file: JobFile) -> Mapping[str, Any]:
     """The options of an output, with carried types as they are said today; earlier versions said the first shard's."""
     options, carry = job_file["options"], stable_schema(_schema(job_file["columns"]["carry"]))
-    return {**options, "columns": {**options["columns"], "carry": [[field.name, str(field.type)] for field in carry]}}
+    return {**options, "columns": {**options["columns"], "carry": type_texts(carry)}}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
